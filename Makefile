@@ -1,0 +1,41 @@
+# Every target sets up what it needs: a fresh machine with Python >= 3.11 and make is enough.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RECIPE ?= recipes/quickstart.yaml
+OUT ?= runs/quickstart
+
+.PHONY: study test install lint types bench docs clean
+study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
+	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
+
+test: $(STAMP) lint types  ## everything CI checks
+	$(BIN)/pytest -n 2 --dist loadfile tests
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "poolwise needs Python 3.11 or newer on PATH (or: make PYTHON=/path/to/python)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install -q --disable-pip-version-check pip==26.3
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	touch $(STAMP)
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run
+	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+
+docs: $(STAMP)  ## regenerate the reference pages that are made from code
+	$(BIN)/python scripts/make_reference.py
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,269 @@
+"""Recipes: what a study is asked to do, as pydantic models read from strict YAML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from poolwise.design import parse_design
+from poolwise.errors import ConfigError, collect, nearest
+from poolwise.records import CATEGORIES, Category
+
+Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, and a value is never silently converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+class Prompts(Section):
+    """Text put before a query and before a document, as it stands (write the separator too)."""
+
+    query: str = ""
+    document: str = ""
+
+
+class SourceConfig(Section):
+    """One training source and the category whose prompts it is trained with."""
+
+    source: str
+    category: Category = "retrieval"
+
+
+class DataConfig(Section):
+    """Training pairs: files (jsonl, jsonl.gz, parquet), ``poolwise/pydoc``, or Hugging Face data sets."""
+
+    train: list[SourceConfig] = Field(min_length=1)
+    max_rows: int | None = Field(default=None, ge=1, description="rows taken of all sources together, seeded")
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _from_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list):
+            return [{"source": item} if isinstance(item, str) else item for item in value]
+        return value
+
+
+class TrainConfig(Section):
+    """How every design is trained. Learning rates are peak values; the schedule is linear warm-up and decay."""
+
+    steps: int = Field(default=200, ge=0, description="optimiser steps; 0 evaluates the untrained design")
+    batch_size: int = Field(default=32, ge=2, description="queries a step")
+    mini_batch_size: int = Field(
+        default=64, ge=1, description="queries a forward; GradCache when below batch_size"
+    )
+    learning_rate: float = Field(default=3e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    max_tokens: int = Field(default=128, ge=4)
+    temperature: float = Field(default=0.05, gt=0)
+    method: Literal["lora", "frozen", "full"] = "lora"
+    lora_rank: int = Field(default=16, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
+    lora_dropout: float = Field(default=0.1, ge=0, lt=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    gradient_checkpointing: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    save_steps: int = Field(
+        default=500, ge=1, description="steps between the checkpoints a resume starts from"
+    )
+
+
+class TuneConfig(Section):
+    """The same search for every design: each learning rate for ``steps`` steps, the best dev score wins."""
+
+    learning_rate: list[float] = Field(min_length=2)
+    steps: int = Field(ge=1)
+    dev: list[str] = Field(min_length=1)
+
+
+class EvalConfig(Section):
+    max_tokens: int = Field(default=256, ge=4)
+    batch_size: int = Field(default=64, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class Recipe(Section):
+    """A study: one base, one data set, one set of tasks; only the design differs.
+
+    Law: ``Recipe.model_validate(recipe.model_dump()) == recipe``, with an equal fingerprint.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    base: str
+    designs: list[str] = Field(min_length=1)
+    reference: str
+    comparisons: list[Comparison] = ["reference", "pooling_given_attention", "attention_given_pooling"]
+    seeds: list[int] = Field(default=[0, 1], min_length=1)
+    data: DataConfig
+    train: TrainConfig = TrainConfig()
+    tune: TuneConfig | None = None
+    eval: EvalConfig = EvalConfig()
+    prompts: dict[Category, Prompts] = {}
+    tasks: list[str] = Field(min_length=1)
+    max_items: int | None = Field(default=None, ge=2, description="cap on the items of a task, seeded subset")
+    anchors: list[Literal["untuned", "bm25", "random"]] = ["untuned", "bm25", "random"]
+
+    @field_validator("designs")
+    @classmethod
+    def _canonical(cls, names: list[str]) -> list[str]:
+        designs = [str(parse_design(name)) for name in names]
+        if repeated := {name for name in designs if designs.count(name) > 1}:
+            raise ValueError(f"design {sorted(repeated)[0]!r} is listed twice (aliases count)")
+        return designs
+
+    @field_validator("reference")
+    @classmethod
+    def _canonical_reference(cls, name: str) -> str:
+        return str(parse_design(name))
+
+    @field_validator("seeds")
+    @classmethod
+    def _unique_seeds(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds repeat: {seeds}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _reference_is_a_design(self) -> Recipe:
+        if self.reference not in self.designs:
+            raise ValueError(
+                f"reference {self.reference!r} is not among the designs; {nearest(self.reference, self.designs)}"
+            )
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything in the resolved recipe but its name."""
+        return fingerprint(self.model_dump(mode="json", exclude={"name"}))
+
+
+def fingerprint(value: object) -> str:
+    """Return a 16-digit hash of any JSON value; equal values have equal hashes whatever their key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, which plain YAML takes the last of."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(
+                    f"key {key!r} stands twice in the recipe, line {key_node.start_mark.line + 1}"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
+
+    File names in ``data.train`` and ``tasks`` are taken as the user's working directory sees them.
+    Raises: ConfigError naming every bad key or value at once, with the nearest known key.
+    """
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read recipe {path}: {error.strerror}", hint="give the path of a YAML file"
+        ) from error
+    try:
+        tree = yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(
+            f"recipe {path} holds {type(tree).__name__}", "wanted a mapping with name, base, designs ..."
+        )
+    for override in overrides:
+        _apply(tree, override)
+    return build_recipe(tree, str(path))
+
+
+def build_recipe(tree: Mapping[str, Any], origin: str = "recipe") -> Recipe:
+    """Return the recipe that a mapping describes; all problems are reported in one ConfigError."""
+    return build_section(Recipe, tree, origin)
+
+
+def build_section(kind: type[S], tree: Mapping[str, Any], origin: str) -> S:
+    """Return ``kind`` built from a mapping; all problems are reported in one ConfigError."""
+    try:
+        return kind.model_validate(dict(tree))
+    except ValidationError as error:
+        problems = [_explain(kind, problem) for problem in error.errors()]
+    collect(problems, ConfigError, origin)
+    raise AssertionError("unreachable: a ValidationError has problems")
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Return the key path and the YAML value of ``key.key=value``.
+
+    Raises: ConfigError where there is no ``=`` or no key.
+    """
+    key, sign, raw = text.partition("=")
+    if not sign or not key.strip():
+        raise ConfigError(f"cannot read override {text!r}", "wanted key=value, such as train.steps=50")
+    value = yaml.safe_load(raw) if raw.strip() else ""
+    if isinstance(value, str):
+        try:  # YAML 1.1 reads 2e-5 as text
+            value = float(value)
+        except ValueError:
+            pass
+    return key.strip().split("."), value
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    keys, value = parse_override(override)
+    here: Any = tree
+    for key in keys[:-1]:
+        if not isinstance(here.setdefault(key, {}), dict):
+            raise ConfigError(f"cannot set {override!r}: {key!r} is not a mapping")
+        here = here[key]
+    if keys[-1] in ("tasks", "designs", "seeds") and not isinstance(value, list):
+        value = [value]
+    here[keys[-1]] = value
+
+
+def _explain(kind: type[Section], problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "recipe"
+    if problem["type"] == "extra_forbidden":
+        return (
+            f"unknown key {place!r}; {nearest(str(problem['loc'][-1]), _keys_at(kind, problem['loc'][:-1]))}"
+        )
+    if problem["type"] == "missing":
+        return f"{place}: missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    shown = repr(problem["input"])
+    return f"{place}: {message} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
+
+
+def _keys_at(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    for part in place:
+        annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
+        if annotation is not None:
+            kind = next((c for c in _models_in(annotation)), kind)
+    return list(CATEGORIES) if place and place[-1] == "prompts" else list(kind.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -1,0 +1,239 @@
+"""``Design = pooling x attention``, as a value that prints and parses back to an equal value.
+
+A design is written ``multilayer+bidirectional``; options stand in parentheses after the pooling,
+``latent(keys=last)+causal``. ``paper:1`` to ``paper:5`` are the five designs of arXiv:2409.02727.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from poolwise.errors import ConfigError, nearest
+
+Attention = Literal["causal", "bidirectional"]
+OptionValue = str | int | bool
+ATTENTIONS: tuple[Attention, ...] = ("causal", "bidirectional")
+
+# An option's kind is either the tuple of the words it takes, or int (a positive whole number), or bool.
+OptionKind = tuple[str, ...] | type[int] | type[bool]
+
+_PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
+_TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
+_HEAD: dict[str, OptionKind] = {
+    "size": ("auto", "paper"),
+    "latents": int,
+    "heads": int,
+    "head_dim": int,
+    "init": ("mean", "random"),
+}
+
+
+@dataclass(frozen=True)
+class PoolingSpec:
+    """What one pooling is called, which options it takes, and whether it trains parameters."""
+
+    options: Mapping[str, OptionKind]
+    is_trainable: bool
+    uses_layers: bool
+    summary: str
+
+
+POOLINGS: Mapping[str, PoolingSpec] = {
+    "last": PoolingSpec(_PROMPT, False, False, "the EOS token's state of the last layer"),
+    "mean": PoolingSpec(_PROMPT, False, False, "the mean over tokens of the last layer"),
+    "weighted_mean": PoolingSpec(_PROMPT, False, False, "the mean with weights 1, 2, 3 ... by position"),
+    "layer_mean": PoolingSpec(_PROMPT | _TOKENS, False, True, "the uniform mean over the layers"),
+    "layer_mix": PoolingSpec(_PROMPT | _TOKENS, True, True, "a softmax-weighted mean over the layers"),
+    "latent": PoolingSpec(
+        _PROMPT | _HEAD | {"keys": ("all", "last")},
+        True,
+        False,
+        "trained latents query the tokens of the last layer (the paper's last-layer trainable pooling)",
+    ),
+    "multilayer": PoolingSpec(
+        _PROMPT | _TOKENS | _HEAD | {"layer_embedding": bool},
+        True,
+        True,
+        "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
+    ),
+    "mlp": PoolingSpec(
+        _PROMPT | _TOKENS | {"size": ("auto", "paper")},
+        True,
+        False,
+        "last token or mean through an MLP of multilayer's size: the control for capacity",
+    ),
+}
+
+DEFAULTS: Mapping[str, OptionValue] = {
+    "prompt": "keep",
+    "keys": "all",
+    "size": "auto",
+    "init": "mean",
+    "layer_embedding": True,
+}
+"""Values an option has when it is not written; ``tokens`` depends on the attention, sizes on the base."""
+
+
+def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
+    if isinstance(kind, tuple):
+        if value not in kind:
+            raise ConfigError(f"option {name}={value!s} is unknown", nearest(str(value), kind))
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"option {name}={value!s} is not true or false")
+    elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"option {name}={value!s} is not a positive whole number")
+    return value
+
+
+def default_tokens(attention: Attention) -> str:
+    """Return which state stands for a layer: the last token if causal, the mean if bidirectional (paper, 1)."""
+    return "last" if attention == "causal" else "mean"
+
+
+@dataclass(frozen=True, order=True)
+class Design:
+    """One pooling with its options, and one attention.
+
+    Options equal to their default are dropped, so that two ways to write one design are one value.
+
+    Law: ``parse_design(str(design)) == design``.
+    Raises: ConfigError where a name or an option is unknown, or a value is out of range.
+    """
+
+    pooling: str
+    attention: Attention
+    options: tuple[tuple[str, OptionValue], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.pooling not in POOLINGS:
+            raise ConfigError(f"unknown pooling {self.pooling!r}", nearest(self.pooling, POOLINGS))
+        if self.attention not in ATTENTIONS:
+            raise ConfigError(f"unknown attention {self.attention!r}", nearest(self.attention, ATTENTIONS))
+        kinds = POOLINGS[self.pooling].options
+        kept = {}
+        for name, value in self.options:
+            if name not in kinds:
+                raise ConfigError(f"pooling {self.pooling!r} has no option {name!r}", nearest(name, kinds))
+            if name in kept:
+                raise ConfigError(f"option {name!r} of pooling {self.pooling!r} is given twice")
+            kept[name] = _checked(name, value, kinds[name])
+        kept = {name: value for name, value in kept.items() if value != self._default(name)}
+        object.__setattr__(self, "options", tuple(sorted(kept.items())))
+
+    def _default(self, name: str) -> OptionValue | None:
+        return default_tokens(self.attention) if name == "tokens" else DEFAULTS.get(name)
+
+    def option(self, name: str) -> OptionValue | None:
+        """Return the value of an option of this pooling, its default if not written, None if it has none.
+
+        Raises: ConfigError where this pooling does not take the option.
+        """
+        if name not in POOLINGS[self.pooling].options:
+            raise ConfigError(
+                f"pooling {self.pooling!r} has no option {name!r}",
+                nearest(name, POOLINGS[self.pooling].options),
+            )
+        return dict(self.options).get(name, self._default(name))
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether the pooling itself has parameters to train."""
+        return POOLINGS[self.pooling].is_trainable
+
+    @property
+    def pooling_text(self) -> str:
+        """The pooling with its options, as written before the ``+``."""
+        if not self.options:
+            return self.pooling
+        inner = ",".join(f"{name}={_text(value)}" for name, value in self.options)
+        return f"{self.pooling}({inner})"
+
+    @property
+    def alias(self) -> str | None:
+        """``paper:1`` to ``paper:5`` if this is one of the paper's designs, else None."""
+        return next((alias for alias, paper in PAPER.items() if paper.design == self), None)
+
+    @property
+    def slug(self) -> str:
+        """A name for folders: only letters, digits, ``_``, ``-`` and ``+``."""
+        return re.sub(r"[^\w+-]+", "-", str(self)).replace("-+", "+").strip("-")
+
+    def __str__(self) -> str:
+        return f"{self.pooling_text}+{self.attention}"
+
+
+@dataclass(frozen=True)
+class PaperDesign:
+    """One of the paper's five designs, and which way we went where its code has a defect."""
+
+    design: Design
+    decision: str
+
+
+PAPER: Mapping[str, PaperDesign] = {
+    "paper:1": PaperDesign(
+        Design("last", "causal"),
+        "EOS is appended by id after truncation and found by the attention mask; the reference code relies on "
+        "a Llama tokenizer option and on left padding (defects 4 and 5).",
+    ),
+    "paper:2": PaperDesign(
+        Design("latent", "causal", (("keys", "last"),)),
+        "One key as published, so softmax is 1 and the query and key weights never train (defect 1); "
+        "latent+causal is the design with all tokens as keys.",
+    ),
+    "paper:3": PaperDesign(
+        Design("multilayer", "causal"),
+        "Each layer's state is normalised before the head and the head has its own learning rate (defect 8); "
+        "any number of layers and any width (defect 7).",
+    ),
+    "paper:4": PaperDesign(
+        Design("latent", "bidirectional"),
+        "Padding is masked out of the keys; the reference code attends to it at evaluation (defect 2).",
+    ),
+    "paper:5": PaperDesign(
+        Design("multilayer", "bidirectional"),
+        "The mean runs over the attention mask, not over ids unequal to the pad id, so that EOS stays in where "
+        "pad = eos (defect 3); layers are normalised (defect 8).",
+    ),
+}
+
+_FORM = re.compile(r"(?P<pooling>\w+)(?:\((?P<options>[^()]*)\))?\+(?P<attention>\w+)")
+
+
+def parse_design(text: str) -> Design:
+    """Return the design that ``text`` names.
+
+    Args:
+        text: ``pooling+attention``, ``pooling(option=value,...)+attention`` or ``paper:1`` to ``paper:5``.
+    Raises: ConfigError for anything else, with the nearest known name.
+    """
+    text = "".join(text.split())
+    if text.startswith("paper:"):
+        if text not in PAPER:
+            raise ConfigError(f"unknown design {text!r}", nearest(text, PAPER))
+        return PAPER[text].design
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"cannot read design {text!r}",
+            "wanted pooling+attention, such as multilayer+bidirectional or paper:5",
+        )
+    parts = [part for part in (match["options"] or "").split(",") if part]
+    if bad := [part for part in parts if part.count("=") != 1]:
+        raise ConfigError(f"cannot read option {bad[0]!r} in design {text!r}", "wanted name=value")
+    options = tuple((name, _parsed(value)) for name, value in (part.split("=") for part in parts))
+    return Design(match["pooling"], match["attention"], options)  # type: ignore[arg-type]
+
+
+def _parsed(value: str) -> OptionValue:
+    if value in ("true", "false"):
+        return value == "true"
+    return int(value) if value.isdecimal() else value
+
+
+def _text(value: OptionValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,56 @@
+"""The one exception tree: a message says what we got, what we wanted, and what to try."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+MAX_SHOWN = 10
+
+
+class PoolwiseError(Exception):
+    """Something the user can mend. The command line prints it on one line and exits with 2.
+
+    Args:
+        got: what was found, with the offending value and where it stood.
+        wanted: what would have been right.
+        hint: the next step to take.
+    """
+
+    def __init__(self, got: str, wanted: str = "", hint: str = "") -> None:
+        self.got, self.wanted, self.hint = got, wanted, hint
+        super().__init__("; ".join(part for part in (got, wanted, hint) if part))
+
+
+class ConfigError(PoolwiseError):
+    """A recipe, an option or a command line that cannot be carried out as written."""
+
+
+class DataError(PoolwiseError):
+    """A training or evaluation file that is missing, unreadable or inconsistent."""
+
+
+class ModelError(PoolwiseError):
+    """A base, an adapter or a saved model that cannot be built, loaded or trusted."""
+
+
+class EvalError(PoolwiseError):
+    """A task that cannot be scored, or records that cannot be compared."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the closest known name, or the list of known names."""
+    options = sorted(set(known))
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(options)}"
+
+
+def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint: str = "") -> None:
+    """Raise one ``error`` that counts all problems and shows the first ten; do nothing if there are none."""
+    if not problems:
+        return
+    shown = "\n".join(f"  {line}" for line in problems[:MAX_SHOWN])
+    more = f"\n  ... and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+    raise error(f"{what}: {len(problems)} problem(s)\n{shown}{more}", hint=hint)
