@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -62,9 +63,7 @@ class TrainConfig(Section):
 
     steps: int = Field(default=200, ge=0, description="optimiser steps; 0 evaluates the untrained design")
     batch_size: int = Field(default=32, ge=2, description="queries a step")
-    mini_batch_size: int = Field(
-        default=64, ge=1, description="queries a forward; GradCache when below batch_size"
-    )
+    mini_batch_size: int = Field(default=64, ge=1, description="queries a forward; GradCache when below batch_size")
     learning_rate: float = Field(default=3e-4, gt=0)
     head_learning_rate: float = Field(default=1e-3, gt=0)
     max_tokens: int = Field(default=128, ge=4)
@@ -78,9 +77,7 @@ class TrainConfig(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    save_steps: int = Field(
-        default=500, ge=1, description="steps between the checkpoints a resume starts from"
-    )
+    save_steps: int = Field(default=500, ge=1, description="steps between the checkpoints a resume starts from")
 
 
 class TuneConfig(Section):
@@ -95,6 +92,13 @@ class EvalConfig(Section):
     max_tokens: int = Field(default=256, ge=4)
     batch_size: int = Field(default=64, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def _canonical_name(name: str) -> str:
+    try:
+        return str(parse_design(name))
+    except ConfigError as error:  # pydantic collects ValueErrors only, and all problems are to be shown at once
+        raise ValueError(str(error)) from error
 
 
 class Recipe(Section):
@@ -121,7 +125,7 @@ class Recipe(Section):
     @field_validator("designs")
     @classmethod
     def _canonical(cls, names: list[str]) -> list[str]:
-        designs = [str(parse_design(name)) for name in names]
+        designs = [_canonical_name(name) for name in names]
         if repeated := {name for name in designs if designs.count(name) > 1}:
             raise ValueError(f"design {sorted(repeated)[0]!r} is listed twice (aliases count)")
         return designs
@@ -129,7 +133,7 @@ class Recipe(Section):
     @field_validator("reference")
     @classmethod
     def _canonical_reference(cls, name: str) -> str:
-        return str(parse_design(name))
+        return _canonical_name(name)
 
     @field_validator("seeds")
     @classmethod
@@ -166,9 +170,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ConfigError(
-                    f"key {key!r} stands twice in the recipe, line {key_node.start_mark.line + 1}"
-                )
+                raise ConfigError(f"key {key!r} stands twice in the recipe, line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -190,9 +192,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except yaml.YAMLError as error:
         raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(
-            f"recipe {path} holds {type(tree).__name__}", "wanted a mapping with name, base, designs ..."
-        )
+        raise ConfigError(f"recipe {path} holds {type(tree).__name__}", "wanted a mapping with name, base, designs ...")
     for override in overrides:
         _apply(tree, override)
     return build_recipe(tree, str(path))
@@ -223,10 +223,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
         raise ConfigError(f"cannot read override {text!r}", "wanted key=value, such as train.steps=50")
     value = yaml.safe_load(raw) if raw.strip() else ""
     if isinstance(value, str):
-        try:  # YAML 1.1 reads 2e-5 as text
+        with contextlib.suppress(ValueError):  # YAML 1.1 reads 2e-5 as text
             value = float(value)
-        except ValueError:
-            pass
     return key.strip().split("."), value
 
 
@@ -245,9 +243,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _explain(kind: type[Section], problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "recipe"
     if problem["type"] == "extra_forbidden":
-        return (
-            f"unknown key {place!r}; {nearest(str(problem['loc'][-1]), _keys_at(kind, problem['loc'][:-1]))}"
-        )
+        return f"unknown key {place!r}; {nearest(str(problem['loc'][-1]), _keys_at(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")

@@ -83,13 +83,9 @@ class ItemScores(Record):
 
     @model_validator(mode="after")
     def _aligned(self) -> ItemScores:
-        columns = {"values": self.values, "gold": self.gold, "group": self.group}
+        columns: dict[str, Sequence[object]] = {"values": self.values, "gold": self.gold, "group": self.group}
         columns |= {f"assignments[{i}]": row for i, row in enumerate(self.assignments)}
-        bad = [
-            f"{name} {len(column)}"
-            for name, column in columns.items()
-            if column and len(column) != len(self.ids)
-        ]
+        bad = [f"{name} {len(column)}" for name, column in columns.items() if column and len(column) != len(self.ids)]
         if bad:
             raise ValueError(f"{self.task}: {len(self.ids)} ids but {', '.join(bad)}")
         if len(set(self.ids)) != len(self.ids):
@@ -113,9 +109,7 @@ class RunManifest(Record):
     schema_version: int = SCHEMA_VERSION
     name: str
     kind: Literal["trained", "anchor", "external"]
-    design: str | None = Field(
-        default=None, description="canonical design; None for anchors and foreign models"
-    )
+    design: str | None = Field(default=None, description="canonical design; None for anchors and foreign models")
     seed: int = 0
     model: str = Field(description="folder or hub id of the model, or the anchor's name")
     trainable_parameters: int | None = None
@@ -124,9 +118,7 @@ class RunManifest(Record):
         default={}, description="schedule, lora_init, head_init ... equal across designs where they must be"
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
-    probe: dict[str, bool] = Field(
-        default={}, description="token 0 moved: unpadded, padded_left, padded_right"
-    )
+    probe: dict[str, bool] = Field(default={}, description="token 0 moved: unpadded, padded_left, padded_right")
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()
@@ -179,9 +171,7 @@ class Contrast(Record):
     num_items: int | None = None
     num_tasks: int | None = None
     num_zeros: int = 0
-    seed_spread: float | None = Field(
-        default=None, description="standard deviation over seeds of the difference"
-    )
+    seed_spread: float | None = Field(default=None, description="standard deviation over seeds of the difference")
     verdict: Verdict | None = None
     note: str = ""
 
@@ -229,9 +219,7 @@ class DesignInfo(Record):
     design: str
     alias: str | None = None
     summary: str
-    decision: str | None = Field(
-        default=None, description="for the paper's designs: which way we went and why"
-    )
+    decision: str | None = Field(default=None, description="for the paper's designs: which way we went and why")
     trainable_parameters: int | None = None
     learning_rate: dict[str, float] = Field(default={}, description="by seed or tuned value, as trained")
     layer_weights: dict[str, list[float]] = Field(default={}, description="by seed")
@@ -282,9 +270,7 @@ class Results(Record):
     hashes: dict[str, str] = Field(default={}, description="batch schedules and inits by seed")
     data_fingerprints: dict[str, str] = {}
     failures: dict[str, str] = Field(default={}, description="job -> error, for jobs that failed")
-    tuning: dict[str, dict[str, float]] = Field(
-        default={}, description="design -> learning rate -> dev score"
-    )
+    tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
 
 
 class Measured(Record):
@@ -312,9 +298,7 @@ def save_record(record: BaseModel, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     # A fixed time stamp: the same record gives the same bytes.
-    partial.write_bytes(
-        gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else (text + "\n").encode()
-    )
+    partial.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else (text + "\n").encode())
     partial.replace(path)
 
 
@@ -342,9 +326,7 @@ def load_run(folder: Path) -> Run:
     """Return the run stored in ``folder``, its tasks in order of name."""
     manifest = load_record(RunManifest, folder / "run.json")
     records = [load_record(ItemScores, path) for path in sorted((folder / "items").glob("*/*.json.gz"))]
-    return Run(
-        manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)}
-    )
+    return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
 
 
 def iter_run_folders(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,13 @@
+"""Shape checks for every test run: jaxtyping signatures are checked by beartype under pytest only."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from jaxtyping import install_import_hook
+
+install_import_hook(["poolwise.modules", "poolwise.training"], "beartype.beartype")
