@@ -1,0 +1,42 @@
+"""The plan of a study as a table or JSON."""
+
+from __future__ import annotations
+
+import json
+
+from poolwise.study.estimate import Estimate
+
+
+def print_plan(estimate: Estimate, as_json: bool) -> None:
+    """Print every job with its expected time, and the totals."""
+    total = sum(estimate.seconds.values())
+    if as_json:
+        rows = [
+            {"id": job.id, "job": job.label, "needs": list(job.needs), "seconds": round(estimate.seconds[job.id], 1)}
+            for job in estimate.jobs
+        ]
+        memory = round(estimate.peak_memory_gib, 1)
+        print(json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory}, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("job", "id", "expected", box=None)
+    for job in estimate.jobs:
+        table.add_row(job.label, job.id, duration(estimate.seconds[job.id]))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(estimate.jobs)} jobs, about {duration(total)}, peak memory about {estimate.peak_memory_gib:.1f} GiB "
+        "(both to a factor of two)"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``8 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,41 @@
+"""``poolwise train``: one design, trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poolwise.cli.options import Set, quiet_libraries
+
+
+def train(
+    design: Annotated[str, typer.Option(help="pooling+attention, such as multilayer+bidirectional, or paper:5.")],
+    out: Annotated[Path, typer.Option(help="The run's folder: model/, training.jsonl, run.json.")],
+    data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
+    base: Annotated[str, typer.Option(help="A decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of batches, LoRA start and head start.")] = 0,
+    max_rows: Annotated[int | None, typer.Option(help="Training rows taken of all sources together.")] = None,
+    set_: Set = None,
+) -> None:
+    """Train one design and save the model; the same command goes on after an interruption.
+
+    --set takes the keys of a recipe's train section, such as --set learning_rate=1e-4.
+    """
+    from poolwise.cli.progress_view import StepView
+    from poolwise.study.single import SingleRun, build_single_run
+
+    run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
+    quiet_libraries()
+    from poolwise.study.single import train_single
+
+    with StepView(f"train {run.design}") as view:
+        manifest = train_single(run, out, view.advance)
+    cost = manifest.cost
+    print(f"model: {out / 'model'}")
+    print(
+        f"{manifest.trainable_parameters:,} trained parameters, {cost.train_seconds or 0:.1f} s, "
+        f"{cost.train_tokens_per_second or 0:,.0f} tokens/s, peak {cost.train_peak_memory_gib or 0:.2f} GiB"
+    )

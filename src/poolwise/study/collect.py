@@ -1,0 +1,136 @@
+"""From the records of a study's jobs to one ``StudyResults``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from poolwise.config import Recipe
+from poolwise.design import PAPER, POOLINGS, parse_design
+from poolwise.errors import EvalError
+from poolwise.records import (
+    Comparison,
+    DesignInfo,
+    Measured,
+    Results,
+    Run,
+    StudyResults,
+    TaskInfo,
+    TaskScore,
+    TrainingCurve,
+    load_run,
+    load_steps,
+)
+from poolwise.stats import compare_runs
+from poolwise.study.executor import is_done, tuning_folder
+from poolwise.study.inputs import InputHashes
+from poolwise.study.jobs import check_controls, tuning_scores
+from poolwise.study.plan import Job
+
+
+def collect(
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    hashes: InputHashes,
+    out: Path,
+    failures: dict[str, str],
+    measured: Measured,
+) -> StudyResults:
+    """Return everything the report says, read from the records of the finished jobs.
+
+    Raises: EvalError where no trained run was finished.
+    """
+    finished = [job for job in jobs if job.kind in ("eval", "anchor") and is_done(out, job)]
+    runs = {job: load_run(out / "runs" / job.run) for job in finished}
+    trained = {job: run for job, run in runs.items() if run.manifest.kind == "trained"}
+    if not trained:
+        reasons = "; ".join(f"{label}: {message}" for label, message in list(failures.items())[:3])
+        raise EvalError(f"no design was trained and evaluated ({reasons})", hint=f"see {out / 'jobs'}")
+    check_controls([run.manifest for run in trained.values()])
+    results = Results(
+        name=recipe.name,
+        base=recipe.base,
+        recipe=recipe.model_dump(mode="json"),
+        recipe_hash=recipe.fingerprint,
+        designs=[_design_info(name, trained) for name in recipe.designs],
+        anchors=[job.name for job in finished if job.kind == "anchor"],
+        tasks=_tasks(list(runs.values())),
+        scores=[_score(job, task, record.score) for job, run in runs.items() for task, record in run.scores.items()],
+        comparison=_compare(recipe, list(runs.values()), failures),
+        training=[_curve(job, out) for job in trained],
+        hashes={f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()} | _inits(trained),
+        data_fingerprints={"base": hashes.base} | hashes.data,
+        failures=failures,
+        tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
+    )
+    costs = {job.run: run.manifest.cost for job, run in runs.items()}
+    return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
+
+
+def _compare(recipe: Recipe, runs: list[Run], failures: dict[str, str]) -> Comparison:
+    names = {run.manifest.design for run in runs}
+    reference = recipe.reference if recipe.reference in names else None
+    comparisons = [name for name in recipe.comparisons if name != "reference" or reference]
+    comparison = compare_runs(runs, reference=reference, comparisons=comparisons)
+    lost = [f"{label} failed ({message}); it is missing from every table" for label, message in failures.items()]
+    return comparison.model_copy(update={"notes": lost + comparison.notes})
+
+
+def _design_info(name: str, trained: dict[Job, Run]) -> DesignInfo:
+    design = parse_design(name)
+    own = {str(job.seed): run.manifest for job, run in trained.items() if job.name == name}
+    sizes = [manifest.trainable_parameters for manifest in own.values()]
+    return DesignInfo(
+        design=name,
+        alias=design.alias,
+        summary=f"{POOLINGS[design.pooling].summary}, {design.attention} attention",
+        decision=PAPER[design.alias].decision if design.alias else None,
+        trainable_parameters=sizes[0] if sizes else None,
+        learning_rate={seed: m.learning_rate for seed, m in own.items() if m.learning_rate is not None},
+        layer_weights={seed: m.layer_weights for seed, m in own.items() if m.layer_weights is not None},
+    )
+
+
+def _tasks(runs: list[Run]) -> list[TaskInfo]:
+    records = {task: record for run in runs for task, record in run.scores.items()}
+    return [
+        TaskInfo(
+            task=record.task,
+            category=record.category,
+            metric=record.metric,
+            num_items=record.num_items,
+            num_total=record.num_total,
+            fingerprint=record.fingerprint,
+        )
+        for _, record in sorted(records.items())
+    ]
+
+
+def _score(job: Job, task: str, score: float) -> TaskScore:
+    return TaskScore(run=job.run, name=job.name, seed=job.seed, task=task, score=score)
+
+
+def _curve(job: Job, out: Path) -> TrainingCurve:
+    path = out / "runs" / job.run / "training.jsonl"
+    steps = load_steps(path) if path.is_file() else []
+    return TrainingCurve(
+        design=job.name,
+        seed=job.seed,
+        steps=[step.step for step in steps],
+        loss=[step.loss for step in steps],
+        learning_rate=[step.learning_rate for step in steps],
+    )
+
+
+def _inits(trained: dict[Job, Run]) -> dict[str, str]:
+    found = {
+        f"{part}, seed {run.manifest.seed}": value
+        for run in trained.values()
+        for part, value in run.manifest.hashes.items()
+        if part in ("base", "lora_init")
+    }
+    return dict(sorted(found.items()))
+
+
+def _tuning(recipe: Recipe, out: Path, job: Job) -> dict[str, float]:
+    return {f"{rate:g}": score for rate, score in tuning_scores(recipe, tuning_folder(out, job)).items()}

@@ -1,0 +1,107 @@
+"""How long a plan will take and how much memory: one small measurement on this machine, then arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poolwise.config import Recipe
+from poolwise.study.inputs import StudyInputs
+from poolwise.study.jobs import UNTUNED_DESIGN
+from poolwise.study.plan import Job
+
+SAMPLE_TEXTS = 64
+STEP_PER_FORWARD = 3.5
+"""A training step over one forward pass of the same tokens: backward takes two more, LoRA and the optimiser the rest."""
+BM25_SECONDS = 10.0
+SCORING_SECONDS_PER_TASK = 1.5
+"""Metrics after the embeddings exist: k-means and logistic regression dominate."""
+ACTIVATION_BYTES = 40
+"""Bytes kept for the backward pass per token, layer and hidden unit, measured on the embedded base in bf16."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds by job id, and the peak memory in GiB; right to about a factor of two."""
+
+    jobs: Sequence[Job]
+    seconds: dict[str, float]
+    peak_memory_gib: float
+
+
+def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
+    """Return what the jobs are expected to take, from the speed of the base on a sample of the recipe's texts."""
+    speed = _measure(recipe, inputs)
+    seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
+    return Estimate(jobs, seconds, _memory(recipe, speed))
+
+
+@dataclass(frozen=True)
+class _Speed:
+    train_texts_per_second: float
+    eval_texts_per_second: float
+    num_eval_texts: int
+    num_dev_texts: int
+    num_parameters: int
+    num_layers: int
+    hidden_size: int
+
+
+def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
+    from poolwise.modules import build_model
+
+    model = build_model(
+        UNTUNED_DESIGN,
+        inputs.base,
+        method="frozen",
+        max_tokens=recipe.train.max_tokens,
+        precision=recipe.train.precision,
+    )
+    sample = inputs.triples[:: max(1, len(inputs.triples) // SAMPLE_TEXTS)]
+    num_eval, eval_texts = _texts(inputs.tasks)
+    num_dev, _ = _texts(inputs.dev)
+    train_speed = _texts_per_second(model, [triple.positive for triple in sample][:SAMPLE_TEXTS])
+    model.max_seq_length = recipe.eval.max_tokens
+    eval_speed = _texts_per_second(model, eval_texts[:: max(1, num_eval // SAMPLE_TEXTS)][:SAMPLE_TEXTS])
+    config = model[0].model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return _Speed(train_speed, eval_speed, num_eval, num_dev, parameters, config.num_hidden_layers, config.hidden_size)
+
+
+def _texts(tasks: Sequence[object]) -> tuple[int, list[str]]:
+    unique = dict.fromkeys(pair for task in tasks for pair in task.texts())  # type: ignore[attr-defined]
+    return len(unique), [text for _, text in unique]
+
+
+def _texts_per_second(model: object, texts: Sequence[str]) -> float:
+    best = float("inf")
+    for _ in range(2):  # the first call sets kernels up
+        start = time.perf_counter()
+        model.encode(list(texts), show_progress_bar=False)  # type: ignore[attr-defined]
+        best = min(best, time.perf_counter() - start)
+    return len(texts) / best
+
+
+def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> float:
+    texts_per_step = recipe.train.batch_size * 3
+    step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second
+    scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
+    evaluation = speed.num_eval_texts / speed.eval_texts_per_second + scoring
+    if job.kind == "train":
+        return step * recipe.train.steps
+    if job.kind == "tune":
+        assert recipe.tune is not None
+        trial = step * recipe.tune.steps + speed.num_dev_texts / speed.eval_texts_per_second
+        return trial * len(recipe.tune.learning_rate)
+    if job.name == "bm25":
+        return BM25_SECONDS
+    return scoring if job.name == "random" else evaluation
+
+
+def _memory(recipe: Recipe, speed: _Speed) -> float:
+    rows = min(recipe.train.batch_size, recipe.train.mini_batch_size) * 3
+    tokens = rows * recipe.train.max_tokens
+    activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
+    weights = speed.num_parameters * (16 if recipe.train.method == "full" else 6)
+    return (activations + weights) / 2**30 + 1.0  # the libraries themselves take about one

@@ -1,0 +1,101 @@
+"""Everything a study reads, checked before the first job: base, training pairs, batches, tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from poolwise.config import Prompts, Recipe
+from poolwise.data import Schedule, Triple, build_schedule, load_sources
+from poolwise.errors import ConfigError, PoolwiseError
+from poolwise.records import Category
+from poolwise.study.plan import InputHashes
+from poolwise.study.provenance import fingerprint_folder
+from poolwise.tasks import Task, load_tasks
+
+T = TypeVar("T")
+DATA_SEED = 0
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What the jobs of one recipe share. ``source_category`` tells whose prompts a source is trained with."""
+
+    base: str
+    triples: list[Triple]
+    source_category: Mapping[str, Category]
+    prompts: Mapping[Category, Prompts]
+    schedules: Mapping[int, Schedule]
+    tasks: list[Task]
+    dev: list[Task]
+    hashes: InputHashes
+
+
+def load_inputs(recipe: Recipe) -> StudyInputs:
+    """Return everything the recipe names, loaded and checked.
+
+    Raises: the one error there is, or a ConfigError that lists all of them.
+    """
+    from poolwise.modules import resolve_base
+
+    problems: list[PoolwiseError] = []
+
+    def attempt(load: Callable[[], T]) -> T | None:
+        try:
+            return load()
+        except PoolwiseError as error:
+            problems.append(error)
+            return None
+
+    base = attempt(lambda: resolve_base(recipe.base))
+    data = attempt(lambda: _load_training(recipe))
+    tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
+    dev = attempt(lambda: _load_dev(recipe, tasks or []))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ConfigError("\n".join(str(problem) for problem in problems))
+    assert base is not None and data is not None and tasks is not None and dev is not None
+    triples, schedules, fingerprints = data
+    return StudyInputs(
+        base=base,
+        triples=triples,
+        source_category={source.source: source.category for source in recipe.data.train},
+        prompts=recipe.prompts,
+        schedules=schedules,
+        tasks=tasks,
+        dev=dev,
+        hashes=InputHashes(
+            base=fingerprint_folder(Path(base)) if Path(base).is_dir() else base,
+            data=fingerprints,
+            schedules={seed: schedule.hash for seed, schedule in schedules.items()},
+            tasks={task.name: task.fingerprint for task in tasks},
+            dev={task.name: task.fingerprint for task in dev},
+        ),
+    )
+
+
+def _load_training(recipe: Recipe) -> tuple[list[Triple], dict[int, Schedule], dict[str, str]]:
+    training = load_sources(recipe.data.train, max_rows=recipe.data.max_rows, seed=DATA_SEED)
+    steps = max(recipe.train.steps, recipe.tune.steps if recipe.tune else 0)
+    schedules = {
+        seed: build_schedule(training.triples, steps=steps, batch_size=recipe.train.batch_size, seed=seed)
+        for seed in recipe.seeds
+    }
+    return training.triples, schedules, training.fingerprints
+
+
+def _load_dev(recipe: Recipe, tasks: list[Task]) -> list[Task]:
+    if recipe.tune is None:
+        return []
+    dev = load_tasks(recipe.tune.dev, max_items=recipe.max_items, prompts=recipe.prompts)
+    used = {task.fingerprint: task.name for task in tasks}
+    if both := [task.name for task in dev if task.fingerprint in used]:
+        raise ConfigError(
+            f"tune.dev uses {', '.join(both)}, which the study is evaluated on",
+            "a learning rate chosen on the test items would flatter every design",
+            "give a dev split, such as FOLDER@dev, or another task",
+        )
+    return dev

@@ -1,0 +1,239 @@
+"""What each kind of job does: one model trained, one model evaluated, one learning rate chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from poolwise.config import EvalConfig, Recipe, TrainConfig
+from poolwise.data import Schedule
+from poolwise.design import Design
+from poolwise.errors import EvalError, ModelError
+from poolwise.records import (
+    Cost,
+    ItemScores,
+    RunManifest,
+    TrainingStep,
+    items_path,
+    load_record,
+    save_record,
+)
+from poolwise.study.inputs import StudyInputs
+from poolwise.study.provenance import versions
+from poolwise.tasks import Encoder, ModelEncoder, RandomEncoder, Task, evaluate_bm25, evaluate_task
+
+Report = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and a few words."""
+
+UNTUNED_DESIGN = "mean+causal"
+LAYER_WEIGHT_TEXTS = 64
+
+
+def train_run(
+    design: Design,
+    inputs: StudyInputs,
+    config: TrainConfig,
+    schedule: Schedule,
+    seed: int,
+    folder: Path,
+    report: Report,
+    max_tokens: int,
+) -> RunManifest:
+    """Train one design on its schedule; write ``model/``, ``training.jsonl`` and ``run.json`` into ``folder``.
+
+    Args:
+        max_tokens: tokens a text keeps once the model is in use; training cuts at ``config.max_tokens``.
+    """
+    from poolwise.modules import build_model, check_attention, count_trainable, init_hashes, layer_weights
+    from poolwise.training import train_model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model = build_model(
+        design,
+        inputs.base,
+        seed=seed,
+        method=config.method,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        max_tokens=config.max_tokens,
+        precision=config.precision,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+    hashes = init_hashes(model) | {"schedule": schedule.hash}
+    num_trainable = count_trainable(model)
+
+    def on_step(step: TrainingStep) -> None:
+        report(step.step, config.steps, f"loss {step.loss:.3f}")
+
+    cost = train_model(
+        model,
+        inputs.triples,
+        schedule,
+        config,
+        out=folder,
+        seed=seed,
+        prompts=inputs.prompts,
+        source_category=inputs.source_category,
+        on_step=on_step,
+    )
+    model.max_seq_length = max_tokens
+    probe = check_attention(model)
+    weights = layer_weights(model, sample_texts(inputs))
+    model.save(str(folder / "model"))
+    manifest = RunManifest(
+        name=str(design),
+        kind="trained",
+        design=str(design),
+        seed=seed,
+        model=str(folder / "model"),
+        trainable_parameters=num_trainable,
+        learning_rate=config.learning_rate,
+        hashes=hashes,
+        layer_weights=weights,
+        probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
+        versions=versions(),
+        cost=cost,
+    )
+    save_record(manifest, folder / "run.json")
+    return manifest
+
+
+def sample_texts(inputs: StudyInputs) -> list[str]:
+    """Return the training texts on which layer weights are read: the first positives, the same for every run."""
+    return [triple.positive for triple in inputs.triples[:LAYER_WEIGHT_TEXTS]]
+
+
+def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path, report: Report) -> list[ItemScores]:
+    """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks."""
+    todo = [task for task in tasks if not _is_scored(task, folder)]
+    if isinstance(encoder, ModelEncoder) and todo:
+        encoder.prepare(todo, lambda done, total: report(done, total, "encoding"))
+    for number, task in enumerate(todo):
+        report(number, len(todo), task.name)
+        save_record(evaluate_task(task, encoder), items_path(folder, task.name))
+    return [load_record(ItemScores, items_path(folder, task.name)) for task in tasks]
+
+
+def _is_scored(task: Task, folder: Path) -> bool:
+    path = items_path(folder, task.name)
+    return path.is_file() and load_record(ItemScores, path).fingerprint == task.fingerprint
+
+
+def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, report: Report) -> None:
+    """Evaluate the model of a training run and add what it cost to the run's manifest.
+
+    Raises: ModelError where the loaded model's attention is not the stored one.
+    """
+    from poolwise.modules import check_attention, load_model
+
+    manifest = load_record(RunManifest, folder / "run.json")
+    model = load_model(folder / "model", precision=config.precision, max_tokens=config.max_tokens)
+    check_attention(model)
+    encoder = ModelEncoder(model, batch_size=config.batch_size)
+    evaluate_run(encoder, tasks, folder, report)
+    save_record(manifest.model_copy(update={"cost": _with_evaluation(manifest.cost, encoder)}), folder / "run.json")
+
+
+def _with_evaluation(cost: Cost, encoder: ModelEncoder) -> Cost:
+    if encoder.num_texts == 0:  # everything was scored before
+        return cost
+    update = {"eval_seconds": encoder.seconds, "encode_texts_per_second": encoder.texts_per_second}
+    return cost.model_copy(update=update)
+
+
+def evaluate_anchor(name: str, inputs: StudyInputs, recipe: Recipe, folder: Path, report: Report) -> None:
+    """Evaluate one row that nothing was trained for: the untuned base, BM25, or random vectors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = RunManifest(name=name, kind="anchor", model=name, trainable_parameters=0, versions=versions())
+    if name == "untuned":
+        from poolwise.modules import build_model
+
+        model = build_model(
+            UNTUNED_DESIGN,
+            inputs.base,
+            method="frozen",
+            max_tokens=recipe.eval.max_tokens,
+            precision=recipe.eval.precision,
+        )
+        encoder = ModelEncoder(model, batch_size=recipe.eval.batch_size)
+        evaluate_run(encoder, inputs.tasks, folder, report)
+        notes = [f"the base as it is, read as {UNTUNED_DESIGN}"]
+        manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})
+    elif name == "random":
+        evaluate_run(RandomEncoder(), inputs.tasks, folder, report)
+    else:
+        _evaluate_bm25(inputs.tasks, folder, report)
+    save_record(manifest, folder / "run.json")
+
+
+def _evaluate_bm25(tasks: Sequence[Task], folder: Path, report: Report) -> None:
+    for number, task in enumerate(tasks):
+        report(number, len(tasks), task.name)
+        scores = None if _is_scored(task, folder) else evaluate_bm25(task)
+        if scores is not None:
+            save_record(scores, items_path(folder, task.name))
+
+
+def tune_run(design: Design, inputs: StudyInputs, recipe: Recipe, seed: int, folder: Path, report: Report) -> None:
+    """Train and score one short run for each learning rate; ``tuned_config`` reads the choice off the trials.
+
+    Every design gets the same number of trials of the same length.
+    """
+    assert recipe.tune is not None
+    for number, rate in enumerate(recipe.tune.learning_rate):
+        report(number, len(recipe.tune.learning_rate), f"learning rate {rate:g}")
+        config = _with_rate(recipe, rate).model_copy(update={"steps": recipe.tune.steps})
+        trial = folder / f"lr-{rate:g}"
+        if not (trial / "run.json").is_file():
+            schedule = inputs.schedules[seed]
+            train_run(design, inputs, config, schedule, seed, trial, report, recipe.eval.max_tokens)
+        evaluate_trained(trial, inputs.dev, recipe.eval, report)
+
+
+def _with_rate(recipe: Recipe, rate: float) -> TrainConfig:
+    # The head's rate moves in proportion, so that one number is searched.
+    ratio = recipe.train.head_learning_rate / recipe.train.learning_rate
+    return recipe.train.model_copy(update={"learning_rate": rate, "head_learning_rate": rate * ratio})
+
+
+def tuned_config(recipe: Recipe, design: str, folder: Path) -> TrainConfig:
+    """Return the training section with the learning rates that tuning chose for ``design``.
+
+    Raises: EvalError where the tuning trials are incomplete.
+    """
+    scores = tuning_scores(recipe, folder)
+    if not scores:
+        raise EvalError(f"tuning of {design} left no scores in {folder}", hint="run the study again")
+    return _with_rate(recipe, max(scores, key=lambda rate: scores[rate]))
+
+
+def tuning_scores(recipe: Recipe, folder: Path) -> dict[float, float]:
+    """Return the mean dev score of each learning rate whose trial is complete."""
+    assert recipe.tune is not None
+    result = {}
+    for rate in recipe.tune.learning_rate:
+        records = [load_record(ItemScores, path) for path in sorted(folder.glob(f"lr-{rate:g}/items/*/*.json.gz"))]
+        if records:
+            result[rate] = sum(record.score for record in records) / len(records)
+    return result
+
+
+def check_controls(manifests: Sequence[RunManifest]) -> None:
+    """Stop where two runs of one seed did not start from the same LoRA weights or batches.
+
+    Raises: ModelError naming the runs and the hash that differs.
+    """
+    first: dict[tuple[int, str], RunManifest] = {}
+    for manifest in manifests:
+        for name in ("schedule", "base", "lora_init"):
+            if name not in manifest.hashes:
+                continue
+            known = first.setdefault((manifest.seed, name), manifest)
+            if known.hashes[name] != manifest.hashes[name]:
+                raise ModelError(
+                    f"{known.name} and {manifest.name}, seed {manifest.seed}, differ in {name}: "
+                    f"{known.hashes[name]} and {manifest.hashes[name]}",
+                    "the designs of a study must differ in nothing but the design",
+                    "delete the older run's folder and run the study again",
+                )

@@ -1,0 +1,43 @@
+"""Loading whatever embedding model a user names, ours or any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from poolwise.errors import ModelError
+
+
+def load_any(name: str, precision: str = "auto", max_tokens: int | None = None) -> Any:
+    """Return the SentenceTransformer that ``name`` is: a run's folder, a model folder of ours, or any other.
+
+    Args:
+        name: a folder made by ``poolwise train``, a sentence-transformers folder, or a hub id.
+        max_tokens: tokens a text keeps; None leaves the model's own limit.
+    Raises: ModelError where nothing loads.
+    """
+    from poolwise.modules import is_poolwise_model, load_model
+
+    path = Path(name)
+    for folder in (path / "model", path):
+        if is_poolwise_model(folder):
+            return load_model(folder, precision=precision, max_tokens=max_tokens)
+    if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
+        raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
+    return _load_foreign(name, max_tokens)
+
+
+def _load_foreign(name: str, max_tokens: int | None) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        model = SentenceTransformer(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(
+            f"cannot load {name} as an embedding model: {str(error).splitlines()[0]}",
+            "wanted a folder with modules.json, or a hub id that can be reached",
+            "without a network, download the model elsewhere and give its folder",
+        ) from error
+    if max_tokens is not None and (model.max_seq_length is None or model.max_seq_length > max_tokens):
+        model.max_seq_length = max_tokens
+    return model

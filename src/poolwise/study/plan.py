@@ -1,0 +1,111 @@
+"""The plan of a study: jobs named by a hash of everything that can change their result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import poolwise
+from poolwise.config import Recipe, fingerprint
+from poolwise.design import parse_design
+
+JobKind = Literal["tune", "train", "eval", "anchor"]
+ANCHOR_SEED = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work. Equal keys mean equal results, so a job whose key is done is never run again.
+
+    Args:
+        run: the folder below ``runs/`` that it writes.
+        design: canonical design, or None for an anchor.
+        needs: ids of the jobs that must have succeeded.
+    """
+
+    kind: JobKind
+    name: str
+    seed: int
+    key: str
+    run: str
+    design: str | None = None
+    needs: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}-{self.key}"
+
+    @property
+    def label(self) -> str:
+        seed = f", seed {self.seed}" if self.kind in ("train", "eval") and self.design else ""
+        return f"{self.kind} {self.name}{seed}"
+
+
+@dataclass(frozen=True)
+class InputHashes:
+    """Fingerprints of what a study reads. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name."""
+
+    base: str
+    data: dict[str, str]
+    schedules: dict[int, str]
+    tasks: dict[str, str]
+    dev: dict[str, str]
+
+
+def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
+    """Return the jobs of a study in an order in which each comes after those it needs.
+
+    Anchors come first: they are cheap, and a task that cannot be scored shows before hours of training.
+    Seeds are the outer loop, so that an interrupted study has every design at one seed before a second seed.
+    """
+    jobs = [_anchor(recipe, inputs, name) for name in recipe.anchors]
+    tunes = {name: _tune(recipe, inputs, name) for name in recipe.designs} if recipe.tune else {}
+    jobs += tunes.values()
+    for seed in recipe.seeds:
+        for name in recipe.designs:
+            train = _train(recipe, inputs, name, seed, tunes.get(name))
+            jobs += [train, _eval(recipe, inputs, train)]
+    return jobs
+
+
+def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
+    return {"version": poolwise.__version__, "base": inputs.base, "prompts": _dump(recipe)["prompts"]}
+
+
+def _dump(recipe: Recipe) -> dict[str, object]:
+    return recipe.model_dump(mode="json")
+
+
+def _evaluation(recipe: Recipe, tasks: dict[str, str]) -> dict[str, object]:
+    return {"eval": _dump(recipe)["eval"], "tasks": tasks, "max_items": recipe.max_items}
+
+
+def _anchor(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
+    key = fingerprint(_common(recipe, inputs) | _evaluation(recipe, inputs.tasks) | {"anchor": name})
+    return Job("anchor", name, ANCHOR_SEED, key, f"anchor-{name}-{key[:8]}")
+
+
+def _tune(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
+    seed = recipe.seeds[0]
+    spec = {"design": name, "train": _dump(recipe)["train"], "tune": _dump(recipe)["tune"]}
+    spec |= {"schedule": inputs.schedules[seed], "seed": seed}
+    key = fingerprint(_common(recipe, inputs) | _evaluation(recipe, inputs.dev) | spec)
+    return Job("tune", name, seed, key, f"{parse_design(name).slug}-tune-{key[:8]}", name)
+
+
+def _train(recipe: Recipe, inputs: InputHashes, name: str, seed: int, tune: Job | None) -> Job:
+    spec = {"design": name, "seed": seed, "schedule": inputs.schedules[seed], "train": _dump(recipe)["train"]}
+    key = fingerprint(_common(recipe, inputs) | spec | {"tune": tune.key if tune else None})
+    run = f"{parse_design(name).slug}-s{seed}-{key[:8]}"
+    return Job("train", name, seed, key, run, name, (tune.id,) if tune else ())
+
+
+def _eval(recipe: Recipe, inputs: InputHashes, train: Job) -> Job:
+    key = fingerprint(_evaluation(recipe, inputs.tasks) | {"train": train.key})
+    return Job("eval", train.name, train.seed, key, train.run, train.design, (train.id,))
+
+
+def run_folders(jobs: Sequence[Job]) -> list[str]:
+    """Return the folders below ``runs/`` whose scores the study is about (tuning trials left out)."""
+    return [job.run for job in jobs if job.kind in ("eval", "anchor")]

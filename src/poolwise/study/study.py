@@ -1,0 +1,88 @@
+"""``run_study``: the whole main job, from a recipe to a report."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from pathlib import Path
+
+from poolwise.config import Recipe
+from poolwise.errors import ConfigError
+from poolwise.records import Measured, StudyResults, load_record, save_record
+from poolwise.report import write_reports
+from poolwise.study.collect import collect
+from poolwise.study.estimate import Estimate, estimate_jobs
+from poolwise.study.executor import execute, is_done
+from poolwise.study.inputs import load_inputs
+from poolwise.study.plan import plan_jobs, run_folders
+from poolwise.study.progress import Progress
+from poolwise.study.provenance import machine, versions
+
+
+def run_study(recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "") -> Path:
+    """Run what is left of a study and return the path of its HTML report.
+
+    Args:
+        out: the study's folder; it may hold an unfinished or finished run of the same recipe.
+    Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
+    """
+    progress = progress or Progress()
+    claim_folder(recipe, out)
+    inputs = load_inputs(recipe)
+    jobs = plan_jobs(recipe, inputs.hashes)
+    _write_json(out / "plan.json", {"runs": run_folders(jobs), "jobs": [{"id": j.id, "label": j.label} for j in jobs]})
+    remaining = [job for job in jobs if not is_done(out, job)]
+    start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    failures: dict[str, str] = {}
+    if remaining:
+        progress.started(remaining, estimate_jobs(remaining, recipe, inputs).seconds)
+        failures = execute(jobs, recipe, inputs, out, progress)
+    elif (out / "results.json").is_file():
+        progress.note("every job is done already; writing the report again from the records")
+        measured = load_record(StudyResults, out / "results.json").measured
+        return _publish(recipe, collect(recipe, jobs, inputs.hashes, out, {}, measured), out)
+    measured = Measured(
+        machine=machine(),
+        versions=versions(),
+        command=command,
+        started=started,
+        wall_seconds=time.monotonic() - start,
+    )
+    return _publish(recipe, collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
+
+
+def plan_study(recipe: Recipe) -> Estimate:
+    """Return the jobs of a recipe with the seconds and memory each is expected to take (``--dry-run``)."""
+    inputs = load_inputs(recipe)
+    return estimate_jobs(plan_jobs(recipe, inputs.hashes), recipe, inputs)
+
+
+def claim_folder(recipe: Recipe, out: Path) -> None:
+    """Make ``out`` the folder of this recipe.
+
+    Raises: ConfigError where it holds another recipe's study (naming what differs) or other files.
+    """
+    path = out / "study.json"
+    mine = recipe.model_dump(mode="json")
+    if path.is_file():
+        theirs = json.loads(path.read_text())
+        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs.get(key))
+        if differing:
+            raise ConfigError(
+                f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",
+                hint="give another --out, or the recipe that this folder was made with",
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is not empty and holds no study", hint="give a new or empty folder as --out")
+    _write_json(path, mine)
+
+
+def _publish(recipe: Recipe, results: StudyResults, out: Path) -> Path:
+    save_record(results, out / "results.json")
+    return write_reports(results, out)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
