@@ -1,0 +1,19 @@
+"""Training files in every dialect -> triples -> a batch schedule that every design consumes alike."""
+
+from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule
+from poolwise.data.sources import load_source, load_sources, read_sources, sample_triples
+from poolwise.data.triples import Source, Triple, triples_fingerprint
+
+__all__ = [
+    "Schedule",
+    "Source",
+    "Triple",
+    "build_schedule",
+    "load_schedule",
+    "load_source",
+    "load_sources",
+    "read_sources",
+    "sample_triples",
+    "save_schedule",
+    "triples_fingerprint",
+]

@@ -1,0 +1,87 @@
+"""The forms in which people keep contrastive training rows, told apart by the names of their fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class RowError(ValueError):
+    """A row that cannot be trained on; the message says which field and why."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Where a row keeps its query, its positives and its negatives. Order of the fields never matters.
+
+    A field holds a text, a list of texts, or a list of passages ``{"docid", "title", "text"}``.
+    """
+
+    name: str
+    query: str
+    positive: str
+    negative: re.Pattern[str]
+
+
+DIALECTS: tuple[Dialect, ...] = (
+    Dialect("anchor/positive/negative", "anchor", "positive", re.compile(r"negatives?(?:_(\d+))?")),
+    Dialect("FlagEmbedding", "query", "pos", re.compile(r"neg()")),
+    Dialect("Tevatron", "query", "positive_passages", re.compile(r"negative_passages()")),
+    Dialect("query/positive/negative", "query", "positive", re.compile(r"negatives?(?:_(\d+))?")),
+)
+
+
+def detect_dialect(row: object) -> Dialect:
+    """Return the dialect that a row is written in.
+
+    Raises: RowError where no dialect has both its query and its positive among the row's fields.
+    """
+    present = set(_fields(row))
+    for dialect in DIALECTS:
+        if {dialect.query, dialect.positive} <= present:
+            return dialect
+    wanted = ", ".join(f"{dialect.query}+{dialect.positive}" for dialect in DIALECTS)
+    raise RowError(f"no known dialect has the fields {', '.join(sorted(present)) or '(none)'}; wanted {wanted}")
+
+
+def parse_row(row: object, dialect: Dialect) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return (query, positive, negatives) of a row, one for each of its positives.
+
+    A negative written twice is kept once; a field that is absent or null holds none.
+    Raises: RowError where a field is missing, empty, or not text.
+    """
+    row = _fields(row)
+    queries = _texts(row, dialect.query)
+    if len(queries) > 1:
+        raise RowError(f"{len(queries)} texts in {dialect.query!r}, wanted one")
+    columns = [(int(found[1] or 0), name) for name in row if (found := dialect.negative.fullmatch(name))]
+    negatives = dict.fromkeys(text for _, name in sorted(columns) for text in _texts(row, name, needed=False))
+    return [(queries[0], positive, tuple(negatives)) for positive in _texts(row, dialect.positive)]
+
+
+def _fields(row: object) -> Mapping[str, object]:
+    if not isinstance(row, Mapping):
+        raise RowError(f"not an object but {type(row).__name__}")
+    return row
+
+
+def _texts(row: Mapping[str, object], field: str, needed: bool = True) -> list[str]:
+    value = row.get(field)
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    if needed and not items:
+        raise RowError(f"field {field!r} is {'empty' if field in row else 'missing'}")
+    return [_text(item, field) for item in items]
+
+
+def _text(item: object, field: str) -> str:
+    if isinstance(item, Mapping):
+        if "text" not in item:
+            raise RowError(f"a passage of {field!r} has no 'text'")
+        title, body = item.get("title") or "", item["text"]
+        item = f"{title} {body}" if title and isinstance(body, str) else body
+    if not isinstance(item, str):
+        raise RowError(f"field {field!r} holds {type(item).__name__}, wanted text")
+    if not item.strip():
+        raise RowError(f"empty text in {field!r}")
+    return item

@@ -1,0 +1,150 @@
+"""Training sources by name -> triples: files, folders, ``poolwise/pydoc`` and Hugging Face data sets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from poolwise.config import SourceConfig
+from poolwise.data.dialects import Dialect, RowError, detect_dialect, parse_row
+from poolwise.data.tables import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
+from poolwise.data.triples import Source, Triple, triples_fingerprint
+from poolwise.errors import DataError, collect
+from poolwise.records import Category
+
+PYDOC = "poolwise/pydoc"
+logger = logging.getLogger(__name__)
+
+
+class _Reader:
+    """Gathers the triples and the problems of one source."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.triples: list[Triple] = []
+        self.problems: list[str] = []
+        self.dialects: list[str] = []
+
+    def read(self, table: str, rows: Iterable[tuple[int, object]]) -> None:
+        """Take in one table; its first row with fields decides the dialect of all its rows."""
+        dialect: Dialect | None = None
+        number = 0
+        for number, row in rows:
+            try:
+                if isinstance(row, Unreadable):
+                    raise RowError(row.reason)
+                dialect = dialect or self._detected(row)
+                parsed = parse_row(row, dialect)
+            except RowError as error:
+                self.problems.append(f"{table}:{number}: {error}")
+            else:
+                self.triples += [Triple(*parts, self.name, number) for parts in parsed]
+        if number == 0:
+            self.problems.append(f"{table}: no rows")
+
+    def _detected(self, row: object) -> Dialect:
+        dialect = detect_dialect(row)
+        if dialect.name not in self.dialects:
+            self.dialects.append(dialect.name)
+        return dialect
+
+
+def load_source(name: str, category: Category = "retrieval") -> Source:
+    """Return one source: a file, a folder of files, ``poolwise/pydoc`` or a Hugging Face data set.
+
+    Raises: DataError where it is missing or any of its lines is bad; all bad lines are counted, ten are shown.
+    """
+    return read_sources([SourceConfig(source=name, category=category)])[0]
+
+
+def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
+    """Return every source, whole.
+
+    Raises: DataError naming all missing sources at once, or else all bad lines of all sources at once.
+    """
+    names = [source.source for source in sources]
+    problems = [f"{name}: listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    tables = []
+    for name in names:
+        try:
+            tables.append(_tables(name))
+        except DataError as error:
+            problems.append(str(error))
+    collect(problems, DataError, "training sources")
+    readers = [_Reader(name) for name in names]
+    for reader, parts in zip(readers, tables, strict=True):
+        for table, rows in parts:
+            try:
+                reader.read(table, rows)
+            except DataError as error:  # a file that breaks off must not hide the bad lines of the others
+                reader.problems.append(str(error))
+    collect([p for reader in readers for p in reader.problems], DataError, "bad training data", "mend or remove them")
+    return [_finished(reader, source.category) for reader, source in zip(readers, sources, strict=True)]
+
+
+def _tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
+    if name == PYDOC:
+        from poolwise.data.pydoc import pydoc_train_path
+
+        return [(name, iter_rows(pydoc_train_path()))]
+    if is_hub_name(name):
+        return [(name, enumerate(load_hub_rows(name), start=1))]
+    return [(str(path), iter_rows(path)) for path in find_files(name)]
+
+
+def _finished(reader: _Reader, category: Category) -> Source:
+    source = Source(
+        name=reader.name,
+        category=category,
+        dialect=" and ".join(reader.dialects),
+        triples=tuple(reader.triples),
+        fingerprint=triples_fingerprint(reader.triples),
+    )
+    with_negatives = sum(bool(triple.negatives) for triple in source.triples)
+    logger.info(
+        "%s: dialect %s, %d rows, %d with negatives", source.name, source.dialect, len(source.triples), with_negatives
+    )
+    return source
+
+
+def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: int) -> list[Triple]:
+    """Return the triples of all sources, or a seeded subset of ``max_rows``, in order of source and row.
+
+    Raises: DataError as ``read_sources`` does.
+    """
+    return sample_triples(read_sources(sources), max_rows, seed)
+
+
+def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -> list[Triple]:
+    """Return at most ``max_rows`` triples, each source giving in proportion to its size, in their given order.
+
+    Law: the same sources, cap and seed give the same triples; adding a source does not reshuffle the others.
+    """
+    sizes = [len(source.triples) for source in sources]
+    if max_rows is None or sum(sizes) <= max_rows:
+        return [triple for source in sources for triple in source.triples]
+    chosen: list[Triple] = []
+    for source, quota in zip(sources, _quotas(sizes, max_rows), strict=True):
+        rng = np.random.default_rng(_source_seed(seed, source.fingerprint))
+        rows = np.sort(rng.permutation(len(source.triples))[:quota])
+        chosen += [source.triples[row] for row in rows]
+        logger.info("%s: %d of %d rows, seed %d", source.name, quota, len(source.triples), seed)
+    return chosen
+
+
+def _quotas(sizes: Sequence[int], total: int) -> list[int]:
+    """Split ``total`` in proportion to ``sizes`` by largest remainder, the earlier source first where they tie."""
+    exact = [total * size / sum(sizes) for size in sizes]
+    quotas = [int(share) for share in exact]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (quotas[i] - exact[i], i))
+    for i in by_remainder[: total - sum(quotas)]:
+        quotas[i] += 1
+    return quotas
+
+
+def _source_seed(seed: int, fingerprint: str) -> int:
+    # By content and not by name: a moved file gives the same subset.
+    return int.from_bytes(hashlib.sha256(f"{seed}:{fingerprint}".encode()).digest()[:8], "big")
