@@ -330,12 +330,19 @@ def load_run(folder: Path) -> Run:
 
 
 def iter_run_folders(folder: Path) -> Iterator[Path]:
-    """Yield the run folders that ``folder`` is or holds (a run, a study, or a folder of runs)."""
+    """Yield the run folders that ``folder`` is or holds (a run, a study, or a folder of runs).
+
+    Of a study only the runs of its plan count: what changed inputs left behind stays on disk but is not read.
+    """
     if (folder / "run.json").is_file():
         yield folder
         return
     root = folder / "runs" if (folder / "runs").is_dir() else folder
-    yield from sorted(path.parent for path in root.glob("*/run.json"))
+    found = sorted(path.parent for path in root.glob("*/run.json"))
+    if (plan := folder / "plan.json").is_file():
+        current = set(json.loads(plan.read_text())["runs"])
+        found = [path for path in found if path.name in current]
+    yield from found
 
 
 def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:

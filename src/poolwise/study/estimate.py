@@ -13,7 +13,7 @@ from poolwise.study.plan import Job
 
 SAMPLE_TEXTS = 64
 STEP_PER_FORWARD = 3.5
-"""A training step over one forward pass of the same tokens: backward takes two more, LoRA and the optimiser the rest."""
+"""A training step over one forward pass of the same tokens: backward takes two more, the optimiser the rest."""
 BM25_SECONDS = 10.0
 SCORING_SECONDS_PER_TASK = 1.5
 """Metrics after the embeddings exist: k-means and logistic regression dominate."""

@@ -1,0 +1,114 @@
+"""Recipes: strict keys, overrides, all problems at once, and fingerprints."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolwise.config import Recipe, build_recipe, fingerprint, load_recipe, parse_override
+from poolwise.errors import ConfigError
+from support import ROOT
+
+
+def tree(**changes: Any) -> dict[str, Any]:
+    base = {
+        "name": "test",
+        "base": "poolwise/nano",
+        "designs": ["paper:1", "mean+causal"],
+        "reference": "paper:1",
+        "data": {"train": ["a.jsonl"]},
+        "tasks": ["tasks"],
+    }
+    return base | changes
+
+
+def test_names_are_made_canonical() -> None:
+    recipe = build_recipe(tree())
+    assert recipe.designs == ["last+causal", "mean+causal"]
+    assert recipe.reference == "last+causal"
+    assert recipe.data.train[0].category == "retrieval"
+
+
+def test_dump_validates_back_to_an_equal_recipe() -> None:
+    recipe = build_recipe(
+        tree(prompts={"sts": {"query": "q: "}}, tune={"learning_rate": [1e-4, 1e-3], "steps": 2, "dev": ["d"]})
+    )
+    again = Recipe.model_validate(recipe.model_dump(mode="json"))
+    assert again == recipe
+    assert again.fingerprint == recipe.fingerprint
+
+
+def test_fingerprint_sees_every_value_but_the_name() -> None:
+    recipe = build_recipe(tree())
+    assert build_recipe(tree(name="other")).fingerprint == recipe.fingerprint
+    assert build_recipe(tree(train={"steps": 7})).fingerprint != recipe.fingerprint
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    bad = tree(designs=["paper:1", "lst+causal"], train={"stps": 3, "steps": "x"}, seeds=[1, 1], typo=1)
+    with pytest.raises(ConfigError) as caught:
+        build_recipe(bad)
+    message = str(caught.value)
+    assert "did you mean 'last'?" in message
+    assert "'train.stps'; did you mean 'steps'?" in message
+    assert "train.steps" in message
+    assert "seeds repeat" in message
+    assert "'typo'" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": "paper:2"}, "not among the designs"),
+        ({"designs": ["paper:1", "last+causal"]}, "listed twice"),
+        ({"seeds": []}, "seeds"),
+        ({"train": {"batch_size": 1}}, "batch_size"),
+        ({"prompts": {"stss": {}}}, "sts"),
+        ({"name": "a/b"}, "name"),
+        ({"max_items": 0}, "max_items"),
+        ({"data": {"train": [{"source": "x", "category": "nli"}]}}, "category"),
+    ],
+)
+def test_bad_values(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_recipe(tree(**changes))
+
+
+def test_overrides_reach_nested_keys_and_keep_types(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: a\nbase: b\ndesigns: [paper:1]\nreference: paper:1\ndata: {train: [x]}\ntasks: [t]\n")
+    recipe = load_recipe(
+        path, ["train.learning_rate=2e-5", "train.steps=3", "base=Qwen/Qwen3-0.6B", "tasks=mteb:SciFact"]
+    )
+    assert recipe.train.learning_rate == 2e-5
+    assert recipe.train.steps == 3
+    assert recipe.base == "Qwen/Qwen3-0.6B"
+    assert recipe.tasks == ["mteb:SciFact"]
+
+
+def test_override_needs_a_value() -> None:
+    assert parse_override("seeds=[1, 2]") == (["seeds"], [1, 2])
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_override("seeds")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n", "wanted a mapping"), ("a: [\n", "not YAML"), ("name: a\nname: b\n", "twice")],
+)
+def test_unreadable_recipes(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(path)
+
+
+def test_missing_recipe() -> None:
+    with pytest.raises(ConfigError, match="cannot read recipe"):
+        load_recipe(Path("no-such.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path).name == path.stem

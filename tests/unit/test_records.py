@@ -1,0 +1,104 @@
+"""Records: written whole, read strictly, refused when cut or misaligned."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from poolwise.errors import EvalError
+from poolwise.records import (
+    ItemScores,
+    RunManifest,
+    TrainingStep,
+    append_steps,
+    items_path,
+    iter_run_folders,
+    load_record,
+    load_run,
+    load_steps,
+    save_record,
+)
+
+
+def scores(task: str = "sts/toy", **changes: object) -> ItemScores:
+    fields = {
+        "task": task,
+        "category": task.split("/")[0],
+        "metric": "cosine_spearman",
+        "score": 0.5,
+        "num_total": 3,
+        "fingerprint": "f",
+        "ids": ["0", "1", "2"],
+        "values": [0.1, 0.2, 0.3],
+    }
+    return ItemScores.model_validate(fields | changes)
+
+
+def step(number: int, loss: float) -> TrainingStep:
+    return TrainingStep(step=number, loss=loss, learning_rate=0.1, tokens=5, seconds=0.1, negatives=3)
+
+
+def test_scores_survive_the_disk_bit_for_bit(tmp_path: Path) -> None:
+    record = scores(values=[0.1 + 0.2, 1 / 3, 1e-17])
+    save_record(record, tmp_path / "a.json.gz")
+    save_record(record, tmp_path / "b.json.gz")
+    assert load_record(ItemScores, tmp_path / "a.json.gz") == record
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"values": [0.1]},
+        {"ids": ["0", "1", "1"]},
+        {"gold": [1.0]},
+        {"assignments": [[1, 2]]},
+        {"score": float("nan")},
+        {"values": [0.1, float("inf"), 0.2]},
+        {"surprise": 1},
+    ],
+)
+def test_inconsistent_scores_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        scores(**changes)
+
+
+def test_a_file_cut_in_the_middle_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "items.json.gz"
+    save_record(scores(), path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(EvalError, match="cannot read"):
+        load_record(ItemScores, path)
+    path.write_bytes(gzip.compress(b'{"task": "sts/toy"'))
+    with pytest.raises(EvalError, match="ItemScores"):
+        load_record(ItemScores, path)
+    with pytest.raises(EvalError, match="cannot read"):
+        load_record(ItemScores, tmp_path / "missing.json")
+
+
+def test_run_folders_are_found_in_a_run_a_study_and_a_folder(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        run = tmp_path / "study" / "runs" / name
+        save_record(RunManifest(name=name, kind="trained", model="m"), run / "run.json")
+        save_record(scores("sts/toy"), items_path(run, "sts/toy"))
+    names = [path.name for path in iter_run_folders(tmp_path / "study")]
+    assert names == ["a", "b"]
+    assert [path.name for path in iter_run_folders(tmp_path / "study" / "runs")] == ["a", "b"]
+    assert [path.name for path in iter_run_folders(tmp_path / "study" / "runs" / "a")] == ["a"]
+    assert list(load_run(tmp_path / "study" / "runs" / "a").scores) == ["sts/toy"]
+
+
+def test_a_study_lists_its_own_runs_only(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        save_record(RunManifest(name=name, kind="trained", model="m"), tmp_path / "runs" / name / "run.json")
+    (tmp_path / "plan.json").write_text('{"runs": ["new", "unfinished"], "jobs": []}')
+    assert [path.name for path in iter_run_folders(tmp_path)] == ["new"]
+
+
+def test_steps_logged_twice_count_once_with_the_later_line(tmp_path: Path) -> None:
+    path = tmp_path / "training.jsonl"
+    append_steps([step(1, 0.5), step(2, 0.4)], path)
+    append_steps([step(2, 0.3)], path)
+    assert [(row.step, row.loss) for row in load_steps(path)] == [(1, 0.5), (2, 0.3)]
