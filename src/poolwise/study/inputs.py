@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from poolwise.config import Prompts, Recipe
-from poolwise.data import Schedule, Triple, build_schedule, load_sources
+from poolwise.config import DataConfig, Prompts, Recipe
+from poolwise.data import Schedule, Triple, build_schedule, read_sources, sample_triples
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
 from poolwise.study.plan import InputHashes
@@ -50,7 +50,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             return None
 
     base = attempt(lambda: resolve_base(recipe.base))
-    data = attempt(lambda: _load_training(recipe))
+    data = attempt(lambda: _load_scheduled(recipe))
     tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
     dev = attempt(lambda: _load_dev(recipe, tasks or []))
     if len(problems) == 1:
@@ -58,10 +58,10 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
     assert base is not None and data is not None and tasks is not None and dev is not None
-    triples, schedules, fingerprints = data
+    training, schedules = data
     return StudyInputs(
         base=base,
-        triples=triples,
+        triples=training.triples,
         source_category={source.source: source.category for source in recipe.data.train},
         prompts=recipe.prompts,
         schedules=schedules,
@@ -69,7 +69,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         dev=dev,
         hashes=InputHashes(
             base=fingerprint_folder(Path(base)) if Path(base).is_dir() else base,
-            data=fingerprints,
+            data=training.fingerprints,
             schedules={seed: schedule.hash for seed, schedule in schedules.items()},
             tasks={task.name: task.fingerprint for task in tasks},
             dev={task.name: task.fingerprint for task in dev},
@@ -77,14 +77,28 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     )
 
 
-def _load_training(recipe: Recipe) -> tuple[list[Triple], dict[int, Schedule], dict[str, str]]:
-    training = load_sources(recipe.data.train, max_rows=recipe.data.max_rows, seed=DATA_SEED)
+@dataclass(frozen=True)
+class TrainingData:
+    """The triples a recipe trains on, and the content hash of each source by name."""
+
+    triples: list[Triple]
+    fingerprints: dict[str, str]
+
+
+def load_training(config: DataConfig) -> TrainingData:
+    """Return the training triples of a recipe, cut to ``max_rows``."""
+    sources = read_sources(config.train)
+    triples = sample_triples(sources, config.max_rows, DATA_SEED)
+    return TrainingData(triples, {source.name: source.fingerprint for source in sources})
+
+
+def _load_scheduled(recipe: Recipe) -> tuple[TrainingData, dict[int, Schedule]]:
+    training = load_training(recipe.data)
     steps = max(recipe.train.steps, recipe.tune.steps if recipe.tune else 0)
-    schedules = {
+    return training, {
         seed: build_schedule(training.triples, steps=steps, batch_size=recipe.train.batch_size, seed=seed)
         for seed in recipe.seeds
     }
-    return training.triples, schedules, training.fingerprints
 
 
 def _load_dev(recipe: Recipe, tasks: list[Task]) -> list[Task]:

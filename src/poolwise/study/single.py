@@ -67,15 +67,15 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
 
     Raises: ConfigError where ``out`` holds another run.
     """
-    from poolwise.data import build_schedule, load_sources
+    from poolwise.data import build_schedule
     from poolwise.modules import resolve_base
-    from poolwise.study.inputs import DATA_SEED, InputHashes, StudyInputs
+    from poolwise.study.inputs import InputHashes, StudyInputs, load_training
 
     base = resolve_base(run.base)
     _claim(run, out)
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
-    training = load_sources(run.data.train, max_rows=run.data.max_rows, seed=DATA_SEED)
+    training = load_training(run.data)
     schedule = build_schedule(training.triples, steps=run.train.steps, batch_size=run.train.batch_size, seed=run.seed)
     inputs = StudyInputs(
         base=base,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from poolwise.config import Recipe
+from poolwise.data import save_schedule
 from poolwise.errors import ConfigError
 from poolwise.records import Measured, StudyResults, load_record, save_record
 from poolwise.report import write_reports
@@ -32,6 +33,8 @@ def run_study(recipe: Recipe, out: Path, progress: Progress | None = None, comma
     inputs = load_inputs(recipe)
     jobs = plan_jobs(recipe, inputs.hashes)
     _write_json(out / "plan.json", {"runs": run_folders(jobs), "jobs": [{"id": j.id, "label": j.label} for j in jobs]})
+    for seed, schedule in inputs.schedules.items():
+        save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
     remaining = [job for job in jobs if not is_done(out, job)]
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
