@@ -2,11 +2,12 @@
 
 from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule
 from poolwise.data.sources import load_source, load_sources, read_sources, sample_triples
-from poolwise.data.triples import Source, Triple, triples_fingerprint
+from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 
 __all__ = [
     "Schedule",
     "Source",
+    "TrainingData",
     "Triple",
     "build_schedule",
     "load_schedule",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from poolwise.config import SourceConfig
 from poolwise.data.dialects import Dialect, RowError, detect_dialect, parse_row
 from poolwise.data.tables import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
-from poolwise.data.triples import Source, Triple, triples_fingerprint
+from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 from poolwise.errors import DataError, collect
 from poolwise.records import Category
 
@@ -110,12 +111,20 @@ def _finished(reader: _Reader, category: Category) -> Source:
     return source
 
 
-def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: int) -> list[Triple]:
+def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: int) -> TrainingData:
     """Return the triples of all sources, or a seeded subset of ``max_rows``, in order of source and row.
 
     Raises: DataError as ``read_sources`` does.
     """
-    return sample_triples(read_sources(sources), max_rows, seed)
+    read = read_sources(sources)
+    triples = sample_triples(read, max_rows, seed)
+    taken = Counter(triple.source for triple in triples)
+    return TrainingData(
+        triples=triples,
+        fingerprints={source.name: source.fingerprint for source in read},
+        dialects={source.name: source.dialect for source in read},
+        rows={source.name: taken[source.name] for source in read},
+    )
 
 
 def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -> list[Triple]:

@@ -36,6 +36,16 @@ class Source:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it."""
+
+    triples: list[Triple]
+    fingerprints: dict[str, str]
+    dialects: dict[str, str]
+    rows: dict[str, int]
+
+
 def triples_fingerprint(triples: Iterable[Triple]) -> str:
     """Return the sha256 of all texts in order; where they were read from does not count."""
     digest = hashlib.sha256()

@@ -1,0 +1,147 @@
+"""Files, folders and hub names become triples; everything wrong with them comes in one error."""
+
+import gzip
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from poolwise.config import SourceConfig
+from poolwise.data import Triple, load_source, load_sources, read_sources, sample_triples
+from poolwise.errors import DataError
+
+ROWS = [{"query": f"q{i}", "positive": f"p{i}", "negative": f"n{i}"} for i in range(5)]
+
+
+def write(path, rows):
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return str(path)
+
+
+def configs(*names):
+    return [SourceConfig(source=name) for name in names]
+
+
+def test_jsonl_gz_and_parquet_give_the_same_triples_and_fingerprint(tmp_path):
+    plain, packed = write(tmp_path / "a.jsonl", ROWS), write(tmp_path / "b.jsonl.gz", ROWS)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "c.parquet")
+    sources = [load_source(name) for name in (plain, packed, str(tmp_path / "c.parquet"))]
+    assert sources[0].triples[1] == Triple("q1", "p1", ("n1",), plain, 2)
+    assert len({source.fingerprint for source in sources}) == 1
+    assert {source.dialect for source in sources} == {"query/positive/negative"}
+    assert [[triple.texts for triple in source.triples] for source in sources[1:]] == [
+        [triple.texts for triple in sources[0].triples]
+    ] * 2
+
+
+def test_the_fingerprint_changes_with_any_text_and_with_where_a_text_ends(tmp_path):
+    prints = set()
+    for rows in (ROWS, ROWS[::-1], [{**ROWS[0], "query": "q0p"}], [{**ROWS[0], "positive": "pp0"}], ROWS[:1]):
+        prints.add(load_source(write(tmp_path / "a.jsonl", rows)).fingerprint)
+    assert len(prints) == 5
+
+
+def test_a_folder_is_all_its_files_in_order_of_name(tmp_path):
+    write(tmp_path / "b.jsonl", [{"anchor": "z", "positive": "y"}])
+    write(tmp_path / "a.jsonl.gz", ROWS[:1])
+    (tmp_path / "notes.txt").write_text("not data")
+    source = load_source(str(tmp_path))
+    assert [triple.query for triple in source.triples] == ["q0", "z"]
+    assert source.dialect == "query/positive/negative and anchor/positive/negative"
+
+
+def test_all_bad_lines_are_counted_and_ten_are_shown_with_file_and_line(tmp_path):
+    first = write(tmp_path / "a.jsonl", [ROWS[0], "{oops", "", {"query": "q"}, {"query": "", "positive": "p"}, "7"])
+    second = write(tmp_path / "b.jsonl", [ROWS[0], *["[]"] * 9])
+    with pytest.raises(DataError) as caught:
+        read_sources(configs(first, second))
+    message = str(caught.value)
+    assert "13 problem(s)" in message
+    assert "... and 3 more" in message
+    assert f"{first}:2: not JSON" in message
+    assert f"{first}:4: field 'positive' is missing" in message
+    assert f"{first}:5: empty text in 'query'" in message
+    assert f"{first}:6: not an object but int" in message
+    assert message.count(f"{second}:") == 6
+
+
+def test_all_missing_files_come_in_one_error(tmp_path):
+    good = write(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    names = [str(tmp_path / "no.jsonl"), str(tmp_path / "empty"), str(tmp_path / "notes.txt"), good, good]
+    with pytest.raises(DataError, match=r"4 problem\(s\)") as caught:
+        read_sources(configs(*names))
+    for part in ("no such file", "has no training file", "cannot read", "listed twice"):
+        assert part in str(caught.value)
+
+
+def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
+    bad = write(tmp_path / "a.jsonl", ["{"])
+    cut = tmp_path / "b.jsonl.gz"
+    cut.write_bytes(gzip.compress(json.dumps(ROWS).encode())[:-9])
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
+        read_sources(configs(bad, str(cut), str(tmp_path / "c.parquet")))
+    assert "b.jsonl.gz" in str(caught.value) and "c.parquet" in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n"])
+def test_text_that_is_not_utf8_is_a_bad_line(tmp_path, raw):
+    (tmp_path / "a.jsonl").write_bytes(raw)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
+        load_source(str(tmp_path / "a.jsonl"))
+
+
+def test_an_empty_file_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"a\.jsonl: no rows"):
+        load_source(write(tmp_path / "a.jsonl", [""]))
+
+
+def test_a_hub_name_is_loaded_with_its_config(monkeypatch):
+    import datasets
+
+    calls = []
+
+    def load_dataset(path, config, *, split):
+        calls.append((path, config, split))
+        return datasets.Dataset.from_list([{"positive": "p", "anchor": "q", "negative": "n"}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    source = load_source("owner/name:triplet")
+    assert calls == [("owner/name", "triplet", "train")]
+    assert source.triples == (Triple("q", "p", ("n",), "owner/name:triplet", 1),)
+
+
+def test_a_hub_name_without_a_network_says_how_to_use_a_file(monkeypatch):
+    import datasets
+
+    def load_dataset(*args, **kwargs):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match="without a network give a file or folder"):
+        load_source("owner/name")
+
+
+def test_the_subset_is_in_proportion_seeded_and_independent_of_where_the_file_lies(tmp_path):
+    rows = [{"query": f"q{i}", "positive": f"p{i}"} for i in range(90)]
+    (tmp_path / "moved").mkdir()
+    big, small = write(tmp_path / "big.jsonl", rows), write(tmp_path / "small.jsonl", ROWS * 6)
+    moved = write(tmp_path / "moved" / "big.jsonl", rows)
+    data = load_sources(configs(big, small), 40, seed=1)
+    assert data.rows == {big: 30, small: 10}
+    assert data.triples == sample_triples(read_sources(configs(big, small)), 40, 1)
+    assert data.triples != sample_triples(read_sources(configs(big, small)), 40, 2)
+    there = sample_triples(read_sources(configs(moved, small)), 40, 1)
+    assert [triple.texts for triple in there] == [triple.texts for triple in data.triples]
+    queries = [triple.row for triple in data.triples if triple.source == big]
+    assert queries == sorted(queries) and len(set(queries)) == 30
+
+
+def test_a_cap_above_the_rows_takes_all(tmp_path):
+    name = write(tmp_path / "a.jsonl", ROWS)
+    assert len(load_sources(configs(name), 99, seed=0).triples) == 5
+    assert len(load_sources(configs(name), None, seed=0).triples) == 5
