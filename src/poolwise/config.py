@@ -45,7 +45,7 @@ class SourceConfig(Section):
 class DataConfig(Section):
     """Training pairs: files (jsonl, jsonl.gz, parquet), ``poolwise/pydoc``, or Hugging Face data sets."""
 
-    train: list[SourceConfig] = Field(min_length=1)
+    train: list[SourceConfig] = Field(min_length=1, description="names, or `{source: NAME, category: CATEGORY}`")
     max_rows: int | None = Field(default=None, ge=1, description="rows taken of all sources together, seeded")
 
     @field_validator("train", mode="before")
@@ -64,34 +64,38 @@ class TrainConfig(Section):
     steps: int = Field(default=200, ge=0, description="optimiser steps; 0 evaluates the untrained design")
     batch_size: int = Field(default=32, ge=2, description="queries a step")
     mini_batch_size: int = Field(default=64, ge=1, description="queries a forward; GradCache when below batch_size")
-    learning_rate: float = Field(default=3e-4, gt=0)
-    head_learning_rate: float = Field(default=1e-3, gt=0)
-    max_tokens: int = Field(default=128, ge=4)
-    temperature: float = Field(default=0.05, gt=0)
-    method: Literal["lora", "frozen", "full"] = "lora"
-    lora_rank: int = Field(default=16, ge=1)
-    lora_alpha: int = Field(default=32, ge=1)
-    lora_dropout: float = Field(default=0.1, ge=0, lt=1)
-    warmup_ratio: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    gradient_checkpointing: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak, of LoRA or of the base")
+    head_learning_rate: float = Field(default=1e-3, gt=0, description="peak, of the pooling")
+    max_tokens: int = Field(default=128, ge=4, description="tokens a text keeps, EOS included")
+    temperature: float = Field(default=0.05, gt=0, description="InfoNCE divides cosines by it")
+    method: Literal["lora", "frozen", "full"] = Field(default="lora", description="what of the base trains")
+    lora_rank: int = Field(default=16, ge=1, description="on all linear layers")
+    lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
+    lora_dropout: float = Field(default=0.1, ge=0, lt=1, description="on the input of LoRA")
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1, description="share of the steps")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to it")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, one more forward")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of matrix products; trained weights are fp32; auto is bf16 where it is fast"
+    )
     save_steps: int = Field(default=500, ge=1, description="steps between the checkpoints a resume starts from")
 
 
 class TuneConfig(Section):
     """The same search for every design: each learning rate for ``steps`` steps, the best dev score wins."""
 
-    learning_rate: list[float] = Field(min_length=2)
-    steps: int = Field(ge=1)
-    dev: list[str] = Field(min_length=1)
+    learning_rate: list[float] = Field(min_length=2, description="the head's rate moves in proportion")
+    steps: int = Field(ge=1, description="of each trial")
+    dev: list[str] = Field(min_length=1, description="tasks, none of which the study is evaluated on")
 
 
 class EvalConfig(Section):
-    max_tokens: int = Field(default=256, ge=4)
-    batch_size: int = Field(default=64, ge=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """How models encode for evaluation."""
+
+    max_tokens: int = Field(default=256, ge=4, description="tokens a text keeps, EOS included")
+    batch_size: int = Field(default=64, ge=1, description="texts a forward")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="as in training")
 
 
 def _canonical_name(name: str) -> str:
@@ -107,20 +111,29 @@ class Recipe(Section):
     Law: ``Recipe.model_validate(recipe.model_dump()) == recipe``, with an equal fingerprint.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
-    base: str
-    designs: list[str] = Field(min_length=1)
-    reference: str
-    comparisons: list[Comparison] = ["reference", "pooling_given_attention", "attention_given_pooling"]
-    seeds: list[int] = Field(default=[0, 1], min_length=1)
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
+    base: str = Field(description="`poolwise/nano`, a folder, or a hub id")
+    designs: list[str] = Field(min_length=1, description="see [designs](designs.md)")
+    reference: str = Field(description="the design that tables show absolute and others are compared with")
+    comparisons: list[Comparison] = Field(
+        default=["reference", "pooling_given_attention", "attention_given_pooling"],
+        description="the contrasts declared before the run; with the categories they are the family of tests",
+    )
+    seeds: list[int] = Field(default=[0, 1], min_length=1, description="of batches, LoRA, dropout and head")
     data: DataConfig
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
     eval: EvalConfig = EvalConfig()
-    prompts: dict[Category, Prompts] = {}
-    tasks: list[str] = Field(min_length=1)
+    prompts: dict[Category, Prompts] = Field(
+        default={}, description="by category: `{query: TEXT, document: TEXT}`, alike in training and evaluation"
+    )
+    tasks: list[str] = Field(
+        min_length=1, description="folders (a task, a category, a suite root), `poolwise/pydoc`, or `mteb:NAME`"
+    )
     max_items: int | None = Field(default=None, ge=2, description="cap on the items of a task, seeded subset")
-    anchors: list[Literal["untuned", "bm25", "random"]] = ["untuned", "bm25", "random"]
+    anchors: list[Literal["untuned", "bm25", "random"]] = Field(
+        default=["untuned", "bm25", "random"], description="rows for which nothing is trained; they enter no test"
+    )
 
     @field_validator("designs")
     @classmethod
