@@ -1,0 +1,8 @@
+"""Evaluation tasks from folders and from MTEB, and the score of every item."""
+
+from poolwise.tasks.bm25 import evaluate_bm25
+from poolwise.tasks.encoder import ModelEncoder, RandomEncoder
+from poolwise.tasks.evaluate import evaluate_task
+from poolwise.tasks.task import Encoder, Task
+
+__all__ = ["Encoder", "ModelEncoder", "RandomEncoder", "Task", "evaluate_bm25", "evaluate_task"]

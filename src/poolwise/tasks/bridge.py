@@ -1,0 +1,135 @@
+"""mteb's own task objects over data in memory, and our encoder in the shape mteb expects.
+
+The numbers are mteb's: its ``evaluate`` runs unchanged. What it would write to a prediction file is kept
+on the object instead, because we need the score of every item and want no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from poolwise.config import Prompts
+from poolwise.records import Category
+from poolwise.tasks.task import Embeddings, Encoder
+
+SEED = 42
+"""mteb's default, left as it is so that folder tasks score as the benchmark does."""
+SPLIT = "test"
+SUBSET = "default"
+TYPES: dict[Category, str] = {
+    "sts": "STS",
+    "retrieval": "Retrieval",
+    "reranking": "Reranking",
+    "classification": "Classification",
+    "clustering": "Clustering",
+    "pair_classification": "PairClassification",
+}
+
+
+class MtebEncoder:
+    """Our encoder as mteb's ``EncoderProtocol``: documents get the document prompt, all else the query prompt."""
+
+    def __init__(self, encoder: Encoder, prompts: Prompts) -> None:
+        from mteb.models import ModelMeta
+
+        self.encoder, self.prompts = encoder, prompts
+        self.mteb_model_meta = ModelMeta.create_empty({"name": "poolwise/model", "revision": "local"})
+
+    def encode(self, inputs: Any, *, prompt_type: Any = None, **_: Any) -> Embeddings:
+        from mteb.types import PromptType
+
+        prompt = self.prompts.document if prompt_type == PromptType.document else self.prompts.query
+        # The loader's data set is read as a column: batching and collating rows takes longer than the metric.
+        return self.encoder.encode(list(inputs.dataset["text"]), prompt)
+
+    def similarity(self, first: Embeddings, second: Embeddings) -> Any:
+        from mteb.similarity_functions import cos_sim
+
+        return cos_sim(first, second)
+
+    def similarity_pairwise(self, first: Embeddings, second: Embeddings) -> Any:
+        from mteb.similarity_functions import pairwise_cos_sim
+
+        return pairwise_cos_sim(first, second)
+
+
+def metadata(category: Category, main_score: str) -> Any:
+    """Return the description mteb asks of a task; nothing in it changes a text task's score."""
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    return TaskMetadata(
+        dataset={"path": "local", "revision": "local"},
+        name="PoolwiseLocal",
+        description="A task read from a folder.",
+        type=TYPES[category],  # type: ignore[arg-type]
+        category="t2t",
+        eval_splits=[SPLIT],
+        eval_langs=["eng-Latn"],
+        main_score=main_score,
+    )
+
+
+def build_task(base: type[Any], category: Category, main_score: str, dataset: Any, **attributes: Any) -> Any:
+    """Return a fresh mteb task over ``dataset``; its random state is shared with no other model's evaluation.
+
+    After ``run``, its ``predictions`` hold what mteb would have written to a file.
+    """
+
+    def keep(self: Any, predictions: object, *_: object, **__: object) -> None:
+        self.predictions = predictions
+
+    members: dict[str, Callable[..., Any] | object] = {
+        "metadata": metadata(category, main_score),
+        "_save_task_predictions": keep,
+        **attributes,
+    }
+    task = type("LocalTask", (base,), members)(seed=SEED)
+    task.dataset, task.data_loaded = dataset, True
+    return task
+
+
+def run(task: Any, model: object) -> Mapping[str, Any]:
+    """Return mteb's scores of ``model`` (an ``MtebEncoder`` or a search model) on a task of ``build_task``."""
+    scores = task.evaluate(
+        model,
+        split=SPLIT,
+        encode_kwargs={"show_progress_bar": False},
+        prediction_folder=Path("never-written"),
+    )
+    return scores[SUBSET]
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Leave random states, log levels and progress bars as they were, and show no warning in between.
+
+    mteb seeds ``random``, numpy and torch globally when imported, and again with every task and evaluator:
+    a training that evaluates half-way would repeat its dropout masks.
+    """
+    import datasets
+    import torch
+
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    log, level = logging.getLogger("mteb"), logging.getLogger("mteb").level
+    bars_were_on = not datasets.are_progress_bars_disabled()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        datasets.disable_progress_bars()
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+            if bars_were_on:
+                datasets.enable_progress_bars()
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

@@ -1,0 +1,120 @@
+"""Labelled texts: a logistic regression on a few training embeddings a label, ten times over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from poolwise.records import ItemScores
+from poolwise.tasks import bridge
+from poolwise.tasks.subset import stratified_rows, take, task_rng
+from poolwise.tasks.task import Encoder, Task
+
+NUM_EXPERIMENTS = 10
+MAX_ITERATIONS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationTask(Task):
+    """Texts with labels; a value is the share of the experiments that put the text under its label.
+
+    An experiment trains on ``samples_per_label`` rows of each label, drawn as mteb draws them; the test rows
+    are the items.
+    """
+
+    items: tuple[str, ...]
+    labels: tuple[str, ...]
+    train_texts: tuple[str, ...]
+    train_labels: tuple[str, ...]
+    samples_per_label: int = 8
+
+    @property
+    def settings(self) -> dict[str, object]:
+        own = {"samples_per_label": self.samples_per_label, "num_experiments": NUM_EXPERIMENTS}
+        return {**super().settings, **own}
+
+    def content(self) -> object:
+        return [self.items, self.labels, self.train_texts, self.train_labels]
+
+    def texts(self) -> list[tuple[str, str]]:
+        rows = sorted({row for sample in self.samples for row in sample})
+        return [(self.prompts.query, text) for text in (*take(self.train_texts, rows), *self.items)]
+
+    def problems(self) -> list[str]:
+        found = []
+        for part, labels in (("test", self.labels), ("train", self.train_labels)):
+            if len(set(labels)) < 2:
+                found.append(f"{self.name}: the {part} rows have one label ({labels[0]!r}), wanted at least two")
+        if unknown := sorted(set(self.labels) - set(self.train_labels)):
+            found.append(f"{self.name}: label {unknown[0]!r} is in the test rows but in no training row")
+        return found
+
+    def capped(self, max_items: int, seed: int) -> ClassificationTask:
+        """Return at most ``max_items`` test rows; every training row stays, for the experiments draw from them."""
+        rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
+        return replace(
+            self,
+            ids=take(self.ids, rows),
+            group=take(self.group, rows),
+            items=take(self.items, rows),
+            labels=take(self.labels, rows),
+            subset={"max_items": max_items, "subset_seed": seed},
+        )
+
+    @cached_property
+    def samples(self) -> list[list[int]]:
+        """The training rows of each experiment, as mteb draws them: one order shuffled again and again."""
+        order: list[int] | None = None
+        drawn = []
+        for _ in range(NUM_EXPERIMENTS):
+            order, sample = draw_sample(self.train_labels, self.samples_per_label, order)
+            drawn.append(sample)
+        return drawn
+
+    def evaluate(self, encoder: Encoder) -> ItemScores:
+        from datasets import Dataset, DatasetDict
+        from mteb.abstasks import AbsTaskClassification
+        from sklearn.linear_model import LogisticRegression
+
+        # Numbers in place of names: mteb computes a precision that sklearn refuses for two text labels.
+        numbers = {label: number for number, label in enumerate(sorted({*self.train_labels, *self.labels}))}
+        gold = [numbers[label] for label in self.labels]
+        train = [numbers[label] for label in self.train_labels]
+
+        def undersample(task: Any, dataset: Any, experiment: int, order: Any = None) -> tuple[Any, Any, list[int]]:
+            # mteb's own reads the label column value by value from disk format: a minute for 67,000 rows.
+            return dataset, order, self.samples[experiment]
+
+        task = bridge.build_task(
+            AbsTaskClassification,
+            self.category,
+            self.metric,
+            DatasetDict(
+                train=Dataset.from_dict({"text": list(self.train_texts), "label": train}),
+                test=Dataset.from_dict({"text": list(self.items), "label": gold}),
+            ),
+            samples_per_label=self.samples_per_label,
+            n_experiments=NUM_EXPERIMENTS,
+            evaluator_model=LogisticRegression(max_iter=MAX_ITERATIONS),
+            _undersample_data=undersample,
+        )
+        scores = bridge.run(task, bridge.MtebEncoder(encoder, self.prompts))
+        correct = np.asarray(task.predictions) == np.asarray(gold)
+        return self.record(scores[self.metric], values=correct.mean(axis=0).tolist(), gold=self.labels)
+
+
+def draw_sample(labels: tuple[str, ...], size: int, order: list[int] | None) -> tuple[list[int], list[int]]:
+    """Return the next order of the rows, and of each label the first ``size`` rows in that order."""
+    order = list(range(len(labels))) if order is None else order
+    np.random.RandomState(bridge.SEED).shuffle(order)
+    counts: Counter[str] = Counter()
+    sample = []
+    for row in order:
+        if counts[labels[row]] < size:
+            counts[labels[row]] += 1
+            sample.append(row)
+    return order, sample

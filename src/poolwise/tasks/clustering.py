@@ -1,0 +1,77 @@
+"""Labelled texts without training: k-means on the embeddings, ten seeds, V-measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from poolwise.records import ItemScores
+from poolwise.tasks import bridge
+from poolwise.tasks.subset import stratified_rows, take, task_rng
+from poolwise.tasks.task import Encoder, Task
+
+KMEANS_SEEDS = tuple(range(bridge.SEED, bridge.SEED + 10))
+"""The same ten for every model; the first is mteb's default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringTask(Task):
+    """Texts with labels. No value per item: a record keeps every row's cluster for every k-means seed.
+
+    mteb's current clustering task embeds 4% of the rows and draws, with replacement, other rows for every
+    model that shares the task object. We cluster all rows with mteb's own k-means evaluator, seed by seed.
+    """
+
+    items: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {**super().settings, "kmeans_seeds": list(KMEANS_SEEDS)}
+
+    def content(self) -> object:
+        return [self.items, self.labels]
+
+    def texts(self) -> list[tuple[str, str]]:
+        return [(self.prompts.query, text) for text in self.items]
+
+    def problems(self) -> list[str]:
+        if len(set(self.labels)) > 1:
+            return []
+        return [f"{self.name}: all rows have one label ({self.labels[0]!r}), wanted at least two"]
+
+    def capped(self, max_items: int, seed: int) -> ClusteringTask:
+        rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
+        return replace(
+            self,
+            ids=take(self.ids, rows),
+            group=take(self.group, rows),
+            items=take(self.items, rows),
+            labels=take(self.labels, rows),
+            subset={"max_items": max_items, "subset_seed": seed},
+        )
+
+    def evaluate(self, encoder: Encoder) -> ItemScores:
+        from sklearn.metrics import v_measure_score
+
+        assignments = [self._cluster(encoder, seed) for seed in KMEANS_SEEDS]
+        scores = [float(v_measure_score(self.labels, row)) for row in assignments]
+        return self.record(float(np.mean(scores)), gold=self.labels, assignments=assignments, scores_by_seed=scores)
+
+    def _cluster(self, encoder: Encoder, seed: int) -> list[int]:
+        from datasets import Dataset
+        from mteb._evaluators import ClusteringEvaluator
+        from mteb.timing import TimingStack
+
+        evaluator = ClusteringEvaluator(
+            Dataset.from_dict({"text": list(self.items), "labels": list(self.labels)}),
+            input_column_name="text",
+            label_column_name="labels",
+            task_metadata=bridge.metadata(self.category, self.metric),
+            hf_split=bridge.SPLIT,
+            hf_subset=bridge.SUBSET,
+            timer=TimingStack(),
+            seed=seed,
+        )
+        return evaluator(bridge.MtebEncoder(encoder, self.prompts), encode_kwargs={"show_progress_bar": False})

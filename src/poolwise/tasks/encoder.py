@@ -1,0 +1,114 @@
+"""Encoders: a sentence-transformers model that reads every text once, and random vectors as a floor."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from poolwise.errors import EvalError
+from poolwise.tasks.task import Embeddings, Task
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BATCHES_A_CALL = 32
+"""Batches between two progress reports."""
+
+
+class ModelEncoder:
+    """Encodes with a model and keeps every vector: a (prompt, text) is read once, however many tasks ask for it.
+
+    Args:
+        model: any sentence-transformers model; it is put into evaluation mode.
+        batch_size: texts a forward pass.
+        on_progress: called with (texts done, texts in this request) as encoding goes on.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        batch_size: int = 64,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.model, self.batch_size, self.on_progress = model, batch_size, on_progress
+        self.num_encoded, self.seconds = 0, 0.0
+        self._rows: dict[tuple[str, str], int] = {}
+        self._store: Embeddings = np.empty((0, 0), np.float32)
+
+    @property
+    def texts_per_second(self) -> float | None:
+        """Texts the model really read, by the time it took; None before the first."""
+        return self.num_encoded / self.seconds if self.num_encoded else None
+
+    def prepare(self, tasks: Iterable[Task]) -> None:
+        """Encode all texts of many tasks together: long and short texts then fill fuller batches."""
+        self._encode_missing([key for task in tasks for key in task.texts()])
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one row a text.
+
+        Raises: EvalError where the model gives a value that is not a number.
+        """
+        keys = [(prompt, text) for text in texts]
+        self._encode_missing(keys)
+        return self._store[[self._rows[key] for key in keys]]
+
+    def _encode_missing(self, keys: Sequence[tuple[str, str]]) -> None:
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        # Longest first: too large a batch fails at once, and not after an hour.
+        missing.sort(key=lambda key: (key[0], -len(key[1]), key[1]))
+        step = self.batch_size * BATCHES_A_CALL
+        starts = range(0, len(missing), step)
+        blocks = [self._encode_block(missing[start : start + step], start, len(missing)) for start in starts]
+        if blocks:
+            self._rows |= {key: len(self._store) + row for row, key in enumerate(missing)}
+            self._store = np.concatenate([self._store, *blocks] if self._store.size else blocks)
+
+    def _encode_block(self, keys: Sequence[tuple[str, str]], done: int, total: int) -> Embeddings:
+        start = time.perf_counter()
+        parts = [
+            self.model.encode(
+                [text for prompt_of, text in keys if prompt_of == prompt],
+                prompt=prompt,
+                batch_size=self.batch_size,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            for prompt in dict.fromkeys(prompt for prompt, _ in keys)
+        ]
+        block = np.concatenate(parts).astype(np.float32, copy=False)
+        self.seconds += time.perf_counter() - start
+        self.num_encoded += len(keys)
+        self._check(block, keys)
+        if self.on_progress is not None:
+            self.on_progress(done + len(keys), total)
+        return block
+
+    def _check(self, block: Embeddings, keys: Sequence[tuple[str, str]]) -> None:
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if bad.size:
+            raise EvalError(
+                f"the model gives values that are not numbers for {bad.size} texts, such as {keys[bad[0]][1][:60]!r}",
+                "wanted finite embeddings",
+                "try eval.precision: fp32, or check the training's loss",
+            )
+
+
+class RandomEncoder:
+    """Unit vectors drawn from a hash of the text: equal texts are equal, all others unrelated."""
+
+    def __init__(self, dim: int = 256, seed: int = 0) -> None:
+        self.dim, self.seed = dim, seed
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one unit vector a text, whatever the prompt."""
+        rows = np.stack([self._draw(text) for text in texts]) if texts else np.empty((0, self.dim))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def _draw(self, text: str) -> np.ndarray:
+        digest = hashlib.sha256(f"{self.seed}:{text}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "big")).standard_normal(self.dim)

@@ -1,0 +1,17 @@
+"""One task, one encoder, one record."""
+
+from __future__ import annotations
+
+from poolwise.records import ItemScores
+from poolwise.tasks.bridge import isolated
+from poolwise.tasks.task import Encoder, Task
+
+
+def evaluate_task(task: Task, encoder: Encoder) -> ItemScores:
+    """Return the score of every item of ``task`` for the model behind ``encoder``, as mteb computes it.
+
+    Global random states, log levels and progress bars are left as found; nothing is written to disk.
+    Raises: EvalError where the score is undefined for these embeddings.
+    """
+    with isolated():
+        return task.evaluate(encoder)

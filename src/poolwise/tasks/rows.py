@@ -1,0 +1,141 @@
+"""Rows of JSON lines and of relevance judgements; what is wrong with them is noted, with file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file. A getter that finds no usable value notes the problem and returns an empty one."""
+
+    path: Path
+    line: int
+    fields: dict[str, Any]
+    problems: list[str] = field(repr=False)
+
+    def problem(self, text: str) -> None:
+        self.problems.append(f"{self.path}:{self.line}: {text}")
+
+    def text(self, key: str, *, may_be_empty: bool = False) -> str:
+        value = self._get(key)
+        return self._text(value, repr(key), may_be_empty) if value is not None else ""
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._get(key)
+        if value is not None and not isinstance(value, list):
+            self.problem(f"{key!r} is not a list of texts: {_short(value)}")
+        return tuple(self._text(item, f"an item of {key!r}") for item in value) if isinstance(value, list) else ()
+
+    def number(self, key: str) -> float:
+        value = self._get(key)
+        if value is None:
+            return 0.0
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self.problem(f"{key!r} is not a finite number: {_short(value)}")
+            return 0.0
+        return float(value)
+
+    def name(self, key: str) -> str:
+        """Return a label or an id: a text or a whole number, as text."""
+        value = self._get(key)
+        if value is None:
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            self.problem(f"{key!r} is neither a text nor a whole number: {_short(value)}")
+        return str(value)
+
+    def group(self) -> str | None:
+        return self.name("group") if self.fields.get("group") is not None else None
+
+    def _get(self, key: str) -> Any:
+        value = self.fields.get(key)
+        if value is None:
+            self.problem(f"lacks the field {key!r} (has {', '.join(sorted(self.fields)) or 'none'})")
+        return value
+
+    def _text(self, value: object, what: str, may_be_empty: bool = False) -> str:
+        if not isinstance(value, str):
+            self.problem(f"{what} is not a text: {_short(value)}")
+            return ""
+        if not may_be_empty and not value.strip():
+            self.problem(f"{what} is empty")
+        return value
+
+
+def find_rows(folder: Path, stem: str) -> Path | None:
+    """Return ``<stem>.jsonl.gz`` or ``<stem>.jsonl`` in ``folder``; None where neither is there."""
+    return next((path for suffix in (".jsonl.gz", ".jsonl") if (path := folder / f"{stem}{suffix}").is_file()), None)
+
+
+def iter_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield line numbers (from 1) and lines that hold more than white space; a cut or unreadable file is noted."""
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                if raw.strip():
+                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        problems.append(f"{path}:{number + 1}: cannot be read further: {error}")
+
+
+def iter_rows(path: Path, problems: list[str]) -> Iterator[Row]:
+    """Yield the rows of a JSON-lines file; a line that is not a JSON object is noted and left out."""
+    before = len(problems)
+    empty = True
+    for line, text in iter_lines(path, problems):
+        empty = False
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            problems.append(f"{path}:{line}: not JSON: {error}")
+            continue
+        if isinstance(fields, dict):
+            yield Row(path, line, fields, problems)
+        else:
+            problems.append(f"{path}:{line}: a JSON object was wanted, got {_short(fields)}")
+    if empty and len(problems) == before:
+        problems.append(f"{path}: holds no rows")
+
+
+def iter_qrels(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str, int]]:
+    """Yield line number, query id, document id and grade.
+
+    Three columns (BEIR, with or without a header) or four (TREC: query, iteration, document, grade), parted by
+    tabs or, where a line has none, by white space.
+    """
+    for place, (line, text) in enumerate(iter_lines(path, problems)):
+        cells = [cell.strip() for cell in text.split("\t")] if "\t" in text else text.split()
+        if len(cells) not in (3, 4):
+            problems.append(f"{path}:{line}: {len(cells)} columns, wanted 3 (query, document, grade) or TREC's 4")
+            continue
+        grade = _whole(cells[-1])
+        if grade is not None:
+            yield line, cells[0], cells[-2], grade
+        elif place > 0 or _is_number(cells[-1]):
+            problems.append(f"{path}:{line}: grade {cells[-1]!r} is not a whole number")
+
+
+def _whole(text: str) -> int | None:
+    return int(float(text)) if _is_number(text) and float(text).is_integer() else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

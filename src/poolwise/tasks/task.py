@@ -1,0 +1,133 @@
+"""What every task has: named items, texts to encode, a fingerprint, and a score per item."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolwise.config import Prompts, fingerprint
+from poolwise.errors import EvalError
+from poolwise.records import Category, ItemScores
+
+Embeddings = NDArray[np.float32]
+
+
+class Encoder(Protocol):
+    """Turns texts into vectors."""
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one row a text, in order, each text read with ``prompt`` before it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One evaluation task, held in memory.
+
+    ``ids`` name the scored items by their row number or query id in the source, so that a capped task and
+    the whole one speak of the same items. ``group`` names items that depend on each other (empty: none do).
+
+    Law: equal fingerprints mean equal texts, labels, prompts, settings and subset.
+    """
+
+    name: str
+    category: Category
+    metric: str
+    ids: tuple[str, ...]
+    num_total: int
+    prompts: Prompts = Prompts()
+    group: tuple[str, ...] = ()
+    subset: Mapping[str, object] | None = None
+
+    @property
+    def num_items(self) -> int:
+        return len(self.ids)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What, beside texts and labels, the scores depend on."""
+        return {"prompts": self.prompts.model_dump(), **(self.subset or {})}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint([self.name, self.metric, self.ids, self.group, self.settings, self.content()])
+
+    @abstractmethod
+    def content(self) -> object:
+        """Return texts and labels as JSON values, for the fingerprint."""
+
+    @abstractmethod
+    def texts(self) -> list[tuple[str, str]]:
+        """Return every (prompt, text) that ``evaluate`` asks the encoder for; repeats are allowed."""
+
+    @abstractmethod
+    def problems(self) -> list[str]:
+        """Return why no score can be computed from these items; empty if one can."""
+
+    @abstractmethod
+    def capped(self, max_items: int, seed: int) -> Task:
+        """Return a task of at most ``max_items`` items, the same ones for the same seed."""
+
+    @abstractmethod
+    def evaluate(self, encoder: Encoder) -> ItemScores:
+        """Return the scores of the model behind ``encoder``."""
+
+    def record(
+        self,
+        score: float,
+        *,
+        values: Sequence[float] = (),
+        gold: Sequence[float] | Sequence[str] = (),
+        assignments: Sequence[Sequence[int]] = (),
+        scores_by_seed: Sequence[float] = (),
+        settings: Mapping[str, object] | None = None,
+    ) -> ItemScores:
+        """Return the record of a finished evaluation.
+
+        Raises: EvalError where the score or an item's value is not a number.
+        """
+        if not all(map(math.isfinite, (score, *values))):
+            raise EvalError(
+                f"{self.name}: {self.metric} is undefined for this model",
+                "wanted a finite score",
+                "all similarities may be equal: run `poolwise doctor` on the model",
+            )
+        return ItemScores(
+            task=self.name,
+            category=self.category,
+            metric=self.metric,
+            score=score,
+            num_total=self.num_total,
+            fingerprint=self.fingerprint,
+            ids=list(self.ids),
+            values=list(values),
+            gold=list(gold),  # type: ignore[arg-type]  # one kind of value by the parameter's type
+            group=list(self.group) if len(set(self.group)) < len(self.group) else [],
+            assignments=[list(row) for row in assignments],
+            scores_by_seed=list(scores_by_seed),
+            settings={**self.settings, **(settings or {})},
+        )
+
+
+def groups_by_text(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return a group name an item, equal for equal texts; empty where no text stands twice."""
+    if max(Counter(texts).values(), default=0) < 2:
+        return ()
+    return tuple(fingerprint(text) for text in texts)
+
+
+def given_groups(groups: Sequence[str | None], ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the groups written in the data, an item without one being its own; empty where none is written."""
+    if not any(group is not None for group in groups):
+        return ()
+    return tuple(
+        f"row {item}" if group is None else f"group {group}" for item, group in zip(ids, groups, strict=True)
+    )
