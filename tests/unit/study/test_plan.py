@@ -74,4 +74,4 @@ def test_run_folders_leave_tuning_out_and_are_safe_names() -> None:
     tune = {"learning_rate": [1e-4, 1e-3], "steps": 2, "dev": ["d"]}
     folders = run_folders(plan_jobs(recipe(tune=tune), HASHES))
     assert len(folders) == len(set(folders)) == 3 + 4
-    assert all("/" not in name and "tune" not in name for name in folders)
+    assert all("/" not in name and "-tune-" not in name for name in folders)

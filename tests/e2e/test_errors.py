@@ -1,0 +1,60 @@
+"""What a user sees for bad input: exit code 2, one clear message, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_study import poolwise, write_recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"designs": ["paper:1", "multilayr+causal"]}, "did you mean 'multilayer'"),
+        ({"designs": ["paper:1", "latent(keyz=last)+causal"]}, "did you mean 'keys'"),
+        ({"tain": {}}, "did you mean 'train'"),
+        ({"base": "no/such/folder/here"}, "no/such/folder/here"),
+        ({"data": {"train": ["missing.jsonl"]}}, "missing.jsonl"),
+        ({"tasks": ["nowhere"]}, "nowhere"),
+        ({"train": {"steps": 2, "batch_size": 4000}}, "batch"),
+        ({"train": {"steps": "many"}}, "train.steps"),
+    ],
+)
+def test_bad_recipes(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    write_recipe(tmp_path, **changes)
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_bad_lines_are_counted_and_named(tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    lines = (tmp_path / "train.jsonl").read_text().splitlines()
+    lines[3] = "{not json"
+    lines[5] = json.dumps({"query": "a", "positive": " "})
+    lines[7] = json.dumps({"query": "a"})
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    for place in ("train.jsonl:4", "train.jsonl:6", "train.jsonl:8"):
+        assert place in found.stderr
+
+
+def test_a_hub_name_without_a_network_says_how_to_use_a_folder(tmp_path: Path) -> None:
+    write_recipe(tmp_path, base="someone/some-model")
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    assert "someone/some-model" in found.stderr
+    assert "folder" in found.stderr
+
+
+def test_eval_of_a_missing_model(tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    found = poolwise("eval", "./absent", "--tasks", "suite", "--out", "o", cwd=tmp_path, code=2)
+    assert "absent" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_compare_of_nothing(tmp_path: Path) -> None:
+    found = poolwise("compare", "empty", cwd=tmp_path, code=2)
+    assert "no run in empty" in found.stderr

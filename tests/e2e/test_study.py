@@ -1,0 +1,151 @@
+"""The main job through the command line: a study, its resumption, its records, and its errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import toys
+
+POOLWISE = [sys.executable, "-m", "poolwise.cli.main"]
+
+
+def poolwise(*args: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [*POOLWISE, *map(str, args)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
+    assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"
+    return found
+
+
+def write_recipe(folder: Path, **changes: Any) -> Path:
+    toys.write_training(folder / "train.jsonl")
+    toys.write_suite(folder / "suite")
+    recipe = {
+        "name": "toy",
+        "base": "poolwise/nano",
+        "designs": ["paper:1", "paper:5", "mean+causal"],
+        "reference": "paper:1",
+        "seeds": [0, 1],
+        "data": {"train": ["train.jsonl"]},
+        "train": {"steps": 2, "batch_size": 8, "max_tokens": 24},
+        "eval": {"max_tokens": 24},
+        "tasks": ["suite"],
+    }
+    path = folder / "toy.yaml"
+    path.write_text(yaml.safe_dump(recipe | changes))
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    poolwise("study", write_recipe(folder), "--out", "out", cwd=folder)
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_a_study_ends_with_a_report(study: Path) -> None:
+    found = results(study / "out")["results"]
+    assert {task["task"] for task in found["tasks"]} == {
+        "sts/toy-sts",
+        "retrieval/toy-search",
+        "classification/toy-kind",
+        "clustering/toy-groups",
+    }
+    names = {(score["name"], score["seed"]) for score in found["scores"]}
+    assert {(d, s) for d in ("last+causal", "multilayer+bidirectional", "mean+causal") for s in (0, 1)} <= names
+    assert {"untuned", "random", "bm25"} <= {name for name, _ in names}
+    assert found["failures"] == {}
+    html = (study / "out" / "report.html").read_text()
+    assert "multilayer+bidirectional" in html and "<script src" not in html
+    assert (study / "out" / "report.md").is_file()
+
+
+def test_designs_share_batches_and_lora_start(study: Path) -> None:
+    manifests = [json.loads(path.read_text()) for path in (study / "out" / "runs").glob("*/run.json")]
+    trained = [manifest for manifest in manifests if manifest["kind"] == "trained"]
+    assert len(trained) == 6
+    for part in ("schedule", "lora_init", "base"):
+        by_seed = {seed: {m["hashes"][part] for m in trained if m["seed"] == seed} for seed in (0, 1)}
+        assert all(len(values) == 1 for values in by_seed.values()), part
+    assert {m["hashes"]["schedule"] for m in trained if m["seed"] == 0} != {
+        m["hashes"]["schedule"] for m in trained if m["seed"] == 1
+    }
+
+
+def test_a_second_run_ends_at_once_with_the_same_results(study: Path) -> None:
+    before = results(study / "out")
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=study)
+    assert "every job is done already" in found.stderr
+    assert results(study / "out") == before
+
+
+def test_an_interrupted_study_goes_on_to_the_same_results(study: Path, tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    command = [*POOLWISE, "study", "toy.yaml", "--out", "out"]
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stderr is not None
+        for line in process.stderr:  # killed in the middle of the second design
+            if line.startswith("train multilayer"):
+                break
+        process.kill()
+    poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path)
+    again, first = results(tmp_path / "out")["results"], results(study / "out")["results"]
+    assert again == first
+
+
+def test_an_output_folder_of_another_recipe_is_refused(study: Path) -> None:
+    found = poolwise("study", "toy.yaml", "--out", "out", "--set", "train.steps=3", cwd=study, code=2)
+    assert "train differ" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+def test_dry_run_prints_a_plan_and_writes_nothing(study: Path) -> None:
+    found = poolwise("study", "toy.yaml", "--out", "other", "--dry-run", "--json", cwd=study)
+    plan = json.loads(found.stdout)
+    assert [job["id"].split("-")[0] for job in plan["jobs"]] == ["anchor"] * 3 + ["train", "eval"] * 6
+    assert plan["seconds"] > 0 and plan["peak_memory_gib"] > 0
+    assert not (study / "other").exists()
+
+
+def test_a_trained_model_is_evaluated_the_same_outside_the_study(study: Path, tmp_path: Path) -> None:
+    run = next((study / "out" / "runs").glob("multilayer+bidirectional-s0-*"))
+    args = ("eval", run, "--tasks", study / "suite", "--out", tmp_path / "eval", "--max-tokens", "24", "--json")
+    found = json.loads(poolwise(*args, cwd=tmp_path).stdout)
+    assert found["design"] == "multilayer+bidirectional"
+    rows = results(study / "out")["results"]["scores"]
+    expected = {row["task"]: row["score"] for row in rows if row["run"] == run.name}
+    assert {name: task["score"] for name, task in found["tasks"].items()} == pytest.approx(expected, abs=1e-6)
+    assert set(found["tasks"]["sts/toy-sts"]) == {"category", "metric", "score", "num_items"}
+
+
+def test_compare_reads_a_study_and_prints_json(study: Path) -> None:
+    found = json.loads(poolwise("compare", "out", "--reference", "last+causal", "--json", cwd=study).stdout)
+    assert found
+    text = poolwise("compare", "out", cwd=study).stdout
+    assert "last+causal" in text
+
+
+def test_report_is_written_again_from_the_records(study: Path) -> None:
+    (study / "out" / "report.html").unlink()
+    poolwise("report", "out", cwd=study)
+    assert (study / "out" / "report.html").is_file()
+
+
+def test_doctor_passes_our_models_and_exits_zero(study: Path) -> None:
+    run = next((study / "out" / "runs").glob("last+causal-s0-*"))
+    checks = json.loads(poolwise("doctor", run, "--json", cwd=study).stdout)
+    assert {check["status"] for check in checks} <= {"ok", "warn"}
+    assert any("attention" in check["name"] for check in checks)
