@@ -1,0 +1,14 @@
+"""Records in, text and figures out: HTML, Markdown, LaTeX, plain text, JSON. No test and no model is run here."""
+
+from poolwise.report.figures.critical import critical_difference_svg
+from poolwise.report.plain import comparison_json, comparison_markdown, comparison_text
+from poolwise.report.write import write_comparison_report, write_reports
+
+__all__ = [
+    "comparison_json",
+    "comparison_markdown",
+    "comparison_text",
+    "critical_difference_svg",
+    "write_comparison_report",
+    "write_reports",
+]

@@ -1,0 +1,64 @@
+"""Numbers as text, one way for every output: four decimals for scores, a sign on every difference."""
+
+from __future__ import annotations
+
+MINUS = "\u2212"
+
+
+def score_text(value: float | None) -> str:
+    """Return a score with four decimals, a dash where there is none."""
+    return "–" if value is None else f"{value:.4f}"
+
+
+def difference_text(value: float) -> str:
+    """Return a difference with its sign and four decimals; what rounds to zero has no sign."""
+    text = f"{value:+.4f}".replace("-", MINUS)
+    return "0.0000" if text.lstrip(f"+{MINUS}") == "0.0000" else text
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """Return ``[low, high]`` with signs, a dash where there is none."""
+    return "–" if interval is None else f"[{difference_text(interval[0])}, {difference_text(interval[1])}]"
+
+
+def spread_text(value: float | None) -> str:
+    """Return ``± s`` for a standard deviation, nothing where it is unknown."""
+    return "" if value is None else f"± {value:.4f}"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value with three decimals, or one significant digit below 0.001; never ``0``."""
+    if value is None:
+        return "–"
+    if value < 0.00095:
+        return f"{value:.1g}"
+    return "1" if value > 0.9995 else f"{value:.3f}"
+
+
+def count_text(value: float | None) -> str:
+    """Return a whole number with thousands marked, a dash where there is none."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def short_count_text(value: float | None) -> str:
+    """Return a count in three digits with K, M or B, a dash where there is none."""
+    if value is None:
+        return "–"
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.3g}"
+
+
+def seconds_text(value: float | None) -> str:
+    """Return a time in seconds, minutes or hours, a dash where there is none."""
+    if value is None:
+        return "–"
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def gib_text(value: float | None) -> str:
+    """Return memory in GiB, a dash where it was not measured."""
+    return "–" if value is None else f"{value:.2f} GiB"

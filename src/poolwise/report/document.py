@@ -1,0 +1,195 @@
+"""What a report says and in which order: the verdict first, how to repeat it last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from poolwise.records import Comparison, Results, Run, StudyResults
+from poolwise.report.amounts import count_text, score_text, seconds_text
+from poolwise.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Definitions,
+    Document,
+    Folded,
+    Paragraph,
+    Section,
+    Table,
+    Verdict,
+    Verdicts,
+)
+from poolwise.report.figures.curves import curves_figure
+from poolwise.report.figures.forest import forest_figure
+from poolwise.report.figures.layers import layers_figure
+from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
+from poolwise.report.figures.seeds import seeds_figure
+from poolwise.report.tables import contrast_table, cost_table, paper_table, task_table
+from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
+
+
+def study_document(study: StudyResults) -> Document:
+    """Return the report of a study."""
+    view, results = study_view(study), study.results
+    failures = results.failures
+    sections = [
+        *_comparison_sections(view),
+        _section("layers", "Learned layer weights", layers_figure(results.designs)),
+        _section("training", "Training", curves_figure(results.training, view.designs), _tuning(results)),
+        *_test_sections(view.comparison),
+        _section("paper", "The paper's designs", _decisions(results)),
+        _section("failures", "Failures", Definitions(sorted(failures.items())) if failures else None),
+        _section("repeat", "How to repeat this study", *_repeat(study)),
+    ]
+    return Document(
+        title=f"Pooling and attention: {results.name}",
+        facts=_facts(study),
+        sections=[section for section in sections if section.blocks],
+        warnings=[_failure_warning(failures)] if failures else [],
+    )
+
+
+def comparison_document(comparison: Comparison, runs: Sequence[Run] = ()) -> Document:
+    """Return the report of a comparison of any runs."""
+    view = runs_view(comparison, runs)
+    sections = [*_comparison_sections(view), *_test_sections(comparison)]
+    facts = [("Compared", ", ".join(comparison.designs)), ("Reference", comparison.reference or "none")]
+    if view.tasks:
+        facts.append(("Tasks", f"{len(view.tasks)}"))
+    return Document("Comparison of embedding models", facts, [section for section in sections if section.blocks])
+
+
+def _comparison_sections(view: View) -> list[Section]:
+    parameters = {name: float(count) for name, count in view.parameters.items()}
+    speeds = {n: speed for n in view.designs if (speed := view.cost(n, lambda c: c.encode_texts_per_second))}
+    scatters = [scatter_figure(view, PARAMETERS, parameters), scatter_figure(view, THROUGHPUT, speeds)]
+    return [
+        _section("verdict", "Verdict", *_verdict(view)),
+        _section("scores", "Scores by category", paper_table(view) if view.categories else None),
+        _section("differences", "Differences", forest_figure(view)),
+        _section("seeds", "Seed spread", seeds_figure(view)),
+        _section("tasks", "Scores by task", task_table(view)),
+        _section("cost", "Cost", cost_table(view), *scatters),
+    ]
+
+
+def _test_sections(comparison: Comparison) -> list[Section]:
+    return [
+        _section("tests", "All tests", *_tests(comparison)),
+        _section("methods", "Methods", *_methods(comparison)),
+    ]
+
+
+def _section(key: str, title: str, *blocks: Block | None) -> Section:
+    return Section(key, title, [block for block in blocks if block is not None])
+
+
+def _verdict(view: View) -> list[Block]:
+    comparison = view.comparison
+    items = [
+        Verdict(
+            category_title(r.category),
+            r.sentence,
+            r.decided,
+            [("Recommended", r.recommended), ("Highest mean", r.best), ("Pareto set", ", ".join(r.pareto) or "–")],
+        )
+        for r in comparison.recommendations
+    ]
+    blocks: list[Block] = [Verdicts(items)] if items else [Paragraph("The records hold no recommendation.")]
+    return [*blocks, Paragraph(_count_sentence(comparison))]
+
+
+def _count_sentence(comparison: Comparison) -> str:
+    tested = [c for c in comparison.contrasts if c.p is not None]
+    raw = sum(c.p < ALPHA for c in tested if c.p is not None)
+    corrected = sum(c.p_holm < ALPHA for c in tested if c.p_holm is not None)
+    untested = len(comparison.contrasts) - len(tested)
+    hopeless = sum(c.smallest_p >= ALPHA for c in tested if c.smallest_p is not None)
+    rest = f" {hopeless} could not have reached {ALPHA:g}: too few tasks." if hopeless else ""
+    rest += f" {untested} could not be tested." if untested else ""
+    return (
+        f"Of {len(tested)} tested contrasts over tasks, {raw} have a raw p below {ALPHA:g} and {corrected} "
+        f"a corrected one.{rest}"
+    )
+
+
+def _tests(comparison: Comparison) -> list[Block]:
+    blocks: list[Block] = []
+    if comparison.contrasts:
+        note = comparison.family or "The family that the correction runs over is not stated in the records."
+        blocks.append(contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts over tasks", note))
+    if comparison.task_contrasts:
+        note = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
+        table = contrast_table(comparison.task_contrasts, "tab-task-contrasts", "Contrasts within tasks", note)
+        blocks.append(Folded(f"{count_text(len(comparison.task_contrasts))} contrasts within tasks", [table]))
+    return blocks
+
+
+def _methods(comparison: Comparison) -> list[Block]:
+    family = [f"Family: {comparison.family}"] if comparison.family else []
+    return [Paragraph(text) for text in [*comparison.methods, *family, *comparison.notes]]
+
+
+def _tuning(results: Results) -> Table | None:
+    rates = list(dict.fromkeys(rate for scores in results.tuning.values() for rate in scores))
+    if not rates:
+        return None
+    rows = [
+        [Cell(design), *(Cell(score_text(scores.get(rate)), sort=scores.get(rate)) for rate in rates)]
+        for design, scores in results.tuning.items()
+    ]
+    columns = [Column("Design"), *(Column(rate, is_number=True) for rate in rates)]
+    return Table("tab-tuning", "Dev score by learning rate, the same search for every design", columns, rows)
+
+
+def _decisions(results: Results) -> Definitions | None:
+    named = [(f"{i.alias} = {i.design}" if i.alias else i.design, i.decision) for i in results.designs if i.decision]
+    return Definitions([(name, decision) for name, decision in named if decision]) if named else None
+
+
+def _failure_warning(failures: Mapping[str, str]) -> str:
+    jobs = "1 job" if len(failures) == 1 else f"{len(failures)} jobs"
+    return f"{jobs} failed; what they would have added is missing below: {', '.join(sorted(failures))}."
+
+
+def _facts(study: StudyResults) -> list[tuple[str, str]]:
+    results, measured = study.results, study.measured
+    items = sum(task.num_items for task in results.tasks)
+    seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
+    machine = ", ".join(f"{value}" for value in measured.machine.values())
+    return [
+        ("Base", results.base),
+        ("Training data", ", ".join(results.data_fingerprints) or "–"),
+        ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
+        ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
+        ("Machine", machine or "–"),
+        ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
+        ("Recipe", results.recipe_hash),
+    ]
+
+
+def _wall(seconds: float | None) -> str:
+    return f"{seconds_text(seconds)} of wall clock" if seconds is not None else ""
+
+
+def _repeat(study: StudyResults) -> list[Block]:
+    results, measured = study.results, study.measured
+    recipe = yaml.safe_dump(results.recipe, sort_keys=False, allow_unicode=True).rstrip()
+    blocks: list[Block] = []
+    if measured.command:
+        blocks.append(Code(measured.command, "sh"))
+    blocks.append(Paragraph(f"The resolved recipe, hash {results.recipe_hash}:"))
+    blocks.append(Code(recipe, "yaml"))
+    for title, values in (
+        ("Versions", measured.versions),
+        ("Machine", measured.machine),
+        ("Data fingerprints", results.data_fingerprints),
+        ("Task fingerprints", {task.task: task.fingerprint for task in results.tasks}),
+        ("Hashes of batch schedules and starts", results.hashes),
+    ):
+        if values:
+            blocks.append(Folded(title, [Definitions(list(values.items()))]))
+    return blocks

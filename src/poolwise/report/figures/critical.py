@@ -1,0 +1,44 @@
+"""Critical-difference diagrams: average ranks, and which differences the tests leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, tick_text
+
+ROW, TOP, RIGHT, BAR = 32.0, 26.0, 14.0, 13.0
+
+
+def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:
+    """Return a drawing of average ranks, best first, with a bar for each group of names not told apart.
+
+    A bar joins exactly the names that carry a dot on it. Groups from pairwise tests need not be neighbours in rank,
+    which the usual horizontal bars cannot show.
+
+    Args:
+        ranks: average rank by name, 1 is best.
+        groups: sets of names without a decided difference between any two; a group of one is left out.
+        title: what is ranked, for the text alternative.
+    """
+    names = sorted(ranks, key=lambda name: (ranks[name], name))
+    bars = [group for group in groups if len(group) > 1]
+    left = 10.0 + BAR * len(bars)
+    bottom = TOP + ROW * len(names)
+    drawing = Drawing(WIDTH, bottom + 6)
+    scale = Scale(1.0, max(float(len(names)), 2.0), left + 10, WIDTH - RIGHT)
+    for tick in scale.ticks(8):
+        drawing.line(scale(tick), TOP - 4, scale(tick), bottom, "grid")
+        drawing.text(scale(tick), TOP - 10, tick_text(tick), "tick", "middle")
+    middles = {name: TOP + ROW * row + 21 for row, name in enumerate(names)}
+    for name, middle in middles.items():
+        drawing.text(left, middle - 9, name, "label")
+        drawing.text(WIDTH - 2, middle - 9, f"{ranks[name]:.2f}", "value", "end")
+        drawing.mark(scale(ranks[name]), middle, "undecided", f"{name}: average rank {ranks[name]:.2f}")
+    for column, group in enumerate(bars):
+        x = 6.0 + BAR * column
+        drawing.line(x, min(middles[n] for n in group), x, max(middles[n] for n in group), "clique")
+        for name in group:
+            drawing.mark(x, middles[name], "undecided", f"not told apart: {', '.join(group)}", 3.5)
+    joined = "; ".join("not told apart: " + ", ".join(group) for group in bars) or "all told apart"
+    listed = ", ".join(f"{name} {ranks[name]:.2f}" for name in names)
+    return drawing.svg(f"{title}: average ranks {listed}; {joined}")

@@ -1,0 +1,94 @@
+"""Forest plots: the contrasts of a category with their intervals, on one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poolwise.records import Contrast
+from poolwise.report.amounts import difference_text, interval_text, p_text
+from poolwise.report.blocks import Csv, Figure, Panel
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, padded, signed_tick_text
+from poolwise.report.view import REASONS, View, category_title, stars
+
+ROW, HEAD, LEFT, RIGHT = 33.0, 24.0, 8.0, 8.0
+
+
+def forest_figure(view: View) -> Figure | None:
+    """Return one panel a category; None where nothing was compared."""
+    panels = [_panel(category, view.contrasts(category)) for category in view.categories if view.contrasts(category)]
+    if not panels:
+        return None
+    return Figure(
+        key="fig-forest",
+        caption="Differences of mean scores (first minus second). Thick line: the interval of the test named in the "
+        "table of contrasts; thin line: one standard deviation over seeds either side, drawn where the test gives no "
+        "interval. Filled: corrected p below 0.05; * raw, ** corrected. Each panel has its own scale.",
+        panels=panels,
+        csv=_csv(view),
+    )
+
+
+def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
+    groups: dict[str, list[Contrast]] = {}
+    for contrast in contrasts:
+        groups.setdefault(contrast.reason[0] if contrast.reason else "", []).append(contrast)
+    bottom = 4 + sum(HEAD + ROW * len(rows) for rows in groups.values())
+    drawing = Drawing(WIDTH, bottom + 22)
+    scale = Scale(*padded([v for c in contrasts for v in _extent(c)], zero=True), LEFT, WIDTH - RIGHT)
+    drawing.x_axis(scale, 4, bottom, signed_tick_text)
+    drawing.line(scale(0), 4, scale(0), bottom, "zero")
+    y = 4.0
+    for reason, rows in groups.items():
+        title = REASONS.get(reason, reason) + (f" {rows[0].b}" if reason == "reference" else "")
+        drawing.text(LEFT, y + 16, title[:1].upper() + title[1:], "group")
+        y += HEAD
+        for row in rows:
+            _draw_row(drawing, scale, y, row)
+            y += ROW
+    alt = f"{category_title(category)}: " + "; ".join(_words(c) for c in contrasts)
+    return Panel(category_title(category), drawing.svg(alt), alt)
+
+
+def _draw_row(drawing: Drawing, scale: Scale, y: float, contrast: Contrast) -> None:
+    label = contrast.a if "reference" in contrast.reason else f"{contrast.a} − {contrast.b}"
+    drawing.text(LEFT, y + 11, label, "label small" if len(label) > 48 else "label")
+    drawing.text(WIDTH - RIGHT, y + 11, difference_text(contrast.difference) + stars(contrast), "value", "end")
+    middle = y + 21
+    tone = {"better": "better", "worse": "worse", "equal": "equal"}.get(contrast.verdict or "", "undecided")
+    if contrast.interval is not None:
+        drawing.line(scale(contrast.interval[0]), middle, scale(contrast.interval[1]), middle, f"bar {tone}")
+    elif contrast.seed_spread is not None:
+        low, high = _extent(contrast)
+        drawing.line(scale(low), middle, scale(high), middle, f"spread {tone}")
+    hollow = "" if stars(contrast) == "**" else " hollow"
+    drawing.mark(scale(contrast.difference), middle, tone + hollow, _words(contrast))
+
+
+def _extent(contrast: Contrast) -> tuple[float, float]:
+    if contrast.interval is not None:
+        low, high = contrast.interval
+        return min(low, contrast.difference), max(high, contrast.difference)
+    spread = contrast.seed_spread or 0.0
+    return contrast.difference - spread, contrast.difference + spread
+
+
+def _bounds(contrast: Contrast) -> tuple[float | None, float | None]:
+    return contrast.interval or (None, None)
+
+
+def _words(contrast: Contrast) -> str:
+    interval = f" {interval_text(contrast.interval)}" if contrast.interval else ""
+    return (
+        f"{contrast.a} minus {contrast.b} {difference_text(contrast.difference)}{interval}, "
+        f"p {p_text(contrast.p)}, corrected {p_text(contrast.p_holm)}, {contrast.verdict or 'no verdict'}"
+    )
+
+
+def _csv(view: View) -> Csv:
+    header = ["category", "a", "b", "difference", "low", "high", "level", "seed_spread", "p", "p_holm", "verdict"]
+    rows = [
+        (c.category, c.a, c.b, c.difference, *_bounds(c), c.interval_level, c.seed_spread, c.p, c.p_holm, c.verdict)
+        for category in view.categories
+        for c in view.contrasts(category)
+    ]
+    return Csv(header, rows)

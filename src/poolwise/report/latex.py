@@ -1,0 +1,75 @@
+r"""Tables as LaTeX for a paper: ``booktabs``, nothing else needed.
+
+The small second line of a cell stands in smaller type behind it; stars become superscripts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from poolwise.report.amounts import MINUS
+from poolwise.report.blocks import Cell, Column, Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    MINUS: "$-$",
+    "±": r"$\pm$",
+    "≥": r"$\ge$",
+    "–": "--",
+    "·": r"$\cdot$",
+} | {character: "\\" + character for character in "&%$#_{}"}
+
+
+def latex_document(tables: Sequence[Table]) -> str:
+    """Return the tables one after the other, to be read with ``\\input`` by a document that loads booktabs."""
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(latex_table(table) for table in tables)
+
+
+def latex_table(table: Table) -> str:
+    """Return one ``table`` environment."""
+    lines = [
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{escape(table.caption)}.{' ' + escape(table.note) if table.note else ''}}}",
+        rf"\label{{{table.key.replace('tab-', 'tab:')}}}",
+        rf"\begin{{tabular}}{{@{{}}{''.join('r' if c.is_number else 'l' for c in table.columns)}@{{}}}}",
+        r"\toprule",
+        _row(_head(column) for column in table.columns),
+    ]
+    if any(column.note for column in table.columns):
+        lines.append(_row(_small(column.note) for column in table.columns))
+    lines.append(r"\midrule")
+    for number, row in enumerate(table.rows):
+        lines += [r"\midrule"] if number in table.breaks else []
+        lines.append(_row(map(_cell, row)))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX prints as it is."""
+    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+
+
+def _head(column: Column) -> str:
+    return escape(column.title)
+
+
+def _cell(cell: Cell) -> str:
+    text = re.sub(r"(?<=\d)(\*+)$", r"$^{\1}$", escape(cell.text))
+    if cell.tone == "strong":
+        text = rf"\textbf{{{text}}}"
+    return f"{text} {_small(cell.note)}" if cell.note else text
+
+
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {escape(text)}}}" if text else ""
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -1,0 +1,82 @@
+"""A document as GitHub-flavoured Markdown: the tables and words, without the figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from poolwise.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Definitions,
+    Document,
+    Figure,
+    Folded,
+    Paragraph,
+    Table,
+    Verdicts,
+)
+
+
+def markdown_document(document: Document) -> str:
+    """Return the whole document as Markdown."""
+    parts = [f"# {escape(document.title)}"]
+    parts.append("\n".join(f"- **{escape(term)}:** {escape(value)}" for term, value in document.facts))
+    parts += [f"> **Warning:** {escape(warning)}" for warning in document.warnings]
+    for section in document.sections:
+        body = [text for block in section.blocks if (text := markdown_block(block))]
+        if body:
+            parts += [f"## {escape(section.title)}", *body]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_block(block: Block) -> str:
+    """Return one block as Markdown; a figure gives nothing, its numbers stand in the tables and CSV files."""
+    match block:
+        case Table():
+            return markdown_table(block)
+        case Verdicts():
+            return "\n".join(
+                f"- **{escape(v.category)}{'' if v.is_decided else ' (not decided)'}:** {escape(v.sentence)}"
+                for v in block.items
+            )
+        case Paragraph():
+            return escape(block.text)
+        case Definitions():
+            return "\n".join(f"- **{escape(term)}:** {escape(value)}" for term, value in block.items)
+        case Code():
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", block.text)), default=0))
+            return f"{fence}{block.language}\n{block.text}\n{fence}"
+        case Folded():
+            inner = "\n\n".join(text for part in block.blocks if (text := markdown_block(part)))
+            return f"<details><summary>{escape(block.summary)}</summary>\n\n{inner}\n\n</details>"
+        case Figure():
+            return ""
+
+
+def markdown_table(table: Table) -> str:
+    """Return a pipe table with its caption above and its note below."""
+    head = [escape(column.title) + (f"<br>{escape(column.note)}" if column.note else "") for column in table.columns]
+    rule = ["---:" if column.is_number else ":---" for column in table.columns]
+    lines = [_row(head), _row(rule), *(_row(_cell(cell) for cell in row) for row in table.rows)]
+    note = f"\n\n{escape(table.note)}" if table.note else ""
+    return f"**{escape(table.caption)}**\n\n" + "\n".join(lines) + note
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is: no tag, no emphasis, no column break, on one line."""
+    text = " ".join(text.split())
+    text = re.sub(r"([\\`*|\[\]])", r"\\\1", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    if cell.tone == "strong":
+        text = f"**{text}**"
+    return f"{text} ({escape(cell.note)})" if cell.note else text
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,174 @@
+"""A document as one HTML file: no network, no font, no library; style and script stand in the file."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable
+from importlib.resources import files
+from urllib.parse import quote
+
+from poolwise.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Csv,
+    Definitions,
+    Document,
+    Figure,
+    Folded,
+    Panel,
+    Paragraph,
+    Section,
+    Table,
+    Verdict,
+    Verdicts,
+)
+
+# The browser itself refuses whatever would leave the file.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+
+
+def html_document(document: Document) -> str:
+    """Return the whole document as an HTML page."""
+    links = "".join(f'<li><a href="#{s.key}">{_text(s.title)}</a></li>' for s in document.sections)
+    facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
+    warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
+    body = "".join(_section(section) for section in document.sections)
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{_text(document.title)}</title><style>{_asset('page.css')}</style></head><body>"
+        '<a class="skip" href="#main">Skip to the verdict</a>'
+        f"<header><h1>{_text(document.title)}</h1><dl class=facts>{facts}</dl>{warnings}</header>"
+        f'<nav aria-label="Contents"><ol>{links}</ol></nav><main id="main" tabindex="-1">{body}</main>'
+        f"<script>{_asset('page.js')}</script></body></html>\n"
+    )
+
+
+def html_block(block: Block) -> str:
+    """Return one block as HTML."""
+    match block:
+        case Table():
+            return _table(block)
+        case Figure():
+            return _figure(block)
+        case Verdicts():
+            return f'<div class="verdicts">{"".join(map(_verdict, block.items))}</div>'
+        case Paragraph():
+            return f"<p>{_text(block.text)}</p>"
+        case Definitions():
+            items = "".join(f"<dt>{_breakable(t)}</dt><dd>{_breakable(v)}</dd>" for t, v in block.items)
+            return f'<dl class="terms">{items}</dl>'
+        case Code():
+            return f'<pre tabindex="0"><code>{html.escape(block.text)}</code></pre>'
+        case Folded():
+            inner = "".join(map(html_block, block.blocks))
+            return f"<details><summary>{_text(block.summary)}</summary>{inner}</details>"
+
+
+def csv_link(content: Csv, name: str) -> str:
+    """Return a link that downloads the numbers as ``name.csv``, without a network."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(content.header)
+    writer.writerows(content.rows)
+    data = quote(buffer.getvalue(), safe="/+,.:;()=- ").replace(" ", "%20")
+    return (
+        f'<a class="csv" download="{html.escape(name)}.csv" href="data:text/csv;charset=utf-8,{html.escape(data)}" '
+        f'aria-label="Numbers of {html.escape(name)} as CSV">CSV</a>'
+    )
+
+
+def _section(section: Section) -> str:
+    blocks = "".join(map(html_block, section.blocks))
+    title = _text(section.title)
+    return (
+        f'<section id="{section.key}" aria-labelledby="{section.key}-h"><h2 id="{section.key}-h">{title}'
+        f'<a class="anchor" href="#{section.key}" aria-label="Link to {title}">#</a></h2>{blocks}</section>'
+    )
+
+
+def _verdict(verdict: Verdict) -> str:
+    kind, word = ("decided", "decided") if verdict.is_decided else ("open", "not decided")
+    details = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in verdict.details)
+    return (
+        f'<article class="verdict {kind}"><h3>{_text(verdict.category)} <span class="chip">{word}</span></h3>'
+        f"<p>{_breakable(verdict.sentence)}</p><dl>{details}</dl></article>"
+    )
+
+
+def _figure(figure: Figure) -> str:
+    legend = "".join(
+        f'<li><svg aria-hidden="true" viewBox="0 0 14 14" width="14" height="14">'
+        f'<circle class="mark {e.classes}" cx="7" cy="7" r="5"/></svg> {e.number}&nbsp; {_breakable(e.name)}</li>'
+        for e in figure.legend
+    )
+    legend = f'<ul class="legend">{legend}</ul>' if legend else ""
+    return (
+        f'<figure id="{figure.key}">{legend}<div class="panels{" dense" if figure.is_dense else ""}">'
+        f"{''.join(map(_panel, figure.panels))}</div>"
+        f"<figcaption>{_text(figure.caption)} {csv_link(figure.csv, figure.key)}</figcaption></figure>"
+    )
+
+
+def _panel(panel: Panel) -> str:
+    return f'<div class="panel"><h3>{_breakable(panel.title)}</h3>{panel.svg}</div>'
+
+
+def _table(table: Table) -> str:
+    head = "".join(_head_cell(column, table.is_sortable) for column in table.columns)
+    rows = "".join(
+        f"<tr{' class=break' if i in table.breaks else ''}>"
+        + "".join(_body_cell(cell, table.columns[j], j == 0) for j, cell in enumerate(row))
+        + "</tr>"
+        for i, row in enumerate(table.rows)
+    )
+    link = f" {csv_link(table.csv, table.key)}" if table.csv else ""
+    note = f'<p class="note">{_text(table.note)}{link}</p>' if table.note or link else ""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
+        f'<table id="{table.key}"><caption id="{table.key}-c">{_text(table.caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
+    )
+
+
+def _head_cell(column: Column, is_sortable: bool) -> str:
+    title = _breakable(column.title)
+    inner = f'<button type="button">{title}</button>' if is_sortable else title
+    note = f"<small>{_text(column.note)}</small>" if column.note else ""
+    return f'<th scope="col"{_classes("num" if column.is_number else "")}>{inner}{note}</th>'
+
+
+def _body_cell(cell: Cell, column: Column, is_first: bool) -> str:
+    tag = 'th scope="row"' if is_first else "td"
+    sort = f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
+    note = f"<small>{_text(cell.note)}</small>" if cell.note else ""
+    show: Callable[[str], str] = _text if column.is_number else _breakable
+    classes = _classes("num" if column.is_number else "", cell.tone)
+    return f"<{tag}{classes}{sort}>{show(cell.text)}{note}</{tag.split()[0]}>"
+
+
+def _classes(*names: str) -> str:
+    kept = " ".join(name for name in names if name)
+    return f' class="{kept}"' if kept else ""
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _breakable(text: str) -> str:
+    """Return escaped text that may break after the joints of a name, so that phones need no sideways scroll."""
+    escaped = html.escape(text)
+    for joint in ("+", "/", ","):
+        escaped = escaped.replace(joint, joint + "<wbr>")
+    return escaped
+
+
+def _asset(name: str) -> str:
+    return files("poolwise.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,64 @@
+"""A comparison as plain lines for a terminal, as Markdown, and as the JSON of ``compare --json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from poolwise.records import Comparison
+from poolwise.report.blocks import Table
+from poolwise.report.document import comparison_document
+from poolwise.report.markdown import markdown_document
+from poolwise.report.tables import paper_table
+from poolwise.report.view import category_title, runs_view
+
+_JSON_FIELDS = {"category", "task", "a", "b", "difference", "interval", "interval_level", "test", "estimand", "p"}
+_JSON_FIELDS |= {"p_holm", "p_bh", "num_items", "num_tasks", "smallest_p", "seed_spread", "verdict", "note"}
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return table, verdicts, family, methods and notes as plain text, with nothing a pipe could not take."""
+    table = paper_table(runs_view(comparison, ()))
+    verdicts = [
+        f"{category_title(r.category)}{'' if r.decided else ' (not decided)'}: {r.sentence}"
+        for r in comparison.recommendations
+    ]
+    parts = [f"{table.caption}\n{plain_table(table)}", table.note, "\n".join(verdicts), comparison.family]
+    return "\n\n".join(part for part in [*parts, *comparison.methods, *comparison.notes] if part)
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return verdicts, tables, tests and methods of a comparison as Markdown."""
+    return markdown_document(comparison_document(comparison))
+
+
+def comparison_json(comparison: Comparison, inputs: Sequence[Mapping[str, object]] = ()) -> dict[str, object]:
+    """Return what ``compare --json`` prints: every contrast, over tasks first, then within tasks.
+
+    Args:
+        inputs: what was recognised in each input, as the reader of the inputs says it.
+    """
+    contrasts = [*comparison.contrasts, *comparison.task_contrasts]
+    return {
+        "inputs": [dict(entry) for entry in inputs],
+        "means": [mean.model_dump(mode="json") for mean in comparison.means],
+        "comparisons": [contrast.model_dump(mode="json", include=_JSON_FIELDS) for contrast in contrasts],
+        "recommendations": [each.model_dump(mode="json") for each in comparison.recommendations],
+        "family": comparison.family,
+        "methods": comparison.methods,
+        "notes": comparison.notes,
+    }
+
+
+def plain_table(table: Table) -> str:
+    """Return a table in aligned columns, numbers to the right, the small second lines in brackets."""
+    head = [f"{c.title} ({c.note})" if c.note else c.title for c in table.columns]
+    rows = [[f"{c.text} ({c.note})" if c.note else c.text for c in row] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = []
+    for row in [head, ["-" * width for width in widths], *rows]:
+        cells = [
+            text.rjust(width) if column.is_number else text.ljust(width)
+            for text, width, column in zip(row, widths, table.columns, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

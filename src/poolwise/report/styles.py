@@ -1,0 +1,51 @@
+"""How a design is drawn: colour by pooling, filled or hollow by attention, and a number for both.
+
+Nothing is told by colour alone: the number stands beside every mark where marks can be mixed up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poolwise.design import parse_design
+from poolwise.errors import ConfigError
+from poolwise.report.blocks import LegendEntry
+
+NUM_COLOURS = 8
+
+
+@dataclass(frozen=True)
+class Style:
+    number: int
+    colour: int
+    is_hollow: bool
+
+    @property
+    def classes(self) -> str:
+        """CSS classes of the design's marks and lines; hollow marks and dashed lines are causal."""
+        return f"c{self.colour}{' hollow' if self.is_hollow else ''}"
+
+
+def assign_styles(names: Sequence[str]) -> dict[str, Style]:
+    """Return a style for each name; designs of one pooling share a colour."""
+    colours: dict[str, int] = {}
+    styles = {}
+    for number, name in enumerate(names, start=1):
+        pooling, is_hollow = _parts(name)
+        colour = colours.setdefault(pooling, len(colours) % NUM_COLOURS + 1)
+        styles[name] = Style(number, colour, is_hollow)
+    return styles
+
+
+def legend(styles: dict[str, Style]) -> list[LegendEntry]:
+    """Return the legend of all designs in order of their numbers."""
+    return [LegendEntry(style.number, name, style.classes) for name, style in styles.items()]
+
+
+def _parts(name: str) -> tuple[str, bool]:
+    try:
+        design = parse_design(name)
+    except ConfigError:  # a foreign model: its name is all there is
+        return name, False
+    return design.pooling_text, design.attention == "causal"

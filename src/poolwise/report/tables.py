@@ -1,0 +1,213 @@
+"""The tables of a report, each made from a view of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poolwise.records import Contrast
+from poolwise.report.amounts import (
+    count_text,
+    difference_text,
+    gib_text,
+    interval_text,
+    p_text,
+    score_text,
+    seconds_text,
+    short_count_text,
+    spread_text,
+)
+from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
+from poolwise.report.view import ESTIMANDS, METRIC_TITLES, View, category_title, stars
+
+TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided"}
+
+
+def paper_table(view: View) -> Table:
+    """Return the paper's table: the reference absolute, other designs as differences to it, anchors absolute."""
+    reference = view.comparison.reference
+    rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.categories)] for name in view.designs]
+    rows += [
+        [Cell(name, note="anchor"), *(_anchor_cell(view, c, name) for c in view.categories)] for name in view.anchors
+    ]
+    shown = [c for category in view.categories for n in view.designs if (c := view.reference_contrast(category, n))]
+    tests = sorted({c.test for c in shown})
+    note = (
+        f"Signed cells are differences to {reference}; all others are mean scores over the tasks of a category. "
+        f"* raw p < 0.05; ** corrected p < 0.05 (Holm). ± standard deviation over seeds. Test: {', '.join(tests)}."
+        if shown
+        else "Mean scores over the tasks of a category. ± standard deviation over seeds."
+    )
+    return Table(
+        key="tab-paper",
+        caption="Mean score by category" + (f", as differences to {reference}" if shown else ""),
+        columns=[Column("Design"), *(_category_column(view, c) for c in view.categories)],
+        rows=rows,
+        csv=_paper_csv(view),
+        note=note,
+        breaks=[len(view.designs)] if view.anchors else [],
+    )
+
+
+def _category_column(view: View, category: str) -> Column:
+    num_tasks = view.num_tasks(category)
+    smallest = view.smallest_p(category)
+    tasks = f"{num_tasks} task{'' if num_tasks == 1 else 's'}"
+    return Column(category_title(category), tasks + (f"; p ≥ {p_text(smallest)}" if smallest else ""), is_number=True)
+
+
+def _design_cell(view: View, name: str) -> Cell:
+    parts = [view.alias(name), "reference" if name == view.comparison.reference else ""]
+    return Cell(name, note=", ".join(part for part in parts if part))
+
+
+def _score_cell(view: View, category: str, name: str) -> Cell:
+    contrast = view.reference_contrast(category, name)
+    if contrast is None:
+        return _anchor_cell(view, category, name)
+    tone: Tone = "strong" if stars(contrast) == "**" else ""
+    return Cell(
+        difference_text(contrast.difference) + stars(contrast),
+        sort=contrast.difference,
+        note=spread_text(contrast.seed_spread),
+        tone=tone,
+    )
+
+
+def _anchor_cell(view: View, category: str, name: str) -> Cell:
+    mean = view.mean(category, name)
+    if mean is None:
+        return Cell("–", tone="muted")
+    return Cell(score_text(mean.mean), sort=mean.mean, note=spread_text(mean.seed_std))
+
+
+def _paper_csv(view: View) -> Csv:
+    rows = []
+    for category in view.categories:
+        for name in view.names:
+            mean, contrast = view.mean(category, name), view.reference_contrast(category, name)
+            tested = [contrast.difference, contrast.p, contrast.p_holm] if contrast else [None, None, None]
+            rows.append([category, name, mean.mean if mean else None, mean.seed_std if mean else None, *tested])
+    return Csv(["category", "name", "mean", "seed_std", "difference", "p", "p_holm"], rows)
+
+
+def task_table(view: View) -> Table | None:
+    """Return every score, tasks down and designs across; None where there are no scores."""
+    if not view.scores:
+        return None
+    columns = [Column("Task"), Column("Metric"), Column("Items", is_number=True)]
+    columns += [Column(name, view.alias(name), is_number=True) for name in view.names]
+    rows = []
+    for task in view.tasks:
+        items = count_text(task.num_items)
+        of = f"of {count_text(task.num_total)}" if task.num_total != task.num_items else ""
+        values = {name: view.seed_mean(task.task, name) for name in view.names}
+        best = max((v for name, v in values.items() if v is not None and name in view.designs), default=None)
+        rows.append(
+            [
+                Cell(task.task),
+                Cell(METRIC_TITLES.get(task.metric, task.metric), tone="muted"),
+                Cell(items, sort=task.num_items, note=of),
+            ]
+            + [_task_cell(values[name], name in view.designs and values[name] == best) for name in view.names]
+        )
+    return Table(
+        key="tab-tasks",
+        caption="Score of each design on each task",
+        columns=columns,
+        rows=rows,
+        csv=Csv(
+            ["task", "name", "seed", "run", "score"], [[s.task, s.name, s.seed, s.run, s.score] for s in view.scores]
+        ),
+        note="Each cell is the mean over seeds; the CSV holds every run. Bold: the highest design of a row, which is "
+        "no verdict.",
+        is_sortable=True,
+    )
+
+
+def _task_cell(value: float | None, is_best: bool) -> Cell:
+    return Cell(score_text(value), sort=value, tone="strong" if is_best else "" if value is not None else "muted")
+
+
+def cost_table(view: View) -> Table | None:
+    """Return parameters, times and memory by design; None where nothing was measured."""
+    if not view.costs and not view.parameters:
+        return None
+    rows, numbers = [], []
+    for name in view.names:
+        values = [
+            view.parameters.get(name),
+            view.cost(name, lambda c: c.train_seconds),
+            view.cost(name, lambda c: c.train_tokens_per_second),
+            view.cost(name, lambda c: c.train_peak_memory_gib),
+            view.cost(name, lambda c: c.eval_seconds),
+            view.cost(name, lambda c: c.encode_texts_per_second),
+        ]
+        if any(value is not None for value in values):
+            texts = [form(value) for form, value in zip(_COST_FORMS, values, strict=True)]
+            cells = [Cell(text, sort=value) for text, value in zip(texts, values, strict=True)]
+            rows.append([_design_cell(view, name), *cells])
+            numbers.append([name, *values])
+    titles = ["Trainable parameters", "Training", "Tokens/s", "Peak memory", "Evaluation", "Texts/s"]
+    header = ["name", "trainable_parameters", "train_seconds", "train_tokens_per_second", "train_peak_memory_gib"]
+    return Table(
+        key="tab-cost",
+        caption="Cost by design, mean over runs",
+        columns=[Column("Design"), *(Column(title, is_number=True) for title in titles)],
+        rows=rows,
+        csv=Csv([*header, "eval_seconds", "encode_texts_per_second"], numbers),
+        note="Measured on the machine named under How to repeat; times differ from run to run.",
+        is_sortable=True,
+    )
+
+
+_COST_FORMS = (short_count_text, seconds_text, count_text, gib_text, seconds_text, count_text)
+
+
+def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: str) -> Table:
+    """Return one row a contrast with everything its test said; a task column where contrasts are within tasks."""
+    within = any(c.task for c in contrasts)
+    first = [Column("Category"), *([Column("Task")] if within else []), Column("First"), Column("Second")]
+    numbers = ["Difference", "Interval", "p", "p (Holm)", "p (BH)", "Smallest p", "Items" if within else "Tasks"]
+    columns = first + [Column(title, is_number=True) for title in numbers]
+    columns += [Column("Verdict"), Column("Test"), Column("Speaks about"), Column("Note")]
+    return Table(
+        key=key,
+        caption=caption,
+        columns=columns,
+        rows=[_contrast_row(c, within) for c in contrasts],
+        csv=_contrast_csv(contrasts),
+        note=note,
+        is_sortable=True,
+    )
+
+
+def _contrast_row(c: Contrast, within: bool) -> list[Cell]:
+    count = c.num_items if within else c.num_tasks
+    zeros = f"{c.num_zeros} equal" if c.num_zeros else ""
+    verdict = c.verdict or "–"
+    return [
+        Cell(category_title(c.category)),
+        *([Cell(c.task or "–")] if within else []),
+        Cell(c.a),
+        Cell(c.b),
+        Cell(difference_text(c.difference) + stars(c), c.difference, spread_text(c.seed_spread)),
+        Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}%" if c.interval else ""),
+        Cell(p_text(c.p), c.p),
+        Cell(p_text(c.p_holm), c.p_holm, tone="strong" if stars(c) == "**" else ""),
+        Cell(p_text(c.p_bh), c.p_bh),
+        Cell(p_text(c.smallest_p), c.smallest_p),
+        Cell(count_text(count), count, zeros),
+        Cell(verdict, tone=TONES.get(verdict, "muted")),
+        Cell(c.test),
+        Cell(ESTIMANDS[c.estimand]),
+        Cell(c.note or "–"),
+    ]
+
+
+def _contrast_csv(contrasts: Sequence[Contrast]) -> Csv:
+    fields = ["category", "task", "a", "b", "difference", "interval_level", "p", "p_holm", "p_bh", "smallest_p"]
+    fields += ["num_items", "num_tasks", "num_zeros", "seed_spread", "verdict", "test", "estimand", "note"]
+    rows = [
+        [*(getattr(c, field) for field in fields), *(c.interval or (None, None)), " ".join(c.reason)] for c in contrasts
+    ]
+    return Csv([*fields, "low", "high", "reason"], rows)

@@ -1,0 +1,45 @@
+"""Reports on disk: one HTML file, one Markdown file, and LaTeX tables, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from poolwise.records import Comparison, Run, StudyResults
+from poolwise.report.blocks import Document
+from poolwise.report.document import comparison_document, study_document
+from poolwise.report.latex import latex_document
+from poolwise.report.markdown import markdown_document
+from poolwise.report.page import html_document
+from poolwise.report.tables import contrast_table, cost_table, paper_table
+from poolwise.report.view import View, runs_view, study_view
+
+
+def write_reports(study: StudyResults, folder: Path) -> Path:
+    """Write report.html, report.md and report.tex of a study into ``folder``; return the path of the HTML."""
+    return _write(study_document(study), study_view(study), folder)
+
+
+def write_comparison_report(comparison: Comparison, runs: Sequence[Run], folder: Path) -> Path:
+    """Write report.html, report.md and report.tex of a comparison of any runs; return the path of the HTML.
+
+    Args:
+        runs: the runs that were compared, for the scores by task and the costs; none leaves those out.
+    """
+    return _write(comparison_document(comparison, runs), runs_view(comparison, runs), folder)
+
+
+def _write(document: Document, view: View, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    contrasts = contrast_table(view.comparison.contrasts, "tab-contrasts", "Contrasts over tasks", "")
+    tables = [paper_table(view), contrasts, cost_table(view)]
+    texts = {
+        "report.md": markdown_document(document),
+        "report.tex": latex_document([table for table in tables if table is not None and table.rows]),
+        "report.html": html_document(document),
+    }
+    for name, text in texts.items():
+        partial = folder / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+    return folder / "report.html"
