@@ -1,0 +1,58 @@
+"""Percentile bootstrap over items for metrics that are means of per-item values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from poolwise.stats.resampling import FloatArray, IntArray, generator, iter_weights, units_of
+
+MIN_ITEMS = 10
+"""Below this many independent units a percentile interval is far too short, so none is given."""
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    group: Sequence[str] = (),
+    *,
+    level: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Return the percentile interval of the mean, items (or whole groups) drawn with replacement.
+
+    None where there are fewer than ten independent units.
+    """
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    if not np.isfinite(column).all():
+        raise ValueError("values hold NaN or infinity")
+    units = units_of(group, len(column))
+    if num_units(units) < MIN_ITEMS:
+        return None
+    means = bootstrap_means(column, units, num_resamples, generator(seed, "bootstrap"))
+    return percentile_interval(means[:, 0], level)
+
+
+def num_units(units: IntArray) -> int:
+    """Return how many independent units the items fall into."""
+    return int(units.max()) + 1 if len(units) else 0
+
+
+def bootstrap_means(values: FloatArray, units: IntArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return the resampled means (resamples x models) of values (items x models), all models on the same draws.
+
+    The items of a unit always stand together, so a unit's sums and its size are all that is needed of them.
+    """
+    size = num_units(units)
+    sums = np.zeros((size, values.shape[1] + 1))
+    np.add.at(sums, units, np.column_stack([values, np.ones(len(values))]))
+    drawn = np.concatenate([weights.T @ sums for weights in iter_weights(np.arange(size), num_resamples, rng)])
+    return drawn[:, :-1] / drawn[:, -1:]
+
+
+def percentile_interval(resampled: FloatArray, level: float) -> tuple[float, float]:
+    """Return the central ``level`` part of a resampled statistic."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,172 @@
+"""Who takes part in a comparison, over which tasks: runs grouped by design or model, checked, nothing lost silently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poolwise.design import Design, parse_design
+from poolwise.errors import EvalError, collect
+from poolwise.records import CATEGORIES, ItemScores, Run
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One design, foreign model or anchor with its runs, in order of seed."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def is_anchor(self) -> bool:
+        return self.runs[0].manifest.kind == "anchor"
+
+    @property
+    def design(self) -> Design | None:
+        """The design, or None for a model that is known by its name only."""
+        text = self.runs[0].manifest.design
+        return parse_design(text) if text else None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.manifest.seed for run in self.runs)
+
+    def records(self, task: str) -> list[ItemScores]:
+        """Return the scores on one task, one record a seed."""
+        return [run.scores[task] for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Field:
+    """The entrants and the tasks that all of them have, by category; ``notes`` says what was left out in whom."""
+
+    entrants: tuple[Entrant, ...]
+    anchors: tuple[Entrant, ...]
+    tasks: Mapping[str, list[str]]
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Entrant:
+        return next(entrant for entrant in (*self.entrants, *self.anchors) if entrant.name == name)
+
+    @property
+    def names(self) -> list[str]:
+        return [entrant.name for entrant in self.entrants]
+
+
+def gather(runs: Sequence[Run]) -> Field:
+    """Return the entrants of ``runs`` and the tasks they can be compared on.
+
+    Runs with one design (or, without a design, one name) are the seeds of one entrant.
+    Raises: EvalError where there is nothing to compare, a run is there twice, a score is not finite, or
+        one task was not the same task for two models (other texts, other items, other metric, other scale).
+    """
+    everyone = _entrants(runs)
+    entrants = tuple(entrant for entrant in everyone if not entrant.is_anchor)
+    anchors = tuple(entrant for entrant in everyone if entrant.is_anchor)
+    if not entrants:
+        raise EvalError(f"no designs or models among {len(runs)} run(s)", hint="give at least one evaluated model")
+    problems = [*_bad_scores(runs), *_mixed_scales(runs), *_different_tasks(runs)]
+    collect(problems, EvalError, "these runs cannot be compared", "evaluate the models again on the same tasks")
+    common, notes = _common_tasks(entrants)
+    if not common:
+        raise EvalError("the models have no task in common", "; ".join(notes), "evaluate them on the same tasks")
+    kinds = {task: entrants[0].runs[0].scores[task].category for task in common}
+    tasks: dict[str, list[str]] = {c: [task for task in common if kinds[task] == c] for c in CATEGORIES}
+    tasks = {category: names for category, names in tasks.items() if names}
+    return Field(entrants, anchors, tasks, [*notes, *_anchor_notes(anchors, common), *_seed_notes(entrants)])
+
+
+def _entrants(runs: Sequence[Run]) -> list[Entrant]:
+    grouped: dict[str, dict[int, Run]] = {}
+    problems = []
+    for run in runs:
+        name, seed = run.manifest.design or run.manifest.name, run.manifest.seed
+        seeds = grouped.setdefault(name, {})
+        if seed in seeds:
+            problems.append(f"{name}, seed {seed}, is there twice ({seeds[seed].manifest.name}, {run.manifest.name})")
+        elif seeds and next(iter(seeds.values())).manifest.kind != run.manifest.kind:
+            problems.append(f"{name} is {run.manifest.kind} in one run and not in another")
+        else:
+            seeds[seed] = run
+    collect(problems, EvalError, "runs repeat", "give each run once, or other names to other models")
+    return [Entrant(name, tuple(seeds[seed] for seed in sorted(seeds))) for name, seeds in grouped.items()]
+
+
+def _bad_scores(runs: Sequence[Run]) -> list[str]:
+    return [
+        f"{run.manifest.name} on {task}: a score is NaN or infinite"
+        for run in runs
+        for task, record in run.scores.items()
+        if not all(map(math.isfinite, (record.score, *record.values)))
+    ]
+
+
+def _mixed_scales(runs: Sequence[Run]) -> list[str]:
+    """Fractions beside percentages: a run with any score above 1 is taken to count to 100."""
+    top = {run.manifest.name: max((abs(record.score) for record in run.scores.values()), default=0.0) for run in runs}
+    percent = [name for name, score in top.items() if score > 1 + 1e-6]
+    fractions = [name for name, score in top.items() if 0 < score <= 1 + 1e-6]
+    if not percent or not fractions:
+        return []
+    return [f"scales are mixed: {percent[0]} scores up to {top[percent[0]]:g}, {fractions[0]} at most 1"]
+
+
+def _different_tasks(runs: Sequence[Run]) -> list[str]:
+    first: dict[str, Run] = {}
+    problems = []
+    for run in runs:
+        for task, record in run.scores.items():
+            earlier = first.setdefault(task, run)
+            if difference := _difference(earlier.scores[task], record):
+                problems.append(f"{task}: {difference} in {earlier.manifest.name} and in {run.manifest.name}")
+    return problems
+
+
+def _difference(one: ItemScores, two: ItemScores) -> str:
+    """What keeps two records from being scores on one task, or nothing."""
+    if (one.category, one.metric) != (two.category, two.metric):
+        return f"{one.category} {one.metric} against {two.category} {two.metric}"
+    if one.fingerprint != two.fingerprint:
+        return f"other data (fingerprint {one.fingerprint} against {two.fingerprint})"
+    if one.ids and two.ids and one.ids != two.ids and set(one.ids) != set(two.ids):
+        only_one, only_two = set(one.ids) - set(two.ids), set(two.ids) - set(one.ids)
+        shown = sorted(only_one)[:3] + sorted(only_two)[:3]
+        return f"other items ({len(only_one)} only in the first, {len(only_two)} only in the second, such as {shown})"
+    return ""
+
+
+def _common_tasks(entrants: Sequence[Entrant]) -> tuple[list[str], list[str]]:
+    """The tasks that every run of every entrant has, in order of name, and a note on each that was left out."""
+    owned = [(run.manifest.name, set(run.scores)) for entrant in entrants for run in entrant.runs]
+    everything = set().union(*(tasks for _, tasks in owned))
+    common = everything.intersection(*(tasks for _, tasks in owned))
+    notes = [
+        f"{task} is left out: missing in {', '.join(name for name, tasks in owned if task not in tasks)}"
+        for task in sorted(everything - common)
+    ]
+    return sorted(common), notes
+
+
+def _anchor_notes(anchors: Sequence[Entrant], common: Sequence[str]) -> list[str]:
+    return [
+        f"{anchor.name}: no score on {', '.join(absent)}"
+        for anchor in anchors
+        if (absent := [task for task in common if any(task not in run.scores for run in anchor.runs)])
+    ]
+
+
+def _seed_notes(entrants: Sequence[Entrant]) -> list[str]:
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for entrant in entrants:
+        by_seeds.setdefault(entrant.seeds, []).append(entrant.name)
+    notes = []
+    if single := [name for seeds, names in by_seeds.items() if len(seeds) == 1 for name in names]:
+        notes.append(
+            f"one seed only ({', '.join(single)}): how much a score moves with the training seed is unknown, so a "
+            "difference may be one of these checkpoints rather than of the designs"
+        )
+    if len(by_seeds) > 1:
+        listed = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items())
+        notes.append(f"seeds differ ({listed}): each mean is over the seeds that a design has")
+    return notes

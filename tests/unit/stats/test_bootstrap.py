@@ -1,0 +1,52 @@
+"""Percentile intervals of means."""
+
+import numpy as np
+import pytest
+
+from poolwise.stats.bootstrap import bootstrap_interval, percentile_interval
+from poolwise.stats.resampling import generator, iter_swaps, iter_weights, units_of
+
+
+def test_no_interval_below_ten_items() -> None:
+    assert bootstrap_interval(np.arange(9.0)) is None
+    assert bootstrap_interval(np.arange(10.0)) is not None
+
+
+def test_no_interval_below_ten_groups() -> None:
+    assert bootstrap_interval(np.arange(90.0), [f"g{number % 9}" for number in range(90)]) is None
+
+
+def test_constant_values_have_a_point_for_an_interval() -> None:
+    assert bootstrap_interval(np.full(20, 0.5)) == pytest.approx((0.5, 0.5))
+
+
+def test_near_the_normal_interval() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    low, high = bootstrap_interval(values) or (0.0, 0.0)
+    half = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.006)
+
+
+def test_groups_widen_the_interval() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=40), 10)
+    names = [f"g{number // 10}" for number in range(400)]
+    low, high = bootstrap_interval(values) or (0.0, 0.0)
+    group_low, group_high = bootstrap_interval(values, names) or (0.0, 0.0)
+    assert (group_high - group_low) / (high - low) == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_percentiles_by_hand() -> None:
+    assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
+
+
+def test_weights_draw_whole_groups_and_as_many_as_there_are() -> None:
+    units = units_of(["a", "b", "a", "c"], 4)
+    (weights,) = iter_weights(units, 50, generator(0))
+    assert np.array_equal(weights[0], weights[2])
+    assert np.array_equal(weights[[0, 1, 3]].sum(axis=0), np.full(50, 3.0))
+
+
+def test_coins_are_fair_and_shared_in_a_group() -> None:
+    (coins,) = iter_swaps(units_of(["a", "b", "a"], 3), 4000, generator(0))
+    assert np.array_equal(coins[0], coins[2])
+    assert coins.mean(axis=1) == pytest.approx([0.5, 0.5, 0.5], abs=0.03)

@@ -1,0 +1,70 @@
+"""Recommendations by hand."""
+
+import pytest
+
+from poolwise.records import Contrast, Recommendation
+from poolwise.stats.across import category_means
+from poolwise.stats.entrants import gather
+from poolwise.stats.recommend import pareto, recommendations
+from unit.stats.builders import run, scores
+
+BEST, CHEAP, MIDDLE = "multilayer+causal", "last+causal", "latent+causal"
+
+
+def contrast(a: str, b: str, verdict: str, difference: float = 0.1) -> Contrast:
+    return Contrast(
+        category="sts", a=a, b=b, difference=difference, test="t", estimand="tasks_like_these", verdict=verdict
+    )
+
+
+def recommend(*tests: Contrast) -> Recommendation:
+    field = gather(
+        [
+            run(BEST, [scores("t", 0.9, category="sts")], parameters=300),
+            run(CHEAP, [scores("t", 0.7, category="sts")], parameters=10),
+            run(MIDDLE, [scores("t", 0.6, category="sts")], parameters=50),
+        ]
+    )
+    (result,) = recommendations(field, category_means(field), tests)
+    return result
+
+
+def test_the_cheapest_where_nothing_is_decided() -> None:
+    result = recommend(contrast(BEST, CHEAP, "not decided"))
+    assert (result.best, result.recommended, result.decided) == (BEST, CHEAP, False)
+    assert "not decided" in result.sentence
+    assert f"{MIDDLE} was not compared" in result.sentence
+
+
+def test_the_best_where_all_others_were_decided_worse() -> None:
+    result = recommend(contrast(BEST, CHEAP, "better"), contrast(MIDDLE, BEST, "worse", -0.1))
+    assert (result.recommended, result.decided) == (BEST, True)
+    assert "not decided" not in result.sentence
+
+
+def test_the_cheapest_that_is_left() -> None:
+    assert recommend(contrast(BEST, CHEAP, "better")).recommended == MIDDLE
+
+
+def test_a_verdict_between_two_others_changes_nothing() -> None:
+    assert recommend(contrast(MIDDLE, CHEAP, "worse")).recommended == CHEAP
+
+
+def test_pareto_by_hand() -> None:
+    means = {"a": 0.5, "b": 0.6, "c": 0.55, "d": 0.7}
+    assert pareto(means, {"a": 1, "b": 2, "c": 3, "d": 3}) == ["a", "b", "d"]
+    assert pareto(means, dict.fromkeys(means, float("inf"))) == ["d"]
+
+
+def test_one_model() -> None:
+    field = gather([run(BEST, [scores("t", 0.9)])])
+    (result,) = recommendations(field, category_means(field), [])
+    assert result.recommended == BEST
+    assert "nothing is compared" in result.sentence
+
+
+@pytest.mark.parametrize("decided", ["better", "not decided"])
+def test_ties_in_cost_go_to_the_better(decided: str) -> None:
+    field = gather([run(CHEAP, [scores("t", 0.7)], parameters=5), run(BEST, [scores("t", 0.9)], parameters=5)])
+    (result,) = recommendations(field, category_means(field), [contrast(BEST, CHEAP, decided)])
+    assert result.recommended == BEST

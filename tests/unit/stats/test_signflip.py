@@ -1,0 +1,51 @@
+"""Sign flips worked out by hand."""
+
+import numpy as np
+import pytest
+
+from poolwise.stats.signflip import signflip_test
+
+
+def test_three_items_enumerated() -> None:
+    # Sums of +-1 +-2 +-3: |6| twice in eight.
+    test = signflip_test([1.0, 2.0, 3.0])
+    assert (test.p, test.smallest_p, test.is_exact) == (0.25, 0.25, True)
+
+
+def test_balanced_differences_give_one() -> None:
+    assert signflip_test([1.0, -1.0, 2.0, -2.0]).p == 1.0
+
+
+def test_identical_models_give_one() -> None:
+    assert signflip_test(np.zeros(500)).p == 1.0
+
+
+def test_one_item_gives_one() -> None:
+    assert signflip_test([0.7]).p == 1.0
+
+
+def test_few_differences_among_many_items_are_enumerated() -> None:
+    test = signflip_test([0.0] * 995 + [1.0] * 5)
+    assert (test.p, test.is_exact) == (2 / 32, True)
+
+
+def test_groups_flip_whole() -> None:
+    # Two groups: only four sign patterns, so six agreeing items prove nothing.
+    test = signflip_test([1.0] * 6, ["x"] * 3 + ["y"] * 3)
+    assert (test.p, test.smallest_p) == (0.5, 0.5)
+
+
+def test_monte_carlo_p_is_never_zero() -> None:
+    test = signflip_test(np.ones(100), num_resamples=199)
+    assert (test.p, test.smallest_p, test.is_exact) == (1 / 200, 1 / 200, False)
+
+
+def test_ties_of_sums_survive_float_noise() -> None:
+    # Three up, three down, of 0.1: the total is rounding, and every pattern reaches it.
+    differences = [0.3 - 0.2, 0.2 - 0.3, 0.4 - 0.3, 0.3 - 0.4, 0.1, -0.1]
+    assert signflip_test(differences).p == 1.0
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        signflip_test([float("nan"), 1.0])
