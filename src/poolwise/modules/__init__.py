@@ -1,0 +1,29 @@
+"""Designs as sentence-transformers models: build, load, probe, inspect."""
+
+from poolwise.modules.attention import AttentionProbe, check_attention, probe_attention
+from poolwise.modules.backbone import Backbone
+from poolwise.modules.base import resolve_base
+from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
+from poolwise.modules.inspection import count_trainable, head_parameters, init_hashes, layer_weights
+from poolwise.modules.pooling import Pooling
+from poolwise.modules.precision import autocast
+from poolwise.modules.seeds import derive_seed
+
+__all__ = [
+    "AttentionProbe",
+    "Backbone",
+    "Pooling",
+    "autocast",
+    "build_model",
+    "check_attention",
+    "count_trainable",
+    "derive_seed",
+    "design_of",
+    "head_parameters",
+    "init_hashes",
+    "is_poolwise_model",
+    "layer_weights",
+    "load_model",
+    "probe_attention",
+    "resolve_base",
+]

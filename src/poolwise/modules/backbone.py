@@ -1,0 +1,228 @@
+"""The first module: tokenizer and decoder. Texts to token states and, where asked for, one state per layer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import InputModule
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from poolwise.design import POOLINGS, Attention, Design, parse_design
+from poolwise.errors import DataError, ModelError
+from poolwise.modules.adapter import load_adapter, save_adapter
+from poolwise.modules.attention import check_attention, set_attention
+from poolwise.modules.base import base_fingerprint, load_base
+from poolwise.modules.layers import decoder_layers, layer_states
+from poolwise.modules.precision import Precision, autocast
+from poolwise.modules.reduction import reduce_tokens
+from poolwise.modules.tokens import PaddingSide, TextTokens
+
+Method = Literal["lora", "frozen", "full"]
+MIN_TOKENS = 4
+
+
+class Backbone(InputModule):
+    """A decoder-only base, read by sentence-transformers as the module that preprocesses and embeds tokens.
+
+    Args:
+        model: the base, with its adapter if it has one; its attention is set here.
+        base: its name as the user gave it, which is what a saved model refers to.
+        layer_tokens: "last" or "mean" to give one state per layer, None to give none.
+        max_tokens: texts are cut to this many tokens, EOS included.
+        padding_side: "right" or "left"; embeddings do not depend on it.
+    Raises: ModelError for a base without EOS, or ``max_tokens`` beyond its positions.
+    """
+
+    config_file_name = "poolwise.json"
+    config_keys = ("design", "base", "method", "max_tokens", "padding_side", "eos_id")
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        design: Design,
+        base: str,
+        method: Method = "lora",
+        max_tokens: int = 256,
+        precision: Precision = "auto",
+        padding_side: PaddingSide = "right",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size)
+        self.design = str(design)
+        self.base = base
+        self.method = method
+        self.precision: Precision = precision
+        self.padding_side: PaddingSide = padding_side
+        self.max_seq_length = max_tokens
+        uses_layers = POOLINGS[design.pooling].uses_layers
+        self.layer_tokens = str(design.option("tokens")) if uses_layers else None
+        self.skips_prompt = design.option("prompt") == "skip"
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        set_attention(model, self.attention)
+
+    @property
+    def attention(self) -> Attention:
+        """The attention this model was built with."""
+        return parse_design(self.design).attention
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends every text."""
+        return self.tokens.eos_id
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a text is cut to, EOS included; sentence-transformers calls it ``max_seq_length``."""
+        return self.max_seq_length
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens a text is cut to, EOS included."""
+        return self._max_tokens
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        positions = getattr(self.model.config, "max_position_embeddings", None) or value
+        if not MIN_TOKENS <= value <= positions:
+            raise ModelError(
+                f"max_tokens is {value}",
+                f"wanted {MIN_TOKENS} to {positions}, the positions of base {self.base!r}",
+                "set max_tokens accordingly",
+            )
+        self._max_tokens = value
+
+    def get_embedding_dimension(self) -> int:
+        """Return D, the width of the token states."""
+        return int(self.model.config.hidden_size)
+
+    def preprocess(
+        self,
+        inputs: Sequence[Any],
+        prompt: str | None = None,
+        max_length: int | None = None,
+        **_kwargs: Any,
+    ) -> dict[str, Int[Tensor, "B T"]]:
+        """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of ``prompt + text`` for each text.
+
+        Args:
+            max_length: cuts to fewer tokens than the model's own ``max_tokens``.
+        Raises: DataError where an input is not a text.
+        """
+        if bad := [x for x in inputs if not isinstance(x, str)]:
+            raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
+        limit = min(max_length or self.max_tokens, self.max_tokens)
+        rows, num_prompt = self.tokens.encode(list(inputs), prompt or "", limit)
+        skipped = num_prompt if self.skips_prompt else [0] * len(rows)
+        return self.tokens.pad(rows, skipped, self.padding_side)
+
+    def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Return the features with ``token_embeddings`` (B T D) and, where asked for, ``layer_embeddings`` (B L D).
+
+        Layer L is the last hidden state, after the final norm; the layers before it are as the decoder hands them on.
+
+        Law: padding columns on either side, or other texts in the batch, change no state of a real token.
+        """
+        mask = features["attention_mask"]
+        pooled = features.get("pooling_mask", mask).bool()
+        with autocast(self.precision, mask.device):
+            if self.layer_tokens is None:
+                found = {"token_embeddings": self._last_states(features["input_ids"], mask)}
+            else:
+                found = self._all_states(features["input_ids"], mask, pooled, self.layer_tokens)
+        return {**features, **found, "pooling_mask": pooled}
+
+    def _last_states(self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
+        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **positions)
+        return output.last_hidden_state
+
+    def _all_states(
+        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"], tokens: str
+    ) -> dict[str, Float[Tensor, "B _ D"]]:
+        reduce = partial(reduce_tokens, mask=pooled, tokens=tokens)
+        layers = decoder_layers(self.model)
+        with layer_states(layers, reduce) as states:
+            last = self._last_states(ids, mask)
+        ordered = [states[number] for number in range(1, len(layers))]
+        return {"token_embeddings": last, "layer_embeddings": torch.stack([*ordered, reduce(last)], dim=1)}
+
+    def on_model_ready(self, model: SentenceTransformer) -> None:
+        """Set the attention again and prove it: called whenever a model is put together, at build and at load."""
+        set_attention(self.model, self.attention)
+        check_attention(model)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return what the configuration file holds; a hash of the base shows at load whether it is still the same."""
+        fingerprint = None if self.method == "full" else base_fingerprint(self.base)
+        return {**super().get_config_dict(), "base_fingerprint": fingerprint}
+
+    def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
+        """Write the adapter and a reference to the base, or all weights and the tokenizer if all were trained."""
+        folder = Path(output_path)
+        self.save_config(output_path)
+        if self.method == "lora":
+            save_adapter(self.model, folder, self.base)
+        elif self.method == "full":
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        _require_versions(folder / "config_sentence_transformers.json")
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> Backbone:
+        """Return the backbone saved in a folder, its attention set again.
+
+        Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on.
+        """
+        folder = Path(model_name_or_path) / subfolder
+        config = cls.load_config(str(folder))
+        if not config:
+            raise ModelError(f"{folder} has no {cls.config_file_name}", "wanted a folder saved by poolwise")
+        method, base = config["method"], config["base"]
+        if method != "full" and base_fingerprint(base) != config["base_fingerprint"]:
+            raise ModelError(
+                f"base {base!r} is not the one that {folder} was trained on",
+                f"wanted fingerprint {config['base_fingerprint']}, got {base_fingerprint(base)}",
+                "restore the base, or train again",
+            )
+        model, tokenizer = load_base(str(folder) if method == "full" else base)
+        if method == "lora":
+            load_adapter(model, folder)
+        else:
+            model.requires_grad_(method == "full")
+        return cls(
+            model,
+            tokenizer,
+            design=parse_design(config["design"]),
+            base=base,
+            method=method,
+            max_tokens=config["max_tokens"],
+            padding_side=config["padding_side"],
+        )
+
+
+def _require_versions(path: Path) -> None:
+    """Forbid the library versions that would silently encode with causal attention.
+
+    sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
+    """
+    if not path.is_file():
+        return
+    config = json.loads(path.read_text())
+    config["requirements"] = {
+        "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
+        "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
+    }
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))

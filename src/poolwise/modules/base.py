@@ -1,0 +1,135 @@
+"""The base model: where it lies, whether it will do, its weights in fp32."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from poolwise.errors import ModelError
+from poolwise.modules.attention import attention_implementation, refuse_hybrid
+from poolwise.modules.tokens import TextTokens
+
+EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "assets" / "nano"}
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
+_HINT = (
+    "give a folder that holds config.json, the tokenizer and model.safetensors (without a network: copy it there), "
+    "or poolwise/nano"
+)
+
+
+def locate_base(name: str) -> str:
+    """Return the folder behind a name, or the name itself where it can only be a hub id.
+
+    Raises: ModelError for a path that does not exist.
+    """
+    if name in EMBEDDED:
+        return str(EMBEDDED[name])
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    if looks_like_path or folder.exists():
+        raise ModelError(f"base {name!r} is not a folder", "wanted a folder or a hub id", _HINT)
+    return name
+
+
+def _unreadable(name: str, error: Exception) -> ModelError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelError(f"cannot read base {name!r}: {reason}", "wanted a decoder-only transformers model", _HINT)
+
+
+def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Return place, configuration and tokenizer of a base that will do.
+
+    Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
+    """
+    place = locate_base(name)
+    try:
+        config = AutoConfig.from_pretrained(place)
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from error
+    refuse_hybrid(config, name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from error
+    TextTokens(tokenizer, config.get_text_config().vocab_size)
+    return place, config, tokenizer
+
+
+def resolve_base(name: str) -> str:
+    """Return the folder or hub id of a base, once its configuration and tokenizer are known to do.
+
+    Args:
+        name: ``poolwise/nano``, a folder, or a hub id.
+    Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
+    """
+    return _read(name)[0]
+
+
+@contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Keep transformers' bar for each weights file out of ours."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
+
+
+def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base, its weights in fp32, and its tokenizer.
+
+    Raises: ModelError as ``resolve_base``, and where weights are missing, which transformers would draw at random.
+    """
+    place, config, tokenizer = _read(name)
+    try:
+        with _quiet_loading():
+            model, info = AutoModel.from_pretrained(
+                place,
+                dtype=torch.float32,
+                attn_implementation=attention_implementation(config.model_type),
+                output_loading_info=True,
+            )
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from error
+    if missing := sorted(info["missing_keys"]):
+        raise _unreadable(name, ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}"))
+    return model, tokenizer
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
+    """Return a file's hash; size and time are there to tell the cache that it changed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def base_fingerprint(name: str) -> str | None:
+    """Return a hash of a base's configuration, tokenizer and weights; None for a hub id, whose files we do not own."""
+    folder = Path(locate_base(name))
+    if not folder.is_dir():
+        return None
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
+            stat = path.stat()
+            total.update(f"{path.name}={_file_hash(path, stat.st_size, stat.st_mtime_ns)};".encode())
+    return total.hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""What a model consists of: parameters, hashes of its start, the layers its vectors draw on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from poolwise.modules.pooling.layer_mean import LayerMeanPooling
+from poolwise.modules.pooling.layer_mix import LayerMixPooling
+from poolwise.modules.pooling.multilayer import MultilayerPooling
+
+
+def head_parameters(model: SentenceTransformer) -> list[nn.Parameter]:
+    """Return the parameters of the pooling; empty where it has none."""
+    return list(model[1].parameters())
+
+
+def count_trainable(model: SentenceTransformer) -> int:
+    """Return how many parameters training would change."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+def _hash(named: Iterable[tuple[str, Tensor]]) -> str | None:
+    total, is_empty = hashlib.sha256(), True
+    for name, tensor in sorted(named, key=lambda pair: pair[0]):
+        is_empty = False
+        total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return None if is_empty else total.hexdigest()[:16]
+
+
+def init_hashes(model: SentenceTransformer) -> dict[str, str]:
+    """Return hashes of the parameters as they are now: "base", and "lora_init" and "head_init" where they exist.
+
+    Law: "base" and "lora_init" are equal for all designs built with one base and one seed.
+    """
+    backbone = list(model[0].model.named_parameters())
+    parts = {
+        "base": [(name.replace(".base_layer", ""), w) for name, w in backbone if "lora_" not in name],
+        "lora_init": [(name, w) for name, w in backbone if "lora_" in name],
+        "head_init": list(model[1].named_parameters()),
+    }
+    return {part: digest for part, named in parts.items() if (digest := _hash(named)) is not None}
+
+
+def layer_weights(model: SentenceTransformer, texts: Sequence[str]) -> list[float] | None:
+    """Return the share of layers 1 .. L in the vectors of ``texts``, summing to 1; None if no layers are pooled.
+
+    For ``multilayer`` the share is attention, averaged over latents, heads and texts.
+    """
+    pooling = model[1]
+    if isinstance(pooling, LayerMeanPooling):
+        num_layers = model[0].model.config.num_hidden_layers
+        return [1 / num_layers] * num_layers
+    if isinstance(pooling, LayerMixPooling):
+        return pooling.weights().tolist()
+    if isinstance(pooling, MultilayerPooling):
+        return _attention_share(model, pooling, texts)
+    return None
+
+
+@torch.no_grad()
+def _attention_share(
+    model: SentenceTransformer, pooling: MultilayerPooling, texts: Sequence[str], batch_size: int = 32
+) -> list[float]:
+    was_training = model.training
+    model.eval()
+    total = torch.zeros(pooling.num_layers, dtype=torch.float64)
+    for start in range(0, len(texts), batch_size):
+        features = model.preprocess(list(texts[start : start + batch_size]))
+        placed = {name: value.to(model.device) for name, value in features.items()}
+        total += pooling.layer_attention(model[0](placed)).sum(dim=0).double().cpu()
+    model.train(was_training)
+    return (total / total.sum()).tolist()

@@ -1,0 +1,19 @@
+"""The mean over tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.reduction import mean_tokens
+
+
+class MeanPooling(Pooling):
+    """The mean over the tokens of the last layer."""
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the mean state of the pooled tokens."""
+        return mean_tokens(features["token_embeddings"], features["pooling_mask"])

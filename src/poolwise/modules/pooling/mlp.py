@@ -1,0 +1,56 @@
+"""The control for capacity: as many parameters as ``multilayer``, but no choice of layers or tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from poolwise.design import Design
+from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.multilayer import MultilayerPooling
+from poolwise.modules.reduction import normalise, reduce_tokens
+
+
+class MlpPooling(Pooling):
+    """The last token or the mean of the last layer, through one hidden layer with a residual.
+
+    Starts at the normalised state itself, as ``multilayer`` starts at the mean of its normalised states.
+
+    Args:
+        width: hidden units.
+        tokens: "last" or "mean".
+    """
+
+    config_keys = ("dim", "width", "tokens")
+
+    def __init__(self, dim: int, width: int, tokens: Literal["last", "mean"]) -> None:
+        super().__init__(dim)
+        self.width, self.tokens = width, tokens
+        self.up = nn.Linear(dim, width)
+        self.down = nn.Linear(width, dim)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> MlpPooling:
+        """Return the pooling whose parameters come closest in number to those of ``multilayer`` on the same base."""
+        size = (("size", design.option("size")),)
+        with torch.device("meta"):
+            twin = MultilayerPooling.from_design(
+                Design("multilayer", design.attention, size),  # type: ignore[arg-type]
+                dim,
+                num_layers,
+            )
+        wanted = sum(weight.numel() for weight in twin.parameters())
+        # Parameters are width * (2 dim + 1) + dim.
+        width = max(1, round((wanted - dim) / (2 * dim + 1)))
+        return cls(dim, width, design.option("tokens"))  # type: ignore[arg-type]
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the state plus what the hidden layer makes of it."""
+        state = normalise(reduce_tokens(features["token_embeddings"], features["pooling_mask"], self.tokens))
+        return state + self.down(functional.gelu(self.up(state))).float()

@@ -1,0 +1,73 @@
+"""Latents that query one state per layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from poolwise.design import Design
+from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.cross_attention import SMALL_STD, CrossAttention, HeadSize, Start, head_size
+from poolwise.modules.reduction import normalise
+
+
+class MultilayerPooling(Pooling):
+    """The paper's Multi-Layers Trainable Pooling: a state per layer, an embedding of the layer, latents that query.
+
+    Each layer's state is normalised before the layer embedding is added: hidden states differ so much in norm that
+    otherwise either the embedding or the text drowns.
+
+    Source: arXiv:2409.02727, designs 3 and 5.
+    """
+
+    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding")
+
+    def __init__(
+        self,
+        dim: int,
+        num_layers: int,
+        latents: int,
+        heads: int,
+        head_dim: int,
+        init: Start = "mean",
+        layer_embedding: bool = True,
+    ) -> None:
+        super().__init__(dim)
+        self.num_layers, self.latents, self.heads, self.head_dim = num_layers, latents, heads, head_dim
+        self.init, self.layer_embedding = init, layer_embedding
+        self.head = CrossAttention(dim, HeadSize(latents, heads, head_dim), init)
+        std = SMALL_STD if init == "mean" else 1.0
+        self.layers = nn.Parameter(torch.randn(num_layers, dim) * std) if layer_embedding else None
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> MultilayerPooling:
+        """Return the pooling with the head size of the design."""
+        size = head_size(design, dim)
+        return cls(
+            dim,
+            num_layers,
+            size.latents,
+            size.heads,
+            size.head_dim,
+            init=design.option("init"),  # type: ignore[arg-type]
+            layer_embedding=bool(design.option("layer_embedding")),
+        )
+
+    def states(self, features: dict[str, Any]) -> Float[Tensor, "B L D"]:
+        """Return the normalised state of each layer, with the layer's embedding."""
+        states = normalise(features["layer_embeddings"])
+        return states if self.layers is None else states + self.layers
+
+    def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B L"]:
+        """Return the share of each layer in each text, averaged over latents and heads; rows sum to 1."""
+        states = self.states(features)
+        mask = torch.ones_like(states[..., 0], dtype=torch.bool)
+        return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return what the latents collected from the layers."""
+        states = self.states(features)
+        return self.head(states, torch.ones_like(states[..., 0], dtype=torch.bool))

@@ -1,0 +1,19 @@
+"""The mean with weights that grow with the position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.reduction import weighted_mean_tokens
+
+
+class WeightedMeanPooling(Pooling):
+    """The mean over the tokens of the last layer with weights 1, 2, 3 ... by position."""
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the position-weighted mean state of the pooled tokens."""
+        return weighted_mean_tokens(features["token_embeddings"], features["pooling_mask"])

@@ -1,0 +1,61 @@
+"""Token states (B T D) to one vector a text (B D), by the mask alone: neither ids nor the padding side matter.
+
+Shapes in this package: B texts, T tokens, L layers, N keys, D hidden, K latents, H heads, E head width.
+Masked positions are chosen away with ``where``, never multiplied by zero: 0 * NaN is NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+
+def last_token(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """Return each text's last unmasked token, in fp32.
+
+    Law: adding padding columns on either side changes nothing.
+    Source: arXiv:2409.02727, "EOS-last token pooling", without its reliance on left padding.
+    """
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    last = torch.where(mask, positions, -1).amax(dim=1)
+    return hidden[torch.arange(mask.shape[0], device=mask.device), last].float()
+
+
+def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """Return the mean over each text's unmasked tokens, in fp32.
+
+    Law: adding padding columns on either side changes nothing.
+    """
+    kept = torch.where(mask[:, :, None], hidden.float(), 0.0)
+    return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+    """Return the mean with weights 1, 2, 3 ... over each text's unmasked tokens, in fp32.
+
+    Law: adding padding columns on either side changes nothing.
+    Source: SGPT, arXiv:2202.08904, equation 2; positions are counted among the pooled tokens.
+    """
+    weights = torch.where(mask, mask.cumsum(dim=1), 0).float()
+    kept = torch.where(mask[:, :, None], hidden.float(), 0.0)
+    return torch.einsum("bt,btd->bd", weights, kept) / weights.sum(dim=1, keepdim=True)
+
+
+def reduce_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], tokens: str) -> Float[Tensor, "B D"]:
+    """Return the state that stands for each text: its last token or its mean.
+
+    Args:
+        tokens: "last" or "mean".
+    """
+    return last_token(hidden, mask) if tokens == "last" else mean_tokens(hidden, mask)
+
+
+def normalise(states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+    """Return states with mean 0 and variance 1 along D.
+
+    Layers differ in norm by factors of 40 and more (5.65 against 0.15 in a test), so that without this one layer
+    decides every sum over layers.
+    """
+    return functional.layer_norm(states, states.shape[-1:])

@@ -1,0 +1,103 @@
+"""Texts to ids, with EOS as the last token of every text and the prompt's tokens known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from poolwise.errors import ModelError
+
+PaddingSide = Literal["left", "right"]
+
+
+class TextTokens:
+    """Ids of texts: what the tokenizer puts in front (BOS), the text, EOS.
+
+    EOS is appended by id after truncation, because tokenizer options for it are missing (Qwen2), lost on truncation,
+    or drop BOS where BOS comes from the tokenizer's template.
+
+    Args:
+        vocab_size: rows of the base's embedding matrix; ids must stay below it.
+    Raises: ModelError where the tokenizer has no EOS token, or the base no embedding for it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+        eos = tokenizer.eos_token_id
+        if eos is None or eos >= vocab_size:
+            raise ModelError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has no EOS token"
+                if eos is None
+                else f"EOS is id {eos}, but the base embeds {vocab_size} ids",
+                "wanted a decoder-only base with an EOS token",
+                "set eos_token in its tokenizer_config.json, or take another base",
+            )
+        self.tokenizer = tokenizer
+        self.eos_id: int = eos
+        pad = tokenizer.pad_token_id
+        # Padding is never read, so any id with an embedding will do where the tokenizer names none.
+        self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
+        self.prefix: list[int] = self._find_prefix()
+
+    def _find_prefix(self) -> list[int]:
+        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        full = self.tokenizer("a", add_special_tokens=True)["input_ids"]
+        starts = (i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare)
+        return list(full[: next(starts, 0)])
+
+    def encode(self, texts: Sequence[str], prompt: str, max_tokens: int) -> tuple[list[list[int]], list[int]]:
+        """Return the ids of ``prompt + text`` for each text, and how many of its first ids are prompt.
+
+        BOS counts as prompt where there is a prompt. A token that spans the end of the prompt counts as text.
+
+        Args:
+            max_tokens: at most this many ids a text, EOS included.
+        """
+        joined = [prompt + text for text in texts]
+        has_offsets = bool(prompt) and self.tokenizer.is_fast
+        # verbose=False: the tokenizer would warn of long texts, which are cut below.
+        batch = self.tokenizer(
+            joined, add_special_tokens=False, return_offsets_mapping=has_offsets, padding=False, verbose=False
+        )
+        room = max_tokens - len(self.prefix) - 1
+        rows, num_prompt = [], []
+        for index, content in enumerate(batch["input_ids"]):
+            kept = list(content[: max(room, 0)])
+            while kept and kept[-1] == self.eos_id:
+                kept.pop()
+            rows.append([*self.prefix, *kept, self.eos_id][-max_tokens:])
+            offsets = batch["offset_mapping"][index] if has_offsets else None
+            skipped = self._count_prompt(prompt, content, offsets) if prompt else 0
+            num_prompt.append(len(self.prefix) + min(skipped, len(kept)) if prompt else 0)
+        return rows, num_prompt
+
+    def _count_prompt(self, prompt: str, content: Sequence[int], offsets: Sequence[tuple[int, int]] | None) -> int:
+        if offsets is not None:
+            return next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(content))
+        # Tokenizers written in Python give no offsets: count the ids shared with the prompt alone.
+        alone = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        pairs = zip(alone, content, strict=False)
+        return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(alone), len(content)))
+
+    def pad(
+        self, rows: Sequence[Sequence[int]], num_skipped: Sequence[int], side: PaddingSide
+    ) -> dict[str, Int[Tensor, "B T"]]:
+        """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of rows padded to one length.
+
+        Args:
+            num_skipped: ids at each row's start that are attended to but not pooled.
+        """
+        shape = (len(rows), max(map(len, rows)))
+        ids = torch.full(shape, self.pad_id)
+        attention, pooling = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+        for i, (row, skipped) in enumerate(zip(rows, num_skipped, strict=True)):
+            start = 0 if side == "right" else shape[1] - len(row)
+            end = start + len(row)
+            ids[i, start:end] = torch.tensor(row)
+            attention[i, start:end] = 1
+            pooling[i, start + skipped : end] = 1
+        return {"input_ids": ids, "attention_mask": attention, "pooling_mask": pooling}
