@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from poolwise.data.pydoc_read import Entry, read_library
-from poolwise.data.pydoc_tasks import BuiltTask, Row, build_tasks
+from poolwise.data.pydoc_rows import BuiltTask, Row
+from poolwise.data.pydoc_tasks import build_tasks
 from poolwise.data.pydoc_train import build_pairs, split_entries
 from poolwise.errors import DataError
 

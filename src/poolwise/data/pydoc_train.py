@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from poolwise.data.pydoc_read import Entry
-from poolwise.data.pydoc_tasks import Row, spoken_name, unnamed_body
+from poolwise.data.pydoc_rows import Row, is_special, spoken_name, unnamed_body
 from poolwise.data.pydoc_text import NearDuplicates, normalise, order, words
 
 _SPLIT_SALT = 7950
@@ -40,8 +40,9 @@ def _pairs(entry: Entry) -> list[tuple[str, str, str]]:
     pairs = []
     if len(words(entry.body)) >= 6:
         pairs.append(("body", entry.summary, _cut(unnamed_body(entry))))
-    if entry.name and not entry.name.split(".")[-1].startswith("__"):
-        pairs.append(("name", spoken_name(entry), _cut(entry.summary)))
+    if not is_special(entry):
+        module = entry.module.split(".")[-1].strip("_")
+        pairs.append(("name", f"{module} {spoken_name(entry)}", _cut(entry.summary)))
     return pairs
 
 
