@@ -27,11 +27,13 @@ def spread_text(value: float | None) -> str:
 
 
 def p_text(value: float | None) -> str:
-    """Return a p-value with three decimals, or one significant digit below 0.001; never ``0``."""
+    """Return a p-value with three decimals, four below 0.01, one significant digit below 0.001; never ``0``."""
     if value is None:
         return "–"
     if value < 0.00095:
         return f"{value:.1g}"
+    if value < 0.00995:
+        return f"{value:.4f}"
     return "1" if value > 0.9995 else f"{value:.3f}"
 
 

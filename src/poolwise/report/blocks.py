@@ -103,7 +103,11 @@ class Verdicts:
 @dataclass(frozen=True)
 class Paragraph:
     text: str
-    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Bullets:
+    items: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Folded:
     blocks: Sequence[Block]
 
 
-Block = Table | Figure | Verdicts | Paragraph | Definitions | Code | Folded
+Block = Table | Figure | Verdicts | Paragraph | Bullets | Definitions | Code | Folded
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from poolwise.records import Comparison, Results, Run, StudyResults
 from poolwise.report.amounts import count_text, score_text, seconds_text
 from poolwise.report.blocks import (
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -29,6 +30,8 @@ from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figu
 from poolwise.report.figures.seeds import seeds_figure
 from poolwise.report.tables import contrast_table, cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
+
+MAX_NOTES = 4
 
 
 def study_document(study: StudyResults) -> Document:
@@ -99,7 +102,17 @@ def _verdict(view: View) -> list[Block]:
         for r in comparison.recommendations
     ]
     blocks: list[Block] = [Verdicts(items)] if items else [Paragraph("The records hold no recommendation.")]
-    return [*blocks, Paragraph(_count_sentence(comparison))]
+    if any(contrast.p is not None for contrast in comparison.contrasts):
+        blocks.append(Paragraph(_count_sentence(comparison)))
+    return [*blocks, *_notes(comparison.notes)]
+
+
+def _notes(notes: Sequence[str]) -> list[Block]:
+    """What limits the verdicts stands with them; a long list is folded."""
+    if not notes:
+        return []
+    limits = Bullets(notes)
+    return [limits] if len(notes) <= MAX_NOTES else [Folded(f"{len(notes)} notes on what limits this", [limits])]
 
 
 def _count_sentence(comparison: Comparison) -> str:
@@ -129,8 +142,7 @@ def _tests(comparison: Comparison) -> list[Block]:
 
 
 def _methods(comparison: Comparison) -> list[Block]:
-    family = [f"Family: {comparison.family}"] if comparison.family else []
-    return [Paragraph(text) for text in [*comparison.methods, *family, *comparison.notes]]
+    return [Paragraph(text) for text in [*comparison.methods, comparison.family] if text]
 
 
 def _tuning(results: Results) -> Table | None:
@@ -159,16 +171,27 @@ def _facts(study: StudyResults) -> list[tuple[str, str]]:
     results, measured = study.results, study.measured
     items = sum(task.num_items for task in results.tasks)
     seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
-    machine = ", ".join(f"{value}" for value in measured.machine.values())
     return [
         ("Base", results.base),
-        ("Training data", ", ".join(results.data_fingerprints) or "–"),
+        ("Training data", ", ".join(_file_name(n) for n in results.data_fingerprints if n != "base") or "–"),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
-        ("Machine", machine or "–"),
+        ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
         ("Recipe", results.recipe_hash),
     ]
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    """The parts that decide speed, where the records name them; everything stands under How to repeat."""
+    units = {"processor": "{}", "accelerator": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
+    known = [form.format(machine[k]) for k, form in units.items() if machine.get(k, "none") != "none"]
+    return ", ".join(known or machine.values())
+
+
+def _file_name(source: str) -> str:
+    """A file without its folders; names of data sets as they are."""
+    return source.rsplit("/", 1)[-1] if source.endswith((".jsonl", ".gz", ".parquet")) else source
 
 
 def _wall(seconds: float | None) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from poolwise.report.amounts import MINUS
-from poolwise.report.blocks import Cell, Column, Table
+from poolwise.report.blocks import Cell, Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -40,7 +40,7 @@ def latex_table(table: Table) -> str:
         rf"\label{{{table.key.replace('tab-', 'tab:')}}}",
         rf"\begin{{tabular}}{{@{{}}{''.join('r' if c.is_number else 'l' for c in table.columns)}@{{}}}}",
         r"\toprule",
-        _row(_head(column) for column in table.columns),
+        _row(escape(column.title) for column in table.columns),
     ]
     if any(column.note for column in table.columns):
         lines.append(_row(_small(column.note) for column in table.columns))
@@ -54,10 +54,6 @@ def latex_table(table: Table) -> str:
 def escape(text: str) -> str:
     """Return text that LaTeX prints as it is."""
     return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
-
-
-def _head(column: Column) -> str:
-    return escape(column.title)
 
 
 def _cell(cell: Cell) -> str:

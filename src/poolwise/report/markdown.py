@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from poolwise.report.blocks import (
     Block,
+    Bullets,
     Cell,
     Code,
     Definitions,
@@ -43,6 +44,8 @@ def markdown_block(block: Block) -> str:
             )
         case Paragraph():
             return escape(block.text)
+        case Bullets():
+            return "\n".join(f"- {escape(item)}" for item in block.items)
         case Definitions():
             return "\n".join(f"- **{escape(term)}:** {escape(value)}" for term, value in block.items)
         case Code():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Callable
 from importlib.resources import files
 from urllib.parse import quote
 
 from poolwise.report.blocks import (
     Block,
+    Bullets,
     Cell,
     Code,
     Column,
@@ -61,6 +61,8 @@ def html_block(block: Block) -> str:
             return f'<div class="verdicts">{"".join(map(_verdict, block.items))}</div>'
         case Paragraph():
             return f"<p>{_text(block.text)}</p>"
+        case Bullets():
+            return f"<ul>{''.join(f'<li>{_breakable(item)}</li>' for item in block.items)}</ul>"
         case Definitions():
             items = "".join(f"<dt>{_breakable(t)}</dt><dd>{_breakable(v)}</dd>" for t, v in block.items)
             return f'<dl class="terms">{items}</dl>'
@@ -148,9 +150,15 @@ def _body_cell(cell: Cell, column: Column, is_first: bool) -> str:
     tag = 'th scope="row"' if is_first else "td"
     sort = f' data-sort="{cell.sort!r}"' if cell.sort is not None else ""
     note = f"<small>{_text(cell.note)}</small>" if cell.note else ""
-    show: Callable[[str], str] = _text if column.is_number else _breakable
+    text = _number(cell.text) if column.is_number else _breakable(cell.text)
     classes = _classes("num" if column.is_number else "", cell.tone)
-    return f"<{tag}{classes}{sort}>{show(cell.text)}{note}</{tag.split()[0]}>"
+    return f"<{tag}{classes}{sort}>{text}{note}</{tag.split()[0]}>"
+
+
+def _number(text: str) -> str:
+    """Return a number whose stars hang outside the column, so that digits stand below digits."""
+    digits = text.rstrip("*")
+    return _text(digits) + (f'<span class="stars">{text[len(digits) :]}</span>' if digits != text else "")
 
 
 def _classes(*names: str) -> str:

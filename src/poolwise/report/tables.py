@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolwise.records import Contrast
+from poolwise.records import Contrast, TaskInfo
 from poolwise.report.amounts import (
     count_text,
     difference_text,
@@ -94,22 +94,13 @@ def task_table(view: View) -> Table | None:
     """Return every score, tasks down and designs across; None where there are no scores."""
     if not view.scores:
         return None
-    columns = [Column("Task"), Column("Metric"), Column("Items", is_number=True)]
-    columns += [Column(name, view.alias(name), is_number=True) for name in view.names]
+    columns = [Column("Task"), *(Column(name, view.alias(name), is_number=True) for name in view.names)]
     rows = []
     for task in view.tasks:
-        items = count_text(task.num_items)
-        of = f"of {count_text(task.num_total)}" if task.num_total != task.num_items else ""
         values = {name: view.seed_mean(task.task, name) for name in view.names}
         best = max((v for name, v in values.items() if v is not None and name in view.designs), default=None)
-        rows.append(
-            [
-                Cell(task.task),
-                Cell(METRIC_TITLES.get(task.metric, task.metric), tone="muted"),
-                Cell(items, sort=task.num_items, note=of),
-            ]
-            + [_task_cell(values[name], name in view.designs and values[name] == best) for name in view.names]
-        )
+        cells = [_task_cell(values[name], name in view.designs and values[name] == best) for name in view.names]
+        rows.append([Cell(task.task, note=_task_note(task)), *cells])
     return Table(
         key="tab-tasks",
         caption="Score of each design on each task",
@@ -122,6 +113,11 @@ def task_table(view: View) -> Table | None:
         "no verdict.",
         is_sortable=True,
     )
+
+
+def _task_note(task: TaskInfo) -> str:
+    total = f" of {count_text(task.num_total)}" if task.num_total != task.num_items else ""
+    return f"{METRIC_TITLES.get(task.metric, task.metric)}, {count_text(task.num_items)}{total} items"
 
 
 def _task_cell(value: float | None, is_best: bool) -> Cell:
@@ -166,10 +162,10 @@ _COST_FORMS = (short_count_text, seconds_text, count_text, gib_text, seconds_tex
 def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: str) -> Table:
     """Return one row a contrast with everything its test said; a task column where contrasts are within tasks."""
     within = any(c.task for c in contrasts)
-    first = [Column("Category"), *([Column("Task")] if within else []), Column("First"), Column("Second")]
+    first = [Column("Category"), *([Column("Task")] if within else []), Column("Contrast"), Column("Verdict")]
     numbers = ["Difference", "Interval", "p", "p (Holm)", "p (BH)", "Smallest p", "Items" if within else "Tasks"]
     columns = first + [Column(title, is_number=True) for title in numbers]
-    columns += [Column("Verdict"), Column("Test"), Column("Speaks about"), Column("Note")]
+    columns += [Column("Test"), Column("Note")]
     return Table(
         key=key,
         caption=caption,
@@ -188,8 +184,8 @@ def _contrast_row(c: Contrast, within: bool) -> list[Cell]:
     return [
         Cell(category_title(c.category)),
         *([Cell(c.task or "–")] if within else []),
-        Cell(c.a),
-        Cell(c.b),
+        Cell(c.a, note=f"minus {c.b}"),
+        Cell(verdict, tone=TONES.get(verdict, "muted")),
         Cell(difference_text(c.difference) + stars(c), c.difference, spread_text(c.seed_spread)),
         Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}%" if c.interval else ""),
         Cell(p_text(c.p), c.p),
@@ -197,9 +193,7 @@ def _contrast_row(c: Contrast, within: bool) -> list[Cell]:
         Cell(p_text(c.p_bh), c.p_bh),
         Cell(p_text(c.smallest_p), c.smallest_p),
         Cell(count_text(count), count, zeros),
-        Cell(verdict, tone=TONES.get(verdict, "muted")),
-        Cell(c.test),
-        Cell(ESTIMANDS[c.estimand]),
+        Cell(c.test, note=f"about {ESTIMANDS[c.estimand]}"),
         Cell(c.note or "–"),
     ]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from poolwise.records import Comparison, Run, StudyResults
-from poolwise.report.blocks import Document
+from poolwise.report.blocks import Document, Table
 from poolwise.report.document import comparison_document, study_document
 from poolwise.report.latex import latex_document
 from poolwise.report.markdown import markdown_document
@@ -29,13 +30,22 @@ def write_comparison_report(comparison: Comparison, runs: Sequence[Run], folder:
     return _write(comparison_document(comparison, runs), runs_view(comparison, runs), folder)
 
 
+def _paper_tables(view: View) -> list[Table]:
+    """The tables that a paper would print; the words of each test stand in the methods, not in a column."""
+    comparison = view.comparison
+    contrasts = contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts over tasks", comparison.family)
+    num_kept = [column.title for column in contrasts.columns].index("Test")
+    contrasts = replace(
+        contrasts, columns=contrasts.columns[:num_kept], rows=[row[:num_kept] for row in contrasts.rows]
+    )
+    return [table for table in (paper_table(view), contrasts, cost_table(view)) if table and table.rows]
+
+
 def _write(document: Document, view: View, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    contrasts = contrast_table(view.comparison.contrasts, "tab-contrasts", "Contrasts over tasks", "")
-    tables = [paper_table(view), contrasts, cost_table(view)]
     texts = {
         "report.md": markdown_document(document),
-        "report.tex": latex_document([table for table in tables if table is not None and table.rows]),
+        "report.tex": latex_document(_paper_tables(view)),
         "report.html": html_document(document),
     }
     for name, text in texts.items():

@@ -33,7 +33,8 @@ def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Fi
     every = f" Each point is the mean of {bin_size} steps." if bin_size > 1 else ""
     return Figure(
         key="fig-curves",
-        caption=f"Training loss by step, one line a seed; all other designs in grey, on the same batches.{every}",
+        caption="Training loss by step, one line a seed (dashed: causal); all other designs in grey, "
+        f"on the same batches.{every}",
         panels=[
             _panel([c for c in curves if c.design == design], styles[design], x, y, bin_size, grey)
             for design, grey in zip(shown, behind, strict=True)

@@ -38,8 +38,8 @@ def scatter_figure(view: View, axis: CostAxis, costs: Mapping[str, float]) -> Fi
     pareto = " Ringed and joined: the Pareto set of the recommendation." if axis.has_pareto else ""
     return Figure(
         key=f"fig-cost-{axis.key}",
-        caption=f"Mean score against {axis.title} (logarithmic).{pareto} Differences this small may be noise: "
-        "the table of contrasts says which are not.",
+        caption=f"Mean score against {axis.title} (logarithmic). Hollow: causal.{pareto} "
+        "Differences this small may be noise: the table of contrasts says which are not.",
         panels=[panel for panel in panels if panel],
         csv=_csv(view, axis, costs),
         legend=legend(styles),

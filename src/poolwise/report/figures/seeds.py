@@ -20,13 +20,13 @@ def seeds_figure(view: View) -> Figure | None:
     panels = [
         _panel(category, means, styles)
         for category in view.categories
-        if (means := [m for name in view.names if (m := view.mean(category, name))])
+        if (means := [m for name in view.designs if (m := view.mean(category, name))])
     ]
     if not panels:
         return None
     return Figure(
         key="fig-seeds",
-        caption="Mean score over the tasks of a category. Ticks: single seeds; circle: their mean. Anchors are grey. "
+        caption="Mean score over the tasks of a category. Ticks: single seeds; circle: their mean. "
         "Where ticks of two designs mix, the seed alone can turn their order.",
         panels=panels,
         csv=_csv(view),
@@ -39,14 +39,14 @@ def _panel(category: str, means: Sequence[CategoryMean], styles: dict[str, Style
     scale = Scale(*padded([v for m in means for v in [m.mean, *m.by_seed]]), LEFT, WIDTH - RIGHT)
     drawing.x_axis(scale, 4, bottom, tick_text)
     for row, mean in enumerate(means):
-        _draw_row(drawing, scale, 4 + ROW * row, mean, styles.get(mean.name))
+        _draw_row(drawing, scale, 4 + ROW * row, mean, styles[mean.name])
     alt = f"{category_title(category)}: " + "; ".join(_words(m) for m in means)
     return Panel(category_title(category), drawing.svg(alt), alt)
 
 
-def _draw_row(drawing: Drawing, scale: Scale, y: float, mean: CategoryMean, style: Style | None) -> None:
-    classes = style.classes if style else "anchor hollow"
-    drawing.text(LEFT, y + 11, f"{style.number}  {mean.name}" if style else mean.name, "label")
+def _draw_row(drawing: Drawing, scale: Scale, y: float, mean: CategoryMean, style: Style) -> None:
+    classes = style.classes
+    drawing.text(LEFT, y + 11, f"{style.number}  {mean.name}", "label")
     drawing.text(WIDTH - RIGHT, y + 11, score_text(mean.mean), "value", "end")
     middle = y + 21
     seeds = mean.by_seed or [mean.mean]

@@ -1,0 +1,173 @@
+"""The report as a reader sees it: in headless Chromium, wide and narrow, light, dark and in print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.report.browser import Browser, missing_browser, open_browser
+from poolwise.report import write_reports
+from unit.report.synthetic import build_study
+
+pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_reports(build_study(), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(chromium: Browser, report: Path) -> Browser:
+    chromium.resize(1200, 900)
+    chromium.prefer("light")
+    chromium.open(report)
+    return chromium
+
+
+def test_the_console_stays_empty(page: Browser) -> None:
+    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+    page.run("document.querySelector('#tab-tasks th button').click()")
+    assert page.console() == []
+
+
+def test_the_browser_tells_of_errors(page: Browser) -> None:
+    page.run("setTimeout(() => { throw new Error('planted'); })")
+    assert "planted" in " ".join(page.console())
+
+
+def _column(page: Browser, table: str, column: int) -> list[str]:
+    return page.run(
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
+        ".map((row) => row.cells[arguments[1]].dataset.sort ?? row.cells[arguments[1]].firstChild.textContent)",
+        table,
+        column,
+    )
+
+
+def _press(page: Browser, table: str, column: int) -> str | None:
+    return page.run(
+        "const head = document.querySelectorAll(`#${arguments[0]} thead th`)[arguments[1]];"
+        "head.querySelector('button').click(); return head.getAttribute('aria-sort')",
+        table,
+        column,
+    )
+
+
+def test_pressing_a_number_column_sorts_it_and_pressing_again_turns_it(page: Browser) -> None:
+    before = [float(value) for value in _column(page, "tab-tasks", 1)]
+    assert before != sorted(before)
+    assert _press(page, "tab-tasks", 1) == "ascending"
+    assert [float(value) for value in _column(page, "tab-tasks", 1)] == sorted(before)
+    assert _press(page, "tab-tasks", 1) == "descending"
+    assert [float(value) for value in _column(page, "tab-tasks", 1)] == sorted(before, reverse=True)
+
+
+def test_rows_without_a_value_come_last_in_both_orders(page: Browser) -> None:
+    num_tasks = len(_column(page, "tab-contrasts", 5))
+    for _ in range(2):
+        _press(page, "tab-contrasts", 5)
+        values = _column(page, "tab-contrasts", 5)
+        assert "–" in values
+        assert values.index("–") == num_tasks - values.count("–")
+
+
+def test_only_the_pressed_column_is_marked_as_sorted(page: Browser) -> None:
+    _press(page, "tab-cost", 1)
+    _press(page, "tab-cost", 2)
+    marked = page.run("return [...document.querySelectorAll('#tab-cost th')].map((th) => th.getAttribute('aria-sort'))")
+    assert [index for index, value in enumerate(marked) if value] == [2]
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1200])
+def test_the_page_never_scrolls_sideways(page: Browser, width: int) -> None:
+    page.resize(width, 800)
+    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+    assert page.run("return document.documentElement.scrollWidth") <= width
+
+
+def test_wide_tables_scroll_in_their_own_box(page: Browser) -> None:
+    page.resize(375, 800)
+    wide = page.run(
+        "const box = document.querySelector('#tab-tasks').parentNode; box.scrollLeft = 100;"
+        "return [box.scrollWidth > box.clientWidth, box.scrollLeft]"
+    )
+    assert wide == [True, 100]
+
+
+@pytest.mark.parametrize("width", [375, 1200])
+def test_every_drawing_has_a_size_and_stays_inside_the_page(page: Browser, width: int) -> None:
+    page.resize(width, 800)
+    boxes = page.run(
+        "return [...document.querySelectorAll('figure svg[role=img]')].map((svg) => {"
+        "const box = svg.getBoundingClientRect(); return [box.width, box.height, box.left, box.right, "
+        "svg.getBBox().width, Number(svg.getAttribute('width'))]; })"
+    )
+    assert len(boxes) == 30
+    for shown_width, height, left, right, drawn, declared in boxes:
+        assert shown_width > 150 and height > 50
+        assert left >= 0 and right <= width
+        assert 0.5 * declared < drawn <= declared + 1, "a label sticks out of its drawing"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page: Browser, scheme: str) -> None:
+    page.prefer(scheme)
+    colours = page.run(
+        "const read = (css) => css.match(/\\d+/g).slice(0, 3).map(Number);"
+        "const body = getComputedStyle(document.body), note = getComputedStyle(document.querySelector('.note'));"
+        "return [read(body.backgroundColor), read(body.color), read(note.color)]"
+    )
+    ground, text, soft = (_luminance(colour) for colour in colours)
+    assert (ground > 0.5) == (scheme == "light")
+    assert _contrast(ground, text) >= 7
+    assert _contrast(ground, soft) >= 4.5
+
+
+def _luminance(colour: list[int]) -> float:
+    """Relative luminance as WCAG 2.1 defines it."""
+    parts = [c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def _contrast(one: float, two: float) -> float:
+    return (max(one, two) + 0.05) / (min(one, two) + 0.05)
+
+
+def test_every_link_button_and_box_is_reached_by_the_tabulator(page: Browser) -> None:
+    out_of_reach = page.run(
+        "return [...document.querySelectorAll('a[href], button, summary, .scroll, pre')]"
+        ".filter((node) => node.tabIndex !== 0).length"
+    )
+    assert out_of_reach == 0
+
+
+def test_a_download_gives_the_numbers(page: Browser) -> None:
+    lines = page.run("return decodeURIComponent(document.querySelector('#fig-forest a.csv').href).split('\\n')")
+    assert lines[0] == (
+        "data:text/csv;charset=utf-8,category,a,b,difference,low,high,level,seed_spread,p,p_holm,verdict"
+    )
+    assert len([line for line in lines if line]) == 1 + len(build_study().results.comparison.contrasts)
+
+
+def test_printing_unfolds_everything_and_hides_controls(page: Browser) -> None:
+    page.devtools("Page.printToPDF")
+    assert page.run("return [...document.querySelectorAll('details')].every((fold) => fold.open)")
+    page.devtools("Emulation.setEmulatedMedia", media="print")
+    try:
+        hidden = page.run("return getComputedStyle(document.querySelector('nav')).display")
+        assert hidden == "none"
+    finally:
+        page.devtools("Emulation.setEmulatedMedia", media="")
+
+
+def test_nothing_was_requested_but_the_file(page: Browser) -> None:
+    assert page.run("return performance.getEntriesByType('resource').map((entry) => entry.name)") == []

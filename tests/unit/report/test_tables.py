@@ -1,0 +1,135 @@
+"""The tables against records small enough to read: every cell is a number of the records."""
+
+from __future__ import annotations
+
+import pytest
+
+from poolwise.records import CategoryMean, Comparison, Contrast, ItemScores, Run, RunManifest
+from poolwise.report.amounts import difference_text, score_text
+from poolwise.report.tables import contrast_table, cost_table, paper_table, task_table
+from poolwise.report.view import runs_view, stars, study_view
+from unit.report.synthetic import ANCHORS, DESIGNS, REFERENCE, build_study
+
+
+def _contrast(**changes: object) -> Contrast:
+    fields = {"category": "sts", "a": "mean+causal", "b": "last+causal", "difference": 0.0129, "test": "T"}
+    return Contrast.model_validate({**fields, "estimand": "tasks_like_these", "p": 0.01, "p_holm": 0.2, **changes})
+
+
+def _comparison(contrast: Contrast) -> Comparison:
+    means = [
+        CategoryMean(
+            category="sts", name="last+causal", mean=0.8302, by_seed=[0.83, 0.8304], seed_std=0.0003, num_tasks=8
+        ),
+        CategoryMean(category="sts", name="mean+causal", mean=0.8431, by_seed=[0.8431], num_tasks=8),
+        CategoryMean(category="sts", name="latent+causal", mean=0.8, by_seed=[0.8], num_tasks=8),
+    ]
+    designs = ["last+causal", "mean+causal", "latent+causal"]
+    return Comparison(reference="last+causal", designs=designs, means=means, contrasts=[contrast])
+
+
+@pytest.mark.parametrize(
+    ("p", "p_holm", "expected"), [(0.049, 0.05, "*"), (0.01, 0.049, "**"), (0.05, 0.05, ""), (None, None, "")]
+)
+def test_one_star_is_raw_and_two_are_corrected(p: float | None, p_holm: float | None, expected: str) -> None:
+    assert stars(_contrast(p=p, p_holm=p_holm)) == expected
+
+
+def test_the_papers_table_has_the_reference_absolute_and_the_others_as_differences() -> None:
+    table = paper_table(runs_view(_comparison(_contrast(seed_spread=0.0021, smallest_p=0.0078125)), ()))
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["last+causal", "0.8302"],
+        ["mean+causal", "+0.0129*"],
+        ["latent+causal", "0.8000"],  # no contrast with the reference in the records: its mean as it is
+    ]
+    assert [row[1].note for row in table.rows] == ["± 0.0003", "± 0.0021", ""]
+    assert table.rows[0][0].note == "paper:1, reference"
+    assert (table.columns[1].title, table.columns[1].note) == ("STS", "8 tasks; p ≥ 0.0078")
+
+
+def test_the_first_of_several_contrasts_of_a_pair_is_the_one_shown() -> None:
+    comparison = _comparison(_contrast())
+    comparison.contrasts.append(_contrast(p=0.001, p_holm=0.001, test="second"))
+    table = paper_table(runs_view(comparison, ()))
+    assert table.rows[1][1].text == "+0.0129*"
+    assert "second" not in table.note
+
+
+def test_a_design_that_failed_keeps_its_row_with_dashes() -> None:
+    study = build_study()
+    comparison = study.results.comparison
+    lost = DESIGNS[-1]
+    comparison.means = [m for m in comparison.means if m.name != lost]
+    comparison.contrasts = [c for c in comparison.contrasts if lost not in (c.a, c.b)]
+    row = next(row for row in paper_table(study_view(study)).rows if row[0].text == lost)
+    assert {cell.text for cell in row[1:]} == {"–"}
+
+
+def test_every_row_is_as_wide_as_the_head() -> None:
+    study = build_study()
+    view, comparison = study_view(study), study.results.comparison
+    tables = [paper_table(view), task_table(view), cost_table(view)]
+    tables += [contrast_table(c, "k", "c", "n") for c in (comparison.contrasts, comparison.task_contrasts)]
+    for table in tables:
+        assert table is not None
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+
+
+def test_all_numbers_of_the_papers_table_stand_in_the_records() -> None:
+    study = build_study()
+    comparison = study.results.comparison
+    rows = {row[0].text: row[1:] for row in paper_table(study_view(study)).rows}
+    categories = ["sts", "retrieval", "classification", "clustering", "pair_classification"]
+    means = {(m.category, m.name): m.mean for m in comparison.means}
+    differences = {(c.category, c.a): c.difference for c in comparison.contrasts if c.b == REFERENCE}
+    for index, category in enumerate(categories):
+        for name in [REFERENCE, *ANCHORS]:
+            assert rows[name][index].text == score_text(means.get((category, name)))
+        for name in DESIGNS[1:]:
+            assert rows[name][index].text.rstrip("*") == difference_text(differences[category, name])
+
+
+def test_the_task_table_shows_the_mean_over_seeds_and_its_csv_every_run() -> None:
+    study = build_study()
+    scores = study.results.scores
+    table = task_table(study_view(study))
+    assert table is not None and table.csv is not None
+    first = [s.score for s in scores if (s.task, s.name) == (study.results.tasks[0].task, DESIGNS[0])]
+    assert len(first) == 2
+    assert table.rows[0][1].text == f"{(first[0] + first[1]) / 2:.4f}"
+    assert [row[-1] for row in table.csv.rows] == [s.score for s in scores]
+
+
+def test_costs_are_means_over_the_runs_of_a_design() -> None:
+    study = build_study()
+    table = cost_table(study_view(study))
+    assert table is not None
+    seconds = [study.measured.costs[f"{DESIGNS[0]}-s{seed}"].train_seconds or 0 for seed in (0, 1)]
+    assert table.rows[0][1].text == "10 M"
+    assert table.rows[0][2].sort == pytest.approx(sum(seconds) / 2)
+
+
+def test_contrasts_within_tasks_name_task_and_items() -> None:
+    contrast = _contrast(task="sts/STS12", num_items=1000, num_zeros=3, interval=(-0.001, 0.02), verdict="not decided")
+    table = contrast_table([contrast], "k", "c", "n")
+    shown = dict(zip([c.title for c in table.columns], table.rows[0], strict=True))
+    assert shown["Task"].text == "sts/STS12"
+    assert (shown["Items"].text, shown["Items"].note) == ("1,000", "3 equal")
+    assert (shown["Interval"].text, shown["Interval"].note) == ("[−0.0010, +0.0200]", "95%")
+    assert (shown["Contrast"].text, shown["Contrast"].note) == ("mean+causal", "minus last+causal")
+
+
+def test_foreign_runs_give_tasks_and_scores_and_anchors() -> None:
+    items = ItemScores(
+        task="sts/A", category="sts", metric="cosine_spearman", score=0.5, num_total=9, fingerprint="f", ids=["1"]
+    )
+    runs = [
+        Run(manifest=RunManifest(name=name, kind=kind, model=name), scores={"sts/A": items})
+        for name, kind in (("some/model", "external"), ("bm25", "anchor"))
+    ]
+    comparison = Comparison(reference=None, designs=["some/model"], means=[], contrasts=[])
+    view = runs_view(comparison, runs)
+    assert (view.designs, view.anchors) == (["some/model"], ["bm25"])
+    table = task_table(view)
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]] == ["sts/A", "0.5000", "0.5000"]

@@ -1,0 +1,123 @@
+"""Markdown, LaTeX, plain text and JSON: sound tables, escaped names, the records' numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from poolwise.report import comparison_json, comparison_markdown, comparison_text
+from poolwise.report.amounts import difference_text
+from poolwise.report.blocks import Cell, Code, Column, Table
+from poolwise.report.document import study_document
+from poolwise.report.latex import escape as latex_escape
+from poolwise.report.latex import latex_table
+from poolwise.report.markdown import escape, markdown_block, markdown_document, markdown_table
+from poolwise.report.plain import plain_table
+from unit.report.synthetic import HAZARD, build_study
+
+SMALL = Table(
+    key="tab-x",
+    caption="C",
+    columns=[Column("Name"), Column("Value", "8 tasks", is_number=True)],
+    rows=[[Cell("a|b"), Cell("+0.1**", note="± 0.2", tone="strong")], [Cell("long name"), Cell("−1")]],
+    breaks=[1],
+)
+
+
+def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
+    lines = markdown_document(study_document(build_study())).splitlines()
+    tables: list[list[str]] = [[]]
+    for line in lines:
+        if line.startswith("|"):
+            tables[-1].append(line)
+        elif tables[-1]:
+            tables.append([])
+    tables = [table for table in tables if table]
+    assert len(tables) == 6
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
+def test_markdown_of_a_small_table() -> None:
+    assert markdown_table(SMALL) == (
+        "**C**\n\n| Name | Value<br>8 tasks |\n| :--- | ---: |\n| a\\|b | **+0.1\\*\\*** (± 0.2) |\n| long name | −1 |"
+    )
+
+
+def test_markdown_shows_names_as_written() -> None:
+    assert escape("<b>*x* | `y`\n[z]</b>") == r"&lt;b&gt;\*x\* \| \`y\` \[z\]&lt;/b&gt;"
+    assert "<b>" not in markdown_document(study_document(build_study())).replace(HAZARD, "")
+
+
+def test_a_fence_is_longer_than_any_in_the_text() -> None:
+    assert markdown_block(Code("```\nx", "sh")) == "````sh\n```\nx\n````"
+
+
+def test_markdown_holds_every_difference_of_the_records() -> None:
+    comparison = build_study().results.comparison
+    text = comparison_markdown(comparison)
+    for contrast in comparison.contrasts:
+        assert difference_text(contrast.difference) in text
+
+
+def test_latex_of_a_small_table() -> None:
+    lines = latex_table(SMALL).splitlines()
+    assert lines[3:] == [
+        r"\label{tab:x}",
+        r"\begin{tabular}{@{}lr@{}}",
+        r"\toprule",
+        r"Name & Value \\",
+        r" & {\scriptsize 8 tasks} \\",
+        r"\midrule",
+        r"a\textbar{}b & \textbf{+0.1$^{**}$} {\scriptsize $\pm$ 0.2} \\",
+        r"\midrule",
+        r"long name & $-$1 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"), [("50%_a&b", r"50\%\_a\&b"), ("\\{", r"\textbackslash{}\{"), ("p ≥ <", r"p $\ge$ \textless{}")]
+)
+def test_latex_escapes(text: str, latex: str) -> None:
+    assert latex_escape(text) == latex
+
+
+def test_plain_tables_are_aligned() -> None:
+    assert plain_table(SMALL).splitlines() == [
+        "Name       Value (8 tasks)",
+        "---------  ---------------",
+        "a|b         +0.1** (± 0.2)",
+        "long name               −1",
+    ]
+
+
+def test_the_terminal_text_has_table_verdicts_family_and_methods() -> None:
+    comparison = build_study().results.comparison
+    text = comparison_text(comparison)
+    for part in (comparison.family, comparison.recommendations[1].sentence, *comparison.methods, *comparison.notes):
+        assert part in text
+    assert "Retrieval (not decided): " in text
+
+
+def test_json_carries_every_contrast_and_is_json() -> None:
+    comparison = build_study().results.comparison
+    tree = json.loads(json.dumps(comparison_json(comparison, [{"path": "x", "kind": "study"}])))
+    assert tree["inputs"] == [{"path": "x", "kind": "study"}]
+    assert len(tree["comparisons"]) == len(comparison.contrasts) + len(comparison.task_contrasts)
+    fields = {"category", "task", "a", "b", "difference", "interval", "test", "estimand", "p", "p_holm", "p_bh"}
+    assert all(fields | {"num_items", "smallest_p", "verdict"} <= set(row) for row in tree["comparisons"])
+    assert [row["difference"] for row in tree["comparisons"][: len(comparison.contrasts)]] == [
+        contrast.difference for contrast in comparison.contrasts
+    ]
+
+
+def test_the_package_starts_without_torch_or_numpy() -> None:
+    code = "import sys, poolwise.report; print([m for m in ('torch', 'numpy', 'rich') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
