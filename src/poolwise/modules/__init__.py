@@ -4,6 +4,7 @@ from poolwise.modules.attention import AttentionProbe, check_attention, probe_at
 from poolwise.modules.backbone import Backbone
 from poolwise.modules.base import resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
+from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.inspection import count_trainable, head_parameters, init_hashes, layer_weights
 from poolwise.modules.pooling import Pooling
 from poolwise.modules.precision import autocast
@@ -12,6 +13,7 @@ from poolwise.modules.seeds import derive_seed
 __all__ = [
     "AttentionProbe",
     "Backbone",
+    "Check",
     "Pooling",
     "autocast",
     "build_model",
@@ -19,6 +21,7 @@ __all__ = [
     "count_trainable",
     "derive_seed",
     "design_of",
+    "diagnose",
     "head_parameters",
     "init_hashes",
     "is_poolwise_model",

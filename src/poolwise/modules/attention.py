@@ -7,7 +7,6 @@ configuration, set again on load, and never believed without the probe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,49 +18,7 @@ from transformers import PreTrainedConfig
 
 from poolwise.design import Attention
 from poolwise.errors import ModelError
-
-VERIFIED = "transformers 5.23, eager and sdpa, padded and not, tiny random models"
-VERIFIED_EAGER = "transformers 5.23, eager only, tiny random models"
-_BOTH = (
-    "llama qwen2 qwen3 qwen3_moe mistral ministral3 gemma gemma3_text phi3 olmo2 smollm3 granite gpt_neox gpt2 opt"
-).split()
-_EAGER = ("gemma2", "bloom", "gptj")
-SUPPORTED: Mapping[str, str] = dict.fromkeys(_BOTH, VERIFIED) | dict.fromkeys(_EAGER, VERIFIED_EAGER)
-"""Families on which the switch was seen to work, and where. Others are tried, and the probe decides."""
-
-_RECURRENT = "keeps recurrent or convolutional layers, which stay causal whatever the attention does"
-HYBRIDS: Mapping[str, str] = dict.fromkeys(
-    (
-        "bamba falcon_h1 falcon_mamba granitemoehybrid jamba kimi_linear lfm2 lfm2_moe lfm3 mamba mamba2 nemotron_h "
-        "olmo_hybrid qwen3_5 qwen3_5_moe qwen3_5_text qwen3_5_moe_text qwen3_next recurrent_gemma rwkv xlstm zamba "
-        "zamba2 minimax bailing_hybrid"
-    ).split(),
-    _RECURRENT,
-)
-"""Families that cannot be made bidirectional, and why."""
-
-_ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
-
-
-def attention_implementation(model_type: str) -> str | None:
-    """Return the attention kernel a family needs for the switch to work, None for the library's choice."""
-    return "eager" if model_type in _EAGER else None
-
-
-def refuse_hybrid(config: PreTrainedConfig, name: str) -> None:
-    """Raise ModelError where a base is not a decoder made of attention layers alone."""
-    reason = HYBRIDS.get(config.model_type)
-    other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_LAYERS
-    if reason is None and other:
-        reason = f"has layers of type {', '.join(sorted(other))}, which stay causal whatever the attention does"
-    if config.is_encoder_decoder:
-        reason = "is an encoder-decoder"
-    if reason is not None:
-        raise ModelError(
-            f"base {name!r} ({config.model_type}) {reason}",
-            "wanted a decoder-only base with attention in every layer",
-            "families known to work: " + ", ".join(SUPPORTED),
-        )
+from poolwise.modules.families import SUPPORTED
 
 
 def set_attention(model: nn.Module, mode: Attention) -> None:
@@ -93,9 +50,9 @@ _LENGTH, _PADDING = 8, 3
 _MOVED = 1e-6
 
 
-def _probe_ids(model: SentenceTransformer) -> Int[Tensor, "T"]:
+def _probe_ids(model: SentenceTransformer) -> Int[Tensor, " T"]:
     """Return ids of ordinary tokens, spread over the vocabulary: one text, its padding and one token to exchange."""
-    vocab_size = model[0].model.config.get_text_config().vocab_size
+    vocab_size = model.config.get_text_config().vocab_size
     usable = min(len(model.tokenizer), vocab_size)
     special = set(model.tokenizer.all_special_ids)
     ordinary = [i for i in range(usable) if i not in special] or list(range(usable))

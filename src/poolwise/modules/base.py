@@ -21,7 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from poolwise.errors import ModelError
-from poolwise.modules.attention import attention_implementation, refuse_hybrid
+from poolwise.modules.families import attention_implementation, refuse_unsuitable
 from poolwise.modules.tokens import TextTokens
 
 EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "assets" / "nano"}
@@ -63,7 +63,7 @@ def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
         config = AutoConfig.from_pretrained(place)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
-    refuse_hybrid(config, name)
+    refuse_unsuitable(config, name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
     except _UNREADABLE as error:

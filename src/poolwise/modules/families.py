@@ -1,0 +1,94 @@
+"""Which families of base models the attention switch works on, and which can never be bidirectional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from transformers import PreTrainedConfig
+
+from poolwise.errors import ModelError
+
+_VERIFIED = "transformers 5.23, eager and sdpa, padded and not, tiny random models"
+_VERIFIED_EAGER = "transformers 5.23, eager only, tiny random models"
+_EAGER = ("gemma2", "bloom", "gptj")
+SUPPORTED: Mapping[str, str] = {
+    "llama": _VERIFIED,
+    "qwen2": _VERIFIED,
+    "qwen3": _VERIFIED,
+    "qwen3_moe": _VERIFIED,
+    "mistral": _VERIFIED,
+    "ministral3": _VERIFIED,
+    "gemma": _VERIFIED,
+    "gemma3_text": _VERIFIED,
+    "phi3": _VERIFIED,
+    "olmo2": _VERIFIED,
+    "smollm3": _VERIFIED,
+    "granite": _VERIFIED,
+    "gpt_neox": _VERIFIED,
+    "gpt2": _VERIFIED,
+    "opt": _VERIFIED,
+} | dict.fromkeys(_EAGER, _VERIFIED_EAGER)
+"""Families on which the switch was seen to work, and where. Others are tried, and the probe decides."""
+
+HYBRIDS = frozenset(
+    {
+        "bailing_hybrid",
+        "bamba",
+        "falcon_h1",
+        "falcon_mamba",
+        "granitemoehybrid",
+        "jamba",
+        "kimi_linear",
+        "lfm2",
+        "lfm2_moe",
+        "lfm3",
+        "mamba",
+        "mamba2",
+        "minimax",
+        "nemotron_h",
+        "olmo_hybrid",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_next",
+        "recurrent_gemma",
+        "rwkv",
+        "xlstm",
+        "zamba",
+        "zamba2",
+    }
+)
+"""Families with recurrent, convolutional or linear-attention layers."""
+
+_ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+def attention_implementation(model_type: str) -> str | None:
+    """Return the attention kernel a family needs for the switch to work, None for the library's choice."""
+    return "eager" if model_type in _EAGER else None
+
+
+def _reason_against(config: PreTrainedConfig) -> str | None:
+    if config.is_encoder_decoder:
+        return "is an encoder-decoder"
+    other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_LAYERS
+    if other or config.model_type in HYBRIDS:
+        kinds = ", ".join(sorted(other)) or "recurrent or convolutional layers"
+        return f"is a hybrid: it keeps {kinds}, causal whatever the attention does"
+    text = config.get_text_config()
+    if getattr(text, "word_embed_proj_dim", text.hidden_size) != text.hidden_size:
+        return (
+            f"projects its last layer from {text.hidden_size} to {text.word_embed_proj_dim}, unlike the layers before"
+        )
+    return None
+
+
+def refuse_unsuitable(config: PreTrainedConfig, name: str) -> None:
+    """Raise ModelError, with the reason, where a base is not a plain decoder made of attention layers."""
+    if reason := _reason_against(config):
+        raise ModelError(
+            f"base {name!r} ({config.model_type}) {reason}",
+            "wanted a decoder-only base with attention in every layer",
+            "families known to work: " + ", ".join(SUPPORTED),
+        )
