@@ -69,7 +69,7 @@ def metadata(category: Category, main_score: str) -> Any:
         dataset={"path": "local", "revision": "local"},
         name="PoolwiseLocal",
         description="A task read from a folder.",
-        type=TYPES[category],  # type: ignore[arg-type]
+        type=TYPES[category],
         category="t2t",
         eval_splits=[SPLIT],
         eval_langs=["eng-Latn"],
@@ -118,17 +118,19 @@ def isolated() -> Iterator[None]:
     import torch
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    log, level = logging.getLogger("mteb"), logging.getLogger("mteb").level
+    logs = {logging.getLogger(name): logging.getLogger(name).level for name in ("mteb", "huggingface_hub")}
     bars_were_on = not datasets.are_progress_bars_disabled()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        log.setLevel(logging.ERROR)
+        for log in logs:
+            log.setLevel(logging.ERROR)
         datasets.disable_progress_bars()
         try:
             yield
         finally:
-            log.setLevel(level)
+            for log, level in logs.items():
+                log.setLevel(level)
             if bars_were_on:
                 datasets.enable_progress_bars()
             random.setstate(python_state)

@@ -14,8 +14,21 @@ from poolwise.tasks import bridge
 from poolwise.tasks.subset import stratified_rows, take, task_rng
 from poolwise.tasks.task import Encoder, Task
 
-NUM_EXPERIMENTS = 10
 MAX_ITERATIONS = 100
+SAMPLES_PER_LABEL = {
+    "AmazonCounterfactualClassification": 32,
+    "EmotionClassification": 16,
+    "EmotionClassification.v2": 16,
+    "ToxicConversationsClassification": 16,
+    "ToxicConversationsClassification.v2": 16,
+    "TweetSentimentExtractionClassification": 32,
+    "TweetSentimentExtractionClassification.v2": 32,
+    "YahooAnswersTopicsClassification": 32,
+    "YahooAnswersTopicsClassification.v2": 32,
+    "YelpReviewFullClassification": 128,
+    "YelpReviewFullClassification.v2": 128,
+}
+"""MTEB's tasks that do not take 8 rows of each label (mteb 2.26), for folders that bear their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +44,11 @@ class ClassificationTask(Task):
     train_texts: tuple[str, ...]
     train_labels: tuple[str, ...]
     samples_per_label: int = 8
+    num_experiments: int = 10
 
     @property
     def settings(self) -> dict[str, object]:
-        own = {"samples_per_label": self.samples_per_label, "num_experiments": NUM_EXPERIMENTS}
+        own = {"samples_per_label": self.samples_per_label, "num_experiments": self.num_experiments}
         return {**super().settings, **own}
 
     def content(self) -> object:
@@ -55,6 +69,8 @@ class ClassificationTask(Task):
 
     def capped(self, max_items: int, seed: int) -> ClassificationTask:
         """Return at most ``max_items`` test rows; every training row stays, for the experiments draw from them."""
+        if self.num_items <= max_items:
+            return self
         rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
         return replace(
             self,
@@ -70,7 +86,7 @@ class ClassificationTask(Task):
         """The training rows of each experiment, as mteb draws them: one order shuffled again and again."""
         order: list[int] | None = None
         drawn = []
-        for _ in range(NUM_EXPERIMENTS):
+        for _ in range(self.num_experiments):
             order, sample = draw_sample(self.train_labels, self.samples_per_label, order)
             drawn.append(sample)
         return drawn
@@ -98,13 +114,18 @@ class ClassificationTask(Task):
                 test=Dataset.from_dict({"text": list(self.items), "label": gold}),
             ),
             samples_per_label=self.samples_per_label,
-            n_experiments=NUM_EXPERIMENTS,
+            n_experiments=self.num_experiments,
             evaluator_model=LogisticRegression(max_iter=MAX_ITERATIONS),
             _undersample_data=undersample,
         )
         scores = bridge.run(task, bridge.MtebEncoder(encoder, self.prompts))
         correct = np.asarray(task.predictions) == np.asarray(gold)
         return self.record(scores[self.metric], values=correct.mean(axis=0).tolist(), gold=self.labels)
+
+
+def known_samples_per_label(name: str) -> int:
+    """Return MTEB's number for a task of this name (with or without ``Classification``), else its default."""
+    return SAMPLES_PER_LABEL.get(name, SAMPLES_PER_LABEL.get(f"{name}Classification", 8))
 
 
 def draw_sample(labels: tuple[str, ...], size: int, order: list[int] | None) -> tuple[list[int], list[int]]:

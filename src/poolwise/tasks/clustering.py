@@ -42,6 +42,8 @@ class ClusteringTask(Task):
         return [f"{self.name}: all rows have one label ({self.labels[0]!r}), wanted at least two"]
 
     def capped(self, max_items: int, seed: int) -> ClusteringTask:
+        if self.num_items <= max_items:
+            return self
         rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
         return replace(
             self,

@@ -26,7 +26,7 @@ class Source:
     category: Category
     metric: str
     prompts: Prompts
-    samples_per_label: int | None
+    samples_per_label: int
     problems: list[str]
 
     def rows(self, stem: str) -> list[Row]:
@@ -71,13 +71,12 @@ def read_classification(source: Source) -> ClassificationTask:
     train, rows = source.rows("train"), source.rows("test")
     texts = tuple(row.text("text") for row in rows)
     ids, group = _ids_and_groups(rows, texts)
-    settings = {} if source.samples_per_label is None else {"samples_per_label": source.samples_per_label}
     return ClassificationTask(
         items=texts,
         labels=tuple(row.name("label") for row in rows),
         train_texts=tuple(row.text("text") for row in train),
         train_labels=tuple(row.name("label") for row in train),
-        **settings,
+        samples_per_label=source.samples_per_label,
         **source.common(ids, group),
     )
 
@@ -103,9 +102,7 @@ def read_reranking(source: Source) -> RankingTask:
                 document = f"{prefix}{query}.{place}"
                 corpus[document], qrels[query][document] = Document("", text), grade
     candidates = {query: tuple(judged) for query, judged in qrels.items()}
-    return RankingTask(
-        queries=queries, corpus=corpus, qrels=qrels, candidates=candidates, **source.common(ids, group)
-    )
+    return RankingTask(queries=queries, corpus=corpus, qrels=qrels, candidates=candidates, **source.common(ids, group))
 
 
 def read_retrieval(source: Source) -> RankingTask:

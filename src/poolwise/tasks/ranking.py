@@ -77,6 +77,8 @@ class RankingTask(Task):
         rows = random_rows(len(self.ids), max_items, rng)
         ids = take(self.ids, rows)
         wanted = self._corpus_subset(ids, max_items, rng)
+        if len(ids) == len(self.ids) and len(wanted) == len(self.corpus):
+            return self
         return replace(
             self,
             ids=ids,

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Task(ABC):
     metric: str
     ids: tuple[str, ...]
     num_total: int
-    prompts: Prompts = Prompts()
+    prompts: Prompts = field(default_factory=Prompts)
     group: tuple[str, ...] = ()
     subset: Mapping[str, object] | None = None
 
@@ -128,6 +128,4 @@ def given_groups(groups: Sequence[str | None], ids: Sequence[str]) -> tuple[str,
     """Return the groups written in the data, an item without one being its own; empty where none is written."""
     if not any(group is not None for group in groups):
         return ()
-    return tuple(
-        f"row {item}" if group is None else f"group {group}" for item, group in zip(ids, groups, strict=True)
-    )
+    return tuple(f"row {item}" if group is None else f"group {group}" for item, group in zip(ids, groups, strict=True))

@@ -1,0 +1,147 @@
+"""Tasks by name: a folder with one task, with a category's tasks or with a whole suite; or MTEB's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from poolwise.config import Prompts, Section, build_section
+from poolwise.errors import ConfigError, DataError, PoolwiseError, collect, nearest
+from poolwise.records import CATEGORIES, METRICS, Category
+from poolwise.tasks.classification import known_samples_per_label
+from poolwise.tasks.layouts import Source, read_task
+from poolwise.tasks.task import Task
+
+PYDOC = "poolwise/pydoc"
+MTEB_PREFIX = "mteb:"
+OTHER_METRICS: dict[Category, tuple[str, ...]] = {"retrieval": ("map",), "reranking": ("ndcg_at_10",)}
+
+
+class TaskSettings(Section):
+    """What a ``task.yaml`` beside a task's files may say; all of it is optional."""
+
+    category: Category | None = None
+    metric: str | None = None
+    samples_per_label: int | None = Field(default=None, ge=1, description="classification only")
+    prompts: Prompts | None = Field(default=None, description="win over the recipe's")
+
+
+def load_tasks(
+    names: Sequence[str],
+    *,
+    max_items: int | None = None,
+    seed: int = 0,
+    prompts: Mapping[Category, Prompts] | None = None,
+) -> list[Task]:
+    """Return the tasks behind ``names``, in that order, each folder's tasks in order of name.
+
+    Args:
+        names: folders (one task, a category's tasks, or any tree of them), ``poolwise/pydoc``, ``mteb:NAME``.
+        max_items: cap on the items of each task; the same seed takes the same items.
+        prompts: by category; a task's own, in its ``task.yaml``, win.
+
+    Raises: DataError that names every unusable folder, row and judgement of all tasks at once.
+    """
+    problems: list[str] = []
+    tasks = [task for name in names for task in _load_name(name, prompts or {}, problems)]
+    for name, count in Counter(task.name for task in tasks).items():
+        if count > 1:
+            problems.append(f"{name}: {count} tasks have this name; rename a folder")
+    collect(problems, DataError, "tasks cannot be used", "mend the files, or name other tasks")
+    return tasks if max_items is None else [task.capped(max_items, seed) for task in tasks]
+
+
+def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[str]) -> Iterator[Task]:
+    try:
+        if name.startswith(MTEB_PREFIX):
+            from poolwise.tasks.hub import load_mteb
+
+            yield load_mteb(name.removeprefix(MTEB_PREFIX), prompts)
+            return
+        folders = list(iter_task_folders(_folder(name)))
+        if not folders:
+            problems.append(
+                f"{name}: no task in this folder; wanted folders that hold test.jsonl.gz or corpus.jsonl.gz"
+            )
+        for folder in folders:
+            task = _load_folder(folder, prompts, problems)
+            if task is not None:
+                yield task
+    except PoolwiseError as error:
+        problems.append(str(error))
+
+
+def _folder(name: str) -> Path:
+    if name == PYDOC:
+        from poolwise.data.pydoc import pydoc_suite_path
+
+        return pydoc_suite_path()
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        wanted = f"wanted a folder, {PYDOC} or {MTEB_PREFIX}NAME"
+        siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+        raise DataError(f"no folder {name!r}", wanted, nearest(path.name, siblings) if siblings else "")
+    return path.resolve()
+
+
+def iter_task_folders(folder: Path) -> Iterator[Path]:
+    """Yield the task folders that ``folder`` is or holds, by name; no task lies inside another."""
+    inner = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    files = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    holds_rows = any(name.endswith((".jsonl", ".jsonl.gz")) or name == "task.yaml" for name in files)
+    if holds_rows and not any(entry.name in CATEGORIES for entry in inner):
+        yield folder
+        return
+    for entry in inner:
+        yield from iter_task_folders(entry)
+
+
+def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: list[str]) -> Task | None:
+    settings = read_settings(folder)
+    category = settings.category or _category(folder)
+    if category is None:
+        known = nearest(folder.parent.name, CATEGORIES)
+        problems.append(f"{folder}: category unknown; name the parent folder after it or write task.yaml; {known}")
+        return None
+    metric = settings.metric or METRICS[category]
+    allowed = (METRICS[category], *OTHER_METRICS.get(category, ()))
+    if metric not in allowed:
+        problems.append(f"{folder}/task.yaml: metric {metric!r} for {category}; {nearest(metric, allowed)}")
+    if settings.samples_per_label is not None and category != "classification":
+        problems.append(f"{folder}/task.yaml: samples_per_label is for classification, this is {category}")
+    return read_task(
+        Source(
+            folder=folder,
+            name=f"{category}/{folder.name}",
+            category=category,
+            metric=metric,
+            prompts=settings.prompts or prompts.get(category, Prompts()),
+            samples_per_label=settings.samples_per_label or known_samples_per_label(folder.name),
+            problems=problems,
+        )
+    )
+
+
+def _category(folder: Path) -> Category | None:
+    return next((category for category in CATEGORIES if category == folder.parent.name), None)
+
+
+def read_settings(folder: Path) -> TaskSettings:
+    """Return what ``task.yaml`` says; the defaults where there is none.
+
+    Raises: ConfigError naming every unknown key (with the nearest known one) and bad value.
+    """
+    path = folder / "task.yaml"
+    if not path.is_file():
+        return TaskSettings()
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict | None):
+        raise ConfigError(f"{path} holds {type(tree).__name__}", "wanted a mapping with category, metric ...")
+    return build_section(TaskSettings, tree or {}, str(path))
