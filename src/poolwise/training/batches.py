@@ -1,0 +1,73 @@
+"""The schedule's batches as model inputs: the same rows in the same order for every design."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch.utils.data import DataLoader
+
+from poolwise.config import Prompts
+from poolwise.data import Triple
+from poolwise.records import Category
+
+
+class TripleCollator:
+    """Turns row numbers into the columns anchor, positive, negative_1 ... negative_n, tokenised with their prompts.
+
+    Rows of one batch may have different numbers of negatives; the fewest counts. The prompt goes to the model's own
+    preprocessing and is not glued to the text here, so that a pooling may leave its tokens out.
+
+    Args:
+        prompts: by training source.
+    """
+
+    def __init__(self, model: SentenceTransformer, triples: Sequence[Triple], prompts: Mapping[str, Prompts]) -> None:
+        self.model, self.triples, self.prompts = model, triples, prompts
+
+    def columns(self, rows: Sequence[int]) -> dict[str, list[str]]:
+        """Return the texts of each column, in the order the loss reads them."""
+        batch = [self.triples[row] for row in rows]
+        columns = {"anchor": [t.query for t in batch], "positive": [t.positive for t in batch]}
+        for i in range(min(len(triple.negatives) for triple in batch)):
+            columns[f"negative_{i + 1}"] = [triple.negatives[i] for triple in batch]
+        return columns
+
+    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
+        prompts = self.prompts.get(self.triples[rows[0]].source, Prompts())
+        inputs: dict[str, Any] = {}
+        for column, texts in self.columns(rows).items():
+            prompt = prompts.query if column == "anchor" else prompts.document
+            features = self.model.preprocess(texts, prompt=prompt or None)
+            inputs |= {f"{column}_{name}": value for name, value in features.items()}
+        return inputs
+
+
+def source_prompts(prompts: Mapping[Category, Prompts], source_category: Mapping[str, Category]) -> dict[str, Prompts]:
+    """Return each source's prompts: those of its category, none where the category has none."""
+    return {source: prompts.get(category, Prompts()) for source, category in source_category.items()}
+
+
+def build_loader(batches: Sequence[Sequence[int]], collator: TripleCollator) -> DataLoader[int]:
+    """Return the loader of exactly these batches."""
+    # Its own generator: a loader draws a seed when it starts, which must not come out of the dropout stream.
+    return DataLoader(
+        range(len(collator.triples)),  # type: ignore[arg-type]
+        batch_sampler=batches,  # type: ignore[arg-type]
+        collate_fn=collator,
+        generator=torch.Generator(),
+    )
+
+
+def count_tokens(inputs: Mapping[str, Any]) -> int:
+    """Return the real tokens of a batch, all columns together."""
+    return sum(int(value.sum()) for name, value in inputs.items() if name.endswith("attention_mask"))
+
+
+def count_negatives(inputs: Mapping[str, Any]) -> int:
+    """Return how many documents of the batch each query is told apart from: all but its own positive."""
+    masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]
+    return sum(len(mask) for mask in masks[1:]) - 1

@@ -1,0 +1,68 @@
+"""Checkpoints of the trained parameters only, written whole or not at all, and tied to their run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+
+from poolwise.errors import ConfigError
+from poolwise.training.optimizer import trainable_parameters
+
+_WEIGHTS, _RUN = "trained.safetensors", "run.json"
+_PREFIX = "checkpoint-"
+
+
+def save_weights(model: SentenceTransformer, folder: Path, run_hash: str) -> None:
+    """Write the trained parameters and the run they belong to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: p.detach().cpu().contiguous() for name, p in trainable_parameters(model).items()}
+    save_file(weights, folder / _WEIGHTS)
+    (folder / _RUN).write_text(json.dumps({"run": run_hash}) + "\n")
+
+
+def load_weights(model: SentenceTransformer, folder: Path) -> None:
+    """Put stored parameters back into the model, bit for bit."""
+    stored = load_file(folder / _WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in trainable_parameters(model).items():
+            parameter.copy_(stored[name])
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Make a checkpoint that was written aside the only one of ``folder``.
+
+    A kill at any moment leaves at least one whole checkpoint, if there was one before.
+    """
+    older = list(folder.glob(f"{_PREFIX}*"))
+    partial.replace(folder / partial.name)
+    for path in older:
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(partial.parent, ignore_errors=True)
+
+
+def find_checkpoint(folder: Path, run_hash: str) -> Path | None:
+    """Return the newest checkpoint, or None.
+
+    Raises: ConfigError where it is of another run: other data, settings, design or seed.
+    """
+    found = sorted(folder.glob(f"{_PREFIX}*"), key=checkpoint_step)
+    if not found:
+        return None
+    stored = json.loads((found[-1] / _RUN).read_text())["run"]
+    if stored != run_hash:
+        raise ConfigError(
+            f"{found[-1]} is a checkpoint of run {stored}",
+            f"this is run {run_hash} (other data, settings, design or seed)",
+            f"take another output folder, or delete {folder}",
+        )
+    return found[-1]
+
+
+def checkpoint_step(path: Path) -> int:
+    """Return the number of steps a checkpoint folder stands for."""
+    return int(path.name.removeprefix(_PREFIX))

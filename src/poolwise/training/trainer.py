@@ -1,0 +1,179 @@
+"""sentence-transformers' trainer on our batches: its loop, optimiser step and resume; our records and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+
+from poolwise.config import TrainConfig
+from poolwise.errors import ModelError
+from poolwise.records import TrainingStep
+from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens
+from poolwise.training.checkpoints import load_weights, publish, save_weights
+from poolwise.training.interrupts import StopRequest
+from poolwise.training.losses import build_loss
+from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
+
+_ROWS_SHOWN = 8
+
+
+class ScheduleTrainer(SentenceTransformerTrainer):
+    """Trains a model on given batches, in order, one optimiser step each.
+
+    Args:
+        batches: indices into the collator's triples; the first ``config.steps`` are used.
+        folder: where checkpoints go.
+        run_hash: what a checkpoint must agree with to be resumed from.
+        on_step: called with the record of every step; an exception it raises ends training.
+        stop: asked after every step; once it has received a signal, a checkpoint is written and training ends.
+    Raises: ModelError at the step where loss or gradient is not finite, before the weights change.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        config: TrainConfig,
+        batches: Sequence[Sequence[int]],
+        collator: TripleCollator,
+        *,
+        folder: Path,
+        run_hash: str,
+        on_step: Callable[[TrainingStep], None],
+        stop: StopRequest,
+    ) -> None:
+        self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
+        self.batches = [list(batch) for batch in batches[: config.steps]]
+        self.record: dict[str, Any] = {}
+        super().__init__(
+            model=model,
+            args=_arguments(config, folder, model.device),
+            loss=build_loss(model, config),
+            data_collator=collator,
+            callbacks=[_StepEnd(self)],
+        )
+        # The loop would otherwise set the base's special tokens from the tokenizer and save it with each checkpoint.
+        self.processing_class = None
+        self.remove_callback(PrinterCallback)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add nothing: our reports say how a model was trained."""
+
+    def get_train_dataloader(self) -> DataLoader[int]:
+        """Return the schedule's batches, untouched by shuffling, sharding or dropping."""
+        return build_loader(self.batches, self.data_collator)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Return AdamW with one learning rate for the base and one for the head."""
+        self.optimizer = build_optimizer(self.model, self.config)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Return linear warm-up and decay over the run."""
+        self.lr_scheduler = build_scheduler(optimizer or self.optimizer, self.config)
+        return self.lr_scheduler
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Return the loss of a batch after its backward pass.
+
+        Raises: ModelError where the loss is not finite.
+        """
+        self.record = {"tokens": count_tokens(inputs), "negatives": float(count_negatives(inputs))}
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.record["loss"] = self._finite("loss", float(loss))
+        return loss
+
+    def _clip_grad_norm(self, model: Any) -> torch.Tensor:
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
+        self.record["grad_norm"] = self._finite("gradient norm", float(norm))
+        rate, head_rate = learning_rates(self.optimizer)
+        self.record |= {"learning_rate": rate, "head_learning_rate": head_rate}
+        return norm
+
+    def _finite(self, what: str, value: float) -> float:
+        if math.isfinite(value):
+            return value
+        step = self.state.global_step
+        raise ModelError(
+            f"{what} is {value} at step {step + 1} of {self.config.steps}, {self._describe(self.batches[step])}",
+            "wanted a finite number; the weights are those of the step before",
+            f"lower train.learning_rate ({self.config.learning_rate:g}) or train.head_learning_rate "
+            f"({self.config.head_learning_rate:g}), or set train.precision: fp32",
+        )
+
+    def _describe(self, batch: Sequence[int]) -> str:
+        triples = [self.data_collator.triples[row] for row in batch]
+        rows = ", ".join(str(triple.row) for triple in triples[:_ROWS_SHOWN])
+        more = f" and {len(triples) - _ROWS_SHOWN} more" if len(triples) > _ROWS_SHOWN else ""
+        return f"batch of {len(triples)} rows of {triples[0].source}: {rows}{more}"
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:
+        save_weights(self.model, Path(output_dir or self.args.output_dir), self.run_hash)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        load_weights(self.model, Path(checkpoint_path))
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(Path(self.args.output_dir) / "partial")
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        partial = Path(self._get_output_dir(trial))
+        shutil.rmtree(partial, ignore_errors=True)
+        super()._save_checkpoint(model, trial)
+        publish(partial / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+
+
+class _StepEnd(TrainerCallback):
+    """Hands on each step's record, and decides about checkpoints after the loop's own rules did."""
+
+    def __init__(self, trainer: ScheduleTrainer) -> None:
+        self.trainer = trainer
+        self.started = 0.0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now = time.perf_counter()
+        seconds, self.started = now - self.started, now
+        self.trainer.on_step(TrainingStep(step=state.global_step, seconds=seconds, **self.trainer.record))
+        if state.global_step >= state.max_steps:
+            control.should_save = False
+        elif self.trainer.stop.received is not None:
+            control.should_save = control.should_training_stop = True
+
+
+def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
+    """Return settings that leave precision, reports and progress to us."""
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.steps,
+        per_device_train_batch_size=config.batch_size,
+        max_grad_norm=config.max_grad_norm,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        # Precision is the model's own affair: its forward autocasts, its trained weights are fp32.
+        bf16=False,
+        fp16=False,
+        use_cpu=device.type == "cpu",
+        dataloader_pin_memory=False,
+    )
+    # More GPUs than one would be used by replicas, each with negatives of its own only.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
