@@ -119,4 +119,4 @@ def clusters_of_names(entries: Sequence[Entry]) -> BuiltTask:
     functions = [entry for entry in entries if entry.kind == "function" and not is_special(entry)]
     usable = [entry for entry in distinct(functions, spoken_name) if num_words(spoken_name(entry)) >= 3]
     rows = [(entry, spoken_name(entry), entry.family) for entry in usable]
-    return BuiltTask("clustering", "pydoc-names", {"test": _rows(balanced(rows, 24, 20, 24))})
+    return BuiltTask("clustering", "pydoc-names", {"test": _rows(balanced(rows, 20, 20, 20))})
