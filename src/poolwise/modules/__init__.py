@@ -7,7 +7,7 @@ from poolwise.modules.build import build_model, design_of, is_poolwise_model, lo
 from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.inspection import count_trainable, head_parameters, init_hashes, layer_weights
 from poolwise.modules.pooling import Pooling
-from poolwise.modules.precision import autocast
+from poolwise.modules.precision import autocast, has_fast_bf16
 from poolwise.modules.seeds import derive_seed
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "derive_seed",
     "design_of",
     "diagnose",
+    "has_fast_bf16",
     "head_parameters",
     "init_hashes",
     "is_poolwise_model",

@@ -78,7 +78,8 @@ def _gold(record: ItemScores, sorting: IntArray) -> FloatArray:
     if not record.gold:
         return np.zeros(record.num_items)
     labels = np.asarray(record.gold)[sorting]
-    return codes_of(labels).astype(np.float64) if record.category == "clustering" else labels.astype(np.float64)
+    is_named = record.category == "clustering" or labels.dtype.kind == "U"
+    return codes_of(labels).astype(np.float64) if is_named else labels.astype(np.float64)
 
 
 def _values(rows: Sequence[ItemScores], order: Mapping[int, IntArray]) -> FloatArray:

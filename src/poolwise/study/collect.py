@@ -23,9 +23,8 @@ from poolwise.records import (
 )
 from poolwise.stats import compare_runs
 from poolwise.study.executor import is_done, tuning_folder
-from poolwise.study.inputs import InputHashes
 from poolwise.study.jobs import check_controls, tuning_scores
-from poolwise.study.plan import Job
+from poolwise.study.plan import InputHashes, Job
 
 
 def collect(

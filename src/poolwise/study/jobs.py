@@ -107,10 +107,11 @@ def sample_texts(inputs: StudyInputs) -> list[str]:
 def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path, report: Report) -> list[ItemScores]:
     """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks."""
     todo = [task for task in tasks if not _is_scored(task, folder)]
-    if isinstance(encoder, ModelEncoder) and todo:
-        encoder.prepare(todo, lambda done, total: report(done, total, "encoding"))
+    if isinstance(encoder, ModelEncoder):
+        encoder.on_progress = lambda done, total: report(done, total, "texts encoded")
+        encoder.prepare(todo)
     for number, task in enumerate(todo):
-        report(number, len(todo), task.name)
+        report(number, len(todo), f"tasks scored; {task.name}")
         save_record(evaluate_task(task, encoder), items_path(folder, task.name))
     return [load_record(ItemScores, items_path(folder, task.name)) for task in tasks]
 
@@ -136,7 +137,7 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
 
 def _with_evaluation(cost: Cost, encoder: ModelEncoder) -> Cost:
-    if encoder.num_texts == 0:  # everything was scored before
+    if encoder.num_encoded == 0:  # everything was scored before
         return cost
     update = {"eval_seconds": encoder.seconds, "encode_texts_per_second": encoder.texts_per_second}
     return cost.model_copy(update=update)

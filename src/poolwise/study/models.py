@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from poolwise.errors import ModelError
 
+Precision = Literal["auto", "fp32", "bf16"]
 
-def load_any(name: str, precision: str = "auto", max_tokens: int | None = None) -> Any:
+
+def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = None) -> Any:
     """Return the SentenceTransformer that ``name`` is: a run's folder, a model folder of ours, or any other.
 
     Args:

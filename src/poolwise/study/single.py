@@ -69,7 +69,8 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
     """
     from poolwise.data import build_schedule
     from poolwise.modules import resolve_base
-    from poolwise.study.inputs import InputHashes, StudyInputs, load_training
+    from poolwise.study.inputs import StudyInputs, load_training
+    from poolwise.study.plan import InputHashes
 
     base = resolve_base(run.base)
     _claim(run, out)
@@ -132,7 +133,7 @@ def evaluate_single(
     encoder = ModelEncoder(model, batch_size=config.batch_size)
     scores = evaluate_run(encoder, loaded, out, report)
     update = Cost(eval_seconds=encoder.seconds, encode_texts_per_second=encoder.texts_per_second)
-    if encoder.num_texts:
+    if encoder.num_encoded:
         cost = manifest.cost.model_copy(update=update.model_dump(exclude_none=True))
         manifest = manifest.model_copy(update={"cost": cost})
     save_record(manifest, out / "run.json")
