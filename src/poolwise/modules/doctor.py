@@ -95,7 +95,7 @@ def _check_attention(model: SentenceTransformer) -> Check:
         "attention",
         "ok" if is_right else "fail",
         f"{found}{probe.padded_right})",
-        f"wanted {wanted}",
+        wanted,
         "" if is_right else "another attention implementation (eager) may obey; otherwise take another base",
     )
 
@@ -121,7 +121,7 @@ def _check_eos(model: SentenceTransformer) -> Check:
         "eos",
         "fail" if pools_last else "warn",
         ", ".join(wrong),
-        f"wanted {model.tokenizer.eos_token!r}",
+        repr(model.tokenizer.eos_token),
         "append EOS by id after truncation" if pools_last else "harmless unless the pooling takes the last token",
     )
 
@@ -133,13 +133,13 @@ def _check_padding(model: SentenceTransformer) -> Check:
             vectors[side] = _embed(model, _TEXTS)
     worst, limit = _worst_difference(vectors["left"], vectors["right"]), _tolerance(model)
     if worst <= limit:
-        return Check("padding side", "ok", f"left and right differ by {worst:.1e}", f"wanted at most {limit:g}")
+        return Check("padding side", "ok", f"left and right differ by {worst:.1e}", f"at most {limit:g}")
     is_ours = isinstance(model[0], Backbone)
     return Check(
         "padding side",
         "fail" if is_ours else "warn",
         f"left and right differ by {worst:.1e} of the distance between texts",
-        f"wanted at most {limit:g}",
+        f"at most {limit:g}",
         f"keep padding_side={model[0].padding_side if is_ours else model.tokenizer.padding_side!r}",
     )
 
@@ -151,7 +151,7 @@ def _check_batch(model: SentenceTransformer) -> Check:
         "batch invariance",
         "ok" if worst <= limit else "fail",
         f"alone and in a batch differ by {worst:.1e} of the distance between texts",
-        f"wanted at most {limit:g}",
+        f"at most {limit:g}",
         "" if worst <= limit else "padding reaches the vectors: look at the attention mask, positions and pooling",
     )
 

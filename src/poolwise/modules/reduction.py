@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def widen(states: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return states in fp32, or in fp64 if they are: sums over tokens, layers and latents are never in half."""
+    return states if states.dtype == torch.float64 else states.float()
+
+
 def last_token(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
     """Return each text's last unmasked token, in fp32.
 
@@ -20,7 +25,7 @@ def last_token(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Flo
     """
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, positions, -1).amax(dim=1)
-    return hidden[torch.arange(mask.shape[0], device=mask.device), last].float()
+    return widen(hidden[torch.arange(mask.shape[0], device=mask.device), last])
 
 
 def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
@@ -28,7 +33,7 @@ def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Fl
 
     Law: adding padding columns on either side changes nothing.
     """
-    kept = torch.where(mask[:, :, None], hidden.float(), 0.0)
+    kept = torch.where(mask[:, :, None], widen(hidden), 0.0)
     return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
@@ -38,8 +43,8 @@ def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T
     Law: adding padding columns on either side changes nothing.
     Source: SGPT, arXiv:2202.08904, equation 2; positions are counted among the pooled tokens.
     """
-    weights = torch.where(mask, mask.cumsum(dim=1), 0).float()
-    kept = torch.where(mask[:, :, None], hidden.float(), 0.0)
+    weights = torch.where(mask, mask.cumsum(dim=1), 0).to(widen(hidden).dtype)
+    kept = torch.where(mask[:, :, None], widen(hidden), 0.0)
     return torch.einsum("bt,btd->bd", weights, kept) / weights.sum(dim=1, keepdim=True)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.modules.precision import Precision, autocast
+from poolwise.modules.reduction import widen
 
 P = TypeVar("P", bound="Pooling")
 WEIGHTS = "model.safetensors"
@@ -54,7 +55,7 @@ class Pooling(Module):
         """Return the features with ``sentence_embedding`` added."""
         with autocast(self.precision, features["attention_mask"].device):
             pooled = self.pool(features)
-        return {**features, "sentence_embedding": pooled.float()}
+        return {**features, "sentence_embedding": widen(pooled)}
 
     def get_embedding_dimension(self) -> int:
         """Return D, the width of the vectors."""
@@ -65,14 +66,14 @@ class Pooling(Module):
         self.precision = getattr(model[0], "precision", "fp32")
 
     def _apply(self: P, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> P:
-        """Move, but stay in fp32: bf16 weights round small updates away, and sentence-transformers casts a pooling
+        """Move, but never narrow: bf16 weights round small updates away, and sentence-transformers casts a pooling
         to the dtype of its backbone."""
 
-        def keep_fp32(tensor: Tensor) -> Tensor:
+        def keep_width(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+            return moved if moved.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(moved.device)
 
-        return super()._apply(keep_fp32, recurse)
+        return super()._apply(keep_width, recurse)
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the configuration and, if there are any, the weights."""

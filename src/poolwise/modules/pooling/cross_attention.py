@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poolwise.design import Design
+from poolwise.modules.reduction import widen
 
 Start = Literal["mean", "random"]
 SMALL_STD = 0.02
@@ -104,12 +105,12 @@ class CrossAttention(nn.Module):
         """Return how much each latent, in each head, takes from each normalised state; 0 where masked."""
         queries = self._split(self.to_query(self.norm_latents(self.latents)))
         scores = torch.einsum("khe,bnhe->bhkn", queries, self._split(self.to_key(keys)))
-        scaled = scores.float() / self.size.head_dim**0.5
+        scaled = widen(scores) / self.size.head_dim**0.5
         return scaled.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
 
     def keys(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """Return the normalised states; what stands in masked positions is replaced before it can spread."""
-        return self.norm_keys(torch.where(mask[:, :, None], states.float(), 0.0))
+        return self.norm_keys(torch.where(mask[:, :, None], widen(states), 0.0))
 
     def folds_output(self, num_keys: int) -> bool:
         """Return whether V Wo first costs fewer multiplications than the average first."""
@@ -126,7 +127,7 @@ class CrossAttention(nn.Module):
         """Return the mean over latents of what they collected from the unmasked states, in fp32."""
         keys = self.keys(states, mask)
         collected = self._collect(self.attention(keys, mask), self._split(self.to_value(keys)))
-        latents = self.latents + collected.float()
+        latents = self.latents + widen(collected)
         value, gate = self.ff_in(self.norm_ff(latents)).chunk(2, dim=-1)
-        hidden = (value * functional.gelu(gate)).float().mean(dim=1)
-        return latents.mean(dim=1) + self.ff_out(hidden).float()
+        hidden = widen(value * functional.gelu(gate)).mean(dim=1)
+        return latents.mean(dim=1) + widen(self.ff_out(hidden))

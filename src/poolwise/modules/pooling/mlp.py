@@ -12,7 +12,7 @@ from torch.nn import functional
 from poolwise.design import Design
 from poolwise.modules.pooling.base import Pooling
 from poolwise.modules.pooling.multilayer import MultilayerPooling
-from poolwise.modules.reduction import normalise, reduce_tokens
+from poolwise.modules.reduction import normalise, reduce_tokens, widen
 
 
 class MlpPooling(Pooling):
@@ -53,4 +53,4 @@ class MlpPooling(Pooling):
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the state plus what the hidden layer makes of it."""
         state = normalise(reduce_tokens(features["token_embeddings"], features["pooling_mask"], self.tokens))
-        return state + self.down(functional.gelu(self.up(state))).float()
+        return state + widen(self.down(functional.gelu(self.up(state))))
