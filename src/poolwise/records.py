@@ -172,6 +172,14 @@ class Contrast(Record):
     num_tasks: int | None = None
     num_zeros: int = 0
     seed_spread: float | None = Field(default=None, description="standard deviation over seeds of the difference")
+    num_seeds: int | None = Field(default=None, description="the lesser number of seeds of a and b")
+    by_seed: list[float] = Field(default=[], description="the difference at each seed that both have")
+    p_by: float | None = Field(default=None, gt=0, le=1, description="Benjamini-Yekutieli")
+    interval_method: str = ""
+    simultaneous: tuple[float, float] | None = Field(
+        default=None, description="holds for all contrasts of the primary family together; the verdict rests on it"
+    )
+    equivalence: float | None = Field(default=None, description="differences up to this size do not matter in practice")
     verdict: Verdict | None = None
     note: str = ""
 
@@ -185,6 +193,67 @@ class CategoryMean(Record):
     by_seed: list[float]
     seed_std: float | None = None
     num_tasks: int
+
+
+class VarianceShare(Record):
+    """Where the uncertainty of one difference comes from: standard deviations of the category mean, by source.
+
+    ``task`` is what other tasks of the kind would add; it is no part of the uncertainty over these tasks.
+    ``shares`` are of the variance and sum to 1.
+    """
+
+    category: str
+    a: str
+    b: str
+    item_std: float
+    seed_std: float | None = None
+    task_std: float | None = None
+    shares: dict[str, float] = {}
+
+
+class Power(Record):
+    """What one contrast could have found: the least p, the least effect, and how many more would be needed.
+
+    ``detectable`` is found in 80 of 100 repeats at the level of the family. ``seeds_needed``, ``items_factor`` (times
+    the items at hand) and ``tasks_needed`` each say, the rest as it is, when ``equivalence`` would be found; None
+    where more of it alone would not do.
+    """
+
+    category: str
+    a: str
+    b: str
+    smallest_p: float
+    equivalence: float
+    detectable: float | None = None
+    seeds_needed: int | None = None
+    items_factor: float | None = None
+    tasks_needed: int | None = None
+    sentence: str
+
+
+class RankPicture(Record):
+    """Friedman's test and what a critical-difference diagram shows; a picture, no verdict rests on it."""
+
+    category: str
+    names: list[str] = Field(description="best mean rank first")
+    mean_ranks: list[float]
+    num_tasks: int
+    p: float = Field(gt=0, le=1)
+    test: str
+    critical_difference: float
+    groups: list[list[str]] = Field(default=[], description="names whose mean ranks lie within one critical difference")
+
+
+class Posterior(Record):
+    """The Bayesian signed-rank test of one contrast: probabilities, shown beside the tests, never a verdict."""
+
+    category: str
+    a: str
+    b: str
+    equivalence: float
+    a_better: float
+    equal: float
+    b_better: float
 
 
 class Recommendation(Record):
@@ -208,6 +277,17 @@ class Comparison(Record):
     contrasts: list[Contrast] = Field(description="over tasks: the primary family")
     task_contrasts: list[Contrast] = Field(default=[], description="within tasks: exploratory")
     recommendations: list[Recommendation] = []
+    tasks_like_these: list[Contrast] = Field(
+        default=[], description="the signed-rank tests over tasks, where the primary family is another test"
+    )
+    seed_contrasts: list[Contrast] = Field(
+        default=[], description="the primary contrasts again, with other treatments of the seeds"
+    )
+    variance: list[VarianceShare] = []
+    power: list[Power] = []
+    rank_pictures: list[RankPicture] = []
+    posteriors: list[Posterior] = []
+    rule: str = Field(default="", description="how a verdict is reached, in words")
     family: str = Field(default="", description="the family of tests the correction runs over, in words")
     methods: list[str] = Field(default=[], description="one plain paragraph a test that was used")
     notes: list[str] = []

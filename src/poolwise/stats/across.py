@@ -11,9 +11,10 @@ from poolwise.stats.bootstrap import MIN_ITEMS, bootstrap_interval
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.entrants import Entrant, Field
 from poolwise.stats.resampling import FloatArray
+from poolwise.stats.verdict import ALPHA, decide
 from poolwise.stats.wilcoxon import SignedRank, signed_rank_interval, signed_rank_test
 
-ALPHA = 0.05
+ONE_SEED = "one seed: how much training varies is unknown, so there is no verdict on the designs"
 OPPOSED = "mean and signed ranks point opposite ways (a few large differences against many small), so no verdict"
 
 
@@ -45,21 +46,44 @@ def _category_mean(category: str, entrant: Entrant, tasks: Sequence[str]) -> Cat
     )
 
 
-def across_contrasts(field: Field, pairs: Sequence[Pair], seed: int, num_resamples: int) -> list[Contrast]:
-    """Return the signed-rank test of every pair in every category, over the differences of its tasks."""
-    return [
-        _contrast(field, category, tasks, pair, seed, num_resamples)
-        for category, tasks in field.tasks.items()
-        for pair in pairs
-    ]
+def across_contrasts(
+    field: Field,
+    category: str,
+    pairs: Sequence[Pair],
+    *,
+    seed: int,
+    num_resamples: int,
+    num_family: int,
+    equivalence: float,
+) -> list[Contrast]:
+    """Return the signed-rank test of every pair in one category, over the differences of its tasks.
+
+    Args:
+        num_family: the number of contrasts that the simultaneous interval holds for together.
+        equivalence: half the width of the region of practical equality, in units of the score.
+    """
+    tasks = field.tasks[category]
+    contrasts = []
+    for pair in pairs:
+        differences = task_differences(field, pair, tasks)
+        contrast = _contrast(field, category, pair, differences, seed, num_resamples)
+        contrasts.append(_decided(contrast, differences, field, num_family, equivalence))
+    return contrasts
 
 
-def _contrast(field: Field, category: str, tasks: Sequence[str], pair: Pair, seed: int, num_resamples: int) -> Contrast:
-    a, b = field[pair.a], field[pair.b]
-    differences = task_scores(a, tasks).mean(axis=0) - task_scores(b, tasks).mean(axis=0)
+def task_differences(field: Field, pair: Pair, tasks: Sequence[str]) -> FloatArray:
+    """Return ``a - b`` on each task, each design's score being its mean over seeds."""
+    a, b = (task_scores(field[name], tasks).mean(axis=0) for name in (pair.a, pair.b))
+    return np.asarray(a - b)
+
+
+def _contrast(
+    field: Field, category: str, pair: Pair, differences: FloatArray, seed: int, num_resamples: int
+) -> Contrast:
+    a, b, tasks = field[pair.a], field[pair.b], field.tasks[category]
     test = signed_rank_test(differences)
-    interval, interval_note = _interval(differences, seed, num_resamples)
-    opposed = test.direction * differences.mean() < 0
+    interval, method = _interval(differences, seed, num_resamples)
+    by_seed = seed_differences(a, b, tasks)
     return Contrast(
         category=category,
         a=pair.a,
@@ -67,37 +91,52 @@ def _contrast(field: Field, category: str, tasks: Sequence[str], pair: Pair, see
         reason=list(pair.reasons),
         difference=float(differences.mean()),
         interval=interval,
+        interval_method=method,
         test="exact Wilcoxon signed-rank" if test.is_exact else "Wilcoxon signed-rank, normal approximation",
         estimand="tasks_like_these",
         p=test.p,
         smallest_p=test.smallest_p,
         num_tasks=len(tasks),
         num_zeros=test.num_zeros,
-        seed_spread=seed_spread(a, b, tasks),
-        verdict="not decided" if opposed else None,
-        note="; ".join([_power_note(test), interval_note, *([OPPOSED] if opposed else [])]),
+        num_seeds=min(len(a.runs), len(b.runs)),
+        by_seed=by_seed,
+        seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+        note=_power_note(test),
     )
 
 
-def seed_spread(a: Entrant, b: Entrant, tasks: Sequence[str]) -> float | None:
-    """Return the standard deviation of the category difference over the seeds that both have; None below two."""
-    shared = [seed for seed in a.seeds if seed in b.seeds]
-    if len(shared) < 2:
-        return None
-    picked = [
-        task_scores(entrant, tasks).mean(axis=1)[[entrant.seeds.index(seed) for seed in shared]] for entrant in (a, b)
-    ]
-    return float(np.std(picked[0] - picked[1], ddof=1))
+def _decided(
+    contrast: Contrast, differences: FloatArray, field: Field, num_family: int, equivalence: float
+) -> Contrast:
+    """Add the simultaneous interval and the verdict that rests on it."""
+    simultaneous = signed_rank_interval(differences, 1 - ALPHA / num_family)
+    verdict, remark = decide(simultaneous, equivalence)
+    if any(field[name].design is not None and len(field[name].runs) == 1 for name in (contrast.a, contrast.b)):
+        verdict, remark = "not decided", ONE_SEED
+    elif verdict in ("better", "worse") and contrast.difference * (1 if verdict == "better" else -1) <= 0:
+        verdict, remark = "not decided", OPPOSED
+    note = "; ".join(part for part in (contrast.note, remark) if part)
+    update = {"simultaneous": simultaneous, "equivalence": equivalence, "verdict": verdict, "note": note}
+    return contrast.model_copy(update=update)
+
+
+def seed_differences(a: Entrant, b: Entrant, tasks: Sequence[str]) -> list[float]:
+    """Return the difference of the category means at each seed that both have."""
+    means = {
+        entrant.name: dict(zip(entrant.seeds, task_scores(entrant, tasks).mean(axis=1), strict=True))
+        for entrant in (a, b)
+    }
+    return [float(means[a.name][seed] - means[b.name][seed]) for seed in a.seeds if seed in b.seeds]
 
 
 def _interval(differences: FloatArray, seed: int, num_resamples: int) -> tuple[tuple[float, float] | None, str]:
     count = len(differences)
     if count >= MIN_ITEMS:
         interval = bootstrap_interval(differences, num_resamples=num_resamples, seed=seed)
-        return interval, f"interval: bootstrap over {count} tasks"
+        return interval, f"percentile bootstrap over {count} tasks"
     if interval := signed_rank_interval(differences):
-        return interval, "interval: Hodges-Lehmann, of the typical rather than the mean difference"
-    return None, f"no 95% interval can be had from {count} task{'s' * (count != 1)}"
+        return interval, "signed-rank (Hodges-Lehmann), of the typical rather than the mean difference"
+    return None, f"none at 95% from {count} task{'s' * (count != 1)}"
 
 
 def _power_note(test: SignedRank) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from poolwise.errors import EvalError
 from poolwise.records import ItemScores
 from poolwise.stats.clusters import codes_of
-from poolwise.stats.metrics import TaskTable
 from poolwise.stats.resampling import FloatArray, IntArray, units_of
+from poolwise.stats.tables import TaskTable
 
 
 def build_table(records: Mapping[str, Sequence[ItemScores]]) -> TaskTable:
@@ -36,6 +36,7 @@ def build_table(records: Mapping[str, Sequence[ItemScores]]) -> TaskTable:
     return TaskTable(
         first.task,
         first.category,
+        "\0".join(["groups", *sorted(set(group))]) if group else first.task,
         units_of(group, first.num_items),
         _gold(first, sorting),
         {} if is_clustering else {name: _values(rows, order) for name, rows in records.items()},

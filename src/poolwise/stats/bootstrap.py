@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
 
 from poolwise.stats.resampling import FloatArray, IntArray, generator, iter_weights, units_of
 
@@ -55,4 +56,23 @@ def bootstrap_means(values: FloatArray, units: IntArray, num_resamples: int, rng
 def percentile_interval(resampled: FloatArray, level: float) -> tuple[float, float]:
     """Return the central ``level`` part of a resampled statistic."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca_interval(resampled: FloatArray, observed: float, influence: FloatArray, level: float) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated interval of a mean-type statistic.
+
+    Args:
+        influence: what each unit adds to the statistic, up to a factor; its skewness is the acceleration.
+    Source: Efron (1987), Better bootstrap confidence intervals.
+    """
+    below = (np.count_nonzero(resampled < observed) + np.count_nonzero(resampled <= observed)) / 2
+    bias = float(ndtri(np.clip(below / len(resampled), 1e-6, 1 - 1e-6)))
+    centred = influence - influence.mean()
+    spread = float((centred**2).sum())
+    if spread <= 0:
+        return observed, observed
+    acceleration = float((centred**3).sum()) / (6 * spread**1.5)
+    shifted = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(resampled, ndtr(bias + shifted / (1 - acceleration * shifted)))
     return float(low), float(high)

@@ -53,11 +53,6 @@ def _sizes(table: FloatArray) -> FloatArray:
     return np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1.0)
 
 
-def v_measure(labels: IntArray, clusters: IntArray) -> float:
-    """Return the V-measure of one assignment, every item once."""
-    return float(weighted_v_measure(labels, clusters, np.ones((len(labels), 1)))[0])
-
-
 def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: FloatArray) -> FloatArray:
     """Return the V-measure of one assignment in each resample; an item with weight k stands k times.
 

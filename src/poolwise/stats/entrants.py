@@ -50,6 +50,12 @@ class Field:
         return next(entrant for entrant in (*self.entrants, *self.anchors) if entrant.name == name)
 
     @property
+    def scale(self) -> float:
+        """100 where the scores are percentages, 1 where they are fractions."""
+        records = (record for entrant in self.entrants for run in entrant.runs for record in run.scores.values())
+        return 100.0 if any(abs(record.score) > 1 + 1e-6 for record in records) else 1.0
+
+    @property
     def names(self) -> list[str]:
         return [entrant.name for entrant in self.entrants]
 

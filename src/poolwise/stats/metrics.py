@@ -26,8 +26,7 @@ from math import lcm
 
 import numpy as np
 
-from poolwise.stats.bootstrap import bootstrap_means
-from poolwise.stats.clusters import bcubed_contributions, v_measure, weighted_v_measure
+from poolwise.stats.clusters import bcubed_contributions, weighted_v_measure
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.ranking import (
     Ordering,
@@ -47,30 +46,7 @@ from poolwise.stats.resampling import (
     permutation_p,
 )
 from poolwise.stats.signflip import Permutation, flipped_sums, signflip_tests, unit_sums
-
-
-@dataclass(frozen=True)
-class TaskTable:
-    """The items of one task with every entrant's values, aligned by item id.
-
-    ``values[name]`` is seeds x items; for clustering it is empty and ``assignments[name]`` holds cluster numbers,
-    seeds x k-means seeds x items. ``gold`` is the graded score (sts), the 0/1 label (pairs) or the label's number.
-    """
-
-    task: str
-    category: str
-    units: IntArray
-    gold: FloatArray
-    values: Mapping[str, FloatArray]
-    assignments: Mapping[str, IntArray]
-
-    @property
-    def names(self) -> list[str]:
-        return list(self.values or self.assignments)
-
-    @property
-    def num_items(self) -> int:
-        return len(self.units)
+from poolwise.stats.tables import TaskTable
 
 
 @dataclass(frozen=True)
@@ -81,26 +57,44 @@ class Permuted:
     permuted: FloatArray
     tests: list[Permutation]
 
+    def drawn(self, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+        """Return ``num_resamples`` permuted differences, drawn again where all arrangements were enumerated."""
+        if len(self.permuted) == num_resamples:
+            return self.permuted
+        return np.asarray(self.permuted[rng.integers(0, len(self.permuted), num_resamples)])
+
 
 @dataclass(frozen=True)
 class Procedure:
-    """One category's way: the score at hand, its bootstrap, its permutation, and their names."""
+    """One category's way: its metric under item weights (resamples x runs), its permutation, and their names.
+
+    ``permutes_score``: whether the permuted differences are of the score itself (for clustering they are not).
+    """
 
     test: str
     statistic: str
-    scores: Callable[[TaskTable], FloatArray]
-    bootstrap: Callable[[TaskTable, int, np.random.Generator], FloatArray]
+    permutes_score: bool
+    weighted: Callable[[TaskTable, FloatArray], FloatArray]
     permute: Callable[[TaskTable, Sequence[Pair], int, np.random.Generator], Permuted]
 
+    @property
+    def is_mean(self) -> bool:
+        """Whether the score is the mean of the items' values."""
+        return self.statistic == "mean"
 
-def mean_scores(table: TaskTable) -> FloatArray:
-    """Return the mean over items and seeds of each entrant."""
-    return np.array([table.values[name].mean() for name in table.names])
+    def scores(self, table: TaskTable) -> FloatArray:
+        """Return each entrant's score, its mean over seeds."""
+        return np.asarray(table.seed_means(self.weighted(table, np.ones((table.num_items, 1))))[0])
+
+    def bootstrap(self, table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+        """Return the resampled scores (resamples x runs), all runs on the same draws."""
+        chunks = iter_weights(table.units, num_resamples, rng)
+        return np.concatenate([self.weighted(table, weights) for weights in chunks])
 
 
-def _bootstrap_means(table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-    columns = np.column_stack([table.values[name].mean(axis=0) for name in table.names])
-    return bootstrap_means(columns, table.units, num_resamples, rng)
+def _weighted_means(table: TaskTable, weights: FloatArray) -> FloatArray:
+    columns = np.concatenate([table.values[name] for name in table.names])
+    return np.asarray((weights.T @ columns.T) / weights.sum(axis=0)[:, None])
 
 
 def _flip_means(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
@@ -122,42 +116,16 @@ def _flip_columns(
     return Permuted(differences.mean(axis=0), flipped / table.num_items, signflip_tests(sums, flipped))
 
 
-Weighted = Callable[[list[Ordering], TaskTable, FloatArray], FloatArray]
+def _spearman(table: TaskTable, weights: FloatArray) -> FloatArray:
+    return weighted_spearman(_orderings(table), table.gold_order, weights)
 
 
-def _spearman(columns: list[Ordering], table: TaskTable, weights: FloatArray) -> FloatArray:
-    return weighted_spearman(columns, Ordering(table.gold), weights)
-
-
-def _average_precision(columns: list[Ordering], table: TaskTable, weights: FloatArray) -> FloatArray:
-    return weighted_average_precision(columns, table.gold, weights)
-
-
-def _rank_scores(metric: Weighted) -> Callable[[TaskTable], FloatArray]:
-    def scores(table: TaskTable) -> FloatArray:
-        return _seed_means(table, metric([*_orderings(table)], table, np.ones((table.num_items, 1))))[0]
-
-    return scores
-
-
-def _rank_bootstrap(metric: Weighted) -> Callable[[TaskTable, int, np.random.Generator], FloatArray]:
-    def bootstrap(table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-        columns = _orderings(table)
-        chunks = iter_weights(table.units, num_resamples, rng)
-        return np.concatenate([_seed_means(table, metric(columns, table, weights)) for weights in chunks])
-
-    return bootstrap
+def _average_precision(table: TaskTable, weights: FloatArray) -> FloatArray:
+    return weighted_average_precision(_orderings(table), table.gold, weights)
 
 
 def _orderings(table: TaskTable) -> list[Ordering]:
-    return [Ordering(row) for name in table.names for row in table.values[name]]
-
-
-def _seed_means(table: TaskTable, columns: FloatArray) -> FloatArray:
-    """Average the columns of each entrant's seeds (resamples x runs -> resamples x entrants)."""
-    counts = [len(table.values[name]) for name in table.names]
-    parts = np.split(columns, np.cumsum(counts)[:-1], axis=1)
-    return np.column_stack([part.mean(axis=1) for part in parts])
+    return [order for name in table.names for order in table.orders[name]]
 
 
 Swapped = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
@@ -176,8 +144,8 @@ def _rank_swaps(
 
         nothing = np.zeros((table.num_items, 1))
         observed = np.concatenate([differences(pair, nothing) for pair in pairs])
-        is_exact = int(table.units.max()) + 1 <= EXACT_UNITS
-        chunks = [all_swaps(int(table.units.max()) + 1)[table.units]] if is_exact else None
+        is_exact = table.num_units <= EXACT_UNITS
+        chunks = [all_swaps(table.num_units)[table.units]] if is_exact else None
         rows = [
             np.column_stack([differences(pair, coins) for pair in pairs])
             for coins in chunks or iter_swaps(table.units, num_resamples, rng)
@@ -205,25 +173,18 @@ def _labels(table: TaskTable) -> IntArray:
     return table.gold.astype(np.int64)
 
 
-def _cluster_scores(table: TaskTable) -> FloatArray:
-    labels = _labels(table)
-    return np.array([np.mean([v_measure(labels, row) for row in _rows(table, name)]) for name in table.names])
-
-
 def _rows(table: TaskTable, name: str) -> IntArray:
     return table.assignments[name].reshape(-1, table.num_items)
 
 
-def _cluster_bootstrap(table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+def _v_measures(table: TaskTable, weights: FloatArray) -> FloatArray:
     labels = _labels(table)
-    chunks = []
-    for weights in iter_weights(table.units, num_resamples, rng):
-        scores = [
-            np.mean([weighted_v_measure(labels, row, weights) for row in _rows(table, name)], axis=0)
-            for name in table.names
-        ]
-        chunks.append(np.column_stack(scores))
-    return np.concatenate(chunks)
+    scores = [
+        np.mean([weighted_v_measure(labels, row, weights) for row in rows], axis=0)
+        for name in table.names
+        for rows in table.assignments[name]
+    ]
+    return np.column_stack(scores)
 
 
 def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
@@ -234,7 +195,7 @@ def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, 
     return _flip_columns(columns, table, pairs, num_resamples, rng)
 
 
-_MEANS = Procedure("sign flips of per-item differences", "mean", mean_scores, _bootstrap_means, _flip_means)
+_MEANS = Procedure("sign flips of per-item differences", "mean", True, _weighted_means, _flip_means)
 PROCEDURES: Mapping[str, Procedure] = {
     "retrieval": _MEANS,
     "reranking": _MEANS,
@@ -242,18 +203,18 @@ PROCEDURES: Mapping[str, Procedure] = {
     "sts": Procedure(
         "swapped pairs of ranks",
         "Spearman correlation",
-        _rank_scores(_spearman),
-        _rank_bootstrap(_spearman),
+        True,
+        _spearman,
         _rank_swaps(swapped_correlations, rank_columns),
     ),
     "pair_classification": Procedure(
         "swapped pairs of ranks",
         "average precision",
-        _rank_scores(_average_precision),
-        _rank_bootstrap(_average_precision),
+        True,
+        _average_precision,
         _rank_swaps(swapped_average_precisions, lambda labels: labels),
     ),
     "clustering": Procedure(
-        "sign flips of per-item B-cubed F1", "V-measure", _cluster_scores, _cluster_bootstrap, _cluster_flips
+        "sign flips of contributions to B-cubed F1", "V-measure", False, _v_measures, _cluster_flips
     ),
 }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.records import CategoryMean, Contrast, Recommendation
+from poolwise.records import CategoryMean, Contrast, Recommendation, Verdict
 from poolwise.stats.entrants import Entrant, Field
 
 
 def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequence[Contrast]) -> list[Recommendation]:
-    """Return one recommendation a category: the cheapest entrant that is not decided worse than the best."""
+    """Return one recommendation a category: the cheapest entrant that practically equals the best.
+
+    Where none was shown to equal it, the cheapest that is not decided worse, and the sentence says so.
+    """
     costs = {entrant.name: trainable_parameters(entrant) for entrant in field.entrants}
     result = []
     for category in field.tasks:
@@ -44,27 +47,30 @@ def _recommend(
     category: str, scores: Mapping[str, float], costs: Mapping[str, float], tests: Sequence[Contrast]
 ) -> Recommendation:
     best = max(scores, key=lambda name: scores[name])
-    worse = {name for name in scores if name != best and decided_worse(name, best, tests)}
-    left = [name for name in scores if name not in worse]
-    recommended = min(left, key=lambda name: (costs[name], -scores[name]))
-    decided = left == [best]
+    equal = [name for name in scores if _verdict(name, best, tests) == "equal"]
+    left = [name for name in scores if name == best or _verdict(name, best, tests) != "worse"]
+    # What was shown to equal the best is preferred to what merely was not shown to be worse.
+    pool = [best, *equal] if equal else left
+    recommended = min(pool, key=lambda name: (costs[name], -scores[name]))
     return Recommendation(
         category=category,
         best=best,
         recommended=recommended,
-        sentence=_sentence(category, scores, best, recommended, left, tests),
-        decided=decided,
+        sentence=_sentence(category, scores, best, recommended, equal, left, tests),
+        decided=bool(equal) or left == [best],
         pareto=pareto(scores, costs),
     )
 
 
-def decided_worse(name: str, best: str, tests: Sequence[Contrast]) -> bool:
-    """Return whether a test of this very pair decided that ``name`` is worse than ``best``."""
-    return any(
-        (test.verdict == "worse" and (test.a, test.b) == (name, best))
-        or (test.verdict == "better" and (test.a, test.b) == (best, name))
-        for test in tests
-    )
+def _verdict(name: str, best: str, tests: Sequence[Contrast]) -> Verdict | None:
+    """The verdict on ``name`` against ``best`` from a test of this very pair; None where there is none."""
+    turned: dict[Verdict | None, Verdict] = {"better": "worse", "worse": "better"}
+    for test in tests:
+        if (test.a, test.b) == (name, best):
+            return test.verdict
+        if (test.b, test.a) == (name, best):
+            return turned.get(test.verdict, test.verdict)
+    return None
 
 
 def _sentence(
@@ -72,6 +78,7 @@ def _sentence(
     scores: Mapping[str, float],
     best: str,
     recommended: str,
+    equal: Sequence[str],
     left: Sequence[str],
     tests: Sequence[Contrast],
 ) -> str:
@@ -80,16 +87,24 @@ def _sentence(
         return f"For {place} only {best} was evaluated, so nothing is compared."
     if len(left) == 1:
         return f"For {place} use {best}: it has the best mean ({scores[best]:.4f}) and every other was decided worse."
-    open_ends = [name for name in left if name != best]
-    tested = {name for test in tests for name in (test.a, test.b) if best in (test.a, test.b)}
-    untested = [name for name in open_ends if name not in tested]
-    gap = f"{best} has the best mean ({scores[best]:.4f})"
-    why = f"the difference to {_listed(open_ends)} is not decided"
-    if untested:
-        why += f" ({_listed(untested)} was not compared with it)"
+    top = f"For {place} {best} has the best mean ({scores[best]:.4f})"
+    clause = f"use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
     if recommended == best:
-        return f"For {place} {gap}, but {why}; it is also the cheapest of these, so use it."
-    return f"For {place} {gap}, but {why}; use {recommended} ({scores[recommended]:.4f}), the cheapest of these."
+        clause = "it is also the cheapest of these, so use it"
+    if equal:
+        return f"{top}, and {_listed(equal)} practically equal{'s' * (len(equal) == 1)} it; {clause}."
+    return f"{top}, but {_open_ends(best, left, tests)}; {clause}."
+
+
+def _open_ends(best: str, left: Sequence[str], tests: Sequence[Contrast]) -> str:
+    """What is not decided against the best, and what was never compared with it."""
+    others = [name for name in left if name != best]
+    tested = [name for name in others if _verdict(name, best, tests) is not None]
+    untested = [name for name in others if name not in tested]
+    parts = [f"the difference to {_listed(tested)} is not decided"] if tested else []
+    if untested:
+        parts.append(f"{_listed(untested)} {'was' if len(untested) == 1 else 'were'} not compared with it")
+    return " and ".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,12 +9,13 @@ import numpy as np
 
 from poolwise.records import Contrast, ItemScores
 from poolwise.stats.alignment import build_table, why_no_items
-from poolwise.stats.bootstrap import MIN_ITEMS, num_units, percentile_interval
+from poolwise.stats.bootstrap import MIN_ITEMS, bca_interval, percentile_interval
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.entrants import Field
-from poolwise.stats.metrics import PROCEDURES, Permuted, Procedure, TaskTable
+from poolwise.stats.metrics import PROCEDURES, Permuted, Procedure
 from poolwise.stats.resampling import FloatArray, generator
-from poolwise.stats.signflip import Permutation
+from poolwise.stats.signflip import Permutation, unit_sums
+from poolwise.stats.tables import TaskTable
 
 SCORE_GAP = 1e-3
 """A metric recomputed from the items may differ from the stored score by ties and rounding, not by more."""
@@ -22,7 +23,7 @@ SCORE_GAP = 1e-3
 
 @dataclass(frozen=True)
 class TaskEvidence:
-    """What the items of one task say: resampled scores (resamples x entrants) and permuted differences."""
+    """What the items of one task say: resampled scores (resamples x runs) and permuted differences (x pairs)."""
 
     table: TaskTable
     procedure: Procedure
@@ -30,12 +31,17 @@ class TaskEvidence:
     bootstrap: FloatArray | None
     permuted: Permuted
 
+    def difference(self, pair: Pair) -> float:
+        """Return the difference of the two scores that the items give."""
+        a, b = self.table.names.index(pair.a), self.table.names.index(pair.b)
+        return float(self.scores[a] - self.scores[b])
+
     def resampled_difference(self, pair: Pair) -> FloatArray | None:
         """Return the bootstrap differences of a pair; None below ten independent items."""
         if self.bootstrap is None:
             return None
-        a, b = self.table.names.index(pair.a), self.table.names.index(pair.b)
-        return self.bootstrap[:, a] - self.bootstrap[:, b]
+        a, b = (self.bootstrap[:, self.table.runs_of(name)].mean(axis=1) for name in (pair.a, pair.b))
+        return np.asarray(a - b)
 
 
 def examine(
@@ -47,17 +53,16 @@ def examine(
         return None, [f"{task}: no test within the task, because {reason}"]
     table = build_table(records)
     procedure = PROCEDURES[table.category]
-    scores = procedure.scores(table)
-    enough = num_units(table.units) >= MIN_ITEMS
     # Draws are named by the task, so that neither the order of the runs nor another task changes them.
+    draws = {what: generator(seed, what, table.stream) for what in ("bootstrap", "permute")}
     evidence = TaskEvidence(
         table,
         procedure,
-        scores,
-        procedure.bootstrap(table, num_resamples, generator(seed, "bootstrap", task)) if enough else None,
-        procedure.permute(table, pairs, num_resamples, generator(seed, "permute", task)),
+        procedure.scores(table),
+        procedure.bootstrap(table, num_resamples, draws["bootstrap"]) if table.num_units >= MIN_ITEMS else None,
+        procedure.permute(table, pairs, num_resamples, draws["permute"]),
     )
-    return evidence, _score_notes(table, scores, records)
+    return evidence, _score_notes(table, evidence.scores, records)
 
 
 def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[ItemScores]]) -> list[str]:
@@ -77,31 +82,43 @@ def task_contrasts(evidence: TaskEvidence, pairs: Sequence[Pair]) -> list[Contra
 
 def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast:
     table = evidence.table
-    resampled = evidence.resampled_difference(pair)
-    a, b = table.names.index(pair.a), table.names.index(pair.b)
     kind = "exact" if test.is_exact else f"{len(evidence.permuted.permuted)} permutations"
+    interval, method = _interval(evidence, pair)
     return Contrast(
         category=table.category,
         task=table.task,
         a=pair.a,
         b=pair.b,
         reason=list(pair.reasons),
-        difference=float(evidence.scores[a] - evidence.scores[b]),
-        interval=None if resampled is None else percentile_interval(resampled, 0.95),
+        difference=evidence.difference(pair),
+        interval=interval,
+        interval_method=method,
         test=f"{evidence.procedure.test} ({kind})",
         estimand="checkpoints",
         p=test.p,
         smallest_p=test.smallest_p,
         num_items=table.num_items,
-        note="; ".join(_notes(table, pair, evidence.permuted.observed)),
+        note="; ".join(_notes(evidence)),
     )
 
 
-def _notes(table: TaskTable, pair: Pair, observed: FloatArray) -> list[str]:
-    units = num_units(table.units)
-    notes = [f"{units} independent groups of items"] if units < table.num_items else []
-    if units < MIN_ITEMS:
+def _interval(evidence: TaskEvidence, pair: Pair) -> tuple[tuple[float, float] | None, str]:
+    resampled, table = evidence.resampled_difference(pair), evidence.table
+    if resampled is None:
+        return None, f"none below {MIN_ITEMS} independent items"
+    if not evidence.procedure.is_mean:
+        return percentile_interval(resampled, 0.95), "percentile bootstrap over items"
+    difference = evidence.difference(pair)
+    items = table.values[pair.a].mean(axis=0) - table.values[pair.b].mean(axis=0) - difference
+    influence = unit_sums(items[:, None], table.units)[:, 0]
+    return bca_interval(resampled, difference, influence, 0.95), "BCa bootstrap over items"
+
+
+def _notes(evidence: TaskEvidence) -> list[str]:
+    table = evidence.table
+    notes = [f"{table.num_units} independent groups of items"] if table.num_units < table.num_items else []
+    if table.num_units < MIN_ITEMS:
         notes.append(f"no interval below {MIN_ITEMS} independent items")
-    if table.category == "clustering":
+    if not evidence.procedure.permutes_score:
         notes.append("difference and interval are V-measure, p is B-cubed F1")
     return notes

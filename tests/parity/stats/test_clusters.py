@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import v_measure_score
 
-from poolwise.stats.clusters import bcubed_contributions, bcubed_f1, v_measure, weighted_v_measure
+from poolwise.stats.clusters import bcubed_contributions, bcubed_f1, weighted_v_measure
 
 RNG = np.random.default_rng(9)
 LABELS, CLUSTERS = RNG.integers(0, 5, 80), RNG.integers(0, 7, 80)
@@ -16,7 +16,9 @@ CLUSTERS[:40] = LABELS[:40]
     [(LABELS, CLUSTERS), (LABELS, LABELS), (LABELS, np.zeros(80, int)), (np.zeros(80, int), CLUSTERS)],
 )
 def test_v_measure_equals_sklearn(labels: np.ndarray, clusters: np.ndarray) -> None:
-    assert v_measure(labels, clusters) == pytest.approx(v_measure_score(labels, clusters), abs=1e-12)
+    assert weighted_v_measure(labels, clusters, np.ones((80, 1))) == pytest.approx(
+        [v_measure_score(labels, clusters)], abs=1e-12
+    )
 
 
 def test_weighted_v_measure_equals_sklearn_on_repeated_rows() -> None:

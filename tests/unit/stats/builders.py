@@ -38,10 +38,20 @@ def run(
 
 
 def score_runs(
-    table: Mapping[str, Sequence[float]], *, category: Category = "retrieval", kind: str = "trained"
+    table: Mapping[str, Sequence[float]],
+    *,
+    category: Category = "retrieval",
+    kind: str = "trained",
+    seeds: Sequence[int] = (0, 1),
 ) -> list[Run]:
-    """Return one run a name, with one score a task and no items."""
+    """Return a run for every name and seed (foreign models: one), with one score a task and no items."""
     return [
-        run(name, [scores(f"t{number:02d}", score, category=category) for number, score in enumerate(row)], kind=kind)
+        run(
+            name,
+            [scores(f"t{number:02d}", score, category=category) for number, score in enumerate(row)],
+            kind=kind,
+            seed=seed,
+        )
         for name, row in table.items()
+        for seed in (seeds if kind == "trained" else (0,))
     ]

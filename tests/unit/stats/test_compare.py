@@ -57,8 +57,9 @@ def test_three_tasks_can_decide_nothing_and_say_so() -> None:
 def test_holm_runs_over_contrasts_and_categories() -> None:
     table = {REFERENCE: BASE, OTHER: better_by(*UP), THIRD: better_by(*UP[::-1])}
     both = [
-        run(name, [scores(f"t{n}", s, category=c) for c in ("sts", "retrieval") for n, s in enumerate(row)])  # type: ignore[arg-type]
+        run(name, [scores(f"t{n}", s, category=c) for c in ("sts", "retrieval") for n, s in enumerate(row)], seed=seed)  # type: ignore[arg-type]
         for name, row in table.items()
+        for seed in (0, 1)
     ]
     result = compare(both)
     # Two contrasts in two categories, all at the floor of eight tasks.
@@ -82,22 +83,32 @@ def test_seeds_are_averaged_first_and_shown_as_spread() -> None:
     assert not [note for note in result.notes if "one seed" in note]
 
 
-def test_one_seed_is_said_to_be_one() -> None:
-    assert any("one seed only" in note for note in compare(score_runs({REFERENCE: BASE, OTHER: BASE})).notes)
+def test_one_seed_is_said_to_be_one_and_gives_no_verdict_on_designs() -> None:
+    table = {REFERENCE: BASE, OTHER: better_by(*UP)}
+    result = compare(score_runs(table, seeds=[0]))
+    assert any("one seed only" in note for note in result.notes)
+    assert (result.contrasts[0].p, result.contrasts[0].verdict) == (2**-7, "not decided")
+    assert "one seed" in result.contrasts[0].note
+
+
+def test_foreign_models_are_themselves_so_one_run_of_each_is_enough() -> None:
+    result = compare(score_runs({"x": BASE, "y": better_by(*UP)}, kind="external"), reference=None)
+    assert result.contrasts[0].verdict == "better"
 
 
 def test_identical_models() -> None:
     (contrast,) = compare(score_runs({REFERENCE: BASE, OTHER: BASE})).contrasts
-    assert (contrast.p, contrast.smallest_p, contrast.num_zeros, contrast.verdict) == (1.0, 1.0, 8, "not decided")
+    assert (contrast.p, contrast.smallest_p, contrast.num_zeros, contrast.verdict) == (1.0, 1.0, 8, "equal")
 
 
 def test_mean_and_ranks_opposed_give_no_verdict() -> None:
-    table = {REFERENCE: [0.5] * 10, OTHER: [0.49 - 0.001 * k for k in range(9)] + [1.0]}
-    (contrast,) = compare(score_runs(table)).contrasts
-    assert contrast.difference < 0 or contrast.verdict == "not decided"
-    lifted = {REFERENCE: [0.1] * 10, OTHER: [0.099 - 0.0001 * k for k in range(9)] + [1.0]}
-    (contrast,) = compare(score_runs(lifted)).contrasts
+    small = [0.094 - 0.0001 * k for k in range(29)]
+    (contrast,) = compare(score_runs({REFERENCE: [0.1] * 30, OTHER: [*small, 1.0]}, kind="trained")).contrasts
     assert contrast.difference > 0
+    assert contrast.p is not None
+    assert contrast.p < 0.001
+    assert contrast.simultaneous is not None
+    assert contrast.simultaneous[1] < 0
     assert "opposite ways" in contrast.note
     assert contrast.verdict == "not decided"
 

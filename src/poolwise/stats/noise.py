@@ -1,0 +1,75 @@
+"""The sampling noise of a difference: resampled items, and a seed effect whose size is itself only estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from poolwise.stats.resampling import FloatArray, permutation_p
+
+EDGE = 300
+"""Draws kept one by one at either end when tails are needed; those between are averaged in blocks of their order."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Item draws (centred on 0) plus ``seed_std`` times Student's t with ``degrees`` of freedom.
+
+    Adding a t-distributed seed effect, rather than a normal one, carries the ignorance of its size: the
+    Behrens-Fisher way of joining two estimated variances, which keeps its level from below.
+    """
+
+    items: FloatArray
+    seed_std: float
+    degrees: float
+
+    def p(self, observed: float, scale: float) -> float:
+        """Return the two-sided p of an observed difference; in (0, 1].
+
+        The t part is integrated, not drawn: the only Monte Carlo error is that of the items, and one is added to
+        both counts for the arrangement at hand.
+        """
+        if self.seed_std <= 1e-9 * scale:
+            return permutation_p(observed, self.items, scale)
+        reach = abs(observed) / self.seed_std
+        shifts = self.items / self.seed_std
+        beyond = stdtr(self.degrees, -reach - shifts) + stdtr(self.degrees, shifts - reach)
+        return float((beyond.sum() + 1) / (len(shifts) + 1))
+
+    def interval(self, observed: float, level: float) -> tuple[float, float]:
+        """Return ``observed`` plus the central ``level`` part of the noise."""
+        tail = (1 - level) / 2
+        return observed + self.quantile(tail), observed + self.quantile(1 - tail)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation, with the seed effect's own estimate rather than its tails."""
+        return float(np.hypot(self.items.std(), self.seed_std))
+
+    @cached_property
+    def _atoms(self) -> tuple[FloatArray, FloatArray]:
+        """The item draws as fewer weighted points, exact at both ends."""
+        ordered = np.sort(self.items)
+        if len(ordered) <= 4 * EDGE:
+            return ordered, np.full(len(ordered), 1 / len(ordered))
+        blocks = np.array_split(ordered[EDGE:-EDGE], 2 * EDGE)
+        points = np.concatenate([ordered[:EDGE], [block.mean() for block in blocks], ordered[-EDGE:]])
+        sizes = np.concatenate([np.ones(EDGE), [len(block) for block in blocks], np.ones(EDGE)])
+        return points, sizes / len(ordered)
+
+    def quantile(self, probability: float) -> float:
+        """Return the value below which the noise falls with this probability."""
+        if self.seed_std <= 1e-12:
+            return float(np.quantile(self.items, probability))
+        points, weights = self._atoms
+        # The quantile lies between those of "the most extreme item draw plus the t quantile" at either end.
+        edge = float(stdtrit(self.degrees, probability)) * self.seed_std
+        low, high = float(points[0]) + edge, float(points[-1]) + edge
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = float(weights @ stdtr(self.degrees, (middle - points) / self.seed_std))
+            low, high = (middle, high) if below < probability else (low, middle)
+        return (low + high) / 2

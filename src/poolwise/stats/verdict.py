@@ -1,0 +1,47 @@
+"""One rule for every verdict, and its words."""
+
+from __future__ import annotations
+
+from poolwise.records import Verdict
+
+ALPHA = 0.05
+EQUIVALENCE = 0.005
+"""Half a point in a hundred: about what published tables of embedding models print as a difference worth a rank."""
+
+OVERLAP = "the interval reaches into the region of practical equality, so the difference may be too small to matter"
+SMALL = "differs from 0, by less than matters in practice"
+
+
+def decide(interval: tuple[float, float] | None, equivalence: float) -> tuple[Verdict, str]:
+    """Return the verdict on ``a - b`` from its simultaneous interval, and what is to be said with it.
+
+    Inside the region of practical equality: equal. Beyond 0: better or worse. Else not decided.
+    """
+    if interval is None:
+        return "not decided", ""
+    low, high = interval
+    if -equivalence <= low and high <= equivalence:
+        return "equal", SMALL if low > 0 or high < 0 else ""
+    if low > 0:
+        return "better", OVERLAP if low < equivalence else ""
+    if high < 0:
+        return "worse", OVERLAP if high > -equivalence else ""
+    return "not decided", ""
+
+
+def rule(num_tests: int, equivalence: dict[str, float]) -> str:
+    """Return the rule in words, with this comparison's numbers."""
+    level = 100 * (1 - ALPHA / max(1, num_tests))
+    sizes = sorted(set(equivalence.values()))
+    region = (
+        f"{sizes[0]:g}"
+        if len(sizes) == 1
+        else ", ".join(f"{size:g} for {category}" for category, size in equivalence.items())
+    )
+    return (
+        f"Verdict: each contrast of the primary family has one interval at {level:.5g}% (0.05 shared by {num_tests} "
+        f"contrasts), so that all of them hold together with 95%. Differences up to {region} do not matter in "
+        "practice. An interval inside that region means practically equal; one that lies beyond 0 means better or "
+        "worse, and it is said if it reaches into the region; anything else is not decided, which is not the same "
+        "as equal. This is a little stricter than Holm's corrected p, which is printed beside it."
+    )
