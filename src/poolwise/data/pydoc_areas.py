@@ -20,7 +20,7 @@ _AREAS = {
     "io mmap linecache platform pty tty",
     "tools": "ast dis inspect tokenize token symtable pdb bdb trace traceback profile cProfile pstats unittest "
     "doctest pydoc importlib pkgutil pyclbr py_compile compileall code codeop warnings logging timeit "
-    "tracemalloc modulefinder runpy zipimport gc sys site sysconfig venv "
+    "tracemalloc modulefinder runpy zipimport gc site sysconfig venv "
     "tabnanny opcode keyword",
     "interface": "tkinter turtle curses cmd argparse optparse getopt rlcompleter getpass",
 }
@@ -87,7 +87,6 @@ C_MODULES: tuple[str, ...] = (
     "mmap",
     "posix",
     "select",
-    "sys",
     "time",
     "unicodedata",
     "zlib",

@@ -71,15 +71,16 @@ def kind_of_object(entries: Sequence[Entry]) -> BuiltTask:
 
     The words that say so outright are taken out of the texts.
     """
-    rows = []
-    for entry in distinct(entries, lambda entry: entry.summary):
-        text = " ".join(_KIND_WORDS.sub("", entry.summary).split())
-        if num_words(text) >= 3:
-            rows.append((entry, text, entry.kind))
+
+    def text(entry: Entry) -> str:
+        return " ".join(_KIND_WORDS.sub("", entry.summary).split())
+
+    usable = distinct((entry for entry in entries if num_words(text(entry)) >= 3), text)
+    rows = [(entry, text(entry), entry.kind) for entry in usable]
     return _classification("pydoc-kind", balanced(rows, 120, 60, 20), 36)
 
 
-def _effect(summary: str) -> tuple[str, str] | None:
+def effect_of(summary: str) -> tuple[str, str] | None:
     """Return (summary without its leading verb, effect), or None if it starts with no verb of the list."""
     first, _, rest = summary.partition(" ")
     verb = VERBS.get(first.lower())
@@ -91,12 +92,9 @@ def _effect(summary: str) -> tuple[str, str] | None:
 
 def effect_of_function(entries: Sequence[Entry]) -> BuiltTask:
     """Return the task: what does a function do (give, test, change ...), told from its summary without the verb?"""
-    functions = [entry for entry in entries if entry.kind == "function"]
-    rows = []
-    for entry in distinct(functions, lambda entry: entry.summary):
-        found = _effect(entry.summary)
-        if found and num_words(found[0]) >= 3:
-            rows.append((entry, *found))
+    found = {entry: effect_of(entry.summary) for entry in entries if entry.kind == "function"}
+    told = {entry: pair for entry, pair in found.items() if pair and num_words(pair[0]) >= 3}
+    rows = [(entry, *told[entry]) for entry in distinct(told, lambda entry: told[entry][0])]
     return _classification("pydoc-effect", balanced(rows, 110, 60, 25), 32)
 
 

@@ -23,8 +23,17 @@ from poolwise.errors import DataError
 
 Kind = Literal["module", "class", "exception", "function"]
 
-_SIGNATURE_LINE = re.compile(r"^[\w.\[\], ]*\w\(.*\)\s*(->.*|:)?$|^[\w.]+\([^)]*\)\s+(->|--)\s")
+_SIGNATURE_LINE = re.compile(r"^[\w.]*\w\(.*\)\s*(-+>.*|:)?$")
+_SIGNATURE_START = re.compile(r"^[\w.]*\w\([^)]*\)\s*(-+>\s*(\([^)]*\)|\w+)\s*)?(,|\.|:|--)\s+(?=\w)")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)'\"`\]][.!?:])\s+(?=[A-Z(\"'`])")
+# Objects that a running program has put into a module of C are not its documentation.
+_IN_C = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+)
 _LONGEST_SUMMARY = 180
 _LONGEST_BODY = 900
 
@@ -70,7 +79,7 @@ def _without_examples(paragraph: str) -> str:
 
 def split_docstring(text: str) -> tuple[str, str]:
     """Return summary (one sentence where it can be found) and body of a docstring; both may be empty."""
-    lines = text.strip().splitlines()
+    lines = _SIGNATURE_START.sub("", text.strip()).splitlines()
     while lines and (not lines[0].strip() or _SIGNATURE_LINE.match(lines[0].strip())):
         lines.pop(0)
     paragraphs = [_without_examples(part) for part in re.split(r"\n\s*\n", "\n".join(lines))]
@@ -166,7 +175,7 @@ def _members(owner: object, module: str, path: str) -> Iterator[Entry | None]:
             kind: Kind = "exception" if issubclass(member, BaseException) else "class"
             yield _entry(module, name, kind, "", doc)
             yield from _members(member, module, f"{name}.")
-        elif callable(member) or isinstance(member, types.GetSetDescriptorType | types.MemberDescriptorType):
+        elif isinstance(member, _IN_C):
             text = (getattr(member, "__text_signature__", None) or "").strip("()")
             parts = [part.strip() for part in text.split(",")]
             parts = [part for part in parts if part not in ("", "/", "$self", "self", "$module", "$type")]
