@@ -37,6 +37,11 @@ def p_text(value: float | None) -> str:
     return "1" if value > 0.9995 else f"{value:.3f}"
 
 
+def share_text(value: float | None) -> str:
+    """Return a share or probability in percent, a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
 def count_text(value: float | None) -> str:
     """Return a whole number with thousands marked, a dash where there is none."""
     return "–" if value is None else f"{value:,.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import yaml
@@ -23,15 +24,18 @@ from poolwise.report.blocks import (
     Verdict,
     Verdicts,
 )
+from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
+from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
 from poolwise.report.figures.forest import forest_figure
 from poolwise.report.figures.layers import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
 from poolwise.report.figures.seeds import seeds_figure
-from poolwise.report.tables import contrast_table, cost_table, paper_table, task_table
+from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
 
 MAX_NOTES = 4
+WITHIN_NOTE = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
 
 
 def study_document(study: StudyResults) -> Document:
@@ -81,6 +85,8 @@ def _comparison_sections(view: View) -> list[Section]:
 
 def _test_sections(comparison: Comparison) -> list[Section]:
     return [
+        _section("ranks", "Average ranks", ranks_figure(comparison.rank_pictures)),
+        _section("power", "Power", power_table(comparison.power), variance_table(comparison.variance)),
         _section("tests", "All tests", *_tests(comparison)),
         _section("methods", "Methods", *_methods(comparison)),
     ]
@@ -119,30 +125,40 @@ def _count_sentence(comparison: Comparison) -> str:
     tested = [c for c in comparison.contrasts if c.p is not None]
     raw = sum(c.p < ALPHA for c in tested if c.p is not None)
     corrected = sum(c.p_holm < ALPHA for c in tested if c.p_holm is not None)
-    untested = len(comparison.contrasts) - len(tested)
     hopeless = sum(c.smallest_p >= ALPHA for c in tested if c.smallest_p is not None)
-    rest = f" {hopeless} could not have reached {ALPHA:g}: too few tasks." if hopeless else ""
-    rest += f" {untested} could not be tested." if untested else ""
-    return (
-        f"Of {len(tested)} tested contrasts over tasks, {raw} have a raw p below {ALPHA:g} and {corrected} "
-        f"a corrected one.{rest}"
-    )
+    untested = len(comparison.contrasts) - len(tested)
+    verdicts = Counter(c.verdict or "not decided" for c in comparison.contrasts)
+    counted = ", ".join(f"{verdicts[v]} {v}" for v in ("better", "worse", "equal", "not decided") if verdicts[v])
+    sentences = [
+        f"Of {len(tested)} tested contrasts, {raw} have a raw p below {ALPHA:g} and {corrected} a corrected one.",
+        f"{hopeless} could not have reached {ALPHA:g}, whatever the scores." if hopeless else "",
+        f"{untested} could not be tested." if untested else "",
+        f"Verdicts: {counted}.",
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _tests(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = []
     if comparison.contrasts:
         note = comparison.family or "The family that the correction runs over is not stated in the records."
-        blocks.append(contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts over tasks", note))
-    if comparison.task_contrasts:
-        note = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
-        table = contrast_table(comparison.task_contrasts, "tab-task-contrasts", "Contrasts within tasks", note)
-        blocks.append(Folded(f"{count_text(len(comparison.task_contrasts))} contrasts within tasks", [table]))
+        blocks.append(contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts, the primary family", note))
+    others = (
+        (comparison.tasks_like_these, "tab-tasks-like-these", "Tests over tasks like these", ""),
+        (comparison.seed_contrasts, "tab-seed-contrasts", "The same contrasts, seeds treated otherwise", ""),
+        (comparison.task_contrasts, "tab-task-contrasts", "Contrasts within tasks", WITHIN_NOTE),
+    )
+    for contrasts, key, title, note in others:
+        if contrasts:
+            summary = f"{title} ({count_text(len(contrasts))})"
+            blocks.append(Folded(summary, [contrast_table(contrasts, key, title, note)]))
+    if posteriors := posterior_table(comparison.posteriors):
+        blocks.append(Folded(posteriors.caption, [posteriors]))
     return blocks
 
 
 def _methods(comparison: Comparison) -> list[Block]:
-    return [Paragraph(text) for text in [*comparison.methods, comparison.family] if text]
+    return [Paragraph(text) for text in [comparison.rule, *comparison.methods, comparison.family] if text]
 
 
 def _tuning(results: Results) -> Table | None:

@@ -11,8 +11,7 @@ from poolwise.report.markdown import markdown_document
 from poolwise.report.tables import paper_table
 from poolwise.report.view import category_title, runs_view
 
-_JSON_FIELDS = {"category", "task", "a", "b", "difference", "interval", "interval_level", "test", "estimand", "p"}
-_JSON_FIELDS |= {"p_holm", "p_bh", "num_items", "num_tasks", "smallest_p", "seed_spread", "verdict", "note"}
+_LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -22,7 +21,13 @@ def comparison_text(comparison: Comparison) -> str:
         f"{category_title(r.category)}{'' if r.decided else ' (not decided)'}: {r.sentence}"
         for r in comparison.recommendations
     ]
-    parts = [f"{table.caption}\n{plain_table(table)}", table.note, "\n".join(verdicts), comparison.family]
+    parts = [
+        f"{table.caption}\n{plain_table(table)}",
+        table.note,
+        "\n".join(verdicts),
+        comparison.rule,
+        comparison.family,
+    ]
     return "\n\n".join(part for part in [*parts, *comparison.methods, *comparison.notes] if part)
 
 
@@ -32,20 +37,26 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison, inputs: Sequence[Mapping[str, object]] = ()) -> dict[str, object]:
-    """Return what ``compare --json`` prints: every contrast, over tasks first, then within tasks.
+    """Return what ``compare --json`` prints: every number, all contrasts in one list, each with its family.
 
     Args:
         inputs: what was recognised in each input, as the reader of the inputs says it.
     """
-    contrasts = [*comparison.contrasts, *comparison.task_contrasts]
+    families = {
+        "primary": comparison.contrasts,
+        "tasks_like_these": comparison.tasks_like_these,
+        "seeds": comparison.seed_contrasts,
+        "within_tasks": comparison.task_contrasts,
+    }
+    others = comparison.model_dump(mode="json", exclude=_LISTED)
     return {
         "inputs": [dict(entry) for entry in inputs],
-        "means": [mean.model_dump(mode="json") for mean in comparison.means],
-        "comparisons": [contrast.model_dump(mode="json", include=_JSON_FIELDS) for contrast in contrasts],
-        "recommendations": [each.model_dump(mode="json") for each in comparison.recommendations],
-        "family": comparison.family,
-        "methods": comparison.methods,
-        "notes": comparison.notes,
+        "comparisons": [
+            contrast.model_dump(mode="json") | {"family": name}
+            for name, contrasts in families.items()
+            for contrast in contrasts
+        ],
+        **others,
     }
 
 

@@ -1,15 +1,12 @@
-"""The tables of a report, each made from a view of the records."""
+"""The tables of scores and costs, each made from a view of the records."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from poolwise.records import Contrast, TaskInfo
+from poolwise.records import TaskInfo
 from poolwise.report.amounts import (
     count_text,
     difference_text,
     gib_text,
-    interval_text,
     p_text,
     score_text,
     seconds_text,
@@ -17,9 +14,7 @@ from poolwise.report.amounts import (
     spread_text,
 )
 from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
-from poolwise.report.view import ESTIMANDS, METRIC_TITLES, View, category_title, stars
-
-TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided"}
+from poolwise.report.view import METRIC_TITLES, View, category_title, stars
 
 
 def paper_table(view: View) -> Table:
@@ -157,51 +152,3 @@ def cost_table(view: View) -> Table | None:
 
 
 _COST_FORMS = (short_count_text, seconds_text, count_text, gib_text, seconds_text, count_text)
-
-
-def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: str) -> Table:
-    """Return one row a contrast with everything its test said; a task column where contrasts are within tasks."""
-    within = any(c.task for c in contrasts)
-    first = [Column("Category"), *([Column("Task")] if within else []), Column("Contrast"), Column("Verdict")]
-    numbers = ["Difference", "Interval", "p", "p (Holm)", "p (BH)", "Smallest p", "Items" if within else "Tasks"]
-    columns = first + [Column(title, is_number=True) for title in numbers]
-    columns += [Column("Test"), Column("Note")]
-    return Table(
-        key=key,
-        caption=caption,
-        columns=columns,
-        rows=[_contrast_row(c, within) for c in contrasts],
-        csv=_contrast_csv(contrasts),
-        note=note,
-        is_sortable=True,
-    )
-
-
-def _contrast_row(c: Contrast, within: bool) -> list[Cell]:
-    count = c.num_items if within else c.num_tasks
-    zeros = f"{c.num_zeros} equal" if c.num_zeros else ""
-    verdict = c.verdict or "–"
-    return [
-        Cell(category_title(c.category)),
-        *([Cell(c.task or "–")] if within else []),
-        Cell(c.a, note=f"minus {c.b}"),
-        Cell(verdict, tone=TONES.get(verdict, "muted")),
-        Cell(difference_text(c.difference) + stars(c), c.difference, spread_text(c.seed_spread)),
-        Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}%" if c.interval else ""),
-        Cell(p_text(c.p), c.p),
-        Cell(p_text(c.p_holm), c.p_holm, tone="strong" if stars(c) == "**" else ""),
-        Cell(p_text(c.p_bh), c.p_bh),
-        Cell(p_text(c.smallest_p), c.smallest_p),
-        Cell(count_text(count), count, zeros),
-        Cell(c.test, note=f"about {ESTIMANDS[c.estimand]}"),
-        Cell(c.note or "–"),
-    ]
-
-
-def _contrast_csv(contrasts: Sequence[Contrast]) -> Csv:
-    fields = ["category", "task", "a", "b", "difference", "interval_level", "p", "p_holm", "p_bh", "smallest_p"]
-    fields += ["num_items", "num_tasks", "num_zeros", "seed_spread", "verdict", "test", "estimand", "note"]
-    rows = [
-        [*(getattr(c, field) for field in fields), *(c.interval or (None, None)), " ".join(c.reason)] for c in contrasts
-    ]
-    return Csv([*fields, "low", "high", "reason"], rows)

@@ -9,10 +9,11 @@ from pathlib import Path
 from poolwise.records import Comparison, Run, StudyResults
 from poolwise.report.blocks import Document, Table
 from poolwise.report.document import comparison_document, study_document
+from poolwise.report.evidence import contrast_table
 from poolwise.report.latex import latex_document
 from poolwise.report.markdown import markdown_document
 from poolwise.report.page import html_document
-from poolwise.report.tables import contrast_table, cost_table, paper_table
+from poolwise.report.tables import cost_table, paper_table
 from poolwise.report.view import View, runs_view, study_view
 
 
@@ -33,7 +34,7 @@ def write_comparison_report(comparison: Comparison, runs: Sequence[Run], folder:
 def _paper_tables(view: View) -> list[Table]:
     """The tables that a paper would print; the words of each test stand in the methods, not in a column."""
     comparison = view.comparison
-    contrasts = contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts over tasks", comparison.family)
+    contrasts = contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts", comparison.family)
     num_kept = [column.title for column in contrasts.columns].index("Test")
     contrasts = replace(
         contrasts, columns=contrasts.columns[:num_kept], rows=[row[:num_kept] for row in contrasts.rows]

@@ -111,7 +111,7 @@ def test_every_drawing_has_a_size_and_stays_inside_the_page(page: Browser, width
         "const box = svg.getBoundingClientRect(); return [box.width, box.height, box.left, box.right, "
         "svg.getBBox().width, Number(svg.getAttribute('width'))]; })"
     )
-    assert len(boxes) == 30
+    assert len(boxes) == 31
     for shown_width, height, left, right, drawn, declared in boxes:
         assert shown_width > 150 and height > 50
         assert left >= 0 and right <= width
@@ -153,7 +153,8 @@ def test_every_link_button_and_box_is_reached_by_the_tabulator(page: Browser) ->
 def test_a_download_gives_the_numbers(page: Browser) -> None:
     lines = page.run("return decodeURIComponent(document.querySelector('#fig-forest a.csv').href).split('\\n')")
     assert lines[0] == (
-        "data:text/csv;charset=utf-8,category,a,b,difference,low,high,level,seed_spread,p,p_holm,verdict"
+        "data:text/csv;charset=utf-8,category,a,b,difference,low,high,level,simultaneous_low,"
+        "simultaneous_high,equivalence,seed_spread,p,p_holm,verdict"
     )
     assert len([line for line in lines if line]) == 1 + len(build_study().results.comparison.contrasts)
 

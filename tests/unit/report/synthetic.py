@@ -14,12 +14,16 @@ from poolwise.records import (
     Cost,
     DesignInfo,
     Measured,
+    Posterior,
+    Power,
+    RankPicture,
     Recommendation,
     Results,
     StudyResults,
     TaskInfo,
     TaskScore,
     TrainingCurve,
+    VarianceShare,
 )
 
 HAZARD = '<b>Tasks & "quotes" | *stars* `ticks`</b>'
@@ -133,10 +137,60 @@ def _comparison(chance: random.Random, scores: list[TaskScore], num_seeds: int, 
             )
             for c in contrasts[:7]
         ],
+        tasks_like_these=[c.model_copy(update={"verdict": None}) for c in contrasts[:11]],
+        seed_contrasts=[
+            c.model_copy(update={"test": "per seed, Satterthwaite", "num_seeds": num_seeds}) for c in contrasts[:3]
+        ],
+        variance=[
+            VarianceShare(
+                category=c.category,
+                a=c.a,
+                b=c.b,
+                item_std=0.002,
+                seed_std=0.001,
+                task_std=0.004,
+                shares={"items": 0.8, "seeds": 0.2},
+            )
+            for c in contrasts[:3]
+        ],
+        power=[
+            Power(
+                category=c.category,
+                a=c.a,
+                b=c.b,
+                smallest_p=0.0078125,
+                equivalence=0.005,
+                detectable=0.0123,
+                seeds_needed=5,
+                items_factor=2.5,
+                sentence="5 seeds would show a difference of 0.005",
+            )
+            for c in contrasts[:3]
+        ],
+        rank_pictures=[_picture(by_name)],
+        posteriors=[
+            Posterior(category=c.category, a=c.a, b=c.b, equivalence=0.005, a_better=0.7, equal=0.2, b_better=0.1)
+            for c in contrasts[:3]
+        ],
+        rule="Verdict: a contrast is decided where its simultaneous interval lies beyond 0.",
         recommendations=[_recommendation(category, index) for index, category in enumerate(TASKS)],
         family=f"{len(contrasts)} tests: the declared contrasts times {len(TASKS)} categories.",
         methods=["Wilcoxon signed-rank: exact, over the tasks of a category.", f"Escaping: {HAZARD}"],
         notes=["clustering rests on two tasks, whose smallest attainable p is 0.5"],
+    )
+
+
+def _picture(means: dict[tuple[str, str], CategoryMean]) -> RankPicture:
+    names = sorted(DESIGNS, key=lambda name: -means["sts", name].mean)
+    return RankPicture(
+        category="sts",
+        names=names,
+        mean_ranks=[1.5 + 0.75 * place for place in range(len(names))],
+        num_tasks=len(TASKS["sts"]),
+        p=0.004,
+        test="Friedman, Iman-Davenport",
+        critical_difference=2.9,
+        groups=[names[:4], names[2:7], names[7:]],
     )
 
 
@@ -180,6 +234,7 @@ def _contrast(chance: random.Random, a: CategoryMean, b: CategoryMean, reason: s
         statistics.stdev([x - y for x, y in zip(a.by_seed, b.by_seed, strict=True)]) if len(a.by_seed) > 1 else None
     )
     verdict = "not decided" if holm is None or holm >= 0.05 else "better" if difference > 0 else "worse"
+    wide = (difference - 1.4 * width, difference + 1.4 * width) if intervals and has_test else None
     return Contrast(
         category=a.category,
         a=a.name,
@@ -192,6 +247,12 @@ def _contrast(chance: random.Random, a: CategoryMean, b: CategoryMean, reason: s
         p=p,
         p_holm=holm,
         p_bh=holm,
+        p_by=min(1.0, 2 * holm) if holm else None,
+        simultaneous=wide,
+        equivalence=0.005,
+        interval_method="BCa",
+        num_seeds=len(a.by_seed),
+        by_seed=[x - y for x, y in zip(a.by_seed, b.by_seed, strict=True)],
         smallest_p=smallest if has_test else None,
         num_tasks=a.num_tasks,
         seed_spread=spread,

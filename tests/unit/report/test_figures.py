@@ -82,16 +82,18 @@ def test_a_mark_stands_for_every_contrast_and_a_bar_for_every_interval() -> None
         contrasts = [c for c in study.results.comparison.contrasts if c.category == category]
         assert panel.svg.count("<circle") == len(contrasts)
         assert panel.svg.count('class="bar') == sum(c.interval is not None for c in contrasts)
-        assert panel.svg.count('class="spread') == sum(c.interval is None for c in contrasts)
+        assert panel.svg.count('class="spread') == len(contrasts)
+        assert panel.svg.count('class="region"') == 1
     assert len(figure.csv.rows) == len(study.results.comparison.contrasts)
 
 
-def test_only_corrected_significance_fills_a_mark() -> None:
+def test_only_a_decided_contrast_has_a_filled_mark() -> None:
     study = build_study()
     figure = forest_figure(study_view(study))
     assert figure is not None
-    filled = sum(len(re.findall(r'class="mark (better|worse)"', panel.svg)) for panel in figure.panels)
-    assert filled == sum((c.p_holm or 1) < 0.05 for c in study.results.comparison.contrasts) > 0
+    marks = [kind for panel in figure.panels for kind in re.findall(r'class="mark ([^"]*)"', panel.svg)]
+    decided = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided hollow"}
+    assert sorted(marks) == sorted(decided[c.verdict or ""] for c in study.results.comparison.contrasts)
 
 
 def test_layer_weights_are_drawn_at_their_share() -> None:
@@ -143,12 +145,12 @@ def test_designs_of_one_pooling_share_a_colour_and_causal_is_hollow() -> None:
 
 
 def test_a_critical_difference_diagram_orders_by_rank_and_joins_groups() -> None:
-    ranks = {"c": 2.6, "a": 1.2, "b<": 2.2}
-    svg = critical_difference_svg(ranks, [["b<", "c"], ["a"]], "STS")
+    ranks = {"a": 2.6, "c": 1.2, "b<": 2.2}
+    svg = critical_difference_svg(ranks, [["b<", "a"], ["c"]], "STS")
     root = ET.fromstring(svg)
     names = [node.text for node in root.iter("text") if node.get("class") == "label"]
-    assert names == ["a", "b<", "c"]
+    assert names == ["c", "b<", "a"]
     bars = [node for node in root.iter("line") if node.get("class") == "clique"]
     assert len(bars) == 1
     assert (bars[0].get("y1"), bars[0].get("y2")) == ("79.0", "111.0")  # the second and third row's middles
-    assert "not told apart: b<, c" in (root.get("aria-label") or "")
+    assert "not told apart: b<, a" in (root.get("aria-label") or "")

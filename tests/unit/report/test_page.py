@@ -98,12 +98,14 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Page) -> None:
 
 def test_sections_stand_in_reading_order(page: Page) -> None:
     sections = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    expected = "verdict scores differences seeds tasks cost layers training tests methods paper failures repeat"
+    expected = (
+        "verdict scores differences seeds tasks cost layers training ranks power tests methods paper failures repeat"
+    )
     assert sections == expected.split()
 
 
 def test_every_figure_has_drawings_with_a_text_and_one_csv(page: Page) -> None:
-    assert len(page.figure) == 6
+    assert len(page.figure) == 7
     for tags in page.figure:
         assert tags.count("csv") == 1
     drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
@@ -177,10 +179,22 @@ def test_one_seed_without_intervals_is_reported(tmp_path: Path) -> None:
 def test_a_comparison_without_runs_has_verdict_scores_and_methods(tmp_path: Path) -> None:
     page = Page(write_comparison_report(build_study().results.comparison, [], tmp_path).read_text())
     sections = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    assert sections == ["verdict", "scores", "differences", "seeds", "tests", "methods"]
+    assert sections == ["verdict", "scores", "differences", "seeds", "ranks", "power", "tests", "methods"]
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     write_reports(build_study(), tmp_path)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+def test_the_verdict_counts_tests_and_verdicts(page: Page) -> None:
+    contrasts = build_study().results.comparison.contrasts
+    tested = [c for c in contrasts if c.p is not None]
+    better, worse = (sum(c.verdict == verdict for c in contrasts) for verdict in ("better", "worse"))
+    hopeless = sum((c.smallest_p or 0) >= 0.05 for c in tested)
+    shown = "".join(page.text)
+    assert f"Of {len(tested)} tested contrasts" in shown
+    assert f"{hopeless} could not have reached 0.05" in shown
+    assert f"{len(contrasts) - len(tested)} could not be tested" in shown
+    assert f"Verdicts: {better} better, {worse} worse, {len(contrasts) - better - worse} not decided." in shown

@@ -6,7 +6,8 @@ import pytest
 
 from poolwise.records import CategoryMean, Comparison, Contrast, ItemScores, Run, RunManifest
 from poolwise.report.amounts import difference_text, score_text
-from poolwise.report.tables import contrast_table, cost_table, paper_table, task_table
+from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
+from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import runs_view, stars, study_view
 from unit.report.synthetic import ANCHORS, DESIGNS, REFERENCE, build_study
 
@@ -133,3 +134,40 @@ def test_foreign_runs_give_tasks_and_scores_and_anchors() -> None:
     table = task_table(view)
     assert table is not None
     assert [cell.text for cell in table.rows[0]] == ["sts/A", "0.5000", "0.5000"]
+
+
+def test_columns_that_no_contrast_fills_are_left_out() -> None:
+    bare = contrast_table([_contrast(num_tasks=8)], "k", "c", "n")
+    titles = [column.title for column in bare.columns]
+    expected = "Category|Contrast|Difference|Interval|p|p (Holm)|p (BH)|Smallest p|Tasks|Test"
+    assert titles == expected.split("|")
+    full = contrast_table([_contrast(simultaneous=(-0.01, 0.03), p_by=0.4, num_seeds=2, note="few")], "k", "c", "n")
+    shown = dict(zip([c.title for c in full.columns], full.rows[0], strict=True))
+    assert shown["Simultaneous interval"].text == "[−0.0100, +0.0300]"
+    assert (shown["p (BY)"].text, shown["Seeds"].text, shown["Note"].text) == ("0.400", "2", "few")
+
+
+def test_the_csv_of_contrasts_loses_nothing() -> None:
+    contrast = _contrast(interval=(-0.001, 0.02), by_seed=[0.01, 0.02], reason=["reference"], equivalence=0.005)
+    table = contrast_table([contrast], "k", "c", "n")
+    assert table.csv is not None
+    row = dict(zip(table.csv.header, table.csv.rows[0], strict=True))
+    assert set(Contrast.model_fields) - set(row) == {"interval", "simultaneous"}
+    assert (row["low"], row["high"], row["by_seed"], row["reason"]) == (-0.001, 0.02, "0.01 0.02", "reference")
+
+
+def test_power_variance_and_posterior_show_what_is_known_and_a_dash_else() -> None:
+    comparison = build_study().results.comparison
+    power, variance = power_table(comparison.power), variance_table(comparison.variance)
+    posterior = posterior_table(comparison.posteriors)
+    assert power is not None and variance is not None and posterior is not None
+    assert [[cell.text for cell in table.rows[0][2:]] for table in (power, variance, posterior)] == [
+        ["0.0078", "0.0123", "0.0050", "5", "2.5 times", "–", "5 seeds would show a difference of 0.005"],
+        ["0.0020", "0.0010", "0.0040", "80.0%", "20.0%"],
+        ["70.0%", "20.0%", "10.0%"],
+    ]
+    assert power_table([]) is None and variance_table([]) is None and posterior_table([]) is None
+
+
+def test_a_line_separates_designs_from_anchors() -> None:
+    assert paper_table(study_view(build_study())).breaks == [len(DESIGNS)]

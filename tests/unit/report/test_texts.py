@@ -37,7 +37,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
         elif tables[-1]:
             tables.append([])
     tables = [table for table in tables if table]
-    assert len(tables) == 6
+    assert len(tables) == 11
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
@@ -101,16 +101,23 @@ def test_plain_tables_are_aligned() -> None:
 def test_the_terminal_text_has_table_verdicts_family_and_methods() -> None:
     comparison = build_study().results.comparison
     text = comparison_text(comparison)
-    for part in (comparison.family, comparison.recommendations[1].sentence, *comparison.methods, *comparison.notes):
+    for part in (
+        comparison.family,
+        comparison.rule,
+        comparison.recommendations[1].sentence,
+        *comparison.methods,
+        *comparison.notes,
+    ):
         assert part in text
     assert "Retrieval (not decided): " in text
 
 
 def test_json_carries_every_contrast_and_is_json() -> None:
     comparison = build_study().results.comparison
+    families = [comparison.contrasts, comparison.tasks_like_these, comparison.seed_contrasts, comparison.task_contrasts]
     tree = json.loads(json.dumps(comparison_json(comparison, [{"path": "x", "kind": "study"}])))
     assert tree["inputs"] == [{"path": "x", "kind": "study"}]
-    assert len(tree["comparisons"]) == len(comparison.contrasts) + len(comparison.task_contrasts)
+    assert len(tree["comparisons"]) == sum(map(len, families))
     fields = {"category", "task", "a", "b", "difference", "interval", "test", "estimand", "p", "p_holm", "p_bh"}
     assert all(fields | {"num_items", "smallest_p", "verdict"} <= set(row) for row in tree["comparisons"])
     assert [row["difference"] for row in tree["comparisons"][: len(comparison.contrasts)]] == [

@@ -4,9 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from poolwise.records import RankPicture
+from poolwise.report.amounts import p_text
+from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, tick_text
+from poolwise.report.view import category_title
 
 ROW, TOP, RIGHT, BAR = 32.0, 26.0, 14.0, 13.0
+
+
+def ranks_figure(pictures: Sequence[RankPicture]) -> Figure | None:
+    """Return one critical-difference diagram a category; None where no category has tasks enough for one."""
+    if not pictures:
+        return None
+    rows = [
+        (p.category, name, rank, p.num_tasks, p.p, p.critical_difference)
+        for p in pictures
+        for name, rank in zip(p.names, p.mean_ranks, strict=True)
+    ]
+    tests = ", ".join(dict.fromkeys(p.test for p in pictures))
+    return Figure(
+        key="fig-ranks",
+        caption=f"Average ranks over the tasks of a category, 1 is best ({tests}). A bar joins names whose ranks lie "
+        "within one critical difference. A picture: the verdicts rest on the tests of pairs.",
+        panels=[_panel(picture) for picture in pictures],
+        csv=Csv(["category", "name", "mean_rank", "num_tasks", "p", "critical_difference"], rows),
+    )
+
+
+def _panel(picture: RankPicture) -> Panel:
+    title = category_title(picture.category)
+    ranks = dict(zip(picture.names, picture.mean_ranks, strict=True))
+    words = f"{picture.num_tasks} tasks, p {p_text(picture.p)}, critical difference {picture.critical_difference:.2f}"
+    svg = critical_difference_svg(ranks, picture.groups, title)
+    return Panel(f"{title}: {words}", svg, _words(ranks, picture.groups, title))
 
 
 def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:
@@ -39,6 +70,10 @@ def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequenc
         drawing.line(x, min(middles[n] for n in group), x, max(middles[n] for n in group), "clique")
         for name in group:
             drawing.mark(x, middles[name], "undecided", f"not told apart: {', '.join(group)}", 3.5)
-    joined = "; ".join("not told apart: " + ", ".join(group) for group in bars) or "all told apart"
-    listed = ", ".join(f"{name} {ranks[name]:.2f}" for name in names)
-    return drawing.svg(f"{title}: average ranks {listed}; {joined}")
+    return drawing.svg(_words(ranks, groups, title))
+
+
+def _words(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:
+    listed = ", ".join(f"{name} {ranks[name]:.2f}" for name in sorted(ranks, key=lambda name: (ranks[name], name)))
+    joined = "; ".join("not told apart: " + ", ".join(group) for group in groups if len(group) > 1)
+    return f"{title}: average ranks {listed}; {joined or 'all told apart'}"

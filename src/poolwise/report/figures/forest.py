@@ -20,12 +20,24 @@ def forest_figure(view: View) -> Figure | None:
         return None
     return Figure(
         key="fig-forest",
-        caption="Differences of mean scores (first minus second). Thick line: the interval of the test named in the "
-        "table of contrasts; thin line: one standard deviation over seeds either side, drawn where the test gives no "
-        "interval. Filled: corrected p below 0.05; * raw, ** corrected. Each panel has its own scale.",
+        caption=_caption([c for category in view.categories for c in view.contrasts(category)]),
         panels=panels,
         csv=_csv(view),
     )
+
+
+def _caption(contrasts: Sequence[Contrast]) -> str:
+    parts = ["Differences of mean scores (first minus second)."]
+    if any(c.interval for c in contrasts):
+        parts.append("Thick line: the interval of the test named in the table of contrasts.")
+    if any(c.simultaneous for c in contrasts):
+        parts.append("Thin line: the interval that holds for all contrasts together; the verdict rests on it.")
+    if any(c.seed_spread and not c.interval and not c.simultaneous for c in contrasts):
+        parts.append("Thin line without an interval: one standard deviation over seeds either side.")
+    if any(c.equivalence for c in contrasts):
+        parts.append("Shaded: differences that do not matter in practice.")
+    parts.append("Filled: decided. * raw p below 0.05, ** corrected. Each panel has its own scale.")
+    return " ".join(parts)
 
 
 def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
@@ -35,6 +47,8 @@ def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
     bottom = 4 + sum(HEAD + ROW * len(rows) for rows in groups.values())
     drawing = Drawing(WIDTH, bottom + 22)
     scale = Scale(*padded([v for c in contrasts for v in _extent(c)], zero=True), LEFT, WIDTH - RIGHT)
+    if region := max((c.equivalence or 0.0 for c in contrasts), default=0.0):
+        drawing.band(max(scale(-region), LEFT), min(scale(region), WIDTH - RIGHT), 4, bottom, "region")
     drawing.x_axis(scale, 4, bottom, signed_tick_text)
     drawing.line(scale(0), 4, scale(0), bottom, "zero")
     y = 4.0
@@ -55,25 +69,25 @@ def _draw_row(drawing: Drawing, scale: Scale, y: float, contrast: Contrast) -> N
     drawing.text(WIDTH - RIGHT, y + 11, difference_text(contrast.difference) + stars(contrast), "value", "end")
     middle = y + 21
     tone = {"better": "better", "worse": "worse", "equal": "equal"}.get(contrast.verdict or "", "undecided")
-    if contrast.interval is not None:
-        drawing.line(scale(contrast.interval[0]), middle, scale(contrast.interval[1]), middle, f"bar {tone}")
-    elif contrast.seed_spread is not None:
+    if contrast.simultaneous or (contrast.seed_spread is not None and not contrast.interval):
         low, high = _extent(contrast)
         drawing.line(scale(low), middle, scale(high), middle, f"spread {tone}")
-    hollow = "" if stars(contrast) == "**" else " hollow"
+    if contrast.interval is not None:
+        drawing.line(scale(contrast.interval[0]), middle, scale(contrast.interval[1]), middle, f"bar {tone}")
+    hollow = " hollow" if tone == "undecided" else ""
     drawing.mark(scale(contrast.difference), middle, tone + hollow, _words(contrast))
 
 
 def _extent(contrast: Contrast) -> tuple[float, float]:
-    if contrast.interval is not None:
-        low, high = contrast.interval
-        return min(low, contrast.difference), max(high, contrast.difference)
+    known = [v for pair in (contrast.interval, contrast.simultaneous) if pair for v in pair]
+    if known:
+        return min(*known, contrast.difference), max(*known, contrast.difference)
     spread = contrast.seed_spread or 0.0
     return contrast.difference - spread, contrast.difference + spread
 
 
-def _bounds(contrast: Contrast) -> tuple[float | None, float | None]:
-    return contrast.interval or (None, None)
+def _bounds(pair: tuple[float, float] | None) -> tuple[float | None, float | None]:
+    return pair or (None, None)
 
 
 def _words(contrast: Contrast) -> str:
@@ -85,9 +99,16 @@ def _words(contrast: Contrast) -> str:
 
 
 def _csv(view: View) -> Csv:
-    header = ["category", "a", "b", "difference", "low", "high", "level", "seed_spread", "p", "p_holm", "verdict"]
+    header = ["category", "a", "b", "difference", "low", "high", "level", "simultaneous_low", "simultaneous_high"]
+    header += ["equivalence", "seed_spread", "p", "p_holm", "verdict"]
     rows = [
-        (c.category, c.a, c.b, c.difference, *_bounds(c), c.interval_level, c.seed_spread, c.p, c.p_holm, c.verdict)
+        [
+            *(c.category, c.a, c.b, c.difference),
+            *_bounds(c.interval),
+            c.interval_level,
+            *_bounds(c.simultaneous),
+            *(c.equivalence, c.seed_spread, c.p, c.p_holm, c.verdict),
+        ]
         for category in view.categories
         for c in view.contrasts(category)
     ]

@@ -34,12 +34,16 @@ class Scale:
 
 
 def linear_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``."""
+    """Return multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``: about ``count``, at least 3."""
     if high <= low:
         return [low]
-    raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next((m * power for m in (1, 2, 5) if m * power >= raw * 0.999), 10 * power)
+    power = 10.0 ** math.floor(math.log10((high - low) / count))
+    steps = [m * power for m in (10, 5, 2, 1, 0.5, 0.2)]
+    fitting = [ticks for step in steps if len(ticks := _multiples(low, high, step)) >= 3]
+    return min(fitting, key=lambda ticks: abs(len(ticks) - count))
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -96,6 +100,11 @@ class Drawing:
         self.parts.append(
             element("line", class_=kind, x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2)),
         )
+
+    def band(self, left: float, right: float, top: float, bottom: float, kind: str) -> None:
+        """Draw a filled rectangle."""
+        width, height = float(right - left), float(bottom - top)
+        self.parts.append(element("rect", class_=kind, x=float(left), y=float(top), width=width, height=height))
 
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
         self.parts.append(
