@@ -105,6 +105,10 @@ class ClassificationTask(Task):
             # mteb's own reads the label column value by value from disk format: a minute for 67,000 rows.
             return dataset, order, self.samples[experiment]
 
+        def calculate_scores(task: Any, gold_column: Any, predicted: Any) -> Any:
+            # sklearn walks a data set's column row by row, 300 times a task; an array it takes as it is.
+            return AbsTaskClassification._calculate_scores(task, np.asarray(gold), predicted)
+
         task = bridge.build_task(
             AbsTaskClassification,
             self.category,
@@ -117,6 +121,7 @@ class ClassificationTask(Task):
             n_experiments=self.num_experiments,
             evaluator_model=LogisticRegression(max_iter=MAX_ITERATIONS),
             _undersample_data=undersample,
+            _calculate_scores=calculate_scores,
         )
         scores = bridge.run(task, bridge.MtebEncoder(encoder, self.prompts))
         correct = np.asarray(task.predictions) == np.asarray(gold)
