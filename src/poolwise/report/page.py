@@ -134,7 +134,7 @@ def _table(table: Table) -> str:
     note = f'<p class="note">{_text(table.note)}{link}</p>' if table.note or link else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
-        f'<table id="{table.key}"><caption id="{table.key}-c">{_text(table.caption)}</caption>'
+        f'<table id="{table.key}"><caption id="{table.key}-c"><span>{_text(table.caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
     )
 

@@ -159,13 +159,25 @@ def test_a_download_gives_the_numbers(page: Browser) -> None:
     assert len([line for line in lines if line]) == 1 + len(build_study().results.comparison.contrasts)
 
 
-def test_printing_unfolds_everything_and_hides_controls(page: Browser) -> None:
+def test_printing_unfolds_everything(page: Browser) -> None:
     page.devtools("Page.printToPDF")
     assert page.run("return [...document.querySelectorAll('details')].every((fold) => fold.open)")
+
+
+# Widths of A4 less the margins of page.css, in CSS pixels: upright, and lengthwise for the widest tables.
+@pytest.mark.parametrize(("width", "sections"), [(688, "#scores, #cost, #training"), (1047, "#tasks, #tests, #power")])
+def test_on_paper_no_table_is_cut_off_and_controls_are_gone(page: Browser, width: int, sections: str) -> None:
     page.devtools("Emulation.setEmulatedMedia", media="print")
     try:
-        hidden = page.run("return getComputedStyle(document.querySelector('nav')).display")
-        assert hidden == "none"
+        page.resize(width, 1000)
+        right = page.run(
+            "const tables = arguments[0].split(', ').flatMap((id) => [...document.querySelectorAll(`${id} table`)]);"
+            "for (const fold of document.querySelectorAll('details')) fold.open = true;"
+            "return Math.max(...tables.map((table) => table.getBoundingClientRect().right))",
+            sections,
+        )
+        assert 300 < right <= width
+        assert page.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
     finally:
         page.devtools("Emulation.setEmulatedMedia", media="")
 
