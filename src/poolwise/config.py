@@ -265,11 +265,13 @@ def _explain(kind: type[Section], problem: Any) -> str:
 
 
 def _keys_at(kind: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    if kind is Recipe and place == ("prompts",):
+        return list(CATEGORIES)
     for part in place:
         annotation = kind.model_fields[str(part)].annotation if str(part) in kind.model_fields else None
         if annotation is not None:
             kind = next((c for c in _models_in(annotation)), kind)
-    return list(CATEGORIES) if place and place[-1] == "prompts" else list(kind.model_fields)
+    return list(kind.model_fields)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
