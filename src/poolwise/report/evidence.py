@@ -71,7 +71,7 @@ _PARTS = [
         lambda c: Cell(count_text(c.num_seeds), c.num_seeds) if c.num_seeds is not None else None,
         is_optional=True,
     ),
-    _Part(Column("Test"), lambda c: Cell(c.test, note=f"about {ESTIMANDS[c.estimand]}")),
+    _Part(Column("Test"), lambda c: Cell(c.test, note=_test_note(c))),
     _Part(Column("Note"), lambda c: Cell(c.note) if c.note else None, is_optional=True),
 ]
 
@@ -170,7 +170,12 @@ def _csv(records: Sequence[object], fields: Sequence[str]) -> Csv:
 def _interval(c: Contrast) -> Cell | None:
     if c.interval is None:
         return None
-    return Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}% {c.interval_method}".strip())
+    return Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}%")
+
+
+def _test_note(c: Contrast) -> str:
+    interval = f"; interval: {c.interval_method}" if c.interval and c.interval_method else ""
+    return f"about {ESTIMANDS[c.estimand]}{interval}"
 
 
 def _p(value: float | None) -> Cell | None:

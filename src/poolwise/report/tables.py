@@ -47,7 +47,9 @@ def _category_column(view: View, category: str) -> Column:
     num_tasks = view.num_tasks(category)
     smallest = view.smallest_p(category)
     tasks = f"{num_tasks} task{'' if num_tasks == 1 else 's'}"
-    return Column(category_title(category), tasks + (f"; p ≥ {p_text(smallest)}" if smallest else ""), is_number=True)
+    return Column(
+        category_title(category), tasks + (f"; p\u00a0≥\u00a0{p_text(smallest)}" if smallest else ""), is_number=True
+    )
 
 
 def _design_cell(view: View, name: str) -> Cell:

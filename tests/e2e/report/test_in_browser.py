@@ -178,6 +178,7 @@ def test_on_paper_no_table_is_cut_off_and_controls_are_gone(page: Browser, width
         )
         assert 300 < right <= width
         assert page.run("return getComputedStyle(document.querySelector('nav')).display") == "none"
+        assert page.run("return getComputedStyle(document.querySelector('#tests')).page") == "wide"
     finally:
         page.devtools("Emulation.setEmulatedMedia", media="")
 

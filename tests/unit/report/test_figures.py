@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import xml.etree.ElementTree as ET
 
@@ -37,6 +38,14 @@ def _figures(**changes: object) -> list[Figure]:
 )
 def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
     assert linear_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_there_are_three_to_eight_ticks_whatever_the_range() -> None:
+    chance = random.Random(0)
+    for _ in range(2000):
+        low = chance.uniform(-1, 1) * 10 ** chance.uniform(-4, 4)
+        ticks = linear_ticks(low, low + 10 ** chance.uniform(-4, 4))
+        assert 3 <= len(ticks) <= 8
 
 
 def test_logarithmic_ticks_are_powers_of_ten_or_finer_where_few() -> None:

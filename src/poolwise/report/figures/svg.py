@@ -34,7 +34,10 @@ class Scale:
 
 
 def linear_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``: about ``count``, at least 3."""
+    """Return multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``, about ``count``.
+
+    Law: for a count of 4 there are 3 to 8.
+    """
     if high <= low:
         return [low]
     power = 10.0 ** math.floor(math.log10((high - low) / count))
