@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich import progress as bars
@@ -16,6 +17,13 @@ from poolwise.study.progress import Progress
 
 LINE_SECONDS = 20.0
 """Without a terminal, a running job says where it is this often."""
+
+
+@dataclass
+class _Running:
+    bar: bars.TaskID
+    start: float
+    last_line: float
 
 
 class ProgressView(Progress):
@@ -34,8 +42,9 @@ class ProgressView(Progress):
             disable=not self.console.is_terminal,
         )
         self._left: dict[str, float] = {}
+        self._workers = 1
         self._done_expected = self._done_actual = 0.0
-        self._job_start = self._last_line = 0.0
+        self._running: dict[str, _Running] = {}
 
     def __enter__(self) -> ProgressView:
         self._bars.start()
@@ -46,29 +55,32 @@ class ProgressView(Progress):
     ) -> None:
         self._bars.stop()
 
-    def started(self, jobs: Sequence[Job], seconds: dict[str, float]) -> None:
-        self._left = dict(seconds)
-        self._total = len(jobs)
-        self._all = self._bars.add_task("study", total=len(jobs), detail=self._eta(0.0))
-        self._say(f"{len(jobs)} jobs, about {duration(sum(seconds.values()))}")
+    def started(self, jobs: Sequence[Job], seconds: dict[str, float], workers: int) -> None:
+        self._left, self._workers = dict(seconds), workers
+        self._all = self._bars.add_task("study", total=len(jobs), detail=self._eta())
+        processes = f" in {workers} processes" if workers > 1 else ""
+        self._say(f"{len(jobs)} jobs, about {duration(sum(seconds.values()) / workers)}{processes}")
 
     def job_started(self, job: Job) -> None:
-        self._job_start = self._last_line = time.monotonic()
-        self._one = self._bars.add_task(job.label, total=None, detail="")
+        bar = self._bars.add_task(job.label, total=None, detail="")
+        self._running[job.id] = _Running(bar, time.monotonic(), time.monotonic())
         self._line(f"{job.label} ...")
 
     def job_advanced(self, job: Job, done: int, total: int, detail: str) -> None:
-        self._bars.update(self._one, completed=done, total=total, detail=detail)
-        self._bars.update(self._all, detail=self._eta(time.monotonic() - self._job_start))
-        if time.monotonic() - self._last_line > LINE_SECONDS:
-            self._last_line = time.monotonic()
-            self._line(f"  {job.label}: {done}/{total} {detail}; {self._eta(time.monotonic() - self._job_start)}")
+        running = self._running.get(job.id)
+        if running is None:  # told after its end: messages of workers travel apart from results
+            return
+        self._bars.update(running.bar, completed=done, total=total, detail=detail)
+        self._bars.update(self._all, detail=self._eta())
+        if time.monotonic() - running.last_line > LINE_SECONDS:
+            running.last_line = time.monotonic()
+            self._line(f"  {job.label}: {done}/{total} {detail}; {self._eta()}")
 
     def job_finished(self, job: Job, seconds: float) -> None:
         self._done_expected += self._left.pop(job.id, 0.0)
         self._done_actual += seconds
         self._close(job)
-        self._say(f"[green]done[/green] {job.label} in {duration(seconds)}; {self._eta(0.0)}")
+        self._say(f"[green]done[/green] {job.label} in {duration(seconds)}; {self._eta()}")
 
     def job_failed(self, job: Job, message: str) -> None:
         self.num_failed += 1
@@ -80,12 +92,15 @@ class ProgressView(Progress):
         self._say(message)
 
     def _close(self, job: Job) -> None:
-        self._bars.remove_task(self._one)
-        self._bars.update(self._all, advance=1, detail=self._eta(0.0))
+        if (running := self._running.pop(job.id, None)) is not None:
+            self._bars.remove_task(running.bar)
+        self._bars.update(self._all, advance=1, detail=self._eta())
 
-    def _eta(self, spent: float) -> str:
+    def _eta(self) -> str:
         pace = self._done_actual / self._done_expected if self._done_expected else 1.0
-        return f"about {duration(max(0.0, sum(self._left.values()) * pace - spent))} left"
+        spent = sum(time.monotonic() - running.start for running in list(self._running.values()))
+        left = (sum(self._left.values()) * pace - spent) / self._workers
+        return f"about {duration(max(0.0, left))} left"
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)

@@ -15,6 +15,9 @@ def study(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     out: Annotated[Path | None, typer.Option(help="The study's folder.", show_default="runs/NAME")] = None,
     set_: Set = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the jobs.", show_default="by cores and memory")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time and memory; run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -37,7 +40,7 @@ def study(
     from poolwise.study.study import run_study
 
     with ProgressView() as progress:
-        path = run_study(resolved, folder, progress, command_line())
+        path = run_study(resolved, folder, progress, command_line(), workers)
     if as_json:
         sys.stdout.write((folder / "results.json").read_text())
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -41,42 +42,70 @@ def is_done(out: Path, job: Job) -> bool:
     return state is not None and state.status == "done"
 
 
-def execute(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs, out: Path, progress: Progress) -> dict[str, str]:
-    """Run every job that is not done yet, and return the error of each that failed, by job label.
+@dataclass(frozen=True)
+class Work:
+    """What every job of a study needs, in this process or in a worker."""
+
+    jobs: Sequence[Job]
+    recipe: Recipe
+    inputs: StudyInputs
+    out: Path
+
+
+def execute(work: Work, progress: Progress) -> dict[str, str]:
+    """Run every job that is not done yet, one after the other; return the error of each that failed, by label.
 
     A job whose need failed is skipped and counted as failed. KeyboardInterrupt passes through; the next call
     goes on where this one stopped.
     """
-    by_id = {job.id: job for job in jobs}
     failures: dict[str, str] = {}
-    for job in jobs:
-        if is_done(out, job):
+    for job in work.jobs:
+        if is_done(work.out, job):
             continue
-        if missing := [by_id[need].label for need in job.needs if not is_done(out, by_id[need])]:
-            failures[job.label] = f"skipped: {missing[0]} failed"
+        if reason := blocked(job, work):
+            failures[job.label] = reason
             continue
         progress.job_started(job)
-        start = time.monotonic()
-        try:
-            _run(job, by_id, recipe, inputs, out, _reporter(progress, job))
-        except Exception as error:
-            failures[job.label] = message = _explain(error, out, job)
-            save_record(
-                JobState(status="failed", seconds=time.monotonic() - start, error=message), state_path(out, job)
-            )
-            progress.job_failed(job, message)
-        else:
-            seconds = time.monotonic() - start
-            save_record(JobState(status="done", seconds=seconds), state_path(out, job))
-            progress.job_finished(job, seconds)
+        state = run_job(job, work, _reporter(progress, job))
+        settle(job, state, progress, failures)
     return failures
+
+
+def blocked(job: Job, work: Work) -> str:
+    """Return why a job cannot run, or nothing if all it needs is done."""
+    by_id = {other.id: other for other in work.jobs}
+    missing = [by_id[need].label for need in job.needs if not is_done(work.out, by_id[need])]
+    return f"skipped: {missing[0]} failed" if missing else ""
+
+
+def settle(job: Job, state: JobState, progress: Progress, failures: dict[str, str]) -> None:
+    """Tell how a job ended and keep its error."""
+    if state.status == "done":
+        progress.job_finished(job, state.seconds)
+    else:
+        failures[job.label] = state.error
+        progress.job_failed(job, state.error)
+
+
+def run_job(job: Job, work: Work, report: Report) -> JobState:
+    """Run one job and write how it ended; any error but an interruption becomes part of the record."""
+    start = time.monotonic()
+    try:
+        _run(job, work, report)
+    except Exception as error:
+        state = JobState(status="failed", seconds=time.monotonic() - start, error=_explain(error, work.out, job))
+    else:
+        state = JobState(status="done", seconds=time.monotonic() - start)
+    save_record(state, state_path(work.out, job))
+    return state
 
 
 def _reporter(progress: Progress, job: Job) -> Report:
     return lambda done, total, detail: progress.job_advanced(job, done, total, detail)
 
 
-def _run(job: Job, by_id: dict[str, Job], recipe: Recipe, inputs: StudyInputs, out: Path, report: Report) -> None:
+def _run(job: Job, work: Work, report: Report) -> None:
+    recipe, inputs, out = work.recipe, work.inputs, work.out
     folder = out / "runs" / job.run
     if job.kind == "anchor":
         evaluate_anchor(job.name, inputs, recipe, folder, report)
@@ -85,9 +114,10 @@ def _run(job: Job, by_id: dict[str, Job], recipe: Recipe, inputs: StudyInputs, o
     elif job.kind == "tune":
         tune_run(parse_design(job.name), inputs, recipe, job.seed, tuning_folder(out, job), report)
     else:
-        config = tuned_config(recipe, job.name, tuning_folder(out, by_id[job.needs[0]])) if job.needs else recipe.train
-        schedule = inputs.schedules[job.seed]
-        train_run(parse_design(job.name), inputs, config, schedule, job.seed, folder, report, recipe.eval.max_tokens)
+        tuned = next((other for other in work.jobs if other.id in job.needs), None)
+        config = tuned_config(recipe, job.name, tuning_folder(out, tuned)) if tuned else recipe.train
+        design, schedule = parse_design(job.name), inputs.schedules[job.seed]
+        train_run(design, inputs, config, schedule, job.seed, folder, report, recipe.eval.max_tokens)
 
 
 def tuning_folder(out: Path, job: Job) -> Path:

@@ -19,6 +19,7 @@ from poolwise.records import (
     save_record,
 )
 from poolwise.study.inputs import StudyInputs
+from poolwise.study.models import load_any
 from poolwise.study.provenance import versions
 from poolwise.tasks import Encoder, ModelEncoder, RandomEncoder, Task, evaluate_bm25, evaluate_task
 
@@ -126,10 +127,10 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
     Raises: ModelError where the loaded model's attention is not the stored one.
     """
-    from poolwise.modules import check_attention, load_model
+    from poolwise.modules import check_attention
 
     manifest = load_record(RunManifest, folder / "run.json")
-    model = load_model(folder / "model", precision=config.precision, max_tokens=config.max_tokens)
+    model = load_any(str(folder), config.precision, config.max_tokens)
     check_attention(model)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
     evaluate_run(encoder, tasks, folder, report)

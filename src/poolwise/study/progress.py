@@ -10,8 +10,8 @@ from poolwise.study.plan import Job
 class Progress:
     """A listener that ignores everything; subclass it and override what you want to show."""
 
-    def started(self, jobs: Sequence[Job], seconds: dict[str, float]) -> None:
-        """All jobs that remain, and the estimated seconds of each by job id."""
+    def started(self, jobs: Sequence[Job], seconds: dict[str, float], workers: int) -> None:
+        """All jobs that remain, the estimated seconds of each by job id, and how many run at a time."""
 
     def job_started(self, job: Job) -> None:
         """A job begins."""

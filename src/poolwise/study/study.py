@@ -14,18 +14,22 @@ from poolwise.records import Measured, StudyResults, load_record, save_record
 from poolwise.report import write_reports
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
-from poolwise.study.executor import execute, is_done
+from poolwise.study.executor import Work, execute, is_done
 from poolwise.study.inputs import load_inputs
 from poolwise.study.plan import plan_jobs, run_folders
 from poolwise.study.progress import Progress
 from poolwise.study.provenance import machine, versions
+from poolwise.study.workers import choose_workers, execute_parallel
 
 
-def run_study(recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "") -> Path:
+def run_study(
+    recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
+) -> Path:
     """Run what is left of a study and return the path of its HTML report.
 
     Args:
         out: the study's folder; it may hold an unfinished or finished run of the same recipe.
+        workers: processes that share the jobs; None chooses by cores and memory.
     Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
     """
     progress = progress or Progress()
@@ -39,8 +43,11 @@ def run_study(recipe: Recipe, out: Path, progress: Progress | None = None, comma
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
     if remaining:
-        progress.started(remaining, estimate_jobs(remaining, recipe, inputs).seconds)
-        failures = execute(jobs, recipe, inputs, out, progress)
+        estimate = estimate_jobs(remaining, recipe, inputs)
+        num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
+        progress.started(remaining, estimate.seconds, num_workers)
+        work = Work(jobs, recipe, inputs, out)
+        failures = execute(work, progress) if num_workers == 1 else execute_parallel(work, progress, num_workers)
     elif (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
         measured = load_record(StudyResults, out / "results.json").measured

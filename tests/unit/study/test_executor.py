@@ -7,7 +7,7 @@ import pytest
 
 from poolwise.errors import DataError
 from poolwise.study import executor
-from poolwise.study.executor import execute, is_done, load_state
+from poolwise.study.executor import Work, execute, is_done, load_state
 from poolwise.study.plan import Job
 from poolwise.study.progress import Progress
 
@@ -40,7 +40,7 @@ def run(
     monkeypatch.setattr(executor, "_run", act)
     progress = Recorder()
     nothing: Any = None
-    return execute([TRAIN, EVAL, OTHER], nothing, nothing, out, progress), progress
+    return execute(Work([TRAIN, EVAL, OTHER], nothing, nothing, out), progress), progress
 
 
 def test_a_second_run_does_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
