@@ -10,7 +10,6 @@ import pytest
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
-from unit.tasks.tiny import write_suite
 
 from poolwise.config import Prompts
 from poolwise.records import Category
@@ -18,6 +17,7 @@ from poolwise.tasks import RandomEncoder, Task, bridge, evaluate_task, load_task
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
 from poolwise.tasks.ranking import RankingTask
+from unit.tasks.tiny import write_suite
 
 ENCODER = RandomEncoder(16)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import shared_data
 
 from poolwise.tasks import ModelEncoder, evaluate_task, load_tasks
+from support import shared_data
 
 PUBLISHED = {
     "sts/STSBenchmark": (82.03, 0.02),

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
-from unit.tasks.tiny import write_suite
 
 from poolwise.config import Prompts
 from poolwise.records import CATEGORIES, Category, ItemScores
 from poolwise.tasks import RandomEncoder, Task, evaluate_task, load_tasks
 from poolwise.tasks.subset import stratified_rows
+from unit.tasks.tiny import write_suite
 
 every_category = pytest.mark.parametrize("category", CATEGORIES)
 SIZE = 30

@@ -6,10 +6,10 @@ from math import log
 from pathlib import Path
 
 import pytest
-from unit.tasks.tiny import write_retrieval, write_rows, write_suite
 
 from poolwise.tasks import evaluate_bm25, load_tasks
 from poolwise.tasks.bm25 import BM25Search
+from unit.tasks.tiny import write_retrieval, write_rows, write_suite
 
 
 def test_retrieval_by_shared_words(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from unit.tasks.tiny import write_suite
 
 from poolwise.tasks import RandomEncoder, evaluate_task, load_tasks
 from poolwise.tasks.bridge import isolated
+from unit.tasks.tiny import write_suite
 
 SCRIPT = """
 import sys

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from unit.tasks.tiny import write_suite
 
 from poolwise.errors import EvalError
 from poolwise.tasks import ModelEncoder, RandomEncoder, evaluate_task, load_tasks
+from unit.tasks.tiny import write_suite
 
 
 class Lengths:

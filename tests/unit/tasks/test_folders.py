@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import shared_data
-from unit.tasks.tiny import write_labelled, write_pairs, write_retrieval, write_rows, write_suite
 
 from poolwise.config import Prompts
 from poolwise.errors import DataError
@@ -17,6 +15,8 @@ from poolwise.records import CATEGORIES
 from poolwise.tasks import load_tasks
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.ranking import RankingTask
+from support import shared_data
+from unit.tasks.tiny import write_labelled, write_pairs, write_retrieval, write_rows, write_suite
 
 CORPUS = {"a": ("", "east"), "b": ("", "north")}
 

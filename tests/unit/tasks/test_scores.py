@@ -6,6 +6,11 @@ from math import log2
 from pathlib import Path
 
 import pytest
+
+from poolwise.config import Prompts
+from poolwise.errors import EvalError
+from poolwise.tasks import evaluate_task, load_tasks
+from poolwise.tasks.ranking import RankingTask
 from unit.tasks.tiny import (
     COS_45,
     EAST,
@@ -17,11 +22,6 @@ from unit.tasks.tiny import (
     write_retrieval,
     write_rows,
 )
-
-from poolwise.config import Prompts
-from poolwise.errors import EvalError
-from poolwise.tasks import evaluate_task, load_tasks
-from poolwise.tasks.ranking import RankingTask
 
 PLANE = {"east": EAST, "north": NORTH, "north east": NORTH_EAST, "": (0.5, -1.0)}
 

@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from unit.tasks.tiny import write_retrieval
 
 from poolwise.tasks import load_tasks
 from poolwise.tasks.ranking import RankingTask
 from poolwise.tasks.subset import random_rows, stratified_rows
+from unit.tasks.tiny import write_retrieval
 
 
 def test_labels_keep_their_share() -> None:
