@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a bug of ours, 2 something the user can mend, 130 interrup
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 
@@ -30,6 +31,7 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except PoolwiseError as error:
@@ -42,6 +44,10 @@ def main() -> None:
         traceback.print_exc()
         print("error: this is a bug in poolwise; please report it with the lines above", file=sys.stderr)
         sys.exit(1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

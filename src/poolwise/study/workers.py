@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any
 
 from poolwise.study.executor import JobState, Work, blocked, is_done, run_job, settle
@@ -118,7 +119,16 @@ def _start(work: Work, events: Any, threads: int) -> None:
     import torch
 
     _work, _events = work, events
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    # A worker that outlived a killed study would write into the folders of the study that resumes it.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _run_in_worker(job: Job) -> JobState:
