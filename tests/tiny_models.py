@@ -69,7 +69,9 @@ def save_tiny_base(folder: Path, family: str) -> str:
         config.num_key_value_heads = 2
     if hasattr(config, "head_dim"):
         config.head_dim = 8
-    if family != "gpt2":
+    if family == "gptj":
+        config.rotary_dim = 4
+    if family not in ("gpt2", "gptj", "bloom"):
         config.intermediate_size = 48
     state = torch.get_rng_state()
     torch.manual_seed(7)

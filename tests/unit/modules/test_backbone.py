@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
-
 from transformers.pytorch_utils import Conv1D
 
 from poolwise.errors import DataError, ModelError
