@@ -44,9 +44,10 @@ def study(
     if as_json:
         sys.stdout.write((folder / "results.json").read_text())
     else:
-        from poolwise.cli.results_view import print_study
+        from poolwise.records import StudyResults, load_record
+        from poolwise.report import comparison_text
 
-        print_study(folder / "results.json")
-        print(f"report: {path}")
+        print(comparison_text(load_record(StudyResults, folder / "results.json").results.comparison))
+        print(f"\nreport: {path}")
     if progress.num_failed:
         raise typer.Exit(2)
