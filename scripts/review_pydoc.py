@@ -1,6 +1,6 @@
 """Print what a sceptic asks of the embedded tasks: sizes, leakage, and simple baselines beside real models.
 
-python scripts/review_pydoc.py [--model NAME=FOLDER]... [--markdown]
+python scripts/review_pydoc.py [--model NAME=FOLDER]... [--only TEXT]
 """
 
 from __future__ import annotations
@@ -169,6 +169,14 @@ def leakage(suite: Path, train: Path) -> dict[str, int]:
     }
 
 
+def closest(suite: Path, train: Path, encode: Encode) -> str:
+    """Return how many evaluation texts have a training text within a cosine: a check that knows no shingles."""
+    texts = sorted({text for folder in suite.glob("*/*") for text in task_texts(folder)})
+    trained = sorted({row[name] for row in rows_of(train) for name in ("query", "positive")})
+    nearest = (unit(encode(texts)) @ unit(encode(trained)).T).max(axis=1)
+    return ", ".join(f"above {cosine}: {(nearest > cosine).sum()}" for cosine in (0.8, 0.9, 0.95))
+
+
 def size(folder: Path) -> str:
     counts = {path.name.split(".")[0]: len(rows_of(path)) for path in sorted(folder.glob("*.jsonl.gz"))}
     text = " ".join(f"{name} {count}" for name, count in counts.items())
@@ -194,7 +202,10 @@ def main() -> None:
     }
     encoders |= {name: model_encode(folder) for name, folder in (pair.split("=", 1) for pair in arguments.model)}
     suite = pydoc_suite_path()
-    print(", ".join(f"{name} {count}" for name, count in leakage(suite, pydoc_train_path()).items()), end="\n\n")
+    print(", ".join(f"{name} {count}" for name, count in leakage(suite, pydoc_train_path()).items()))
+    if not arguments.only:
+        found = closest(suite, pydoc_train_path(), encoders["MiniLM"])
+        print(f"evaluation texts whose nearest training text by MiniLM is {found}", end="\n\n")
     print("| task | size | words alone |", " | ".join(encoders), "|")
     print("|---|---|" + "---|" * (len(encoders) + 1))
     for folder in sorted(suite.glob("*/*")):

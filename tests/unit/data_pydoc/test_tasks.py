@@ -19,7 +19,7 @@ def entry(name: str, summary: str, body: str = "", kind: Kind = "function", modu
 
 def body(i: int) -> str:
     return " ".join(
-        f"{NUMBERS[i]}{word}" for word in ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota"]
+        f"{NUMBERS[i]}{ending}" for ending in ["alpha", "beta", "gamma", "delta", "zeta", "eta", "theta", "iota"]
     )
 
 
