@@ -1,10 +1,11 @@
-"""Write docs/reference/ from the code: designs, recipe keys, commands. ``--check`` only compares.
+"""Write docs/reference/ and the README's file tree from the code. ``--check`` only compares.
 
 make docs
 """
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,10 @@ from pydantic.fields import FieldInfo
 from poolwise.config import Recipe
 from poolwise.design import DEFAULTS, PAPER, POOLINGS, OptionKind
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+README = ROOT / "README.md"
+TREE_START, TREE_END = "<!-- tree -->", "<!-- /tree -->"
 NOTE = "<!-- Made from the code by `make docs`; edits here are lost. -->\n\n"
 
 
@@ -80,22 +84,50 @@ def _default(field: FieldInfo) -> str:
     return "required" if field.is_required() else f"`{field.default!r}`"
 
 
-PAGES = {"designs.md": designs_page, "recipe.md": recipe_page}
+def tree_text() -> str:
+    """Return the package's files, one line each: the first line of its docstring."""
+    lines = []
+    for path in sorted((ROOT / "src" / "poolwise").rglob("*.py"), key=_folders_last):
+        parts = path.relative_to(ROOT / "src" / "poolwise").parts
+        if parts[-1] == "__init__.py" and len(parts) == 1:
+            continue
+        name = "/".join(parts[:-1]) + "/" if parts[-1] == "__init__.py" else "  " * (len(parts) - 1) + parts[-1]
+        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0].rstrip(".")
+        lines.append(f"{name:28} {summary}")
+    return "\n".join(lines)
+
+
+def _folders_last(path: Path) -> tuple[bool, Path, bool, str]:
+    return (path.parent.name != "poolwise", path.parent, path.name != "__init__.py", path.name)
+
+
+def readme_page() -> str:
+    """Return the README with its file tree made anew."""
+    text = README.read_text()
+    before, rest = text.split(TREE_START)
+    after = rest.split(TREE_END)[1]
+    return f"{before}{TREE_START}\n```\n{tree_text()}\n```\n{TREE_END}{after}"
+
+
+def pages() -> dict[Path, str]:
+    """Return every made file and its text."""
+    return {
+        FOLDER / "designs.md": NOTE + designs_page(),
+        FOLDER / "recipe.md": NOTE + recipe_page(),
+        README: readme_page(),
+    }
 
 
 def main() -> int:
     """Write the pages, or with ``--check`` say which are out of date."""
-    stale = []
-    for name, make in PAGES.items():
-        path, text = FOLDER / name, NOTE + make()
-        if path.is_file() and path.read_text() == text:
-            continue
-        stale.append(name)
-        if "--check" not in sys.argv:
+    is_check = "--check" in sys.argv
+    stale = {path: text for path, text in pages().items() if not path.is_file() or path.read_text() != text}
+    if not is_check:
+        for path, text in stale.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    print(f"{'stale' if '--check' in sys.argv else 'written'}: {', '.join(stale) or 'none'}")
-    return 1 if stale and "--check" in sys.argv else 0
+    print(f"{'stale' if is_check else 'written'}: {', '.join(path.name for path in stale) or 'none'}")
+    return 1 if stale and is_check else 0
 
 
 if __name__ == "__main__":
