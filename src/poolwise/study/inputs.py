@@ -49,7 +49,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             problems.append(error)
             return None
 
-    base = attempt(lambda: resolve_base(recipe.base))
+    place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
     tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
     dev = attempt(lambda: _load_dev(recipe, tasks or []))
@@ -57,10 +57,10 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         raise problems[0]
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
-    assert base is not None and data is not None and tasks is not None and dev is not None
+    assert place is not None and data is not None and tasks is not None and dev is not None
     training, schedules = data
     return StudyInputs(
-        base=base,
+        base=portable_base(recipe.base),
         triples=training.triples,
         source_category={source.source: source.category for source in recipe.data.train},
         prompts=recipe.prompts,
@@ -68,13 +68,19 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         tasks=tasks,
         dev=dev,
         hashes=InputHashes(
-            base=fingerprint_folder(Path(base)) if Path(base).is_dir() else base,
+            base=fingerprint_folder(Path(place)) if Path(place).is_dir() else place,
             data=training.fingerprints,
             schedules={seed: schedule.hash for seed, schedule in schedules.items()},
             tasks={task.name: task.fingerprint for task in tasks},
             dev={task.name: task.fingerprint for task in dev},
         ),
     )
+
+
+def portable_base(name: str) -> str:
+    """Return the name by which a saved model can find its base from any working directory."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def train_run(
         lora_dropout=config.lora_dropout,
         max_tokens=config.max_tokens,
         precision=config.precision,
+        prompts=_named_prompts(inputs),
         gradient_checkpointing=config.gradient_checkpointing,
     )
     hashes = init_hashes(model) | {"schedule": schedule.hash}
@@ -98,6 +99,14 @@ def train_run(
     )
     save_record(manifest, folder / "run.json")
     return manifest
+
+
+def _named_prompts(inputs: StudyInputs) -> dict[str, str]:
+    """Return the recipe's prompts under the names the saved model offers them by: ``retrieval-query`` and so on."""
+    sides = {
+        f"{category}-{side}": text for category, p in inputs.prompts.items() for side, text in p.model_dump().items()
+    }
+    return {name: text for name, text in sides.items() if text}
 
 
 def sample_texts(inputs: StudyInputs) -> list[str]:

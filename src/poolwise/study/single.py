@@ -69,24 +69,24 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
     """
     from poolwise.data import build_schedule
     from poolwise.modules import resolve_base
-    from poolwise.study.inputs import StudyInputs, load_training
+    from poolwise.study.inputs import StudyInputs, load_training, portable_base
     from poolwise.study.plan import InputHashes
 
-    base = resolve_base(run.base)
+    resolve_base(run.base)
     _claim(run, out)
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
     training = load_training(run.data)
     schedule = build_schedule(training.triples, steps=run.train.steps, batch_size=run.train.batch_size, seed=run.seed)
     inputs = StudyInputs(
-        base=base,
+        base=portable_base(run.base),
         triples=training.triples,
         source_category={source.source: source.category for source in run.data.train},
         prompts={},
         schedules={run.seed: schedule},
         tasks=[],
         dev=[],
-        hashes=InputHashes(base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+        hashes=InputHashes(run.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
     )
     return train_run(run.design, inputs, run.train, schedule, run.seed, out, report, EvalConfig().max_tokens)
 
