@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from poolwise.stats.resampling import FloatArray, IntArray
+from poolwise.stats.resampling import Counts, FloatArray, IntArray
 
 
 def codes_of(labels: Sequence[object] | NDArray[np.generic]) -> IntArray:
@@ -53,7 +53,7 @@ def _sizes(table: FloatArray) -> FloatArray:
     return np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1.0)
 
 
-def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: FloatArray) -> FloatArray:
+def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: Counts) -> FloatArray:
     """Return the V-measure of one assignment in each resample; an item with weight k stands k times.
 
     The contingency table of all resamples at once is a sparse product; entropies read n log n from a table.
@@ -63,7 +63,7 @@ def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: FloatArray
     cell_label, cell_cluster = cell // (int(clusters.max()) + 1), codes_of(cell % (int(clusters.max()) + 1))
     by_label = _indicator(codes_of(cell_label), len(np.unique(cell_label))) @ table
     by_cluster = _indicator(cell_cluster, int(cell_cluster.max()) + 1) @ table
-    total = by_label.sum(axis=0)
+    total = by_label.sum(axis=0, dtype=np.float64)
     logs = _n_log_n(int(total.max()))
     joint, of_labels, of_clusters = (logs[part.astype(np.int64)].sum(axis=0) for part in (table, by_label, by_cluster))
     whole = total * np.log(total)
@@ -78,7 +78,7 @@ def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: FloatArray
 
 def _indicator(row: IntArray, num_rows: int) -> csr_array:
     """The 0/1 matrix (rows x items) that sums items into rows."""
-    return csr_array((np.ones(len(row)), (row, np.arange(len(row)))), shape=(num_rows, len(row)))
+    return csr_array((np.ones(len(row), dtype=np.float32), (row, np.arange(len(row)))), shape=(num_rows, len(row)))
 
 
 def _n_log_n(largest: int) -> FloatArray:

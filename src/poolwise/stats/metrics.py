@@ -29,7 +29,6 @@ import numpy as np
 from poolwise.stats.clusters import bcubed_contributions, weighted_v_measure
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.ranking import (
-    Ordering,
     rank_columns,
     swapped_average_precisions,
     swapped_correlations,
@@ -38,6 +37,7 @@ from poolwise.stats.ranking import (
 )
 from poolwise.stats.resampling import (
     EXACT_UNITS,
+    Counts,
     FloatArray,
     IntArray,
     all_swaps,
@@ -74,7 +74,7 @@ class Procedure:
     test: str
     statistic: str
     permutes_score: bool
-    weighted: Callable[[TaskTable, FloatArray], FloatArray]
+    weighted: Callable[[TaskTable, Counts], FloatArray]
     permute: Callable[[TaskTable, Sequence[Pair], int, np.random.Generator], Permuted]
 
     @property
@@ -84,7 +84,7 @@ class Procedure:
 
     def scores(self, table: TaskTable) -> FloatArray:
         """Return each entrant's score, its mean over seeds."""
-        return np.asarray(table.seed_means(self.weighted(table, np.ones((table.num_items, 1))))[0])
+        return np.asarray(table.seed_means(self.weighted(table, np.ones((table.num_items, 1), dtype=np.float32)))[0])
 
     def bootstrap(self, table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
         """Return the resampled scores (resamples x runs), all runs on the same draws."""
@@ -92,9 +92,9 @@ class Procedure:
         return np.concatenate([self.weighted(table, weights) for weights in chunks])
 
 
-def _weighted_means(table: TaskTable, weights: FloatArray) -> FloatArray:
+def _weighted_means(table: TaskTable, weights: Counts) -> FloatArray:
     columns = np.concatenate([table.values[name] for name in table.names])
-    return np.asarray((weights.T @ columns.T) / weights.sum(axis=0)[:, None])
+    return np.asarray((weights.T @ columns.T) / weights.sum(axis=0, dtype=np.float64)[:, None])
 
 
 def _flip_means(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
@@ -116,19 +116,15 @@ def _flip_columns(
     return Permuted(differences.mean(axis=0), flipped / table.num_items, signflip_tests(sums, flipped))
 
 
-def _spearman(table: TaskTable, weights: FloatArray) -> FloatArray:
-    return weighted_spearman(_orderings(table), table.gold_order, weights)
+def _spearman(table: TaskTable, weights: Counts) -> FloatArray:
+    return weighted_spearman([one for name in table.names for one in table.orders[name]], table.gold_order, weights)
 
 
-def _average_precision(table: TaskTable, weights: FloatArray) -> FloatArray:
-    return weighted_average_precision(_orderings(table), table.gold, weights)
+def _average_precision(table: TaskTable, weights: Counts) -> FloatArray:
+    return weighted_average_precision([one for name in table.names for one in table.precisions[name]], weights)
 
 
-def _orderings(table: TaskTable) -> list[Ordering]:
-    return [order for name in table.names for order in table.orders[name]]
-
-
-Swapped = Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
+Swapped = Callable[[FloatArray, FloatArray, FloatArray, Counts], FloatArray]
 
 
 def _rank_swaps(
@@ -138,11 +134,11 @@ def _rank_swaps(
         ranks = {name: [rank_columns(row) for row in rows] for name, rows in table.values.items()}
         gold = gold_of(table.gold)
 
-        def differences(pair: Pair, coins: FloatArray) -> FloatArray:
+        def differences(pair: Pair, coins: Counts) -> FloatArray:
             matched = _matched(ranks[pair.a], ranks[pair.b])
             return np.mean([swapped(one, two, gold, coins) for one, two in matched], axis=0)
 
-        nothing = np.zeros((table.num_items, 1))
+        nothing = np.zeros((table.num_items, 1), dtype=np.float32)
         observed = np.concatenate([differences(pair, nothing) for pair in pairs])
         is_exact = table.num_units <= EXACT_UNITS
         chunks = [all_swaps(table.num_units)[table.units]] if is_exact else None
@@ -177,7 +173,7 @@ def _rows(table: TaskTable, name: str) -> IntArray:
     return table.assignments[name].reshape(-1, table.num_items)
 
 
-def _v_measures(table: TaskTable, weights: FloatArray) -> FloatArray:
+def _v_measures(table: TaskTable, weights: Counts) -> FloatArray:
     labels = _labels(table)
     scores = [
         np.mean([weighted_v_measure(labels, row, weights) for row in rows], axis=0)

@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CHUNK_CELLS = 2_000_000
-"""Items x resamples held at once: 16 MB of float64, so that a chunk and its temporaries stay far below 1 GB."""
+Counts = NDArray[np.float32]
+"""Weights and coins: whole numbers, of which float32 holds all up to 2^24 exactly, at half the memory."""
+
+CHUNK_CELLS = 8_000_000
+"""Items x resamples held at once: 32 MB, so that a chunk with its temporaries stays far below 1 GB, and wide enough
+that a numpy call per row of items costs little."""
 
 EXACT_UNITS = 13
 """Signs are enumerated up to 2^13 = 8,192 of them, about as many as the Monte Carlo default draws."""
@@ -41,27 +45,27 @@ def chunk_sizes(num_items: int, num_resamples: int) -> list[int]:
     return [min(size, num_resamples - start) for start in range(0, num_resamples, size)]
 
 
-def iter_swaps(units: IntArray, num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+def iter_swaps(units: IntArray, num_resamples: int, rng: np.random.Generator) -> Iterator[Counts]:
     """Yield chunks (items x resamples) of fair 0/1 coins; the items of a unit share their coin."""
     num_units = int(units.max()) + 1
     for size in chunk_sizes(len(units), num_resamples):
         bits = np.frombuffer(rng.bytes((num_units * size + 7) // 8), dtype=np.uint8)
         coins = np.unpackbits(bits, count=num_units * size).reshape(num_units, size)
-        yield coins[units].astype(np.float64)
+        yield coins[units].astype(np.float32)
 
 
-def all_swaps(num_units: int) -> FloatArray:
+def all_swaps(num_units: int) -> Counts:
     """Return every 0/1 vector over the units, one a column (units x 2^units)."""
     codes = np.arange(2**num_units)
-    return ((codes[None, :] >> np.arange(num_units)[:, None]) & 1).astype(np.float64)
+    return ((codes[None, :] >> np.arange(num_units)[:, None]) & 1).astype(np.float32)
 
 
-def iter_weights(units: IntArray, num_resamples: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+def iter_weights(units: IntArray, num_resamples: int, rng: np.random.Generator) -> Iterator[Counts]:
     """Yield chunks (items x resamples) of bootstrap counts: units are drawn with replacement, with all their items."""
     num_units = int(units.max()) + 1
     for size in chunk_sizes(len(units), num_resamples):
         drawn = rng.integers(0, num_units, size=(size, num_units), dtype=np.int32)
-        counts = np.empty((size, num_units), dtype=np.float64)
+        counts = np.empty((size, num_units), dtype=np.float32)
         for row, picks in zip(counts, drawn, strict=True):
             row[:] = np.bincount(picks, minlength=num_units)
         yield np.ascontiguousarray(counts.T)[units]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from poolwise.stats.ranking import Ordering
+from poolwise.stats.ranking import Ordering, Precision
 from poolwise.stats.resampling import FloatArray, IntArray
 
 
@@ -46,6 +46,11 @@ class TaskTable:
     def orders(self) -> Mapping[str, list[Ordering]]:
         """Each run's values, sorted once."""
         return {name: [Ordering(row) for row in rows] for name, rows in self.values.items()}
+
+    @cached_property
+    def precisions(self) -> Mapping[str, list[Precision]]:
+        """Each run's average precision, prepared once."""
+        return {name: [Precision(row, self.gold) for row in rows] for name, rows in self.values.items()}
 
     @cached_property
     def gold_order(self) -> Ordering:

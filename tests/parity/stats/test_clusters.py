@@ -16,14 +16,14 @@ CLUSTERS[:40] = LABELS[:40]
     [(LABELS, CLUSTERS), (LABELS, LABELS), (LABELS, np.zeros(80, int)), (np.zeros(80, int), CLUSTERS)],
 )
 def test_v_measure_equals_sklearn(labels: np.ndarray, clusters: np.ndarray) -> None:
-    assert weighted_v_measure(labels, clusters, np.ones((80, 1))) == pytest.approx(
+    assert weighted_v_measure(labels, clusters, np.ones((80, 1), dtype=np.float32)) == pytest.approx(
         [v_measure_score(labels, clusters)], abs=1e-12
     )
 
 
 def test_weighted_v_measure_equals_sklearn_on_repeated_rows() -> None:
     weights = RNG.multinomial(80, np.full(80, 1 / 80), size=6)
-    ours = weighted_v_measure(LABELS, CLUSTERS, weights.T.astype(float))
+    ours = weighted_v_measure(LABELS, CLUSTERS, weights.T.astype(np.float32))
     for resample, counts in enumerate(weights):
         rows = np.repeat(np.arange(80), counts)
         assert ours[resample] == pytest.approx(v_measure_score(LABELS[rows], CLUSTERS[rows]), abs=1e-12)
