@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig, Lfm2Config, Qwen3NextConfig, T5Config
 
 from poolwise.errors import ModelError
-from poolwise.modules import AttentionProbe, build_model, check_attention, probe_attention
+from poolwise.modules import AttentionProbe, build_model, check_attention, load_model, probe_attention
 from poolwise.modules.attention import set_attention
 from poolwise.modules.families import SUPPORTED, attention_implementation, refuse_unsuitable
 from tiny_models import save_tiny_base
@@ -67,3 +67,14 @@ def test_known_families_are_not_refused():
     for family in SUPPORTED:
         refuse_unsuitable(AutoConfig.for_model(family), family)
     assert [family for family in SUPPORTED if attention_implementation(family)] == ["gemma2", "bloom", "gptj"]
+
+
+@pytest.mark.parametrize("step", ["build", "load"])
+def test_a_family_that_ignores_the_switch_is_stopped_at(step, base, tmp_path, monkeypatch):
+    def build():
+        return build_model("mean+bidirectional", base, max_tokens=32)
+
+    build().save(str(tmp_path), create_model_card=False)
+    monkeypatch.setattr("poolwise.modules.backbone.set_attention", lambda model, mode: None)
+    with pytest.raises(ModelError, match=r"behaves causal.*ignores config\.is_causal"):
+        build() if step == "build" else load_model(tmp_path)
