@@ -6,7 +6,7 @@ from poolwise.modules.base import resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
 from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.inspection import count_trainable, head_parameters, init_hashes, layer_weights
-from poolwise.modules.merge import merge_adapters
+from poolwise.modules.merge import merge_adapters, prepare_encoding
 from poolwise.modules.pooling import Pooling
 from poolwise.modules.precision import autocast, has_fast_bf16
 from poolwise.modules.seeds import derive_seed
@@ -30,6 +30,7 @@ __all__ = [
     "layer_weights",
     "load_model",
     "merge_adapters",
+    "prepare_encoding",
     "probe_attention",
     "resolve_base",
 ]

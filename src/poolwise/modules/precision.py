@@ -28,8 +28,13 @@ def autocast(precision: Precision, device: torch.device | str) -> AbstractContex
     Args:
         precision: "auto" takes bf16 where ``has_fast_bf16(device)``.
     """
-    use_bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    enabled = uses_bf16(precision, device)
     context: AbstractContextManager[None] = torch.autocast(
-        torch.device(device).type, dtype=torch.bfloat16, enabled=use_bf16
+        torch.device(device).type, dtype=torch.bfloat16, enabled=enabled
     )
     return context
+
+
+def uses_bf16(precision: Precision, device: torch.device | str) -> bool:
+    """Return whether matrix products are done in bf16."""
+    return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))

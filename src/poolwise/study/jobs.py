@@ -158,7 +158,7 @@ def evaluate_anchor(name: str, inputs: StudyInputs, recipe: Recipe, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     manifest = RunManifest(name=name, kind="anchor", model=name, trainable_parameters=0, versions=versions())
     if name == "untuned":
-        from poolwise.modules import build_model
+        from poolwise.modules import build_model, prepare_encoding
 
         model = build_model(
             UNTUNED_DESIGN,
@@ -167,7 +167,7 @@ def evaluate_anchor(name: str, inputs: StudyInputs, recipe: Recipe, folder: Path
             max_tokens=recipe.eval.max_tokens,
             precision=recipe.eval.precision,
         )
-        encoder = ModelEncoder(model, batch_size=recipe.eval.batch_size)
+        encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
         evaluate_run(encoder, inputs.tasks, folder, report)
         notes = [f"the base as it is, read as {UNTUNED_DESIGN}"]
         manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})

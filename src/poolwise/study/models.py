@@ -13,21 +13,19 @@ Precision = Literal["auto", "fp32", "bf16"]
 def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = None) -> Any:
     """Return the SentenceTransformer that ``name`` is, for encoding: a run's folder, a model of ours, or any other.
 
-    Adapters are merged into the weights: such a model is for use, not for further training.
+    Ours come with their adapters merged: for use, not for further training.
 
     Args:
         name: a folder made by ``poolwise train``, a sentence-transformers folder, or a hub id.
         max_tokens: tokens a text keeps; None leaves the model's own limit.
     Raises: ModelError where nothing loads.
     """
-    from poolwise.modules import is_poolwise_model, load_model, merge_adapters
+    from poolwise.modules import is_poolwise_model, load_model, prepare_encoding
 
     path = Path(name)
     for folder in (path / "model", path):
         if is_poolwise_model(folder):
-            model = load_model(folder, precision=precision, max_tokens=max_tokens)
-            merge_adapters(model)
-            return model
+            return prepare_encoding(load_model(folder, precision=precision, max_tokens=max_tokens))
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
     return _load_foreign(name, max_tokens)

@@ -23,6 +23,10 @@ MOST_WORKERS = 8
 MEMORY_SHARE = 0.6
 """Share of the free memory that workers may be expected to fill."""
 
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""For glibc, read when a process starts: memory once had is kept, instead of being mapped and zeroed for every
+activation. Encoding with the embedded base, one thread: 260 texts/s without, 293 with."""
+
 _work: Work | None = None
 _events: Any = None
 
@@ -46,6 +50,7 @@ def _cores() -> Sequence[int]:
 
 def execute_parallel(work: Work, progress: Progress, num_workers: int) -> dict[str, str]:
     """Run every job that is not done yet in ``num_workers`` processes; see ``execute`` for what is promised."""
+    os.environ |= _ALLOCATOR | dict(os.environ)
     context = multiprocessing.get_context("spawn")
     events = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(events, work.jobs, progress), daemon=True)
