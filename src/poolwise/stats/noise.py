@@ -53,9 +53,9 @@ class Noise:
     def _atoms(self) -> tuple[FloatArray, FloatArray]:
         """The item draws as fewer weighted points, exact at both ends."""
         ordered = np.sort(self.items)
-        if len(ordered) <= 4 * EDGE:
+        if len(ordered) <= 6 * EDGE:
             return ordered, np.full(len(ordered), 1 / len(ordered))
-        blocks = np.array_split(ordered[EDGE:-EDGE], 2 * EDGE)
+        blocks = np.array_split(ordered[EDGE:-EDGE], 4 * EDGE)
         points = np.concatenate([ordered[:EDGE], [block.mean() for block in blocks], ordered[-EDGE:]])
         sizes = np.concatenate([np.ones(EDGE), [len(block) for block in blocks], np.ones(EDGE)])
         return points, sizes / len(ordered)
@@ -68,7 +68,7 @@ class Noise:
         # The quantile lies between those of "the most extreme item draw plus the t quantile" at either end.
         edge = float(stdtrit(self.degrees, probability)) * self.seed_std
         low, high = float(points[0]) + edge, float(points[-1]) + edge
-        for _ in range(60):
+        for _ in range(45):
             middle = (low + high) / 2
             below = float(weights @ stdtr(self.degrees, (middle - points) / self.seed_std))
             low, high = (middle, high) if below < probability else (low, middle)

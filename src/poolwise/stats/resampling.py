@@ -18,8 +18,8 @@ IntArray = NDArray[np.int64]
 Counts = NDArray[np.float32]
 """Weights and coins: whole numbers, of which float32 holds all up to 2^24 exactly, at half the memory."""
 
-CHUNK_CELLS = 8_000_000
-"""Items x resamples held at once: 32 MB, so that a chunk with its temporaries stays far below 1 GB, and wide enough
+CHUNK_CELLS = 4_000_000
+"""Items x resamples held at once: 16 MB, so that a chunk with its temporaries stays far below 1 GB, and wide enough
 that a numpy call per row of items costs little."""
 
 EXACT_UNITS = 13

@@ -1,0 +1,186 @@
+"""The primary test over a suite, through compare_runs, on studies with known seeds and items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from poolwise.errors import EvalError
+from poolwise.records import Comparison, Contrast, Run
+from poolwise.stats import compare_runs
+from unit.stats.builders import run, scores, values
+
+REFERENCE, OTHER, THIRD = "last+causal", "mean+causal", "last+bidirectional"
+TASKS, ITEMS = 3, 80
+
+
+def study(
+    effects: dict[str, float],
+    *,
+    seeds: Sequence[int] = (0, 1),
+    seed_std: float = 0.0,
+    noise: int = 0,
+    own_seeds: bool = False,
+) -> list[Run]:
+    """Return runs whose items are 0.5 + effect + a shared difficulty + noise + the seed's own shift."""
+    rng = np.random.default_rng(noise)
+    difficulty = rng.normal(0, 0.1, (TASKS, ITEMS))
+    runs = []
+    for place, (name, effect) in enumerate(effects.items()):
+        for seed in seeds:
+            shift = rng.normal(0, seed_std)
+            rows = 0.5 + effect + shift + difficulty + rng.normal(0, 0.02, (TASKS, ITEMS))
+            number = seed + (10 * place if own_seeds else 0)
+            runs.append(run(name, [values(f"t{t}", row) for t, row in enumerate(rows)], seed=number, parameters=place))
+    return runs
+
+
+def compare(runs: list[Run], **options: object) -> Comparison:
+    return compare_runs(runs, reference=REFERENCE, num_resamples=2000, **options)  # type: ignore[arg-type]
+
+
+def only(result: Comparison) -> Contrast:
+    (contrast,) = result.contrasts
+    return contrast
+
+
+def test_a_large_steady_difference_is_decided_with_three_tasks() -> None:
+    result = compare(study({REFERENCE: 0.0, OTHER: 0.05}))
+    contrast = only(result)
+    assert (contrast.estimand, contrast.verdict) == ("designs_on_tasks", "better")
+    assert contrast.p is not None
+    assert contrast.p < 0.05
+    assert contrast.interval is not None
+    assert contrast.simultaneous is not None
+    assert contrast.interval[0] < 0.05 < contrast.interval[1]
+    assert (contrast.num_items, contrast.num_tasks, contrast.num_seeds) == (TASKS * ITEMS, TASKS, 2)
+    # The signed ranks of three tasks stand beside it and can decide nothing.
+    (across,) = result.tasks_like_these
+    assert (across.estimand, across.p, across.verdict) == ("tasks_like_these", 0.25, "not decided")
+
+
+def test_no_difference_is_shown_to_be_practically_none() -> None:
+    contrast = only(compare(study({REFERENCE: 0.0, OTHER: 0.0}), equivalence=0.05))
+    assert (contrast.verdict, contrast.equivalence) == ("equal", 0.05)
+
+
+def test_equal_and_cheaper_is_recommended() -> None:
+    result = compare(study({REFERENCE: 0.0, OTHER: 0.001}), equivalence=0.05)
+    (advice,) = result.recommendations
+    assert (advice.best, advice.recommended, advice.decided) == (OTHER, REFERENCE, True)
+    assert "practically equals" in advice.sentence
+
+
+def test_seeds_that_disagree_leave_it_open() -> None:
+    steady = only(compare(study({REFERENCE: 0.0, OTHER: 0.02})))
+    shaky = only(compare(study({REFERENCE: 0.0, OTHER: 0.02}, seed_std=0.03)))
+    assert steady.verdict == "better"
+    assert shaky.verdict == "not decided"
+    assert steady.p is not None
+    assert shaky.p is not None
+    assert shaky.p > 5 * steady.p
+
+
+def test_other_treatments_of_the_seeds_stand_beside() -> None:
+    result = compare(study({REFERENCE: 0.0, OTHER: 0.02}, seed_std=0.01))
+    own, pigeonhole = result.seed_contrasts
+    assert "Satterthwaite" in own.test
+    assert own.p is not None
+    assert "pigeonhole" in pigeonhole.test
+    assert (pigeonhole.p, pigeonhole.verdict) == (None, None)
+    assert "too short" in pigeonhole.note
+    assert own.difference == pigeonhole.difference == only(result).difference
+
+
+def test_one_seed_says_nothing_about_the_designs() -> None:
+    contrast = only(compare(study({REFERENCE: 0.0, OTHER: 0.05}, seeds=[0])))
+    assert contrast.verdict == "not decided"
+    assert "one seed" in contrast.note
+
+
+def test_one_design_with_one_seed_among_others_is_not_tested() -> None:
+    runs = [
+        r
+        for r in study({REFERENCE: 0.0, OTHER: 0.05, THIRD: 0.05})
+        if (r.manifest.design, r.manifest.seed) != (THIRD, 1)
+    ]
+    result = compare(runs)
+    found = {contrast.a: contrast for contrast in result.contrasts}
+    assert found[OTHER].verdict == "better"
+    assert (found[THIRD].p, found[THIRD].p_holm, found[THIRD].verdict) == (None, None, "not decided")
+    assert any("seeds differ" in note for note in result.notes)
+
+
+def test_unpaired_seeds_still_compare() -> None:
+    contrast = only(compare(study({REFERENCE: 0.0, OTHER: 0.05}, own_seeds=True)))
+    assert (contrast.verdict, contrast.by_seed, contrast.seed_spread) == ("better", [], None)
+
+
+def test_the_tasks_can_be_made_primary() -> None:
+    result = compare(study({REFERENCE: 0.0, OTHER: 0.05}), primary="tasks")
+    assert only(result).estimand == "tasks_like_these"
+    assert result.tasks_like_these == []
+
+
+def test_a_suite_without_items_falls_back_or_says_so() -> None:
+    runs = [run(name, [scores("t", 0.5)], seed=seed) for name in (REFERENCE, OTHER) for seed in (0, 1)]
+    assert only(compare(runs)).estimand == "tasks_like_these"
+    with pytest.raises(EvalError, match="no items on retrieval/t"):
+        compare(runs, primary="suite")
+    with pytest.raises(EvalError, match="two seeds"):
+        compare(study({REFERENCE: 0.0, OTHER: 0.05}, seeds=[0]), primary="suite")
+
+
+def test_percentages_have_a_region_a_hundredfold() -> None:
+    runs = study({REFERENCE: 0.0, OTHER: 0.05})
+    percent = []
+    for one in runs:
+        records = [
+            record.model_copy(update={"score": 100 * record.score, "values": [100 * v for v in record.values]})
+            for record in one.scores.values()
+        ]
+        percent.append(one.model_copy(update={"scores": {record.task: record for record in records}}))
+    small, large = only(compare(runs)), only(compare(percent))
+    assert large.equivalence == pytest.approx(0.5)
+    assert large.difference == pytest.approx(100 * small.difference)
+    assert large.p == pytest.approx(small.p)
+    assert large.verdict == small.verdict
+
+
+@pytest.mark.parametrize("wanted", [{"stss": 0.1}, 5.0, -0.1])
+def test_a_region_that_is_none_is_refused(wanted: object) -> None:
+    with pytest.raises(EvalError, match="equivalence"):
+        compare(study({REFERENCE: 0.0, OTHER: 0.0}), equivalence=wanted)
+
+
+def test_tasks_over_the_same_groups_are_drawn_together() -> None:
+    """Two forms of the same posts say no more than one: the interval is that of one task, not shorter."""
+    rng = np.random.default_rng(3)
+    runs_once, runs_twice = [], []
+    for name in (REFERENCE, OTHER):
+        for seed in (0, 1):
+            row = 0.5 + rng.normal(0, 0.05, 60)
+            groups = [f"post{k}" for k in range(60)]
+            runs_once.append(run(name, [values("p2p", row, group=groups)], seed=seed))
+            runs_twice.append(run(name, [values(t, row, group=groups) for t in ("p2p", "s2s")], seed=seed))
+    once, twice = (only(compare(runs)).interval for runs in (runs_once, runs_twice))
+    assert once is not None
+    assert twice == pytest.approx(once)
+
+
+def test_too_few_resamples_for_the_family_is_said() -> None:
+    result = compare_runs(study({REFERENCE: 0.0, OTHER: 0.05}), reference=REFERENCE, num_resamples=10)
+    assert any("give num_resamples of 400 or more" in note for note in result.notes)
+
+
+def test_power_and_variance_have_a_row_for_every_contrast() -> None:
+    result = compare(study({REFERENCE: 0.0, OTHER: 0.02, THIRD: 0.0}, seed_std=0.01))
+    keys = [(contrast.category, contrast.a, contrast.b) for contrast in result.contrasts]
+    assert [(row.category, row.a, row.b) for row in result.variance] == keys
+    assert [(row.category, row.a, row.b) for row in result.power] == keys
+    assert all(sum(row.shares.values()) == pytest.approx(1.0) for row in result.variance)
+    assert all("80 of 100" in row.sentence for row in result.power)
+    assert "simultaneous" not in result.rule
+    assert "practically equal" in result.rule
