@@ -18,6 +18,7 @@ from poolwise.tasks.task import Task
 
 PYDOC = "poolwise/pydoc"
 MTEB_PREFIX = "mteb:"
+DEFAULT_SPLIT = "test"
 OTHER_METRICS: dict[Category, tuple[str, ...]] = {"retrieval": ("map",), "reranking": ("ndcg_at_10",)}
 
 
@@ -41,6 +42,7 @@ def load_tasks(
 
     Args:
         names: folders (one task, a category's tasks, or any tree of them), ``poolwise/pydoc``, ``mteb:NAME``.
+            ``FOLDER@dev`` takes the split ``dev.jsonl.gz`` (``qrels/dev.tsv``) instead of ``test``.
         max_items: cap on the items of each task; the same seed takes the same items.
         prompts: by category; a task's own, in its ``task.yaml``, win.
 
@@ -62,13 +64,14 @@ def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[st
 
             yield load_mteb(name.removeprefix(MTEB_PREFIX), prompts)
             return
-        folders = list(iter_task_folders(_folder(name)))
+        place, split = _split_of(name)
+        folders = list(iter_task_folders(_folder(place)))
         if not folders:
             problems.append(
                 f"{name}: no task in this folder; wanted folders that hold test.jsonl.gz or corpus.jsonl.gz"
             )
         for folder in folders:
-            task = _load_folder(folder, prompts, problems)
+            task = _load_folder(folder, prompts, problems, split)
             if task is not None:
                 yield task
     except PoolwiseError as error:
@@ -100,7 +103,12 @@ def iter_task_folders(folder: Path) -> Iterator[Path]:
         yield from iter_task_folders(entry)
 
 
-def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: list[str]) -> Task | None:
+def _split_of(name: str) -> tuple[str, str]:
+    place, sign, split = name.rpartition("@")
+    return (place, split) if sign and split and not Path(name).exists() else (name, DEFAULT_SPLIT)
+
+
+def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: list[str], split: str) -> Task | None:
     settings = read_settings(folder)
     category = settings.category or _category(folder)
     if category is None:
@@ -116,12 +124,13 @@ def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: li
     return read_task(
         Source(
             folder=folder,
-            name=f"{category}/{folder.name}",
+            name=f"{category}/{folder.name}" if split == DEFAULT_SPLIT else f"{category}/{folder.name}@{split}",
             category=category,
             metric=metric,
             prompts=settings.prompts or prompts.get(category, Prompts()),
             samples_per_label=settings.samples_per_label or known_samples_per_label(folder.name),
             problems=problems,
+            split=split,
         )
     )
 

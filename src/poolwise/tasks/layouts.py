@@ -28,6 +28,7 @@ class Source:
     prompts: Prompts
     samples_per_label: int
     problems: list[str]
+    split: str = "test"
 
     def rows(self, stem: str) -> list[Row]:
         path = find_rows(self.folder, stem)
@@ -59,7 +60,7 @@ def read_task(source: Source) -> Task | None:
 
 def read_pairs(source: Source) -> PairTask:
     is_sts = source.category == "sts"
-    rows = source.rows("test")
+    rows = source.rows(source.split)
     gold = tuple(row.number("score") if is_sts else _binary(row) for row in rows)
     first = tuple(row.text("sentence1") for row in rows)
     ids, group = _ids_and_groups(rows, first)
@@ -68,7 +69,7 @@ def read_pairs(source: Source) -> PairTask:
 
 
 def read_classification(source: Source) -> ClassificationTask:
-    train, rows = source.rows("train"), source.rows("test")
+    train, rows = source.rows("train"), source.rows(source.split)
     texts = tuple(row.text("text") for row in rows)
     ids, group = _ids_and_groups(rows, texts)
     return ClassificationTask(
@@ -82,14 +83,14 @@ def read_classification(source: Source) -> ClassificationTask:
 
 
 def read_clustering(source: Source) -> ClusteringTask:
-    rows = source.rows("test")
+    rows = source.rows(source.split)
     texts = tuple(row.text("text") for row in rows)
     ids, group = _ids_and_groups(rows, texts)
     return ClusteringTask(items=texts, labels=tuple(row.name("label") for row in rows), **source.common(ids, group))
 
 
 def read_reranking(source: Source) -> RankingTask:
-    rows = source.rows("test")
+    rows = source.rows(source.split)
     queries = tuple(row.text("query") for row in rows)
     ids, group = _ids_and_groups(rows, queries)
     corpus: dict[str, Document] = {}
@@ -166,12 +167,12 @@ def _read_qrels(
 
     BEIR's own ``qrels/test.tsv`` does: its queries file holds those of the other splits too.
     """
-    split_path, path = source.folder / "qrels" / "test.tsv", source.folder / "qrels.tsv"
-    is_split = split_path.is_file() and not path.is_file()
+    split_path, path = source.folder / "qrels" / f"{source.split}.tsv", source.folder / "qrels.tsv"
+    is_split = source.split != "test" or (split_path.is_file() and not path.is_file())
     path = split_path if is_split else path
     qrels: dict[str, dict[str, int]] = {}
     if not path.is_file():
-        source.problems.append(f"{source.folder}: lacks qrels.tsv, which retrieval needs")
+        source.problems.append(f"{source.folder}: lacks {path.relative_to(source.folder)}, which retrieval needs")
         return qrels, is_split
     for line, query, document, grade in iter_qrels(path, source.problems):
         place = f"{path}:{line}:"
