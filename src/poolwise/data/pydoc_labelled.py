@@ -66,17 +66,16 @@ _KIND_WORDS = re.compile(
 )
 
 
+def without_kind_words(summary: str) -> str:
+    """Return a summary without the words that say outright what kind of object it describes."""
+    return " ".join(_KIND_WORDS.sub("", summary).split())
+
+
 def kind_of_object(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: does a summary describe a class, an exception, a function or a module?
-
-    The words that say so outright are taken out of the texts.
-    """
-
-    def text(entry: Entry) -> str:
-        return " ".join(_KIND_WORDS.sub("", entry.summary).split())
-
-    usable = distinct((entry for entry in entries if num_words(text(entry)) >= 3), text)
-    rows = [(entry, text(entry), entry.kind) for entry in usable]
+    """Return the task: does a summary, its telling words taken out, describe a class, exception, function or module?"""
+    usable = [entry for entry in entries if num_words(without_kind_words(entry.summary)) >= 3]
+    usable = distinct(usable, lambda entry: without_kind_words(entry.summary))
+    rows = [(entry, without_kind_words(entry.summary), entry.kind) for entry in usable]
     return _classification("pydoc-kind", balanced(rows, 120, 60, 20), 36)
 
 

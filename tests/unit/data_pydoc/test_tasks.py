@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolwise.data.pydoc_labelled import balanced, effect_of, kind_of_object
+from poolwise.data.pydoc_labelled import balanced, effect_of, kind_of_object, without_kind_words
 from poolwise.data.pydoc_read import Entry, Kind
 from poolwise.data.pydoc_retrieval import question_about, question_to_class, summary_to_body
 from poolwise.data.pydoc_rows import distinct, spoken_name
@@ -59,10 +59,10 @@ def test_balanced_caps_labels_and_families_and_drops_small_labels() -> None:
     rows = [(entry(f"a{i}", "s"), f"a{i}", "many") for i in range(9)]
     rows += [(entry(f"b{i}", "s", module="other"), f"b{i}", "many") for i in range(9)]
     rows += [(entry("c", "s"), "c", "few")]
-    kept = balanced(rows, per_label=6, smallest=2, most_of_family=4)
-    assert {label for *_, label in kept} == {"many"}
-    families = [row[0].family for row in kept]
-    assert len(kept) == 6 and max(families.count("wire"), families.count("other")) <= 4
+    kept = balanced(rows, per_label=6, smallest=2, most_of_family=2)
+    assert [label for *_, label in kept] == ["many"] * 4
+    assert sorted(row[0].family for row in kept) == ["other", "other", "wire", "wire"]
+    assert len(balanced(rows, per_label=3, smallest=2, most_of_family=9)) == 3
 
 
 def test_distinct_drops_near_duplicates() -> None:
@@ -96,13 +96,13 @@ def test_question_finds_the_class_of_the_method() -> None:
 
 
 def test_kind_texts_do_not_name_the_kind() -> None:
-    entries = [entry(f"C{i}", f"This class is an exception object number {body(i)}", kind="class") for i in range(10)]
-    entries += [
-        entry(f"C{i}", f"Function returning methods {body(i % 10)} {i}", kind="class", module=f"m{i}")
-        for i in range(10, 90)
-    ]
-    texts = [row["text"].lower() for rows in kind_of_object(entries).files.values() for row in rows]
-    assert not any(word in text.split() for text in texts for word in ("class", "exception", "object", "returning"))
+    summary = "Exception raised by a method of this Class; returns objects to the caller."
+    assert without_kind_words(summary) == "by a of this ; to the caller."
+    entries = [entry(f"C{i}", f"Class number {i} holds {body(i)}", module=f"m{i}") for i in range(10)]
+    entries += [entry(f"D{i}", f"{body(i % 10)} {i} {body(i // 10)}", module=f"n{i}") for i in range(10, 99)]
+    texts = [row["text"] for rows in kind_of_object(entries).files.values() for row in rows]
+    assert len(texts) >= 60 and any(text.startswith("number") for text in texts)
+    assert not any("Class" in text for text in texts)
 
 
 def test_split_is_by_family() -> None:
