@@ -24,6 +24,7 @@ from poolwise.records import TrainingStep
 from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
+from poolwise.training.kernels import training_attention
 from poolwise.training.losses import build_loss
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
 
@@ -91,7 +92,8 @@ class ScheduleTrainer(SentenceTransformerTrainer):
         Raises: ModelError where the loss is not finite.
         """
         self.record = {"tokens": count_tokens(inputs), "negatives": float(count_negatives(inputs))}
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        with training_attention(inputs, self.args.device):
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self.record["loss"] = self._finite("loss", float(loss))
         return loss
 

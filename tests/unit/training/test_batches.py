@@ -1,0 +1,68 @@
+"""Columns, prompts and counts of a batch."""
+
+import pytest
+
+from poolwise.config import Prompts
+from poolwise.data import Triple
+from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens, source_prompts
+from toy_training import SOURCE, toy_config, toy_model
+
+TRIPLES = [
+    Triple("a dog", "runs", ("the park", "the man"), SOURCE, 1),
+    Triple("stocks", "stocks fell", ("words",), SOURCE, 2),
+    Triple("one", "two", (), "plain", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def model(base):
+    return toy_model("mean(prompt=skip)+causal", base, toy_config())
+
+
+def test_columns_come_in_the_order_of_the_loss_with_the_fewest_negatives_of_a_row(model):
+    collator = TripleCollator(model, TRIPLES, {})
+    assert list(collator.columns([0]).items()) == [
+        ("anchor", ["a dog"]),
+        ("positive", ["runs"]),
+        ("negative_1", ["the park"]),
+        ("negative_2", ["the man"]),
+    ]
+    assert list(collator.columns([1, 0])) == ["anchor", "positive", "negative_1"]
+    assert collator.columns([1, 0])["positive"] == ["stocks fell", "runs"]
+    assert list(collator.columns([0, 2])) == ["anchor", "positive"]
+
+
+def test_query_and_document_prompts_go_to_the_preprocessing_and_stay_out_of_pooling(model):
+    prompts = source_prompts({"sts": Prompts(query="query : ", document="document : ")}, {SOURCE: "sts"})
+    with_prompt, without = TripleCollator(model, TRIPLES, prompts)([0]), TripleCollator(model, TRIPLES, {})([0])
+    for column in ("anchor", "positive", "negative_1", "negative_2"):
+        added = with_prompt[f"{column}_attention_mask"].sum() - without[f"{column}_attention_mask"].sum()
+        assert added == 2
+        # BOS counts as prompt where there is one.
+        pooled = with_prompt[f"{column}_pooling_mask"].sum() - without[f"{column}_pooling_mask"].sum()
+        assert pooled == -1
+    decoded = model.tokenizer.decode(with_prompt["anchor_input_ids"][0])
+    assert decoded == "<bos> query : a dog <eos>"
+    assert "document" in model.tokenizer.decode(with_prompt["negative_2_input_ids"][0])
+
+
+def test_a_source_whose_category_has_no_prompts_gets_none(model):
+    prompts = source_prompts({"sts": Prompts(query="query : ")}, {SOURCE: "sts", "plain": "retrieval"})
+    inputs = TripleCollator(model, TRIPLES, prompts)([2])
+    assert model.tokenizer.decode(inputs["anchor_input_ids"][0]) == "<bos> one <eos>"
+
+
+def test_tokens_and_negatives_are_counted(model):
+    inputs = TripleCollator(model, TRIPLES, {})([0, 1])
+    # With BOS and EOS: queries 4 + 3, positives 3 + 4, negatives 4 + 3.
+    assert count_tokens(inputs) == 21
+    # Four documents, one of them the query's own.
+    assert count_negatives(inputs) == 3
+
+
+def test_the_loader_gives_exactly_the_batches_in_their_order(model):
+    collator = TripleCollator(model, TRIPLES, {})
+    loader = build_loader([[1, 0], [2]], collator)
+    sizes = [len(inputs["anchor_input_ids"]) for inputs in loader]
+    assert sizes == [2, 1]
+    assert len(loader) == 2

@@ -1,0 +1,147 @@
+"""A stopped run goes on where it was, to the same weights bit for bit."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from poolwise.errors import ConfigError
+from poolwise.records import load_steps
+from toy_training import toy_config, toy_model, toy_train, weights
+
+DESIGN = "multilayer+bidirectional"
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at(number):
+    def on_step(step):
+        if step.step == number:
+            raise StopError
+
+    return on_step
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base, tmp_path_factory):
+    config = toy_config()
+    model = toy_model(DESIGN, base, config)
+    folder = tmp_path_factory.mktemp("whole")
+    toy_train(model, config, folder)
+    return weights(model), [step.loss for step in load_steps(folder / "training.jsonl")]
+
+
+def resumed(base, folder, config=None):
+    model = toy_model(DESIGN, base, config or toy_config())
+    steps = []
+    toy_train(model, config or toy_config(), folder, on_step=lambda step: steps.append(step.step))
+    return model, steps
+
+
+def assert_same_run(model, folder, uninterrupted):
+    expected, losses = uninterrupted
+    found = weights(model)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+    lines = (folder / "training.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    assert [step.loss for step in load_steps(folder / "training.jsonl")] == losses
+
+
+@pytest.mark.parametrize(("stopped", "first"), [(1, 1), (3, 3), (4, 3)])
+def test_an_exception_at_any_step_and_a_second_call(base, tmp_path, uninterrupted, stopped, first):
+    with pytest.raises(StopError):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(stopped))
+    model, steps = resumed(base, tmp_path)
+    # Checkpoints come every two steps; the record of a step precedes its checkpoint.
+    assert steps == list(range(first, 7))
+    assert_same_run(model, tmp_path, uninterrupted)
+
+
+def test_without_the_stored_random_state_the_weights_differ(base, tmp_path, uninterrupted):
+    with pytest.raises(StopError):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(3))
+    (rng,) = tmp_path.glob("checkpoints/checkpoint-2/rng_state.pth")
+    rng.unlink()
+    model, _ = resumed(base, tmp_path)
+    assert any(not torch.equal(value, uninterrupted[0][name]) for name, value in weights(model).items())
+
+
+def test_a_signal_waits_for_its_checkpoint_and_is_then_delivered(base, tmp_path, uninterrupted):
+    def on_step(step):
+        if step.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=on_step)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-3"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    model, steps = resumed(base, tmp_path)
+    assert steps == [4, 5, 6]
+    assert_same_run(model, tmp_path, uninterrupted)
+
+
+def test_a_handler_that_returns_does_not_make_a_stopped_run_look_finished(base, tmp_path):
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            toy_train(
+                toy_model(DESIGN, base, toy_config()),
+                toy_config(),
+                tmp_path,
+                on_step=lambda step: signal.raise_signal(signal.SIGTERM) if step.step == 1 else None,
+            )
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+
+
+def test_a_process_killed_outright(base, tmp_path, uninterrupted):
+    script = f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from pathlib import Path
+        from toy_training import toy_config, toy_model, toy_train
+        def on_step(step):
+            if step.step == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        toy_train(toy_model({DESIGN!r}, {base!r}, toy_config()), toy_config(), Path({str(tmp_path)!r}), on_step=on_step)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    model, steps = resumed(base, tmp_path)
+    assert steps == [5, 6]
+    assert_same_run(model, tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1e-5}, {"temperature": 0.1}])
+def test_a_checkpoint_of_another_run_is_refused(base, tmp_path, changes):
+    with pytest.raises(StopError):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(3))
+    with pytest.raises(ConfigError, match="checkpoint-2 is a checkpoint of run .* take another output folder"):
+        resumed(base, tmp_path, toy_config(**changes))
+
+
+def test_starting_afresh_ignores_the_checkpoint(base, tmp_path, uninterrupted):
+    with pytest.raises(StopError):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(3))
+    model = toy_model(DESIGN, base, toy_config())
+    toy_train(model, toy_config(), tmp_path, resume=False)
+    assert_same_run(model, tmp_path, uninterrupted)
+
+
+def test_a_checkpoint_holds_trained_parameters_only(base, tmp_path):
+    from safetensors.torch import load_file
+
+    model = toy_model(DESIGN, base, toy_config())
+    with pytest.raises(StopError):
+        toy_train(model, toy_config(), tmp_path, on_step=stop_at(3))
+    stored = load_file(tmp_path / "checkpoints" / "checkpoint-2" / "trained.safetensors")
+    assert set(stored) == {name for name, weight in model.named_parameters() if weight.requires_grad}
