@@ -50,6 +50,7 @@ class _Plan:
     pairs: list[Pair]
     equivalence: Mapping[str, float]
     num_resamples: int
+    most_resamples: int
     seed: int
     primary: Primary
     within_tasks: bool
@@ -79,7 +80,7 @@ def compare_runs(
         reference: a canonical design or a model's name.
         comparisons: of ``reference``, ``pooling_given_attention``, ``attention_given_pooling``.
         seed: of the resampling; the same runs and seed give the same numbers, in whatever order the runs come.
-        num_resamples: None takes 10,000, or 20 / 0.05 for each contrast of the primary family if that is more.
+        num_resamples: None takes 10,000, or 20 / 0.05 for each test of a family if that is more.
         within_tasks: also test within each task, and over the suite, which needs per-item scores.
         primary: the test that carries the verdicts. ``suite``: these designs on these tasks, items and seeds being
             the sample. ``tasks``: tasks like these. ``auto``: the suite wherever items and two seeds are there.
@@ -88,17 +89,23 @@ def compare_runs(
     """
     everyone = gather(runs)
     pairs = declare(everyone.entrants, reference, comparisons)
-    family_size = max(1, len(pairs) * len(everyone.tasks))
+    num_tasks = sum(len(tasks) for tasks in everyone.tasks.values())
     plan = _Plan(
         everyone,
         pairs,
         _equivalence(everyone, equivalence),
-        num_resamples or max(LEAST_RESAMPLES, ceil(20 * family_size / ALPHA)),
+        num_resamples or resamples_for(len(pairs) * len(everyone.tasks)),
+        num_resamples or resamples_for(len(pairs) * num_tasks),
         seed,
         primary,
         within_tasks,
     )
     return _assembled(plan, reference, _collected(plan))
+
+
+def resamples_for(num_tests: int) -> int:
+    """Return how many resamples a family needs: 20 beyond the least corrected p that is still below alpha."""
+    return max(LEAST_RESAMPLES, ceil(20 * num_tests / ALPHA))
 
 
 def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[str, float]:
@@ -146,7 +153,7 @@ def _examined(plan: _Plan, category: str, found: _Findings) -> Suite:
     """Test within each task of a category, and sum up what the tasks say together."""
     suite = Suite(category, plan.pairs, plan.num_resamples, plan.seed)
     for task in plan.field.tasks[category]:
-        evidence, notes = examine(plan.field, task, plan.pairs, plan.num_resamples, plan.seed)
+        evidence, notes = examine(plan.field, task, plan.pairs, plan.num_resamples, plan.seed, plan.most_resamples)
         found.notes += notes
         suite.add(task, evidence)
         if evidence is not None:
@@ -250,7 +257,7 @@ def _resampling_notes(plan: _Plan, found: _Findings) -> list[str]:
             notes.append(
                 f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples no corrected p "
                 f"can be below {min(1.0, floor * len(contrasts)):.2g}; give num_resamples of "
-                f"{ceil(20 * len(contrasts) / ALPHA)} or more"
+                f"{resamples_for(len(contrasts))} or more"
             )
     return notes
 

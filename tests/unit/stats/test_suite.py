@@ -172,7 +172,7 @@ def test_tasks_over_the_same_groups_are_drawn_together() -> None:
 
 def test_too_few_resamples_for_the_family_is_said() -> None:
     result = compare_runs(study({REFERENCE: 0.0, OTHER: 0.05}), reference=REFERENCE, num_resamples=10)
-    assert any("give num_resamples of 400 or more" in note for note in result.notes)
+    assert any("give num_resamples of 10000 or more" in note for note in result.notes)
 
 
 def test_power_and_variance_have_a_row_for_every_contrast() -> None:
@@ -184,3 +184,18 @@ def test_power_and_variance_have_a_row_for_every_contrast() -> None:
     assert all("80 of 100" in row.sentence for row in result.power)
     assert "simultaneous" not in result.rule
     assert "practically equal" in result.rule
+
+
+def test_small_p_values_of_a_large_family_are_permuted_further() -> None:
+    rng = np.random.default_rng(5)
+    tasks = [f"t{k}" for k in range(30)]
+    runs = []
+    for name, effect in ((REFERENCE, 0.0), (OTHER, 0.05)):
+        rows = [values(t, rng.normal(effect if t == "t0" else 0.0, 0.05, 30)) for t in tasks]
+        runs.append(run(name, rows, kind="external"))
+    contrasts = compare_runs(runs).task_contrasts
+    # 30 tests: 20 * 30 / 0.05 permutations where p is small, 10,000 where it is not.
+    assert contrasts[0].test.endswith("(12000 permutations)")
+    assert contrasts[0].p is not None
+    assert 1 / 12001 <= contrasts[0].p < 0.002
+    assert all(c.test.endswith("(10000 permutations)") for c in contrasts if c.p is not None and c.p > 0.01)
