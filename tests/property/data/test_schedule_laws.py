@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from poolwise.data import Triple, build_schedule
 from poolwise.errors import DataError
 
-WORDS = st.sampled_from(["Alpha", "alpha ", "beta", "be  ta", "be ta", *(f"w{i}" for i in range(60))])
+WORDS = st.sampled_from(["Alpha", "alpha ", "beta", "be  ta", "be ta", *(f"w{i}" for i in range(25))])
 ROWS = st.lists(
     st.builds(
         Triple,

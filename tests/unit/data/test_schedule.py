@@ -61,7 +61,7 @@ def test_fewer_rows_than_one_batch_is_an_error_with_counts_and_what_to_lower():
 
 
 def test_rows_enough_but_texts_that_repeat_is_the_same_error():
-    triples = [Triple(f"q{i}", "yes", (), "a", i) for i in range(20)]
+    triples = [Triple(f"q{i}", ("so it is", "So  it is", " so it IS")[i % 3], (), "a", i) for i in range(20)]
     with pytest.raises(DataError, match="20 training rows give no batch of 2"):
         build_schedule(triples, steps=1, batch_size=2, seed=0)
 
