@@ -141,7 +141,8 @@ def _interval(differences: FloatArray, seed: int, num_resamples: int) -> tuple[t
 
 def _power_note(test: SignedRank) -> str:
     zeros = f", {test.num_zeros} of no difference" if test.num_zeros else ""
-    tasks = f"{test.num_nonzero + test.num_zeros} task(s){zeros}"
+    count = test.num_nonzero + test.num_zeros
+    tasks = f"{count} task{'s' * (count != 1)}{zeros}"
     if test.num_nonzero == 0:
         return f"{tasks}: nothing to test"
     if test.smallest_p >= ALPHA:

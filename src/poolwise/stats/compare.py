@@ -230,7 +230,7 @@ def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparis
         rule=rule(plan.num_family, dict(plan.equivalence)) if plan.pairs else "",
         family=wording.family(found.primary, found.across, found.within) if plan.pairs else "Nothing was tested.",
         methods=wording.methods(found.primary, found.across, found.within, found.seeds),
-        notes=[*found.notes, *_resampling_notes(plan, found), *_pair_notes(plan)],
+        notes=[*_grouped(found.notes), *_resampling_notes(plan, found), *_pair_notes(plan)],
     )
 
 
@@ -260,6 +260,18 @@ def _resampling_notes(plan: _Plan, found: _Findings) -> list[str]:
                 f"{resamples_for(len(contrasts))} or more"
             )
     return notes
+
+
+def _grouped(notes: Sequence[str]) -> list[str]:
+    """One note a reason, with all its tasks, where a reason kept several tasks from being tested within."""
+    tasks: dict[str, list[str]] = {}
+    for note in notes:
+        reason, sign, task = note.rpartition(": ")
+        if sign and reason.startswith("no test within"):
+            tasks.setdefault(reason, []).append(task)
+        else:
+            tasks[note] = []
+    return [f"{reason}: {', '.join(names)}" if names else reason for reason, names in tasks.items()]
 
 
 def _pair_notes(plan: _Plan) -> list[str]:

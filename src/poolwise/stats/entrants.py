@@ -167,7 +167,8 @@ def _seed_notes(entrants: Sequence[Entrant]) -> list[str]:
     for entrant in entrants:
         by_seeds.setdefault(entrant.seeds, []).append(entrant.name)
     notes = []
-    if single := [name for seeds, names in by_seeds.items() if len(seeds) == 1 for name in names]:
+    # A foreign model is its one checkpoint; a design is more than the one that was trained.
+    if single := [entrant.name for entrant in entrants if len(entrant.seeds) == 1 and entrant.design]:
         notes.append(
             f"one seed only ({', '.join(single)}): how much a score moves with the training seed is unknown, so a "
             "difference may be one of these checkpoints rather than of the designs"

@@ -56,7 +56,7 @@ def _recommend(
         category=category,
         best=best,
         recommended=recommended,
-        sentence=_sentence(category, scores, best, recommended, equal, left, tests),
+        sentence=_sentence(category, scores, best, equal, left, tests, _advice(scores, costs, best, recommended)),
         decided=bool(equal) or left == [best],
         pareto=pareto(scores, costs),
     )
@@ -73,14 +73,22 @@ def _verdict(name: str, best: str, tests: Sequence[Contrast]) -> Verdict | None:
     return None
 
 
+def _advice(scores: Mapping[str, float], costs: Mapping[str, float], best: str, recommended: str) -> str:
+    if recommended != best:
+        return f"use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
+    if costs[best] == float("inf"):
+        return "costs are unknown, so use it"
+    return "none of these is cheaper, so use it"
+
+
 def _sentence(
     category: str,
     scores: Mapping[str, float],
     best: str,
-    recommended: str,
     equal: Sequence[str],
     left: Sequence[str],
     tests: Sequence[Contrast],
+    advice: str,
 ) -> str:
     place = category.replace("_", " ")
     if len(scores) == 1:
@@ -88,12 +96,9 @@ def _sentence(
     if len(left) == 1:
         return f"For {place} use {best}: it has the best mean ({scores[best]:.4f}) and every other was decided worse."
     top = f"For {place} {best} has the best mean ({scores[best]:.4f})"
-    clause = f"use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
-    if recommended == best:
-        clause = "it is also the cheapest of these, so use it"
     if equal:
-        return f"{top}, and {_listed(equal)} practically equal{'s' * (len(equal) == 1)} it; {clause}."
-    return f"{top}, but {_open_ends(best, left, tests)}; {clause}."
+        return f"{top}, and {_listed(equal)} practically equal{'s' * (len(equal) == 1)} it; {advice}."
+    return f"{top}, but {_open_ends(best, left, tests)}; {advice}."
 
 
 def _open_ends(best: str, left: Sequence[str], tests: Sequence[Contrast]) -> str:

@@ -59,7 +59,7 @@ def examine(
     """
     records = {entrant.name: entrant.records(task) for entrant in field.entrants}
     if reason := why_no_items(records):
-        return None, [f"{task}: no test within the task, because {reason}"]
+        return None, [f"no test within the task, because {reason}: {task}"]
     table = build_table(records)
     procedure = PROCEDURES[table.category]
     # Draws are named by the task, so that neither the order of the runs nor another task changes them.

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from poolwise.stats.bootstrap import bootstrap_interval, percentile_interval
+from poolwise.stats.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
 from poolwise.stats.resampling import generator, iter_swaps, iter_weights, units_of
 
 
@@ -50,3 +51,27 @@ def test_coins_are_fair_and_shared_in_a_group() -> None:
     (coins,) = iter_swaps(units_of(["a", "b", "a"], 3), 4000, generator(0))
     assert np.array_equal(coins[0], coins[2])
     assert coins.mean(axis=1) == pytest.approx([0.5, 0.5, 0.5], abs=0.03)
+
+
+def test_groups_of_other_sizes_make_a_mean_not_a_sum() -> None:
+    names = [f"g{min(number // 2, 11)}" for number in range(40)]
+    assert bootstrap_interval(np.full(40, 0.5), names) == pytest.approx((0.5, 0.5))
+
+
+def test_bca_moves_with_the_skew_and_is_the_percentile_interval_without() -> None:
+    rng = np.random.default_rng(1)
+    even = rng.normal(size=20_000)
+    assert bca_interval(even, 0.0, np.array([-1.0, 1.0]), 0.95) == pytest.approx(
+        percentile_interval(even, 0.95), abs=0.05
+    )
+    low, high = bca_interval(even, 0.0, np.array([-1.0, -1.0, -1.0, 3.0]), 0.95)
+    assert low > percentile_interval(even, 0.95)[0] + 0.1
+    assert high > percentile_interval(even, 0.95)[1] + 0.1
+
+
+def test_bca_is_near_scipys() -> None:
+    values = np.random.default_rng(3).exponential(size=60)
+    expected = stats.bootstrap((values,), np.mean, method="BCa", rng=np.random.default_rng(0)).confidence_interval
+    means = bootstrap_means(values[:, None], np.arange(60), 10_000, generator(0))[:, 0]
+    ours = bca_interval(means, values.mean(), values - values.mean(), 0.95)
+    assert ours == pytest.approx((expected.low, expected.high), abs=0.02)

@@ -63,6 +63,21 @@ def test_one_model() -> None:
     assert "nothing is compared" in result.sentence
 
 
+def test_equal_to_the_best_and_cheaper() -> None:
+    result = recommend(contrast(BEST, CHEAP, "better"), contrast(MIDDLE, BEST, "equal"))
+    assert (result.recommended, result.decided) == (MIDDLE, True)
+    assert f"{MIDDLE} practically equals it; use {MIDDLE}" in result.sentence
+    # What is not decided against the best gives way to what was shown to equal it, cheaper or not.
+    assert recommend(contrast(MIDDLE, BEST, "equal")).recommended == MIDDLE
+
+
+def test_unknown_costs_are_said() -> None:
+    field = gather([run("x", [scores("t", 0.7)], kind="external"), run("y", [scores("t", 0.9)], kind="external")])
+    (result,) = recommendations(field, category_means(field), [contrast("y", "x", "not decided")])
+    assert result.recommended == "y"
+    assert "costs are unknown" in result.sentence
+
+
 @pytest.mark.parametrize("decided", ["better", "not decided"])
 def test_ties_in_cost_go_to_the_better(decided: str) -> None:
     field = gather([run(CHEAP, [scores("t", 0.7)], parameters=5), run(BEST, [scores("t", 0.9)], parameters=5)])
