@@ -149,3 +149,31 @@ def test_doctor_passes_our_models_and_exits_zero(study: Path) -> None:
     checks = json.loads(poolwise("doctor", run, "--json", cwd=study).stdout)
     assert {check["status"] for check in checks} <= {"ok", "warn"}
     assert any("attention" in check["name"] for check in checks)
+
+
+def test_tuning_gives_every_design_the_same_trials_and_records_its_choice(tmp_path: Path) -> None:
+    write_recipe(
+        tmp_path,
+        designs=["paper:1", "mean+causal"],
+        seeds=[0],
+        anchors=[],
+        train={"steps": 1, "batch_size": 8, "max_tokens": 24},
+        tune={"learning_rate": [1.0e-5, 1.0e-2], "steps": 1, "dev": ["suite/sts/toy-sts@dev"]},
+    )
+    pairs = tmp_path / "suite" / "sts" / "toy-sts"
+    rows = (pairs / "test.jsonl").read_text().splitlines()
+    (pairs / "dev.jsonl").write_text("\n".join(reversed(rows)).replace("the ", "this "))
+    poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path)
+    found = results(tmp_path / "out")["results"]
+    for design in found["designs"]:
+        trials = found["tuning"][design["design"]]
+        assert set(trials) == {"1e-05", "0.01"}
+        best = max(trials, key=lambda rate: trials[rate])
+        assert design["learning_rate"] == {"0": float(best)}
+
+
+def test_tuning_on_the_test_items_is_refused(tmp_path: Path) -> None:
+    tune = {"learning_rate": [1.0e-5, 1.0e-2], "steps": 1, "dev": ["suite/sts/toy-sts"]}
+    write_recipe(tmp_path, tune=tune)
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    assert "sts/toy-sts" in found.stderr and "evaluated on" in found.stderr
