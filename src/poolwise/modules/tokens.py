@@ -55,7 +55,7 @@ class TextTokens:
         BOS counts as prompt where there is a prompt. A token that spans the end of the prompt counts as text.
 
         Args:
-            max_tokens: at most this many ids a text, EOS included.
+            max_tokens: at most this many ids a text, EOS included; leaves room for BOS and EOS.
         """
         joined = [prompt + text for text in texts]
         has_offsets = bool(prompt) and self.tokenizer.is_fast
@@ -69,7 +69,7 @@ class TextTokens:
             kept = list(content[: max(room, 0)])
             while kept and kept[-1] == self.eos_id:
                 kept.pop()
-            rows.append([*self.prefix, *kept, self.eos_id][-max_tokens:])
+            rows.append([*self.prefix, *kept, self.eos_id])
             offsets = batch["offset_mapping"][index] if has_offsets else None
             skipped = self._count_prompt(prompt, content, offsets) if prompt else 0
             num_prompt.append(len(self.prefix) + min(skipped, len(kept)) if prompt else 0)

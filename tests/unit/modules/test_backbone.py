@@ -112,6 +112,11 @@ def test_trainers_collator_gives_the_features_encoding_uses(llama):
     assert {name.removeprefix("positive_") for name in batch if name.startswith("positive_")} == set(wanted)
 
 
+def test_prompt_is_pooled_unless_told_otherwise(llama):
+    features = build("mean+causal", llama).preprocess(list(TEXTS), prompt="search query : ")
+    assert torch.equal(features["pooling_mask"], features["attention_mask"])
+
+
 def test_limits_on_tokens(llama):
     model = build("last+causal", llama)
     assert model.preprocess([TEXTS[1]], max_length=5)["input_ids"].shape == (1, 5)

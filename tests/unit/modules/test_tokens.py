@@ -43,8 +43,9 @@ def test_bos_is_kept_where_thetiny_tokenizer_adds_it(tokens):
     assert encode(tokens, "")[0] == [[BOS, EOS] if has_bos else [EOS]]
 
 
-def test_prompt_is_counted_with_bos_and_without_eos(tokens):
-    rows, counts = encode(tokens, *TEXTS, "", prompt="search query : ")
+@pytest.mark.parametrize("prompt", ["search query : ", "search query :"])
+def test_prompt_is_counted_with_bos_and_without_eos(prompt, tokens):
+    rows, counts = encode(tokens, *TEXTS, "", prompt=prompt)
     for row, count, text in zip(rows, counts, [*TEXTS, ""], strict=True):
         assert tokens.tokenizer.decode(row[count:-1]).strip() == text
     assert encode(tokens, *TEXTS)[1] == [0] * len(TEXTS)
