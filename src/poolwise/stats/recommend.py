@@ -11,7 +11,8 @@ from poolwise.stats.entrants import Entrant, Field
 def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequence[Contrast]) -> list[Recommendation]:
     """Return one recommendation a category: the cheapest entrant that practically equals the best.
 
-    Where none was shown to equal it, the cheapest that is not decided worse, and the sentence says so.
+    Where none was shown to equal it, the cheapest of those that were compared with the best and not decided worse
+    than it or than any other, and the sentence says so.
     """
     costs = {entrant.name: trainable_parameters(entrant) for entrant in field.entrants}
     result = []
@@ -48,7 +49,10 @@ def _recommend(
 ) -> Recommendation:
     best = max(scores, key=lambda name: scores[name])
     equal = [name for name in scores if _verdict(name, best, tests) == "equal"]
-    left = [name for name in scores if name == best or _verdict(name, best, tests) != "worse"]
+    kept = [name for name in scores if name == best or not _is_beaten(name, tests)]
+    # A design that no test set against the best is named, but nothing speaks for preferring it.
+    untested = [name for name in kept if name != best and _verdict(name, best, tests) is None]
+    left = [name for name in kept if name not in untested]
     # What was shown to equal the best is preferred to what merely was not shown to be worse.
     pool = [best, *equal] if equal else left
     recommended = min(pool, key=lambda name: (costs[name], -scores[name]))
@@ -56,9 +60,16 @@ def _recommend(
         category=category,
         best=best,
         recommended=recommended,
-        sentence=_sentence(category, scores, best, equal, left, tests, _advice(scores, costs, best, recommended)),
-        decided=bool(equal) or left == [best],
+        sentence=_sentence(category, scores, best, equal, left, untested, _advice(scores, costs, best, recommended)),
+        decided=not untested and (bool(equal) or left == [best]),
         pareto=pareto(scores, costs),
+    )
+
+
+def _is_beaten(name: str, tests: Sequence[Contrast]) -> bool:
+    """Whether any test decided that ``name`` is worse than another, the best or not."""
+    return any(
+        (test.a == name and test.verdict == "worse") or (test.b == name and test.verdict == "better") for test in tests
     )
 
 
@@ -87,25 +98,23 @@ def _sentence(
     best: str,
     equal: Sequence[str],
     left: Sequence[str],
-    tests: Sequence[Contrast],
+    untested: Sequence[str],
     advice: str,
 ) -> str:
-    place = category.replace("_", " ")
+    place = category.replace("_", " ") if category != "sts" else "STS"
     if len(scores) == 1:
         return f"For {place} only {best} was evaluated, so nothing is compared."
-    if len(left) == 1:
+    if len(left) == 1 and not untested:
         return f"For {place} use {best}: it has the best mean ({scores[best]:.4f}) and every other was decided worse."
     top = f"For {place} {best} has the best mean ({scores[best]:.4f})"
     if equal:
         return f"{top}, and {_listed(equal)} practically equal{'s' * (len(equal) == 1)} it; {advice}."
-    return f"{top}, but {_open_ends(best, left, tests)}; {advice}."
+    return f"{top}, but {_open_ends(best, left, untested)}; {advice}."
 
 
-def _open_ends(best: str, left: Sequence[str], tests: Sequence[Contrast]) -> str:
+def _open_ends(best: str, left: Sequence[str], untested: Sequence[str]) -> str:
     """What is not decided against the best, and what was never compared with it."""
-    others = [name for name in left if name != best]
-    tested = [name for name in others if _verdict(name, best, tests) is not None]
-    untested = [name for name in others if name not in tested]
+    tested = [name for name in left if name != best]
     parts = [f"the difference to {_listed(tested)} is not decided"] if tested else []
     if untested:
         parts.append(f"{_listed(untested)} {'was' if len(untested) == 1 else 'were'} not compared with it")

@@ -42,12 +42,22 @@ def test_the_best_where_all_others_were_decided_worse() -> None:
     assert "not decided" not in result.sentence
 
 
-def test_the_cheapest_that_is_left() -> None:
-    assert recommend(contrast(BEST, CHEAP, "better")).recommended == MIDDLE
+def test_what_was_not_compared_with_the_best_is_named_and_not_recommended() -> None:
+    result = recommend(contrast(BEST, CHEAP, "better"))
+    assert (result.recommended, result.decided) == (BEST, False)
+    assert f"{MIDDLE} was not compared with it; none of these is cheaper" in result.sentence
 
 
-def test_a_verdict_between_two_others_changes_nothing() -> None:
-    assert recommend(contrast(MIDDLE, CHEAP, "worse")).recommended == CHEAP
+def test_what_was_decided_worse_than_any_other_is_out() -> None:
+    tests = (
+        contrast(MIDDLE, CHEAP, "worse"),
+        contrast(BEST, CHEAP, "not decided"),
+        contrast(BEST, MIDDLE, "not decided"),
+    )
+    result = recommend(*tests)
+    assert result.recommended == CHEAP
+    assert MIDDLE not in result.sentence
+    assert recommend(contrast(CHEAP, BEST, "not decided"), contrast(MIDDLE, CHEAP, "better")).recommended == BEST
 
 
 def test_pareto_by_hand() -> None:
