@@ -13,6 +13,7 @@ import numpy as np
 
 from poolwise.records import Contrast
 from poolwise.stats.across import ONE_SEED, seed_differences, task_differences, task_scores
+from poolwise.stats.bootstrap import MIN_ITEMS
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.entrants import Field
 from poolwise.stats.noise import Noise
@@ -20,6 +21,14 @@ from poolwise.stats.resampling import FloatArray, generator
 from poolwise.stats.seeds import SeedNoise, SeedTable, pigeonhole, satterthwaite
 from poolwise.stats.verdict import ALPHA, decide
 from poolwise.stats.within import TaskEvidence
+
+FEW_ITEMS: dict[str, object] = {
+    "interval": None,
+    "simultaneous": None,
+    "interval_method": f"none below {MIN_ITEMS} independent items",
+    "verdict": "not decided",
+    "note": f"no interval below {MIN_ITEMS} independent items, hence no verdict",
+}
 
 
 @dataclass
@@ -112,6 +121,8 @@ def suite_findings(everyone: Field, suite: Suite, num_family: int, equivalence: 
         noise = Noise(suite.item_sums[:, column] / suite.num_tasks, seed.std, seed.degrees)
         null = Noise(_oriented(suite.null_sums[:, column], pair) / suite.num_tasks, seed.std, seed.degrees)
         contrast = _tested(base, noise, null.p(base.difference, suite.scale), num_family)
+        if suite.num_units < MIN_ITEMS:
+            contrast = contrast.model_copy(update=FEW_ITEMS)
         findings.append(Finding(contrast, differences, noise, seed, _others(base, suite, pair, noise, seeds)))
     return findings
 

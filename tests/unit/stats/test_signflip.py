@@ -42,9 +42,9 @@ def test_monte_carlo_p_is_never_zero() -> None:
 
 def test_ties_of_sums_survive_float_noise() -> None:
     # The total is -5.6e-17 instead of 0, so every pattern reaches it; rounding alone says that some do not.
-    assert sum([0.3, -0.1, -0.2]) != 0
+    assert sum([0.3, -0.1, -0.2, 0.3, -0.1, -0.2]) != 0
     assert signflip_test([0.3, -0.1, -0.2]).p == 1.0
-    assert signflip_test([0.3, -0.1, -0.2, 0.7, -0.6, -0.1]).p == 1.0
+    assert signflip_test([0.3, -0.1, -0.2, 0.3, -0.1, -0.2]).p == 1.0
 
 
 def test_nan_is_refused() -> None:

@@ -199,3 +199,13 @@ def test_small_p_values_of_a_large_family_are_permuted_further() -> None:
     assert contrasts[0].p is not None
     assert 1 / 12001 <= contrasts[0].p < 0.002
     assert all(c.test.endswith("(10000 permutations)") for c in contrasts if c.p is not None and c.p > 0.01)
+
+
+def test_below_ten_items_there_is_a_p_and_no_interval() -> None:
+    rows = {REFERENCE: (0.1, 0.2, 0.3), OTHER: (0.5, 0.7, 0.9)}
+    runs = [run(name, [values("t", row)], seed=seed) for name, row in rows.items() for seed in (0, 1)]
+    contrast = only(compare(runs))
+    assert (contrast.interval, contrast.simultaneous, contrast.verdict) == (None, None, "not decided")
+    # Three items: a quarter of the sign patterns reach the difference.
+    assert contrast.p == pytest.approx(0.25, abs=0.04)
+    assert "no interval below 10" in contrast.note
