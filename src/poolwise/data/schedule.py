@@ -66,7 +66,7 @@ def build_schedule(triples: Sequence[Triple], *, steps: int, batch_size: int, se
     if not pools:
         raise _too_few(triples, unused, batch_size)
     for reason, count in unused.items():
-        logger.warning("%d training rows are in no batch: %s", count, reason)
+        logger.warning("training rows in no batch: %d (%s)", count, reason)
     rng = np.random.default_rng([seed, 0])
     order = _draw_pools([len(pool) for pool in pools], steps, rng)
     streams = [_stream(pool, keys, batch_size, np.random.default_rng([seed, 1, i])) for i, pool in enumerate(pools)]

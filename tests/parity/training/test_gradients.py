@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from poolwise.data import build_schedule
+from poolwise.records import load_steps
 from poolwise.training.batches import TripleCollator
 from poolwise.training.kernels import training_attention
 from poolwise.training.losses import build_loss
@@ -103,3 +104,14 @@ def test_the_plain_attention_kernel_changes_nothing_but_rounding(base):
     with training_attention({"anchor_input_ids": batch["input_ids"]}, torch.device("cpu")):
         plain = model(dict(batch))["sentence_embedding"]
     torch.testing.assert_close(plain, default, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("design", ["last+causal", "multilayer+bidirectional"])
+def test_gradient_checkpointing_changes_no_step(design, base, tmp_path):
+    runs = []
+    for name in (False, True):
+        config = toy_config(steps=3, gradient_checkpointing=name)
+        model = toy_model(design, base, config)
+        toy_train(model, config, tmp_path / str(name))
+        runs.append([(step.loss, step.grad_norm) for step in load_steps(tmp_path / str(name) / "training.jsonl")])
+    torch.testing.assert_close(torch.tensor(runs[0]), torch.tensor(runs[1]), rtol=1e-5, atol=1e-6)

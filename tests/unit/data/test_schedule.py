@@ -52,7 +52,7 @@ def test_rows_that_are_in_no_batch_are_counted_with_the_reason(caplog):
         "the row holds one text twice": 1,
         "fewer than one batch of 4 of this kind in b": 2,
     }
-    assert "in no batch" in caplog.text
+    assert "training rows in no batch: 2 (fewer than one batch of 4" in caplog.text
 
 
 def test_fewer_rows_than_one_batch_is_an_error_with_counts_and_what_to_lower():

@@ -131,14 +131,14 @@ def test_the_subset_is_in_proportion_seeded_and_independent_of_where_the_file_li
     (tmp_path / "moved").mkdir()
     big, small = write(tmp_path / "big.jsonl", rows), write(tmp_path / "small.jsonl", ROWS * 6)
     moved = write(tmp_path / "moved" / "big.jsonl", rows)
-    data = load_sources(configs(big, small), 40, seed=1)
-    assert data.rows == {big: 30, small: 10}
-    assert data.triples == sample_triples(read_sources(configs(big, small)), 40, 1)
-    assert data.triples != sample_triples(read_sources(configs(big, small)), 40, 2)
-    there = sample_triples(read_sources(configs(moved, small)), 40, 1)
+    data = load_sources(configs(big, small), 41, seed=1)
+    assert data.rows == {big: 31, small: 10}
+    assert data.triples == sample_triples(read_sources(configs(big, small)), 41, 1)
+    assert data.triples != sample_triples(read_sources(configs(big, small)), 41, 2)
+    there = sample_triples(read_sources(configs(moved, small)), 41, 1)
     assert [triple.texts for triple in there] == [triple.texts for triple in data.triples]
     queries = [triple.row for triple in data.triples if triple.source == big]
-    assert queries == sorted(queries) and len(set(queries)) == 30
+    assert queries == sorted(queries) and len(set(queries)) == 31
 
 
 def test_a_cap_above_the_rows_takes_all(tmp_path):

@@ -58,6 +58,8 @@ def assert_same_run(model, folder, uninterrupted):
 def test_an_exception_at_any_step_and_a_second_call(base, tmp_path, uninterrupted, stopped, first):
     with pytest.raises(StopError):
         toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(stopped))
+    # What a kill in the middle of writing a checkpoint leaves behind must not be taken for one.
+    (tmp_path / "checkpoints" / "partial" / "checkpoint-9").mkdir(parents=True, exist_ok=True)
     model, steps = resumed(base, tmp_path)
     # Checkpoints come every two steps; the record of a step precedes its checkpoint.
     assert steps == list(range(first, 7))
@@ -145,3 +147,16 @@ def test_a_checkpoint_holds_trained_parameters_only(base, tmp_path):
         toy_train(model, toy_config(), tmp_path, on_step=stop_at(3))
     stored = load_file(tmp_path / "checkpoints" / "checkpoint-2" / "trained.safetensors")
     assert set(stored) == {name for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def test_full_training_moves_every_weight_of_the_base_and_resumes(base, tmp_path):
+    config = toy_config(method="full", learning_rate=1e-3)
+    whole, start = toy_model("mean+causal", base, config), toy_model("mean+causal", base, config)
+    toy_train(whole, config, tmp_path / "whole")
+    before, after = weights(start), weights(whole)
+    assert all(not torch.equal(after[name], before[name]) for name in before if "proj" in name)
+    with pytest.raises(StopError):
+        toy_train(toy_model("mean+causal", base, config), config, tmp_path / "cut", on_step=stop_at(5))
+    resumed = toy_model("mean+causal", base, config)
+    toy_train(resumed, config, tmp_path / "cut")
+    assert all(torch.equal(value, after[name]) for name, value in weights(resumed).items())
