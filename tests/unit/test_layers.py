@@ -16,6 +16,7 @@ LEVELS = {
     "config": 0,
     "records": 0,
     "data": 1,
+    "foreign": 1,
     "modules": 2,
     "training": 3,
     "tasks": 3,
@@ -25,7 +26,7 @@ LEVELS = {
     "cli": 7,
 }
 LEVEL_0_ORDER = ["errors", "design", "records", "config"]
-LIGHT = ["poolwise", "poolwise.config", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
+LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
 
 
 def part(module: str) -> str | None:

@@ -1,4 +1,4 @@
-"""``poolwise compare``: are the differences between runs real?"""
+"""``poolwise compare``: are the differences between models real, whoever evaluated them?"""
 
 from __future__ import annotations
 
@@ -13,29 +13,63 @@ from poolwise.cli.options import Json
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Runs (poolwise train/eval), studies, or folders of runs.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Runs or studies of poolwise, MTEB results (a folder a model), mteb predictions, TREC runs, or a CSV "
+            "with model, task, item, score."
+        ),
+    ],
     reference: Annotated[str | None, typer.Option(help="The design or model the others are compared with.")] = None,
+    qrels: Annotated[list[Path] | None, typer.Option(help="Relevance judgements for TREC runs; repeatable.")] = None,
+    include_external: Annotated[
+        bool, typer.Option("--include-external", help="Also take MTEB's self-reported scores, marked in the notes.")
+    ] = False,
+    equivalence: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[CATEGORY=]SIZE", help="Largest difference of no practical meaning; 0.005 if not given."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write report.html, report.md and report.tex there.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare runs that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
-    from poolwise.errors import EvalError
-    from poolwise.records import iter_run_folders, load_run
+    """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
+    from poolwise.foreign import input_entries, input_lines, read_inputs
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
     from poolwise.stats import compare_runs
+    from poolwise.stats.verdict import EQUIVALENCE
 
-    found = {folder: list(iter_run_folders(folder)) for folder in folders}
-    if empty := [str(folder) for folder, paths in found.items() if not paths]:
-        raise EvalError(
-            f"no run in {', '.join(empty)}", "wanted folders with run.json", "make one with poolwise eval or study"
-        )
-    runs = [load_run(path) for paths in found.values() for path in paths]
+    inputs = read_inputs(paths, qrels or [], include_external)
+    print("\n".join(input_lines(inputs)), file=sys.stderr)
     comparisons = ["reference"] if reference else ["reference", "pooling_given_attention", "attention_given_pooling"]
-    comparison = compare_runs(runs, reference=reference, comparisons=comparisons)
+    comparison = compare_runs(
+        inputs.runs,
+        reference=reference,
+        comparisons=comparisons,
+        equivalence=_sizes(equivalence) if equivalence else EQUIVALENCE,
+    )
+    comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
     if out is not None:
-        print(f"report: {write_comparison_report(comparison, runs, out)}", file=sys.stderr)
+        print(f"report: {write_comparison_report(comparison, inputs.runs, out)}", file=sys.stderr)
     if as_json:
-        inputs = [{"path": str(folder), "kind": "poolwise", "runs": len(paths)} for folder, paths in found.items()]
-        print(json.dumps(comparison_json(comparison, inputs), indent=2))
+        print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:
         print(comparison_text(comparison))
+
+
+def _sizes(texts: list[str]) -> float | dict[str, float]:
+    """One size for all categories, or a size by category.
+
+    Raises: ConfigError where a size is no number, or one for all stands beside others.
+    """
+    from poolwise.errors import ConfigError
+
+    sizes: dict[str, float] = {}
+    for text in texts:
+        category, _, size = text.rpartition("=")
+        try:
+            sizes[category] = float(size)
+        except ValueError as error:
+            raise ConfigError(f"--equivalence {text}: {size!r} is no number", "wanted SIZE or CATEGORY=SIZE") from error
+    if "" in sizes and len(sizes) > 1:
+        raise ConfigError("--equivalence: one size for all and sizes by category exclude each other")
+    return sizes.get("", sizes)

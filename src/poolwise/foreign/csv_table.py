@@ -1,0 +1,176 @@
+"""A table of scores: ``model, task, item, score`` and, if there, ``category, seed, group, metric``."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.errors import EvalError, collect, nearest
+from poolwise.foreign.mteb_tasks import known_task
+from poolwise.foreign.source import CUT, Source, foreign_run, item_record, read_text, score_record
+from poolwise.records import CATEGORIES, METRICS, Category, ItemScores
+
+NEEDED = ("model", "task", "score")
+COLUMNS = (*NEEDED, "item", "category", "seed", "group", "metric")
+AVERAGED = ("retrieval", "reranking", "classification")
+"""Categories whose metric is the mean of what the items have."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    line: int
+    model: str
+    task: str
+    item: str
+    score: float
+    seed: int
+    category: str
+    group: str
+    metric: str
+
+
+def csv_head(line: str) -> list[str] | None:
+    """Return the column names if a line is the head of such a table, else None."""
+    names = [name.strip().lower() for name in line.lstrip("\ufeff").strip().replace('"', "").split(_delimiter(line))]
+    return names if set(NEEDED) <= set(names) else None
+
+
+def read_csv(path: Path) -> Source:
+    """Return a run for each model and seed of a table; one score a task where the item is left empty.
+
+    Raises: EvalError where rows are broken, repeat an item, or contradict each other.
+    """
+    text = read_text(path)
+    source = Source(path, "csv")
+    rows = _rows(path, text, source)
+    if not text.endswith("\n"):
+        source.notes.append(f"{path} does not end in a line break: if it was cut short, its last score may be wrong")
+    described = {name: _description(name, group, source) for name, group in _by(rows, "task").items()}
+    names = {name: f"{category}/{name.rpartition('/')[2]}" for name, (category, _) in described.items()}
+    problems = _contradictions(path, rows, names)
+    collect(problems, EvalError, f"{path} cannot be used", "one row for each model, task, seed and item")
+    for (model, seed), mine in sorted(_runs(rows).items()):
+        records = [_record(names[task], *described[task], part) for task, part in _by(mine, "task").items()]
+        source.runs.append(foreign_run(model, {record.task: record for record in records}, seed))
+    return source
+
+
+def _delimiter(line: str) -> str:
+    return max(",;\t", key=line.count)
+
+
+def _rows(path: Path, text: str, source: Source) -> list[Row]:
+    lines = text.splitlines()
+    reader = csv.reader(lines, delimiter=_delimiter(lines[0]))
+    head = [name.strip().lower() for name in next(reader)]
+    if repeated := [name for name in COLUMNS if head.count(name) > 1]:
+        raise EvalError(f"{path}: column {repeated[0]} comes twice")
+    for name in head:
+        if name not in COLUMNS:
+            source.leave_out("columns of no meaning here", name)
+    rows, problems = [], []
+    for fields in reader:
+        if not any(field.strip() for field in fields):
+            continue
+        if len(fields) != len(head):
+            problems.append(f"{path}:{reader.line_num}: {len(fields)} fields, the head has {len(head)}")
+            continue
+        try:
+            rows.append(_row(reader.line_num, dict(zip(head, (field.strip() for field in fields), strict=True))))
+        except ValueError as error:
+            problems.append(f"{path}:{reader.line_num}: {error}")
+    collect(problems, EvalError, f"{path} has bad lines", CUT)
+    if not rows:
+        raise EvalError(f"{path} has a head and no rows", hint=CUT)
+    return rows
+
+
+def _row(line: int, fields: Mapping[str, str]) -> Row:
+    if empty := [name for name in NEEDED if not fields[name]]:
+        raise ValueError(f"{empty[0]} is empty")
+    try:
+        score, seed = float(fields["score"]), int(fields.get("seed") or 0)
+    except ValueError:
+        raise ValueError(f"score {fields['score']!r}, seed {fields.get('seed', '0')!r}: wanted numbers") from None
+    if not math.isfinite(score):
+        raise ValueError(f"score {fields['score']} is NaN or infinite")
+    category = re.sub(r"(?<=[a-z])(?=[A-Z])|[ -]+", "_", fields.get("category", "")).lower()
+    if category and category not in CATEGORIES:
+        raise ValueError(f"unknown category {fields['category']!r}, {nearest(category, CATEGORIES)}")
+    rest = {name: fields.get(name, "") for name in ("model", "task", "item", "group", "metric")}
+    return Row(line=line, score=score, seed=seed, category=category, **rest)
+
+
+def _by(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(getattr(row, column), []).append(row)
+    return grouped
+
+
+def _runs(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
+    grouped: dict[tuple[str, int], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row.model, row.seed), []).append(row)
+    return grouped
+
+
+def _description(task: str, rows: Sequence[Row], source: Source) -> tuple[Category, str]:
+    """Category and metric of a task: as the table says, else by its name, else any mean of items."""
+    prefix, _, short = task.rpartition("/")
+    known = known_task(short)
+    wanted = next((row.category for row in rows if row.category), prefix or (known and known.category) or "")
+    category = next((name for name in CATEGORIES if name == wanted), None)
+    if category is None:
+        category = "classification"
+        source.notes.append(f"{task}: no category given, so it is listed under {category}")
+        return category, next((row.metric for row in rows if row.metric), "score")
+    return category, next((row.metric for row in rows if row.metric), METRICS[category])
+
+
+def _contradictions(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
+    problems = []
+    for column in ("category", "metric"):
+        for task, group in _by(rows, "task").items():
+            if len(stated := sorted(_by(group, column))) > 1:
+                problems.append(f"{path}: {task} has more than one {column}: {', '.join(map(repr, stated))}")
+    if len(set(names.values())) < len(names):
+        problems.append(f"{path}: two tasks have one name: {', '.join(sorted(names))}")
+    seen: dict[tuple[str, str, int, str], int] = {}
+    for row in rows:
+        first = seen.setdefault((row.model, row.task, row.seed, row.item), row.line)
+        if first != row.line:
+            item = f"item {row.item!r}" if row.item else "a score without an item"
+            problems.append(f"{path}:{row.line}: {row.model}, {row.task}, seed {row.seed}: {item} again (line {first})")
+    return problems + _mixtures(path, rows, names)
+
+
+def _mixtures(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
+    """Items and a bare score of one task side by side, groups for some items, items where a mean means nothing."""
+    problems = []
+    for task, group in _by(rows, "task").items():
+        category = names[task].partition("/")[0]
+        items = [row for row in group if row.item]
+        if items and len(items) < len(group):
+            problems.append(f"{path}: {task} has rows with and without an item")
+        if any(row.group for row in group) and not all(row.group for row in group):
+            problems.append(f"{path}: {task} has rows with and without a group")
+        if items and category not in AVERAGED:
+            problems.append(
+                f"{path}: {task} is {category}, whose metric is no mean over items; leave item empty and give one "
+                f"score, or state a category of {', '.join(AVERAGED)}"
+            )
+    return problems
+
+
+def _record(name: str, category: Category, metric: str, rows: Sequence[Row]) -> ItemScores:
+    if not rows[0].item:
+        return score_record(name, category, metric, rows[0].score, "csv", {})
+    group = [row.group for row in rows] if rows[0].group else []
+    return item_record(name, category, metric, {row.item: row.score for row in rows}, "csv", group)

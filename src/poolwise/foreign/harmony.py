@@ -1,0 +1,166 @@
+"""Sources of several tools made comparable, and what stands in the way of that: scales, metrics, unchecked data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from poolwise.errors import EvalError, collect
+from poolwise.foreign.mteb_tasks import FORUMS, MAX_AP, forums
+from poolwise.foreign.source import Source
+from poolwise.records import ItemScores, Run
+
+UNCHECKED = ("mteb", "csv")
+"""First words of fingerprints that were made from no data."""
+UNIT = 1 + 1e-6
+
+
+def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
+    """Return the runs of all sources, comparable as far as they are, and notes on what was done or is unknown.
+
+    Parts of one foreign model that came from several inputs become one run if they share no task.
+
+    Raises: EvalError where a task's scores are fractions in one place and percentages in another.
+    """
+    runs = _merged([run for source in sources for run in source.runs])
+    notes = []
+    for fold in (_fold_forums, _same_metric, _same_fingerprint):
+        runs, found = fold(runs)
+        notes += found
+    collect(_mixed_scales(runs), EvalError, "scales are mixed", "divide the percentages by 100")
+    return runs, [*notes, *_data_revisions(runs)]
+
+
+def _merged(runs: Sequence[Run]) -> list[Run]:
+    merged: list[Run] = []
+    for run in runs:
+        same = next((other for other in merged if _is_part(run, other)), None)
+        if same is None:
+            merged.append(run)
+        else:
+            merged[merged.index(same)] = _with_scores(same, same.scores | run.scores)
+    return merged
+
+
+def _is_part(run: Run, other: Run) -> bool:
+    one, two = run.manifest, other.manifest
+    return (one.kind, one.name, one.seed) == ("external", two.name, two.seed) and not run.scores.keys() & other.scores
+
+
+def _with_scores(run: Run, scores: Mapping[str, ItemScores]) -> Run:
+    return run.model_copy(update={"scores": dict(sorted(scores.items()))})
+
+
+def _fold_forums(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Twelve forums of one site are one task in MTEB; counted apart they would pass for independent tasks."""
+    parts = {f"retrieval/{name}" for name in forums()}
+    having = [run for run in runs if parts & run.scores.keys()]
+    if not having:
+        return list(runs), []
+    if any(not parts <= run.scores.keys() for run in having):
+        few = all(len(parts & run.scores.keys()) == 1 for run in having)
+        note = "the forums of CQADupstack are counted as tasks of their own, since not every model has all twelve"
+        return list(runs), [] if few else [note]
+    folded = [_folded(run, sorted(parts)) if parts <= run.scores.keys() else run for run in runs]
+    return folded, ["the twelve forums of CQADupstack are one task, their mean, as in MTEB"]
+
+
+def _folded(run: Run, parts: Sequence[str]) -> Run:
+    scores = {name: record for name, record in run.scores.items() if name not in parts}
+    first = run.scores[parts[0]]
+    mean = sum(run.scores[name].score for name in parts) / len(parts)
+    whole = ItemScores(
+        task=f"retrieval/{FORUMS}",
+        category=first.category,
+        metric=first.metric,
+        score=mean,
+        num_total=0,
+        fingerprint="mteb test default",
+        ids=[],
+    )
+    return _with_scores(run, {whole.task: whole} | scores)
+
+
+def _same_metric(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Cosine average precision from MTEB's files where another run has only that."""
+    metrics = _by_task(runs, lambda record: record.metric)
+    wanted = {task for task, found in metrics.items() if {MAX_AP, "cosine_ap"} <= found}
+    result = [_with_scores(run, {name: _cosine(r, name in wanted) for name, r in run.scores.items()}) for run in runs]
+    return result, [f"{task}: cosine average precision, not MTEB's best of several similarities" for task in wanted]
+
+
+def _cosine(record: ItemScores, is_wanted: bool) -> ItemScores:
+    score = record.settings.get("cosine_ap")
+    if not is_wanted or record.metric != MAX_AP or not isinstance(score, float):
+        return record
+    return record.model_copy(update={"metric": "cosine_ap", "score": score})
+
+
+def _same_fingerprint(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """A score without data takes the fingerprint of the data that others scored, and a note says so."""
+    found = _by_task(runs, lambda record: record.fingerprint)
+    checked = {task: {mark for mark in marks if mark.split()[0] not in UNCHECKED} for task, marks in found.items()}
+    taken = {
+        task: min(checked[task] or {"unchecked"})
+        for task, marks in found.items()
+        if len({mark.split()[0] for mark in marks}) > 1 and len(checked[task]) < len(marks)
+    }
+    result = [_with_scores(run, {name: _marked(r, taken) for name, r in run.scores.items()}) for run in runs]
+    note = "that all models scored the same data cannot be checked, some giving scores only"
+    return result, [f"{note}: {', '.join(sorted(taken))}"] if taken else []
+
+
+def _marked(record: ItemScores, taken: Mapping[str, str]) -> ItemScores:
+    if record.task not in taken or record.fingerprint.split()[0] not in UNCHECKED:
+        return record
+    return record.model_copy(update={"fingerprint": taken[record.task]})
+
+
+def _by_task(runs: Sequence[Run], read: object) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for task, record in run.scores.items():
+            found.setdefault(task, set()).add(read(record))
+    return found
+
+
+def _data_revisions(runs: Sequence[Run]) -> list[str]:
+    """One note a task that models were evaluated on at other revisions of its data."""
+    notes = []
+    for task in sorted({task for run in runs for task in run.scores}):
+        by_revision: dict[str, list[str]] = {}
+        for run in runs:
+            record = run.scores.get(task)
+            if record and (revision := record.settings.get("dataset_revision")):
+                by_revision.setdefault(str(revision)[:8], []).append(run.manifest.name)
+        if len(by_revision) > 1:
+            listed = "; ".join(f"{revision}: {', '.join(names)}" for revision, names in by_revision.items())
+            notes.append(f"{task}: the revisions of the data differ ({listed}), so the texts may")
+    return notes
+
+
+def _mixed_scales(runs: Sequence[Run]) -> list[str]:
+    """Fractions beside percentages within a task, or between tasks of a category."""
+    problems = []
+    tops: dict[str, dict[str, float]] = {}
+    for run in runs:
+        for task, record in run.scores.items():
+            label = f"{run.manifest.name} (seed {run.manifest.seed})"
+            tops.setdefault(task, {})[label] = _top(record)
+    for task, top in tops.items():
+        low, high = min(top, key=lambda n: top[n]), max(top, key=lambda n: top[n])
+        if 0 < top[low] <= UNIT < top[high]:
+            problems.append(f"{task}: {low} has at most {top[low]:g}, {high} up to {top[high]:g}")
+    if problems:
+        return problems
+    return _mixed_tasks({task: max(top.values()) for task, top in tops.items()})
+
+
+def _mixed_tasks(tops: Mapping[str, float]) -> list[str]:
+    low = [task for task, top in tops.items() if 0 < top <= UNIT]
+    high = [task for task, top in tops.items() if top > UNIT]
+    return [f"{low[0]} has at most {tops[low[0]]:g}, {high[0]} up to {tops[high[0]]:g}"] if low and high else []
+
+
+def _top(record: ItemScores) -> float:
+    values: Iterable[float] = record.values if record.metric != "cosine_spearman" else ()
+    return max(map(abs, (record.score, *values)))

@@ -1,0 +1,119 @@
+"""``poolwise compare A B C``: each argument recognised by looking at it, and said what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.errors import EvalError
+from poolwise.foreign.csv_table import csv_head, read_csv
+from poolwise.foreign.harmony import joined
+from poolwise.foreign.mteb_models import read_mteb
+from poolwise.foreign.predictions import prediction_paths, read_predictions
+from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
+from poolwise.foreign.source import Source, read_text
+from poolwise.foreign.trec import is_run_line, read_trec
+from poolwise.records import Run, iter_run_folders, load_run
+
+WANTED = (
+    "wanted runs or studies of poolwise, a model's folder of MTEB results, mteb predictions, TREC runs, or a CSV with "
+    "model, task, item, score"
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that was recognised: comparable runs, the sources they came from, and notes for the report."""
+
+    runs: list[Run]
+    sources: list[Source]
+    notes: list[str]
+
+
+def read_inputs(paths: Sequence[Path], qrels: Sequence[Path] = (), include_external: bool = False) -> Inputs:
+    """Return the runs that ``paths`` hold, whatever tool wrote them.
+
+    Args:
+        qrels: relevance judgements for TREC runs and predictions; a path among ``paths`` may be one as well.
+        include_external: also take self-reported scores out of MTEB's ``external`` folders.
+    Raises: EvalError where a path is nothing that is known, gives no score, or is broken.
+    """
+    for path in (*paths, *qrels):
+        if not path.exists():
+            raise EvalError(f"no run in {path}: there is no such file or folder", WANTED)
+    judged = [path for path in paths if path.is_file() and _file_kind(path) == "qrels"]
+    everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
+    sources = [source for path in paths for source in _sources(path, everyone, include_external)]
+    sources += [Source(found.path, "qrels") for found in everyone if found.path not in judged]
+    if idle := [source for source in sources if not source.runs and source.kind != "qrels"]:
+        raise EvalError("; ".join(_nothing(source) for source in idle), WANTED)
+    if not any(source.runs for source in sources):
+        raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
+    runs, notes = joined(sources)
+    return Inputs(runs, sources, [*(note for source in sources for note in source.notes), *_left_out(sources), *notes])
+
+
+def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> list[Source]:
+    if path.is_file():
+        return [_file_source(path, everyone)]
+    if folders := list(iter_run_folders(path)):
+        return [Source(path, "poolwise", [load_run(folder) for folder in folders])]
+    found = [read_predictions(path, everyone)] if prediction_paths(path) else []
+    if (results := read_mteb(path, include_external)) is not None:
+        found.append(results)
+    if files := [file for file in sorted(path.iterdir()) if file.is_file() and _file_kind(file) == "trec"]:
+        found.append(read_trec(path, files, everyone))
+    if not found:
+        below = [read_mteb(folder, include_external) for folder in sorted(path.iterdir()) if folder.is_dir()]
+        found = [source for source in below if source is not None]
+    if not found:
+        raise EvalError(f"no run in {path}", WANTED, "make one with poolwise eval or study")
+    return found
+
+
+def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:
+    kind = _file_kind(path)
+    if kind == "csv":
+        return read_csv(path)
+    if kind == "trec":
+        return read_trec(path, [path], everyone)
+    if kind == "qrels":
+        return Source(path, "qrels")
+    hint = "give the model's folder instead" if path.suffix == ".json" else ""
+    raise EvalError(f"cannot tell what {path} is", WANTED, hint)
+
+
+def _file_kind(path: Path) -> str:
+    """``csv``, ``trec``, ``qrels`` or nothing, by the first line that is not blank."""
+    if path.suffix in (".json", ".html", ".md", ".tex", ".pdf", ".png", ".safetensors", ".bin"):
+        return ""
+    line = next((line for line in read_text(path).splitlines() if line.strip()), "")
+    if csv_head(line):
+        return "csv"
+    if is_run_line(line):
+        return "trec"
+    return "qrels" if is_qrels_line(line) else ""
+
+
+def _nothing(source: Source) -> str:
+    reasons = [f"{reason} ({', '.join(names[:5])})" for reason, names in source.left_out.items()]
+    return f"nothing in {source.path} can be compared: {'; '.join(reasons) or 'it holds no task'}"
+
+
+def _left_out(sources: Sequence[Source]) -> list[str]:
+    return [
+        f"{', '.join(source.models) or source.path}: left out {', '.join(names)}: {reason}"
+        for source in sources
+        for reason, names in source.left_out.items()
+    ]
+
+
+def missing_tasks(runs: Sequence[Run]) -> Mapping[str, list[str]]:
+    """Return, by model, the tasks that another model has and it lacks in some seed."""
+    everything = {task for run in runs if run.manifest.kind != "anchor" for task in run.scores}
+    missing: dict[str, set[str]] = {}
+    for run in runs:
+        name = run.manifest.design or run.manifest.name
+        missing.setdefault(name, set()).update(everything - run.scores.keys())
+    return {name: sorted(tasks) for name, tasks in missing.items()}

@@ -1,0 +1,131 @@
+"""A folder of MTEB results of one model: the union of its revisions, the newest winning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from poolwise.errors import EvalError, collect
+from poolwise.foreign.mteb_files import Absent, Finding, ResultFile, english_score, parse_result
+from poolwise.foreign.source import Source, foreign_run, read_json, score_record
+from poolwise.records import ItemScores
+
+META = "model_meta.json"
+EXTERNAL = "external"
+PREDICTIONS = "_predictions.json"
+
+
+def result_paths(folder: Path) -> list[Path]:
+    """Return the files that could be results of the model in ``folder``: there, and one revision below."""
+    found = [*folder.glob("*.json"), *folder.glob("*/*.json")]
+    return sorted(path for path in found if path.name != META and not path.name.endswith(PREDICTIONS))
+
+
+def read_mteb(folder: Path, include_external: bool) -> Source | None:
+    """Return the English scores of one model, or None if the folder holds no MTEB result.
+
+    Raises: EvalError where a file is cut short or holds a score that is no finite number.
+    """
+    source = Source(folder, "mteb-results")
+    files = _load(folder, source)
+    if not files:
+        return None
+    model = _model_name(folder)
+    evaluated = [file for file in files if file.revision != EXTERNAL]
+    reported = [file for file in files if file.revision == EXTERNAL]
+    chosen = _newest(evaluated, model, source)
+    if reported:
+        _add_external(chosen, reported, include_external, model, source)
+    bad = [f"{f.file.path}: score {f.score}" for f in chosen.values() if not math.isfinite(f.score)]
+    collect(bad, EvalError, "scores are not finite", "evaluate the model on these tasks again")
+    source.notes += [f"{model}: {finding.file.task} is {finding.note}" for finding in chosen.values() if finding.note]
+    _describe(source, model, chosen.values())
+    source.runs = [foreign_run(model, dict(map(_record, chosen.values())))] if chosen else []
+    return source
+
+
+def _load(folder: Path, source: Source) -> list[ResultFile]:
+    files, problems = [], []
+    for path in result_paths(folder):
+        try:
+            revision = path.parent.name if path.parent != folder or path.parent.name == EXTERNAL else folder.name
+            file = parse_result(read_json(path), path, revision)
+        except EvalError as error:
+            problems.append(str(error))
+            continue
+        if file is None:
+            source.leave_out("no MTEB result", str(path.relative_to(folder)))
+        else:
+            files.append(file)
+    collect(problems, EvalError, f"cannot read {folder}")
+    return files
+
+
+def _model_name(folder: Path) -> str:
+    for path in sorted([*folder.glob(META), *folder.glob(f"*/{META}")]):
+        data = read_json(path)
+        if isinstance(data, dict) and data.get("name"):
+            return str(data["name"])
+    name = folder.resolve().name
+    # A revision's folder given by itself is called by its hash; the model's name is the folder above.
+    is_hash = len(name) == 40 and set(name) <= set("0123456789abcdef")
+    return (folder.resolve().parent.name if is_hash else name).replace("__", "/")
+
+
+def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str, Finding]:
+    """The score of each task from the newest file that has an English one; the others are named."""
+    chosen: dict[str, Finding] = {}
+    absent: list[Absent] = []
+    for file in sorted(files, key=lambda file: file.age, reverse=True):
+        found = english_score(file)
+        if isinstance(found, Absent):
+            absent.append(found)
+        elif (newer := chosen.setdefault(file.task, found)) is not found and newer.score != found.score:
+            source.notes.append(
+                f"{model}: {file.task} is {newer.score:.4f} in revision {newer.file.revision[:8]}, the newer file; "
+                f"{file.revision[:8]} has {found.score:.4f}"
+            )
+    for missing in absent:
+        if missing.file.task not in chosen:
+            source.leave_out(missing.reason, missing.file.task)
+    return chosen
+
+
+def _add_external(
+    chosen: dict[str, Finding], files: Sequence[ResultFile], is_included: bool, model: str, source: Source
+) -> None:
+    fresh = [file for file in files if file.task not in chosen]
+    if not is_included:
+        names = [file.task for file in files]
+        only = f"; {len(fresh)} of them are nowhere else" if fresh else ""
+        source.left_out[f"self-reported (external) scores, read with --include-external{only}"] = names
+        return
+    added = _newest(fresh, model, source)
+    chosen |= added
+    if added:
+        source.notes.append(f"{model}: self-reported, not checked by anybody (external): {', '.join(sorted(added))}")
+    if repeated := [file.task for file in files if file not in fresh]:
+        source.left_out["self-reported (external) scores that a revision has as well"] = repeated
+
+
+def _describe(source: Source, model: str, chosen: Iterable[Finding]) -> None:
+    by_revision: dict[str, int] = {}
+    for finding in chosen:
+        by_revision[finding.file.revision] = by_revision.get(finding.file.revision, 0) + 1
+    source.revisions = {model: list(by_revision)}
+    source.details["tasks_by_revision"] = by_revision
+    source.details["layouts"] = sorted({finding.file.layout for finding in chosen})
+
+
+def _record(finding: Finding) -> tuple[str, ItemScores]:
+    settings: dict[str, object] = {
+        "dataset_revision": finding.file.data_revision,
+        "model_revision": finding.file.revision,
+        "mteb_version": finding.file.version,
+    }
+    if finding.cosine_ap is not None:
+        settings["cosine_ap"] = finding.cosine_ap
+    name = f"{finding.category}/{finding.file.task}"
+    fingerprint = f"mteb {finding.where}"
+    return name, score_record(name, finding.category, finding.metric, finding.score, fingerprint, settings)

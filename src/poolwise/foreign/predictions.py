@@ -1,0 +1,81 @@
+"""mteb's prediction folders: rankings become scores with judgements; the rest needs labels that are not in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from poolwise.errors import EvalError, collect
+from poolwise.foreign.mteb_tasks import guess_category, known_task
+from poolwise.foreign.qrels import Qrels, match_qrels, score_rankings
+from poolwise.foreign.source import Source, as_score, foreign_run, read_json
+from poolwise.records import Category, ItemScores
+
+META = "mteb_model_meta"
+SUFFIX = "_predictions.json"
+SUBSETS = ("default", "en", "en-en")
+WITHOUT_LABELS = "similarities, classes or clusters without the task's labels: run `poolwise eval` for items"
+WITHOUT_QRELS = "rankings without judgements: give --qrels FILE"
+
+
+def prediction_paths(folder: Path) -> list[Path]:
+    """Return the prediction files in a folder and one below."""
+    return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")])
+
+
+def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
+    """Return the scores per query that a model's predictions have under the judgements.
+
+    Raises: EvalError where a file is broken, holds several models, or nothing in the folder can be scored.
+    """
+    source = Source(folder, "mteb-predictions")
+    records: dict[str, ItemScores] = {}
+    models: dict[str, str] = {}
+    for path in prediction_paths(folder):
+        task = path.name.removesuffix(SUFFIX)
+        data = read_json(path)
+        if not isinstance(data, dict):
+            raise EvalError(f"{path} holds no predictions of mteb", "wanted {subset: {split: predictions}}")
+        meta = data.get(META) or {}
+        models[str(meta.get("model_name") or folder.name)] = str(meta.get("revision") or "not stated")
+        rankings = _rankings(data, task, path)
+        if rankings is None or not everyone:
+            source.leave_out(WITHOUT_LABELS if rankings is None else WITHOUT_QRELS, task)
+            continue
+        record, remarks = score_rankings(rankings, match_qrels(rankings, task, everyone, path), _category(task))
+        record = record.model_copy(update={"task": f"{record.category}/{task}"})
+        records[record.task] = record
+        source.notes += [f"{next(reversed(models))}, {remark}" for remark in remarks]
+    if len(models) > 1:
+        raise EvalError(f"{folder} holds predictions of {', '.join(models)}", "wanted one folder a model")
+    name, revision = next(iter(models.items()))
+    source.revisions = {name: [revision]}
+    source.runs = [foreign_run(name, records)] if records else []
+    return source
+
+
+def _category(task: str) -> Category:
+    known = known_task(task)
+    category = known.category if known else guess_category(task, {"ndcg_at_10": 0.0})
+    return "reranking" if category == "reranking" else "retrieval"
+
+
+def _rankings(data: Mapping[str, Any], task: str, path: Path) -> dict[str, dict[str, float]] | None:
+    """The ranking of the evaluated split of the English subset; None where the predictions are no rankings.
+
+    Raises: EvalError where a score is no finite number.
+    """
+    known = known_task(task)
+    subsets = {name: splits for name, splits in data.items() if name != META and isinstance(splits, dict)}
+    subset = next((subsets[name] for name in ((known.subset,) if known else ()) + SUBSETS if name in subsets), None)
+    found = (subset or {}).get(known.split if known else "test")
+    if not isinstance(found, dict) or not found or not all(isinstance(row, dict) for row in found.values()):
+        return None
+    problems, rankings = [], {}
+    for query, row in found.items():
+        rankings[query] = {name: score for name, value in row.items() if (score := as_score(value)) is not None}
+        bad = [name for name in row if not abs(rankings[query].get(name, float("nan"))) < float("inf")]
+        problems += [f"query {query}, document {name}: score {row[name]}" for name in bad]
+    collect(problems, EvalError, f"{path} holds scores that are no finite numbers")
+    return rankings

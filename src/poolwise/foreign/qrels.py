@@ -1,0 +1,124 @@
+"""Relevance judgements, TREC or BEIR, and the scores that a ranking has under them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.errors import EvalError, collect
+from poolwise.foreign.metrics import average_precision, ndcg
+from poolwise.foreign.source import CUT, item_record, read_text
+from poolwise.records import METRICS, Category, ItemScores
+
+GENERIC = {"qrels", "qrel", "test", "dev", "validation", "train", "default", "judgements"}
+"""File and folder names that say nothing about the task; the folder above does."""
+
+Rankings = Mapping[str, Mapping[str, float]]
+"""Score by document, by query."""
+
+
+@dataclass(frozen=True)
+class Qrels:
+    """The judgements of one task: grade by document, by query."""
+
+    name: str
+    path: Path
+    grades: Mapping[str, Mapping[str, int]]
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same judgements, whatever file and order they came in."""
+        rows = sorted((q, d, grade) for q, documents in self.grades.items() for d, grade in documents.items())
+        return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+
+
+def is_qrels_line(line: str) -> bool:
+    """Return whether a line is ``qid 0 docid grade``, ``qid docid grade``, or the head of such a table."""
+    fields = line.split("\t") if "\t" in line else line.split()
+    if len(fields) not in (3, 4):
+        return False
+    return fields[-1].strip().lstrip("-").isdigit() or _is_head(fields)
+
+
+def _is_head(fields: Sequence[str]) -> bool:
+    return fields[0].lower().replace("_", "-") in ("query-id", "qid", "query")
+
+
+def load_qrels(path: Path) -> Qrels:
+    """Return the judgements of a file.
+
+    Raises: EvalError where lines are no judgements, a document is judged twice in two ways, or nothing is judged.
+    """
+    grades: dict[str, dict[str, int]] = {}
+    problems = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        fields = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
+        if not line.strip() or (number == 1 and _is_head(fields)):
+            continue
+        try:
+            if len(fields) not in (3, 4):
+                raise ValueError(f"{len(fields)} fields")
+            query, document, grade = fields[0], fields[-2], int(float(fields[-1]))
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}; wanted `query 0 document grade` or `query document grade`")
+            continue
+        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+            problems.append(f"{path}:{number}: {document} is judged twice for {query}")
+    collect(problems, EvalError, f"{path} is no file of relevance judgements", CUT)
+    if not any(grade > 0 for documents in grades.values() for grade in documents.values()):
+        raise EvalError(f"{path} judges no document relevant", hint=CUT)
+    return Qrels(_task_name(path), path, grades)
+
+
+def _task_name(path: Path) -> str:
+    resolved = path.resolve()
+    names = [resolved.name.split(".")[0], *(parent.name for parent in resolved.parents)]
+    return next((name for name in names if name and name.lower() not in GENERIC), "task")
+
+
+def match_qrels(rankings: Rankings, name: str, everyone: Sequence[Qrels], path: Path) -> Qrels:
+    """Return the judgements that belong to a ranking: those of its task's name, else those that share its queries.
+
+    Raises: EvalError where there are none, none fits, or two fit equally well.
+    """
+    if not everyone:
+        raise EvalError(f"{path} ranks documents but nothing says which are relevant", hint="give --qrels FILE")
+    shared = {number: len(qrels.grades.keys() & rankings.keys()) for number, qrels in enumerate(everyone)}
+    fitting = [number for number, count in shared.items() if count]
+    named = [number for number in fitting if name and everyone[number].name.lower() == name.lower()]
+    fitting = named or [number for number in fitting if shared[number] == max(shared.values())]
+    if not fitting:
+        known, asked = next(iter(everyone[0].grades)), next(iter(rankings), "none")
+        raise EvalError(
+            f"{path} ranks for no query of {', '.join(str(qrels.path) for qrels in everyone)}",
+            f"query ids such as {known!r}, not {asked!r}",
+            "give the --qrels of this task",
+        )
+    if len(fitting) > 1:
+        names = ", ".join(str(everyone[number].path) for number in fitting)
+        raise EvalError(f"{path} fits {names} equally well", hint="name the judgements as the task is named")
+    return everyone[fitting[0]]
+
+
+def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retrieval") -> tuple[ItemScores, list[str]]:
+    """Return one score per judged query, 0 where the ranking lacks the query, and what was missing or unused."""
+    measure = average_precision if category == "reranking" else ndcg
+    values = {query: measure(rankings.get(query, {}), grades) for query, grades in sorted(qrels.grades.items())}
+    record = item_record(f"{category}/{qrels.name}", category, METRICS[category], values, qrels.fingerprint, [])
+    missing = [query for query in values if query not in rankings]
+    unjudged = [query for query in rankings if query not in values]
+    hopeless = [query for query, grades in qrels.grades.items() if max(grades.values()) <= 0]
+    remarks = []
+    if missing:
+        remarks.append(f"{len(missing)} of {len(values)} judged queries are missing ({_some(missing)}) and score 0")
+    if unjudged:
+        remarks.append(f"{len(unjudged)} queries without judgements are left out ({_some(unjudged)})")
+    if hopeless:
+        remarks.append(f"{len(hopeless)} judged queries have no relevant document and score 0 for everybody")
+    return record, [f"{record.task}: {remark}" for remark in remarks]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

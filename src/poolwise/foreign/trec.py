@@ -1,0 +1,80 @@
+"""TREC runs: ``query Q0 document rank score tag``, one ranking a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from poolwise.errors import EvalError, collect
+from poolwise.foreign.qrels import Qrels, match_qrels, score_rankings
+from poolwise.foreign.source import CUT, Source, foreign_run, read_text
+from poolwise.records import ItemScores
+
+
+def is_run_line(line: str) -> bool:
+    """Return whether a line has the six fields of a TREC run, a number in the fourth and fifth."""
+    fields = line.split()
+    return len(fields) == 6 and all(_number(text) is not None for text in fields[3:5])
+
+
+def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> Source:
+    """Return the run of a model: one file, named by it, or a folder with one file a task, named by the folder.
+
+    Raises: EvalError where a line is broken, two files score one task, or no judgements fit.
+    """
+    name = path.name if path.is_dir() else path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    source = Source(path, "trec")
+    records: dict[str, ItemScores] = {}
+    tags: set[str] = set()
+    for file in files:
+        rankings, found = load_rankings(file)
+        tags |= found
+        record, remarks = score_rankings(
+            rankings, match_qrels(rankings, file.name.split(".")[0], everyone, file), "retrieval"
+        )
+        if record.task in records:
+            raise EvalError(
+                f"{path} holds two runs of {record.task}", hint="give each model a folder, or each file alone"
+            )
+        records[record.task] = record
+        source.notes += [f"{name}, {remark}" for remark in remarks]
+    source.runs = [foreign_run(name, records)]
+    source.details["tags"] = sorted(tags)
+    return source
+
+
+def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
+    """Return score by document by query, and the tags of a run; ranks are not used, as trec_eval does not.
+
+    Raises: EvalError where a line lacks fields, a score is no finite number, or a document comes twice for a query.
+    """
+    rankings: dict[str, dict[str, float]] = {}
+    tags: set[str] = set()
+    problems = []
+    text = read_text(path)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.split()
+        score = _number(fields[4]) if len(fields) == 6 else None
+        if len(fields) != 6:
+            problems.append(f"{path}:{number}: {len(fields)} fields; wanted `query Q0 document rank score tag`")
+        elif score is None or not math.isfinite(score):
+            problems.append(f"{path}:{number}: score {fields[4]} is no finite number")
+        elif fields[2] in rankings.setdefault(fields[0], {}):
+            problems.append(f"{path}:{number}: document {fields[2]} comes twice for query {fields[0]}")
+        else:
+            rankings[fields[0]][fields[2]] = score
+            if tags and fields[5] not in tags and not text.endswith("\n") and line == text.splitlines()[-1]:
+                problems.append(f"{path}:{number}: the last line breaks off in the tag {fields[5]!r}")
+            tags.add(fields[5])
+    collect(problems, EvalError, f"{path} is no whole TREC run", CUT)
+    return rankings, tags
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
