@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_study import poolwise, write_recipe
+
+from command_line import poolwise, write_recipe
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def doctor(
     from poolwise.modules import diagnose
     from poolwise.study.models import load_any
 
-    checks = diagnose(load_any(model))
+    checks = diagnose(load_any(model, for_encoding=False))
     if as_json:
         print(
             json.dumps(

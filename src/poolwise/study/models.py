@@ -10,14 +10,13 @@ from poolwise.errors import ModelError
 Precision = Literal["auto", "fp32", "bf16"]
 
 
-def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = None) -> Any:
-    """Return the SentenceTransformer that ``name`` is, for encoding: a run's folder, a model of ours, or any other.
-
-    Ours come with their adapters merged: for use, not for further training.
+def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = None, for_encoding: bool = True) -> Any:
+    """Return the SentenceTransformer that ``name`` is: a run's folder, a model folder of ours, or any other.
 
     Args:
         name: a folder made by ``poolwise train``, a sentence-transformers folder, or a hub id.
         max_tokens: tokens a text keeps; None leaves the model's own limit.
+        for_encoding: ours come with their adapters merged, quick to use and not to be trained any more.
     Raises: ModelError where nothing loads.
     """
     from poolwise.modules import is_poolwise_model, load_model, prepare_encoding
@@ -25,7 +24,8 @@ def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = 
     path = Path(name)
     for folder in (path / "model", path):
         if is_poolwise_model(folder):
-            return prepare_encoding(load_model(folder, precision=precision, max_tokens=max_tokens))
+            model = load_model(folder, precision=precision, max_tokens=max_tokens)
+            return prepare_encoding(model) if for_encoding else model
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
     return _load_foreign(name, max_tokens)
