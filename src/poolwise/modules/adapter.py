@@ -55,7 +55,8 @@ def save_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
     config.save_pretrained(str(folder))
-    state = get_peft_model_state_dict(model, adapter_name="default")
+    # Left to itself, PEFT asks the hub whether the base's vocabulary grew.
+    state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
     save_file({_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
 
 

@@ -117,9 +117,10 @@ def sample_texts(inputs: StudyInputs) -> list[str]:
 def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path, report: Report) -> list[ItemScores]:
     """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks."""
     todo = [task for task in tasks if not _is_scored(task, folder)]
-    if isinstance(encoder, ModelEncoder):
+    if isinstance(encoder, ModelEncoder) and todo:
         encoder.on_progress = lambda done, total: report(done, total, "texts encoded")
-        encoder.prepare(todo)
+        # All tasks, scored or not: a resumed evaluation meets the batches of one that was not stopped, bit for bit.
+        encoder.prepare(tasks)
     for number, task in enumerate(todo):
         report(number, len(todo), f"tasks scored; {task.name}")
         save_record(evaluate_task(task, encoder), items_path(folder, task.name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.modules import autocast
 from poolwise.tasks import ModelEncoder, evaluate_task, load_tasks
 from support import shared_data
 
@@ -35,4 +36,7 @@ def encoder() -> ModelEncoder:
 def test_published_score(encoder: ModelEncoder, name: str) -> None:
     (task,) = load_tasks([str(shared_data(f"eval/{name}"))])
     published, tolerance = PUBLISHED[name]
-    assert 100 * evaluate_task(task, encoder).score == pytest.approx(published, abs=tolerance)
+    # 1.2 million tokens in fp32 take minutes; bf16 moves nDCG@10 by about a tenth of the tolerance.
+    with autocast("auto" if name == "retrieval/SciFact" else "fp32", "cpu"):
+        score = evaluate_task(task, encoder).score
+    assert 100 * score == pytest.approx(published, abs=tolerance)
