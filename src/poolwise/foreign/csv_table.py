@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -66,8 +67,8 @@ def _delimiter(line: str) -> str:
 
 
 def _rows(path: Path, text: str, source: Source) -> list[Row]:
-    lines = text.splitlines()
-    reader = csv.reader(lines, delimiter=_delimiter(lines[0]))
+    text = text.lstrip()
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.splitlines()[0]))
     head = [name.strip().lower() for name in next(reader)]
     if repeated := [name for name in COLUMNS if head.count(name) > 1]:
         raise EvalError(f"{path}: column {repeated[0]} comes twice")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from poolwise.errors import EvalError, collect
 from poolwise.foreign.mteb_tasks import FORUMS, MAX_AP, forums
@@ -33,17 +33,18 @@ def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
 def _merged(runs: Sequence[Run]) -> list[Run]:
     merged: list[Run] = []
     for run in runs:
-        same = next((other for other in merged if _is_part(run, other)), None)
-        if same is None:
+        place = next((number for number, other in enumerate(merged) if _is_part(run, other)), None)
+        if place is None:
             merged.append(run)
         else:
-            merged[merged.index(same)] = _with_scores(same, same.scores | run.scores)
+            merged[place] = _with_scores(merged[place], merged[place].scores | run.scores)
     return merged
 
 
 def _is_part(run: Run, other: Run) -> bool:
     one, two = run.manifest, other.manifest
-    return (one.kind, one.name, one.seed) == ("external", two.name, two.seed) and not run.scores.keys() & other.scores
+    is_same = (one.kind, one.design, one.name, one.seed) == (two.kind, two.design, two.name, two.seed)
+    return is_same and one.kind == "external" and not run.scores.keys() & other.scores.keys()
 
 
 def _with_scores(run: Run, scores: Mapping[str, ItemScores]) -> Run:
@@ -115,7 +116,7 @@ def _marked(record: ItemScores, taken: Mapping[str, str]) -> ItemScores:
     return record.model_copy(update={"fingerprint": taken[record.task]})
 
 
-def _by_task(runs: Sequence[Run], read: object) -> dict[str, set[str]]:
+def _by_task(runs: Sequence[Run], read: Callable[[ItemScores], str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for run in runs:
         for task, record in run.scores.items():
@@ -139,7 +140,7 @@ def _data_revisions(runs: Sequence[Run]) -> list[str]:
 
 
 def _mixed_scales(runs: Sequence[Run]) -> list[str]:
-    """Fractions beside percentages within a task, or between tasks of a category."""
+    """Fractions beside percentages, within a task or between tasks."""
     problems = []
     tops: dict[str, dict[str, float]] = {}
     for run in runs:

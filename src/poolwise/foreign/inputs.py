@@ -12,7 +12,7 @@ from poolwise.foreign.harmony import joined
 from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
-from poolwise.foreign.source import Source, read_text
+from poolwise.foreign.source import Source, first_line
 from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders, load_run
 
@@ -88,7 +88,7 @@ def _file_kind(path: Path) -> str:
     """``csv``, ``trec``, ``qrels`` or nothing, by the first line that is not blank."""
     if path.suffix in (".json", ".html", ".md", ".tex", ".pdf", ".png", ".safetensors", ".bin"):
         return ""
-    line = next((line for line in read_text(path).splitlines() if line.strip()), "")
+    line = first_line(path)
     if csv_head(line):
         return "csv"
     if is_run_line(line):
@@ -103,7 +103,7 @@ def _nothing(source: Source) -> str:
 
 def _left_out(sources: Sequence[Source]) -> list[str]:
     return [
-        f"{', '.join(source.models) or source.path}: left out {', '.join(names)}: {reason}"
+        f"{', '.join(source.models) or source.path}: left out {', '.join(sorted(names))}: {reason}"
         for source in sources
         for reason, names in source.left_out.items()
     ]

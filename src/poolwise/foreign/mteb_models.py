@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from poolwise.records import ItemScores
 META = "model_meta.json"
 EXTERNAL = "external"
 PREDICTIONS = "_predictions.json"
+REVISION = re.compile(r"[0-9a-f]{7,40}|external|main|no_revision\w*|v?\d[\d._-]*")
+"""What a folder below a model's is called when it is a revision."""
 
 
 def result_paths(folder: Path) -> list[Path]:
@@ -27,6 +30,8 @@ def read_mteb(folder: Path, include_external: bool) -> Source | None:
 
     Raises: EvalError where a file is cut short or holds a score that is no finite number.
     """
+    if not _is_one_model(folder):
+        return None
     source = Source(folder, "mteb-results")
     files = _load(folder, source)
     if not files:
@@ -43,6 +48,13 @@ def read_mteb(folder: Path, include_external: bool) -> Source | None:
     _describe(source, model, chosen.values())
     source.runs = [foreign_run(model, dict(map(_record, chosen.values())))] if chosen else []
     return source
+
+
+def _is_one_model(folder: Path) -> bool:
+    """Whether the folders below are revisions of one model rather than models without revisions."""
+    below = {path.parent for path in result_paths(folder)} - {folder}
+    names = {_meta_name(path) for path in below} - {""}
+    return len(names) <= 1 and all(_meta_name(path) or REVISION.fullmatch(path.name) for path in below)
 
 
 def _load(folder: Path, source: Source) -> list[ResultFile]:
@@ -63,14 +75,19 @@ def _load(folder: Path, source: Source) -> list[ResultFile]:
 
 
 def _model_name(folder: Path) -> str:
-    for path in sorted([*folder.glob(META), *folder.glob(f"*/{META}")]):
-        data = read_json(path)
-        if isinstance(data, dict) and data.get("name"):
-            return str(data["name"])
+    for path in (folder, *sorted(path.parent for path in folder.glob(f"*/{META}"))):
+        if stated := _meta_name(path):
+            return stated
     name = folder.resolve().name
     # A revision's folder given by itself is called by its hash; the model's name is the folder above.
-    is_hash = len(name) == 40 and set(name) <= set("0123456789abcdef")
-    return (folder.resolve().parent.name if is_hash else name).replace("__", "/")
+    is_revision = REVISION.fullmatch(name) is not None
+    return (folder.resolve().parent.name if is_revision else name).replace("__", "/")
+
+
+def _meta_name(folder: Path) -> str:
+    path = folder / META
+    data = read_json(path) if path.is_file() else None
+    return str(data.get("name") or "") if isinstance(data, dict) else ""
 
 
 def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str, Finding]:

@@ -52,13 +52,16 @@ def load_qrels(path: Path) -> Qrels:
     Raises: EvalError where lines are no judgements, a document is judged twice in two ways, or nothing is judged.
     """
     grades: dict[str, dict[str, int]] = {}
-    problems = []
+    problems: list[str] = []
+    width = 0
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         fields = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
         if not line.strip() or (number == 1 and _is_head(fields)):
             continue
+        width = width or len(fields)
         try:
-            if len(fields) not in (3, 4):
+            # A line cut short may look like one of the other layout.
+            if len(fields) not in (3, 4) or len(fields) != width:
                 raise ValueError(f"{len(fields)} fields")
             query, document, grade = fields[0], fields[-2], int(float(fields[-1]))
         except ValueError as error:

@@ -108,6 +108,16 @@ def read_text(path: Path) -> str:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
 
 
+def first_line(path: Path) -> str:
+    """Return the first line of a file that is not blank, whatever the file may be."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+            return next((line for line in file if line.strip()), "")
+    except (OSError, EOFError, zlib.error) as error:
+        raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds.
 

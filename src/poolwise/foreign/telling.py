@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poolwise.foreign.inputs import Inputs, missing_tasks
 from poolwise.foreign.source import KINDS, Source
@@ -18,7 +18,7 @@ def input_entries(inputs: Inputs) -> list[dict[str, object]]:
     return [_entry(source, missing, tests) for source in inputs.sources]
 
 
-def _entry(source: Source, missing: dict[str, list[str]], tests: list[str]) -> dict[str, object]:
+def _entry(source: Source, missing: Mapping[str, list[str]], tests: list[str]) -> dict[str, object]:
     records = [record for run in source.runs for record in run.scores.values()]
     return {
         "path": str(source.path),

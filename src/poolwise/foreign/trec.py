@@ -11,6 +11,9 @@ from poolwise.foreign.qrels import Qrels, match_qrels, score_rankings
 from poolwise.foreign.source import CUT, Source, foreign_run, read_text
 from poolwise.records import ItemScores
 
+GENERIC = {"run", "runs", "result", "results", "output", "ranking", "test", "dev"}
+"""File names that say nothing about the model; the folder's name does."""
+
 
 def is_run_line(line: str) -> bool:
     """Return whether a line has the six fields of a TREC run, a number in the fourth and fifth."""
@@ -23,7 +26,7 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
 
     Raises: EvalError where a line is broken, two files score one task, or no judgements fit.
     """
-    name = path.name if path.is_dir() else path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    name = _model_name(path)
     source = Source(path, "trec")
     records: dict[str, ItemScores] = {}
     tags: set[str] = set()
@@ -42,6 +45,14 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
     source.runs = [foreign_run(name, records)]
     source.details["tags"] = sorted(tags)
     return source
+
+
+def _model_name(path: Path) -> str:
+    resolved = path.resolve()
+    stem = resolved.name.removesuffix(".gz").rpartition(".")[0]
+    if path.is_dir() or not stem:
+        return resolved.name
+    return resolved.parent.name if stem.lower() in GENERIC else stem
 
 
 def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
