@@ -81,7 +81,7 @@ def test_the_old_layout(tmp_path: Path) -> None:
 
 def test_revisions_are_united_and_the_newest_wins(tmp_path: Path) -> None:
     model = tmp_path / "org__model"
-    write_v2(model / "aaaaaaa", "SciFact", 0.6, mteb_version="1.9.5")
+    write_v2(model / "aaaaaaa", "SciFact", 0.6, mteb_version="1.13.5")
     write_v2(model / "aaaaaaa", "NQ", 0.4)
     write_v2(model / "bbbbbbb", "SciFact", 0.5, mteb_version="1.12.0-2.1.0")
     inputs = read_inputs([model])

@@ -23,7 +23,7 @@ def test_ndcg_by_hand() -> None:
     assert ndcg(scores, {"d1": 2, "d2": 1}) == pytest.approx(Q1)
     assert ndcg(scores, {"d1": 2, "d2": 1}, depth=2) == pytest.approx(1 / (2 + 1 / log2(3)))
     assert ndcg(scores, {"d1": 0}) == 0
-    assert ndcg(scores, {"d2": 1, "d9": -1}) == 1
+    assert ndcg(scores, {"d2": 1, "d9": -1, "d1": 1}) == pytest.approx((1 + 1 / log2(4)) / (1 + 1 / log2(3)))
     assert ndcg({}, {"d1": 1}) == 0
 
 
