@@ -111,9 +111,10 @@ def _left_out(sources: Sequence[Source]) -> list[str]:
 
 def missing_tasks(runs: Sequence[Run]) -> Mapping[str, list[str]]:
     """Return, by model, the tasks that another model has and it lacks in some seed."""
-    everything = {task for run in runs if run.manifest.kind != "anchor" for task in run.scores}
+    taking_part = [run for run in runs if run.manifest.kind != "anchor"]
+    everything = {task for run in taking_part for task in run.scores}
     missing: dict[str, set[str]] = {}
-    for run in runs:
+    for run in taking_part:
         name = run.manifest.design or run.manifest.name
         missing.setdefault(name, set()).update(everything - run.scores.keys())
     return {name: sorted(tasks) for name, tasks in missing.items()}
