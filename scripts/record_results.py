@@ -1,0 +1,47 @@
+"""Keep a finished study as a record: docs/results/NAME/ and, for the README, its table.
+
+python scripts/record_results.py runs/controlled
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from poolwise.records import StudyResults, load_record
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+START, END = "<!-- recorded -->", "<!-- /recorded -->"
+KEPT = ("results.json", "report.md")
+
+
+def section(markdown: str, title: str) -> str:
+    """Return the text below a second-level heading."""
+    return markdown.split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
+
+
+def main(folder: Path) -> None:
+    """Copy the record and rewrite the README between its two marks."""
+    study = load_record(StudyResults, folder / "results.json")
+    target = ROOT / "docs" / "results" / study.results.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(folder / name, target / name)
+    markdown = (folder / "report.md").read_text()
+    seconds = study.measured.wall_seconds or 0.0
+    machine = study.measured.machine
+    text = (
+        f"`{study.measured.command}`, {len(study.results.tasks)} tasks, {seconds / 60:.0f} minutes on "
+        f"{machine.get('cores', '?')} cores ({machine.get('processor', 'unknown')}). "
+        f"The whole record: [report](docs/results/{study.results.name}/report.md).\n\n"
+        f"{section(markdown, 'Scores by category')}\n\n{section(markdown, 'Verdict')}"
+    )
+    before, rest = README.read_text().split(START)
+    README.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}")
+    print(f"recorded: {target}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
