@@ -66,10 +66,14 @@ def test_an_interrupted_study_goes_on_to_the_same_results(study: Path, tmp_path:
     env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=env) as process:
         assert process.stderr is not None
-        for line in process.stderr:  # killed in the middle of the second design
-            if line.startswith("train multilayer"):
+        for line in process.stderr:  # killed while other designs are trained
+            if line.startswith("done eval last+causal, seed 0"):
                 break
         process.kill()
+    poolwise("report", "out", cwd=tmp_path)
+    unfinished = results(tmp_path / "out")["results"]
+    assert unfinished["failures"]["eval mean+causal, seed 1"] == "not run yet"
+    assert "last+causal" in {score["name"] for score in unfinished["scores"]}
     poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path)
     again, first = results(tmp_path / "out")["results"], results(study / "out")["results"]
     assert again == first

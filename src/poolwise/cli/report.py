@@ -1,4 +1,4 @@
-"""``poolwise report``: write the report of a finished study again."""
+"""``poolwise report``: write the report of a study again."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
+from poolwise.cli.options import quiet_libraries
+
 
 def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a results.json.")]) -> None:
-    """Write report.html and report.md from the records of a study."""
-    from poolwise.errors import EvalError
-    from poolwise.records import StudyResults, load_record
-    from poolwise.report import write_reports
-
+    """Write report.html, report.md and report.tex from the records of a study, finished or not."""
     path = folder if folder.suffix == ".json" else folder / "results.json"
-    if not path.is_file():
-        raise EvalError(
-            f"{path} does not exist", hint="run `poolwise study` to its end first; compare reads unfinished ones"
-        )
-    print(write_reports(load_record(StudyResults, path), path.parent))
+    if path.is_file():
+        from poolwise.records import StudyResults, load_record
+        from poolwise.report import write_reports
+
+        print(write_reports(load_record(StudyResults, path), path.parent))
+        return
+    quiet_libraries()
+    from poolwise.study.study import publish_unfinished
+
+    print(publish_unfinished(folder))

@@ -7,9 +7,9 @@ import json
 import time
 from pathlib import Path
 
-from poolwise.config import Recipe
+from poolwise.config import Recipe, build_recipe
 from poolwise.data import save_schedule
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, EvalError
 from poolwise.records import Measured, StudyResults, load_record, save_record
 from poolwise.report import write_reports
 from poolwise.study.collect import collect
@@ -51,7 +51,7 @@ def run_study(
     elif (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
         measured = load_record(StudyResults, out / "results.json").measured
-        return _publish(recipe, collect(recipe, jobs, inputs.hashes, out, {}, measured), out)
+        return _publish(collect(recipe, jobs, inputs.hashes, out, {}, measured), out)
     measured = Measured(
         machine=machine(),
         versions=versions(),
@@ -59,7 +59,23 @@ def run_study(
         started=started,
         wall_seconds=time.monotonic() - start,
     )
-    return _publish(recipe, collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
+    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
+
+
+def publish_unfinished(out: Path) -> Path:
+    """Write the report of a study that was interrupted, from what is done; what is not is listed as not run.
+
+    Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
+    """
+    path = out / "study.json"
+    if not path.is_file():
+        raise EvalError(f"{out} holds no study", hint="give the --out folder of poolwise study")
+    recipe = build_recipe(json.loads(path.read_text()), str(path))
+    inputs = load_inputs(recipe)
+    jobs = plan_jobs(recipe, inputs.hashes)
+    missing = {job.label: "not run yet" for job in jobs if not is_done(out, job)}
+    measured = Measured(machine=machine(), versions=versions())
+    return _publish(collect(recipe, jobs, inputs.hashes, out, missing, measured), out)
 
 
 def plan_study(recipe: Recipe) -> Estimate:
@@ -88,7 +104,7 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
     _write_json(path, mine)
 
 
-def _publish(recipe: Recipe, results: StudyResults, out: Path) -> Path:
+def _publish(results: StudyResults, out: Path) -> Path:
     save_record(results, out / "results.json")
     return write_reports(results, out)
 
