@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+# Two test processes with all threads each would wait for one another; torch reads this when it is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))
