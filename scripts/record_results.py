@@ -30,11 +30,13 @@ def main(folder: Path) -> None:
     for name in KEPT:
         shutil.copy(folder / name, target / name)
     markdown = (folder / "report.md").read_text()
-    seconds = study.measured.wall_seconds or 0.0
     machine = study.measured.machine
+    command = study.measured.command or f"poolwise study recipes/{study.results.name}.yaml"
+    missing = sorted(study.results.failures)
+    unfinished = f"**Unfinished**: {len(missing)} jobs were not run ({', '.join(missing)}). " if missing else ""
     text = (
-        f"`{study.measured.command}`, {len(study.results.tasks)} tasks, {seconds / 60:.0f} minutes on "
-        f"{machine.get('cores', '?')} cores ({machine.get('processor', 'unknown')}). "
+        f"`{command}`, {len(study.results.tasks)} tasks, on {machine.get('cores', '?')} cores "
+        f"({machine.get('processor', 'unknown')}). {unfinished}"
         f"The whole record: [report](docs/results/{study.results.name}/report.md).\n\n"
         f"{section(markdown, 'Scores by category')}\n\n{section(markdown, 'Verdict')}"
     )
