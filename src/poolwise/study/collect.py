@@ -71,7 +71,8 @@ def _compare(recipe: Recipe, runs: list[Run], failures: dict[str, str]) -> Compa
     reference = recipe.reference if recipe.reference in names else None
     comparisons = [name for name in recipe.comparisons if name != "reference" or reference]
     comparison = compare_runs(runs, reference=reference, comparisons=comparisons)
-    lost = [f"{label}: {message}; what it would have added is missing from every table" for label, message in failures.items()]
+    effect = "what it would have added is missing from every table"
+    lost = [f"{label}: {message}; {effect}" for label, message in failures.items()]
     return comparison.model_copy(update={"notes": lost + comparison.notes})
 
 
