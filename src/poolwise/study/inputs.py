@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from poolwise.config import DataConfig, Prompts, Recipe
-from poolwise.data import Schedule, Triple, build_schedule, read_sources, sample_triples
+from poolwise.data import Schedule, TrainingData, Triple, build_schedule, load_sources
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
 from poolwise.study.plan import InputHashes
@@ -83,19 +83,9 @@ def portable_base(name: str) -> str:
     return str(path.resolve()) if path.is_dir() else name
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """The triples a recipe trains on, and the content hash of each source by name."""
-
-    triples: list[Triple]
-    fingerprints: dict[str, str]
-
-
 def load_training(config: DataConfig) -> TrainingData:
     """Return the training triples of a recipe, cut to ``max_rows``."""
-    sources = read_sources(config.train)
-    triples = sample_triples(sources, config.max_rows, DATA_SEED)
-    return TrainingData(triples, {source.name: source.fingerprint for source in sources})
+    return load_sources(config.train, config.max_rows, DATA_SEED)
 
 
 def _load_scheduled(recipe: Recipe) -> tuple[TrainingData, dict[int, Schedule]]:
