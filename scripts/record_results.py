@@ -9,7 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from poolwise.records import StudyResults, load_record
+from poolwise.records import load_record
+from poolwise.results import StudyResults
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

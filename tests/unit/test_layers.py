@@ -15,6 +15,7 @@ LEVELS = {
     "design": 0,
     "config": 0,
     "records": 0,
+    "results": 0,
     "data": 1,
     "foreign": 1,
     "modules": 2,
@@ -25,7 +26,7 @@ LEVELS = {
     "study": 6,
     "cli": 7,
 }
-LEVEL_0_ORDER = ["errors", "design", "records", "config"]
+LEVEL_0_ORDER = ["errors", "design", "records", "results", "config"]
 LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
 
 

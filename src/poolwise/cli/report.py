@@ -14,8 +14,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a r
     """Write report.html, report.md and report.tex from the records of a study, finished or not."""
     path = folder if folder.suffix == ".json" else folder / "results.json"
     if path.is_file():
-        from poolwise.records import StudyResults, load_record
+        from poolwise.records import load_record
         from poolwise.report import write_reports
+        from poolwise.results import StudyResults
 
         print(write_reports(load_record(StudyResults, path), path.parent))
         return

@@ -44,8 +44,9 @@ def study(
     if as_json:
         sys.stdout.write((folder / "results.json").read_text())
     else:
-        from poolwise.records import StudyResults, load_record
+        from poolwise.records import load_record
         from poolwise.report import comparison_text
+        from poolwise.results import StudyResults
 
         print(comparison_text(load_record(StudyResults, folder / "results.json").results.comparison))
         print(f"\nreport: {path}")

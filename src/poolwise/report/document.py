@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from poolwise.records import Comparison, Results, Run, StudyResults
+from poolwise.records import Run
 from poolwise.report.amounts import count_text, score_text, seconds_text
 from poolwise.report.blocks import (
     Block,
@@ -33,6 +33,7 @@ from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figu
 from poolwise.report.figures.seeds import seeds_figure
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
+from poolwise.results import Comparison, Results, StudyResults
 
 MAX_NOTES = 4
 WITHIN_NOTE = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from poolwise.records import Contrast, Posterior, Power, VarianceShare
 from poolwise.report.amounts import (
     count_text,
     difference_text,
@@ -17,6 +16,7 @@ from poolwise.report.amounts import (
 )
 from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
 from poolwise.report.view import ESTIMANDS, category_title, stars
+from poolwise.results import Contrast, Posterior, Power, VarianceShare
 
 TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided"}
 _CSV_FIELDS = ["category", "task", "a", "b", "difference", "interval_level", "interval_method", "equivalence", "p"]

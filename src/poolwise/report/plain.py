@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.records import Comparison
 from poolwise.report.blocks import Table
 from poolwise.report.document import comparison_document
 from poolwise.report.markdown import markdown_document
 from poolwise.report.tables import paper_table
 from poolwise.report.view import category_title, runs_view
+from poolwise.results import Comparison
 
 _LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from poolwise.records import TaskInfo
 from poolwise.report.amounts import (
     count_text,
     difference_text,
@@ -15,6 +14,7 @@ from poolwise.report.amounts import (
 )
 from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
 from poolwise.report.view import METRIC_TITLES, View, category_title, stars
+from poolwise.results import TaskInfo
 
 
 def paper_table(view: View) -> Table:

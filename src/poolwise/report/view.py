@@ -8,17 +8,8 @@ from dataclasses import dataclass, field
 
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError
-from poolwise.records import (
-    CATEGORIES,
-    CategoryMean,
-    Comparison,
-    Contrast,
-    Cost,
-    Run,
-    StudyResults,
-    TaskInfo,
-    TaskScore,
-)
+from poolwise.records import CATEGORIES, Cost, Run
+from poolwise.results import CategoryMean, Comparison, Contrast, StudyResults, TaskInfo, TaskScore
 
 ALPHA = 0.05
 TITLES = {"sts": "STS", "pair_classification": "Pair classification"}

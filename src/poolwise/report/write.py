@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from poolwise.records import Comparison, Run, StudyResults
+from poolwise.records import Run
 from poolwise.report.blocks import Document, Table
 from poolwise.report.document import comparison_document, study_document
 from poolwise.report.evidence import contrast_table
@@ -15,6 +15,7 @@ from poolwise.report.markdown import markdown_document
 from poolwise.report.page import html_document
 from poolwise.report.tables import cost_table, paper_table
 from poolwise.report.view import View, runs_view, study_view
+from poolwise.results import Comparison, StudyResults
 
 
 def write_reports(study: StudyResults, folder: Path) -> Path:

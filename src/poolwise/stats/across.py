@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from poolwise.records import CategoryMean, Contrast
+from poolwise.results import CategoryMean, Contrast
 from poolwise.stats.bootstrap import MIN_ITEMS, bootstrap_interval
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.entrants import Entrant, Field

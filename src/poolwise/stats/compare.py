@@ -8,7 +8,8 @@ from math import ceil
 from typing import Literal
 
 from poolwise.errors import EvalError, nearest
-from poolwise.records import CATEGORIES, Comparison, Contrast, Posterior, Power, RankPicture, Run, VarianceShare
+from poolwise.records import CATEGORIES, Run
+from poolwise.results import Comparison, Contrast, Posterior, Power, RankPicture, VarianceShare
 from poolwise.stats import wording
 from poolwise.stats.across import across_contrasts, category_means, task_differences, task_scores
 from poolwise.stats.bayes import signed_rank_posterior

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc, ndtr
 
-from poolwise.records import RankPicture
+from poolwise.results import RankPicture
 from poolwise.stats.resampling import FloatArray
 from poolwise.stats.wilcoxon import doubled_midranks, tolerance
 

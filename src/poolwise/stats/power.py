@@ -7,7 +7,7 @@ from math import ceil, log2
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from poolwise.records import Contrast, Power, VarianceShare
+from poolwise.results import Contrast, Power, VarianceShare
 from poolwise.stats.resampling import FloatArray
 from poolwise.stats.suite import Finding
 from poolwise.stats.verdict import ALPHA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.records import CategoryMean, Contrast, Recommendation, Verdict
+from poolwise.results import CategoryMean, Contrast, Recommendation, Verdict
 from poolwise.stats.entrants import Entrant, Field
 
 

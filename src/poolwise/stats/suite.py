@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from poolwise.records import Contrast
+from poolwise.results import Contrast
 from poolwise.stats.across import ONE_SEED, seed_differences, task_differences, task_scores
 from poolwise.stats.bootstrap import MIN_ITEMS
 from poolwise.stats.contrasts import Pair

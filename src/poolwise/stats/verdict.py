@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolwise.records import Verdict
+from poolwise.results import Verdict
 
 ALPHA = 0.05
 EQUIVALENCE = 0.005

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from poolwise.records import Contrast, ItemScores
+from poolwise.records import ItemScores
+from poolwise.results import Contrast
 from poolwise.stats.alignment import build_table, why_no_items
 from poolwise.stats.bootstrap import MIN_ITEMS, bca_interval, percentile_interval
 from poolwise.stats.contrasts import Pair

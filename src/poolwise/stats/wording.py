@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolwise.records import Contrast
+from poolwise.results import Contrast
 
 SUITE = (
     "Over these tasks (a statement about these designs on these tasks): the mean difference over a category's tasks. "

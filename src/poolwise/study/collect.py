@@ -8,19 +8,8 @@ from pathlib import Path
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
-from poolwise.records import (
-    Comparison,
-    DesignInfo,
-    Measured,
-    Results,
-    Run,
-    StudyResults,
-    TaskInfo,
-    TaskScore,
-    TrainingCurve,
-    load_run,
-    load_steps,
-)
+from poolwise.records import Run, load_run, load_steps
+from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
 from poolwise.stats import compare_runs
 from poolwise.study.executor import is_done, tuning_folder
 from poolwise.study.jobs import check_controls, tuning_scores

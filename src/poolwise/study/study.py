@@ -10,8 +10,9 @@ from pathlib import Path
 from poolwise.config import Recipe, build_recipe
 from poolwise.data import save_schedule
 from poolwise.errors import ConfigError, EvalError
-from poolwise.records import Measured, StudyResults, load_record, save_record
+from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
+from poolwise.results import Measured, StudyResults
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.executor import Work, execute, is_done

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolwise.records import CATEGORIES, Category, Comparison, Contrast, ItemScores, Run
+from poolwise.records import CATEGORIES, Category, ItemScores, Run
+from poolwise.results import Comparison, Contrast
 from poolwise.stats import compare_runs
 from poolwise.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 from poolwise.stats.signflip import signflip_test

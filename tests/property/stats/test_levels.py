@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from poolwise.records import Comparison, Run
+from poolwise.records import Run
+from poolwise.results import Comparison
 from poolwise.stats import compare_runs
 from unit.stats.builders import run, values
 

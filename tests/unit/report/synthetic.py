@@ -6,12 +6,11 @@ import random
 import statistics
 
 from poolwise.design import PAPER, POOLINGS, parse_design
-from poolwise.records import (
-    METRICS,
+from poolwise.records import METRICS, Cost
+from poolwise.results import (
     CategoryMean,
     Comparison,
     Contrast,
-    Cost,
     DesignInfo,
     Measured,
     Posterior,

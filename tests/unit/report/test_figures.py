@@ -8,7 +8,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from poolwise.records import DesignInfo, TrainingCurve
 from poolwise.report import critical_difference_svg
 from poolwise.report.blocks import Figure
 from poolwise.report.figures.curves import curves_figure
@@ -19,6 +18,7 @@ from poolwise.report.figures.seeds import seeds_figure
 from poolwise.report.figures.svg import Scale, linear_ticks, log_ticks, padded, signed_tick_text, tick_text
 from poolwise.report.styles import assign_styles
 from poolwise.report.view import study_view
+from poolwise.results import DesignInfo, TrainingCurve
 from unit.report.synthetic import DESIGNS, build_study
 
 

@@ -11,10 +11,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from poolwise.records import Comparison, Measured, Results, StudyResults
 from poolwise.report import write_comparison_report, write_reports
 from poolwise.report.blocks import Csv
 from poolwise.report.page import csv_link
+from poolwise.results import Comparison, Measured, Results, StudyResults
 from unit.report.synthetic import HAZARD, build_study
 
 VOID = {"meta", "link", "br", "wbr", "img", "hr", "input"}

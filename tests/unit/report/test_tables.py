@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from poolwise.records import CategoryMean, Comparison, Contrast, ItemScores, Run, RunManifest
+from poolwise.records import ItemScores, Run, RunManifest
 from poolwise.report.amounts import difference_text, score_text
 from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import runs_view, stars, study_view
+from poolwise.results import CategoryMean, Comparison, Contrast
 from unit.report.synthetic import ANCHORS, DESIGNS, REFERENCE, build_study
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from poolwise.errors import EvalError
-from poolwise.records import Comparison, Contrast, ItemScores, Run
+from poolwise.records import ItemScores, Run
+from poolwise.results import Comparison, Contrast
 from poolwise.stats import compare_runs
 from unit.stats.builders import run, score_runs, scores, values
 

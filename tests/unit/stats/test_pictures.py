@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poolwise.records import Contrast
+from poolwise.results import Contrast
 from poolwise.stats.bayes import signed_rank_posterior
 from poolwise.stats.friedman import cliques, rank_picture
 from poolwise.stats.noise import Noise

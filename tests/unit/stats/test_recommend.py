@@ -2,7 +2,7 @@
 
 import pytest
 
-from poolwise.records import Contrast, Recommendation
+from poolwise.results import Contrast, Recommendation
 from poolwise.stats.across import category_means
 from poolwise.stats.entrants import gather
 from poolwise.stats.recommend import pareto, recommendations

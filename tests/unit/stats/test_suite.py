@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from poolwise.errors import EvalError
-from poolwise.records import Comparison, Contrast, Run
+from poolwise.records import Run
+from poolwise.results import Comparison, Contrast
 from poolwise.stats import compare_runs
 from unit.stats.builders import run, scores, values
 

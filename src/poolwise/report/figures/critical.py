@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.records import RankPicture
 from poolwise.report.amounts import p_text
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, tick_text
 from poolwise.report.view import category_title
+from poolwise.results import RankPicture
 
 ROW, TOP, RIGHT, BAR = 32.0, 26.0, 14.0, 13.0
 

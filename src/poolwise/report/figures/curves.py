@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from poolwise.records import TrainingCurve
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import Drawing, Scale, element, padded, path_data, tick_text
 from poolwise.report.styles import Style, assign_styles
+from poolwise.results import TrainingCurve
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300.0, 150.0, 34.0, 8.0, 6.0, 118.0
 MAX_POINTS = 120

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolwise.records import Contrast
 from poolwise.report.amounts import difference_text, interval_text, p_text
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, padded, signed_tick_text
 from poolwise.report.view import REASONS, View, category_title, stars
+from poolwise.results import Contrast
 
 ROW, HEAD, LEFT, RIGHT = 33.0, 24.0, 8.0, 8.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.records import DesignInfo
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, tick_text
 from poolwise.report.styles import Style, assign_styles
+from poolwise.results import DesignInfo
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 186.0, 40.0, 10.0, 8.0, 142.0
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolwise.records import CategoryMean
 from poolwise.report.amounts import score_text, spread_text
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, padded, tick_text
 from poolwise.report.styles import Style, assign_styles
 from poolwise.report.view import View, category_title
+from poolwise.results import CategoryMean
 
 ROW, LEFT, RIGHT = 32.0, 8.0, 8.0
 

@@ -1,0 +1,240 @@
+"""What was found: the tests and verdicts of a comparison, and the results of a study.
+
+A *study* is a folder with ``study.json``, ``runs/<run>/`` and ``results.json`` (StudyResults).
+"""
+
+# ruff: noqa: RUF012 (pydantic gives every record its own copy of a default)
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from poolwise.records import SCHEMA_VERSION, Category, Cost, Record
+
+Estimand = Literal["checkpoints", "designs_on_tasks", "tasks_like_these"]
+Verdict = Literal["better", "worse", "equal", "not decided"]
+
+
+class Contrast(Record):
+    """One comparison of two designs: ``difference = score(a) - score(b)``, over tasks or within one task.
+
+    ``p`` is two-sided and in (0, 1]; None where no test is possible, and then ``note`` says why.
+    """
+
+    category: str
+    task: str | None = Field(default=None, description="None: over the tasks of the category")
+    a: str
+    b: str
+    reason: list[str] = Field(default=[], description="declared comparisons this contrast belongs to")
+    difference: float
+    interval: tuple[float, float] | None = None
+    interval_level: float = 0.95
+    test: str
+    estimand: Estimand
+    p: float | None = Field(default=None, gt=0, le=1)
+    p_holm: float | None = Field(default=None, gt=0, le=1)
+    p_bh: float | None = Field(default=None, gt=0, le=1)
+    smallest_p: float | None = None
+    num_items: int | None = None
+    num_tasks: int | None = None
+    num_zeros: int = 0
+    seed_spread: float | None = Field(default=None, description="standard deviation over seeds of the difference")
+    num_seeds: int | None = Field(default=None, description="the lesser number of seeds of a and b")
+    by_seed: list[float] = Field(default=[], description="the difference at each seed that both have")
+    p_by: float | None = Field(default=None, gt=0, le=1, description="Benjamini-Yekutieli")
+    interval_method: str = ""
+    simultaneous: tuple[float, float] | None = Field(
+        default=None, description="holds for all contrasts of the primary family together; the verdict rests on it"
+    )
+    equivalence: float | None = Field(default=None, description="differences up to this size do not matter in practice")
+    verdict: Verdict | None = None
+    note: str = ""
+
+
+class CategoryMean(Record):
+    """A design's (or anchor's) mean score over one category's tasks: mean over seeds, spread over seeds."""
+
+    category: str
+    name: str
+    mean: float
+    by_seed: list[float]
+    seed_std: float | None = None
+    num_tasks: int
+
+
+class VarianceShare(Record):
+    """Where the uncertainty of one difference comes from: standard deviations of the category mean, by source.
+
+    ``task`` is what other tasks of the kind would add; it is no part of the uncertainty over these tasks.
+    ``shares`` are of the variance and sum to 1.
+    """
+
+    category: str
+    a: str
+    b: str
+    item_std: float
+    seed_std: float | None = None
+    task_std: float | None = None
+    shares: dict[str, float] = {}
+
+
+class Power(Record):
+    """What one contrast could have found: the least p, the least effect, and how many more would be needed.
+
+    ``detectable`` is found in 80 of 100 repeats at the level of the family. ``seeds_needed``, ``items_factor`` (times
+    the items at hand) and ``tasks_needed`` each say, the rest as it is, when ``equivalence`` would be found; None
+    where more of it alone would not do.
+    """
+
+    category: str
+    a: str
+    b: str
+    smallest_p: float
+    equivalence: float
+    detectable: float | None = None
+    seeds_needed: int | None = None
+    items_factor: float | None = None
+    tasks_needed: int | None = None
+    sentence: str
+
+
+class RankPicture(Record):
+    """Friedman's test and what a critical-difference diagram shows; a picture, no verdict rests on it."""
+
+    category: str
+    names: list[str] = Field(description="best mean rank first")
+    mean_ranks: list[float]
+    num_tasks: int
+    p: float = Field(gt=0, le=1)
+    test: str
+    critical_difference: float
+    groups: list[list[str]] = Field(default=[], description="names whose mean ranks lie within one critical difference")
+
+
+class Posterior(Record):
+    """The Bayesian signed-rank test of one contrast: probabilities, shown beside the tests, never a verdict."""
+
+    category: str
+    a: str
+    b: str
+    equivalence: float
+    a_better: float
+    equal: float
+    b_better: float
+
+
+class Recommendation(Record):
+    """What to use for one category of tasks, in one sentence, and what it rests on."""
+
+    category: str
+    best: str
+    recommended: str
+    sentence: str
+    decided: bool
+    pareto: list[str] = []
+
+
+class Comparison(Record):
+    """Every number of a comparison of runs; the report adds no arithmetic."""
+
+    schema_version: int = SCHEMA_VERSION
+    reference: str | None
+    designs: list[str]
+    means: list[CategoryMean]
+    contrasts: list[Contrast] = Field(description="over tasks: the primary family")
+    task_contrasts: list[Contrast] = Field(default=[], description="within tasks: exploratory")
+    recommendations: list[Recommendation] = []
+    tasks_like_these: list[Contrast] = Field(
+        default=[], description="the signed-rank tests over tasks, where the primary family is another test"
+    )
+    seed_contrasts: list[Contrast] = Field(
+        default=[], description="the primary contrasts again, with other treatments of the seeds"
+    )
+    variance: list[VarianceShare] = []
+    power: list[Power] = []
+    rank_pictures: list[RankPicture] = []
+    posteriors: list[Posterior] = []
+    rule: str = Field(default="", description="how a verdict is reached, in words")
+    family: str = Field(default="", description="the family of tests the correction runs over, in words")
+    methods: list[str] = Field(default=[], description="one plain paragraph a test that was used")
+    notes: list[str] = []
+
+
+class DesignInfo(Record):
+    """One design of a study and what it means."""
+
+    design: str
+    alias: str | None = None
+    summary: str
+    decision: str | None = Field(default=None, description="for the paper's designs: which way we went and why")
+    trainable_parameters: int | None = None
+    learning_rate: dict[str, float] = Field(default={}, description="by seed or tuned value, as trained")
+    layer_weights: dict[str, list[float]] = Field(default={}, description="by seed")
+
+
+class TaskInfo(Record):
+    """One task of a study."""
+
+    task: str
+    category: Category
+    metric: str
+    num_items: int
+    num_total: int
+    fingerprint: str
+
+
+class TaskScore(Record):
+    """One run's score on one task."""
+
+    run: str
+    name: str = Field(description="design, or the anchor's name")
+    seed: int
+    task: str
+    score: float
+
+
+class TrainingCurve(Record):
+    design: str
+    seed: int
+    steps: list[int]
+    loss: list[float]
+    learning_rate: list[float]
+
+
+class Results(Record):
+    """The part of ``results.json`` that repeats bit for bit on the same machine."""
+
+    name: str
+    base: str
+    recipe: dict[str, object]
+    recipe_hash: str
+    designs: list[DesignInfo]
+    anchors: list[str]
+    tasks: list[TaskInfo]
+    scores: list[TaskScore]
+    comparison: Comparison
+    training: list[TrainingCurve] = []
+    hashes: dict[str, str] = Field(default={}, description="batch schedules and inits by seed")
+    data_fingerprints: dict[str, str] = {}
+    failures: dict[str, str] = Field(default={}, description="job -> error, for jobs that failed")
+    tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
+
+
+class Measured(Record):
+    """The part of ``results.json`` that differs from run to run: cost, machine, versions."""
+
+    costs: dict[str, Cost] = Field(default={}, description="by run")
+    machine: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    command: str = ""
+    started: str = ""
+    wall_seconds: float | None = None
+
+
+class StudyResults(Record):
+    """The whole of ``results.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    results: Results
+    measured: Measured
