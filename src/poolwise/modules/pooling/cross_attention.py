@@ -5,9 +5,10 @@ With latents Z (K D) and states X (N D), in the paper's words:
     Q = norm(Z) Wq;  [K, V] = norm(X) Wkv;  A = softmax(Q K^T / sqrt(E));  O = concat(A V) Wo
     Z1 = Z + O;  Z2 = Z1 + FF(norm(Z1)), FF with GEGLU;  e = mean over latents of Z2
 
-Three exact rewritings save most of the work; the parity test compares them with the plain equations, value and
+Four exact rewritings save most of the work; the parity test compares them with the plain equations, value and
 gradient:
 - Q depends on parameters alone: it is computed once a step, not once a text.
+- Q K^T = norm(Z) (K Wq^T)^T: where a batch has fewer keys than there are latents, Wq acts on the keys.
 - Wo commutes with the average over keys: with fewer keys than latents, V Wo is formed first.
 - The mean over latents commutes with the second matrix of FF, which then acts on one vector a text.
 
@@ -103,19 +104,32 @@ class CrossAttention(nn.Module):
 
     def attention(self, keys: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H K N"]:
         """Return how much each latent, in each head, takes from each normalised state; 0 where masked."""
-        queries = self._split(self.to_query(self.norm_latents(self.latents)))
-        scores = torch.einsum("khe,bnhe->bhkn", queries, self._split(self.to_key(keys)))
-        scaled = widen(scores) / self.size.head_dim**0.5
+        scaled = widen(self._scores(self.norm_latents(self.latents), self._split(self.to_key(keys))))
+        scaled = scaled / self.size.head_dim**0.5
         return scaled.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
+
+    def _scores(self, latents: Float[Tensor, "K D"], keys: Float[Tensor, "B N H E"]) -> Float[Tensor, "B H K N"]:
+        if not self.folds_query(keys.shape[0] * keys.shape[1]):
+            return torch.einsum("khe,bnhe->bhkn", self._split(self.to_query(latents)), keys)
+        folded = torch.einsum("bnhe,hed->bnhd", keys, self.to_query.weight.unflatten(0, keys.shape[2:]))
+        return torch.einsum("kd,bnhd->bhkn", latents, folded)
+
+    def folds_query(self, num_keys: int) -> bool:
+        """Return whether K Wq^T costs fewer multiplications than Q, with ``num_keys`` keys in the whole batch."""
+        return self._folding_pays(num_keys)
+
+    def _folding_pays(self, num_keys: int) -> bool:
+        # Either way a product of three factors a head: keys x E x D x latents, from the left or from the right.
+        dim, latents, width = self.dim, self.size.latents, self.size.head_dim
+        return num_keys * dim * (width + latents) < latents * width * (num_keys + dim)
 
     def keys(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """Return the normalised states; what stands in masked positions is replaced before it can spread."""
         return self.norm_keys(torch.where(mask[:, :, None], widen(states), 0.0))
 
     def folds_output(self, num_keys: int) -> bool:
-        """Return whether V Wo first costs fewer multiplications than the average first."""
-        dim, latents, width = self.dim, self.size.latents, self.size.head_dim
-        return num_keys * dim * (width + latents) < latents * width * (num_keys + dim)
+        """Return whether V Wo costs fewer multiplications than the average first, with ``num_keys`` keys a text."""
+        return self._folding_pays(num_keys)
 
     def _collect(self, weights: Float[Tensor, "B H K N"], values: Float[Tensor, "B N H E"]) -> Float[Tensor, "B K D"]:
         if not self.folds_output(values.shape[1]):
