@@ -54,3 +54,13 @@ def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint
     shown = "\n".join(f"  {line}" for line in problems[:MAX_SHOWN])
     more = f"\n  ... and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
     raise error(f"{what}: {len(problems)} problem(s)\n{shown}{more}", hint=hint)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the device's or the processor's memory is full.
+
+    torch's own class is known by its name: to ask for it would import torch.
+    """
+    phrases = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+    is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_named or any(phrase in str(error).lower() for phrase in phrases)

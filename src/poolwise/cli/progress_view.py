@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from rich import progress as bars
 from rich.console import Console
@@ -26,27 +27,22 @@ class _Running:
     last_line: float
 
 
-class ProgressView(Progress):
-    """Draws what a study tells; the ETA scales the plan by the speed so far."""
+class _Drawing:
+    """Bars on standard error, drawn while the block runs and only on a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, time_column: bars.ProgressColumn) -> None:
         self.console = Console(file=sys.stderr)
-        self.num_failed = 0
         self._bars = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TimeElapsedColumn(),
+            time_column,
             bars.TextColumn("{task.fields[detail]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._left: dict[str, float] = {}
-        self._workers = 1
-        self._done_expected = self._done_actual = 0.0
-        self._running: dict[str, _Running] = {}
 
-    def __enter__(self) -> ProgressView:
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 
@@ -54,6 +50,25 @@ class ProgressView(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self._say(text)
+
+
+class ProgressView(_Drawing, Progress):
+    """Draws what a study tells; the ETA scales the plan by the speed so far."""
+
+    def __init__(self) -> None:
+        super().__init__(bars.TimeElapsedColumn())
+        self.num_failed = 0
+        self._left: dict[str, float] = {}
+        self._workers = 1
+        self._done_expected = self._done_actual = 0.0
+        self._running: dict[str, _Running] = {}
 
     def started(self, jobs: Sequence[Job], seconds: dict[str, float], workers: int) -> None:
         self._left, self._workers = dict(seconds), workers
@@ -102,44 +117,19 @@ class ProgressView(Progress):
         left = (sum(self._left.values()) * pace - spent) / self._workers
         return f"about {duration(max(0.0, left))} left"
 
-    def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
 
-    def _line(self, text: str) -> None:
-        if not self.console.is_terminal:
-            self._say(text)
-
-
-class StepView:
+class StepView(_Drawing):
     """One bar for one long call, on standard error; plain lines now and then where that is no terminal."""
 
     def __init__(self, label: str) -> None:
-        self._console = Console(file=sys.stderr)
-        self._bars = bars.Progress(
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[detail]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        super().__init__(bars.TimeRemainingColumn())
         self._label = label
         self._bar = self._bars.add_task(label, total=None, detail="")
         self._last_line = time.monotonic()
 
-    def __enter__(self) -> StepView:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
     def advance(self, done: int, total: int, detail: str) -> None:
         """Show that ``done`` of ``total`` steps are behind us."""
         self._bars.update(self._bar, completed=done, total=total, detail=detail)
-        if not self._console.is_terminal and time.monotonic() - self._last_line > LINE_SECONDS:
+        if time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            self._console.print(f"{self._label}: {done}/{total} {detail}", highlight=False)
+            self._line(f"{self._label}: {done}/{total} {detail}")

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from poolwise.config import Prompts, TrainConfig, fingerprint
 from poolwise.data import Schedule, Triple
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ConfigError, ModelError, is_out_of_memory
 from poolwise.modules import derive_seed, design_of
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.training.batches import TripleCollator, source_prompts
@@ -129,9 +129,3 @@ def _explained(config: TrainConfig) -> Iterator[None]:
             hint=f"lower train.mini_batch_size ({config.mini_batch_size}; below batch_size {config.batch_size} it "
             f"bounds the memory) or train.max_tokens ({config.max_tokens}), or set train.gradient_checkpointing: true",
         ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that the device or the processor's memory is full."""
-    phrases = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(p in str(error).lower() for p in phrases)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from poolwise.errors import DataError
+from poolwise.errors import DataError, ModelError
 from poolwise.study import executor
 from poolwise.study.executor import Work, execute, is_done, load_state
 from poolwise.study.plan import Job
@@ -69,11 +69,21 @@ def test_an_interruption_passes_through_and_keeps_what_is_done(monkeypatch: pyte
     assert load_state(tmp_path, EVAL) is None
 
 
-def test_out_of_memory_names_the_settings_to_lower(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), MemoryError()]
+)
+def test_out_of_memory_names_the_settings_to_lower(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
     failures, _ = run(monkeypatch, tmp_path, {OTHER.id: error})
     assert "eval.batch_size" in failures[OTHER.label]
     assert "max_tokens" in failures[OTHER.label]
+
+
+def test_what_training_says_of_memory_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    error = ModelError("out of memory in training", hint="lower train.mini_batch_size (8)")
+    failures, _ = run(monkeypatch, tmp_path, {OTHER.id: error})
+    assert failures[OTHER.label] == str(error)
 
 
 def test_a_bug_leaves_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from poolwise.data import build_schedule
-from poolwise.errors import ConfigError, DataError, ModelError
+from poolwise.errors import ConfigError, DataError, ModelError, is_out_of_memory
 from poolwise.records import load_steps
 from poolwise.training.measure import PeakMemory
-from poolwise.training.train import is_out_of_memory
 from toy_training import toy_config, toy_model, toy_train, toy_triples, weights
 
 
