@@ -5,7 +5,7 @@ from poolwise.modules.backbone import Backbone
 from poolwise.modules.base import resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
 from poolwise.modules.doctor import Check, diagnose
-from poolwise.modules.inspection import count_trainable, head_parameters, init_hashes, layer_weights
+from poolwise.modules.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.modules.merge import merge_adapters, prepare_encoding
 from poolwise.modules.pooling import Pooling
 from poolwise.modules.precision import autocast, has_fast_bf16
@@ -24,6 +24,7 @@ __all__ = [
     "design_of",
     "diagnose",
     "has_fast_bf16",
+    "head_hash",
     "head_parameters",
     "init_hashes",
     "is_poolwise_model",

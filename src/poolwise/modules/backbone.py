@@ -22,6 +22,7 @@ from poolwise.modules.adapter import load_adapter, save_adapter
 from poolwise.modules.attention import check_attention, set_attention
 from poolwise.modules.base import base_fingerprint, load_base
 from poolwise.modules.layers import decoder_layers, layer_states
+from poolwise.modules.packing import PackedReduction, forward_packed, longest_packable, pack_batch, use_packing
 from poolwise.modules.precision import Precision, autocast
 from poolwise.modules.reduction import reduce_tokens
 from poolwise.modules.tokens import PaddingSide, TextTokens
@@ -72,6 +73,8 @@ class Backbone(InputModule):
         self.skips_prompt = design.option("prompt") == "skip"
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         set_attention(model, self.attention)
+        self.packs = use_packing(model)
+        self.longest_packable = longest_packable(model)
 
     @property
     def attention(self) -> Attention:
@@ -82,6 +85,11 @@ class Backbone(InputModule):
     def eos_id(self) -> int:
         """The id that ends every text."""
         return self.tokens.eos_id
+
+    @property
+    def num_layers(self) -> int:
+        """L, the decoder layers of the base."""
+        return int(self.model.config.num_hidden_layers)
 
     @property
     def max_tokens(self) -> int:
@@ -137,27 +145,43 @@ class Backbone(InputModule):
         """
         mask = features["attention_mask"]
         pooled = features.get("pooling_mask", mask).bool()
+        read = self._read_packed if self._can_pack(mask) else self._read_padded
         with autocast(self.precision, mask.device):
-            if self.layer_tokens is None:
-                found = {"token_embeddings": self._last_states(features["input_ids"], mask)}
-            else:
-                found = self._all_states(features["input_ids"], mask, pooled, self.layer_tokens)
-        return {**features, **found, "pooling_mask": pooled}
+            return {**features, **read(features["input_ids"], mask, pooled), "pooling_mask": pooled}
 
-    def _last_states(self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
-        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **positions)
-        return output.last_hidden_state
+    def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
+        return self.packs and (self.longest_packable is None or mask.shape[1] <= self.longest_packable)
 
-    def _all_states(
-        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"], tokens: str
+    def _read_packed(
+        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"]
     ) -> dict[str, Float[Tensor, "B _ D"]]:
-        reduce = partial(reduce_tokens, mask=pooled, tokens=tokens)
+        packing = pack_batch(mask.bool())
+        if self.layer_tokens is None:
+            return {"token_embeddings": packing.unpack(forward_packed(self.model, ids, packing))}
+        reduce = PackedReduction(packing, packing.pack(pooled), self.layer_tokens)
+        layers = decoder_layers(self.model)
+        with layer_states(layers, lambda states: reduce(states[0])) as found:
+            last = forward_packed(self.model, ids, packing)
+        ordered = [found[number] for number in range(1, len(layers))]
+        return {"token_embeddings": packing.unpack(last), "layer_embeddings": torch.stack([*ordered, reduce(last)], 1)}
+
+    def _read_padded(
+        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"]
+    ) -> dict[str, Float[Tensor, "B _ D"]]:
+        """The slow twin, and the only way for families that cannot be packed."""
+        if self.layer_tokens is None:
+            return {"token_embeddings": self._last_states(ids, mask)}
+        reduce = partial(reduce_tokens, mask=pooled, tokens=self.layer_tokens)
         layers = decoder_layers(self.model)
         with layer_states(layers, reduce) as states:
             last = self._last_states(ids, mask)
         ordered = [states[number] for number in range(1, len(layers))]
         return {"token_embeddings": last, "layer_embeddings": torch.stack([*ordered, reduce(last)], dim=1)}
+
+    def _last_states(self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
+        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **positions)
+        return output.last_hidden_state
 
     def on_model_ready(self, model: SentenceTransformer) -> None:
         """Set the attention again and prove it: called whenever a model is put together, at build and at load."""

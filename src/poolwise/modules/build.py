@@ -74,9 +74,10 @@ def design_of(model: SentenceTransformer) -> Design:
 
     Raises: ModelError where it is not a poolwise model.
     """
-    if not isinstance(model[0], Backbone):
+    design = getattr(model[0], "design", None)
+    if not isinstance(design, str):
         raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted one built or loaded by poolwise")
-    return parse_design(model[0].design)
+    return parse_design(design)
 
 
 def _load_pooling(folder: Path, design: Design) -> Pooling:

@@ -42,9 +42,15 @@ def init_hashes(model: SentenceTransformer) -> dict[str, str]:
     parts = {
         "base": [(name.replace(".base_layer", ""), w) for name, w in backbone if "lora_" not in name],
         "lora_init": [(name, w) for name, w in backbone if "lora_" in name],
-        "head_init": list(model[1].named_parameters()),
     }
-    return {part: digest for part, named in parts.items() if (digest := _hash(named)) is not None}
+    hashes = {part: digest for part, named in parts.items() if (digest := _hash(named)) is not None}
+    return hashes | head_hash(model)
+
+
+def head_hash(model: SentenceTransformer) -> dict[str, str]:
+    """Return the hash of the pooling's parameters as they are now under "head_init"; empty where it has none."""
+    digest = _hash(model[1].named_parameters())
+    return {} if digest is None else {"head_init": digest}
 
 
 def layer_weights(model: SentenceTransformer, texts: Sequence[str]) -> list[float] | None:
@@ -54,8 +60,7 @@ def layer_weights(model: SentenceTransformer, texts: Sequence[str]) -> list[floa
     """
     pooling = model[1]
     if isinstance(pooling, LayerMeanPooling):
-        num_layers = model[0].model.config.num_hidden_layers
-        return [1 / num_layers] * num_layers
+        return [1 / model[0].num_layers] * model[0].num_layers
     if isinstance(pooling, LayerMixPooling):
         return pooling.weights().tolist()
     if isinstance(pooling, MultilayerPooling):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from poolwise.modules.reduction import widen
 
 P = TypeVar("P", bound="Pooling")
 WEIGHTS = "model.safetensors"
+TokensRead = Literal["last", "mean", "weighted_mean", "all"]
 
 
 class Pooling(Module):
@@ -46,6 +47,15 @@ class Pooling(Module):
     def from_design(cls: type[P], design: Design, dim: int, num_layers: int) -> P:
         """Return the pooling of a design for a base with ``num_layers`` layers of width ``dim``."""
         return cls(dim)
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """What of the tokens of the last layer the vector depends on: one fixed reduction of them, or "all".
+
+        Law: with that reduction in place of the tokens, as the one token of the text, the vector is the same. It does
+        not bind poolings that use layers, whose states the backbone reduces.
+        """
+        return "all"
 
     @abstractmethod
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:

@@ -7,12 +7,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.base import Pooling, TokensRead
 from poolwise.modules.reduction import last_token
 
 
 class LastPooling(Pooling):
     """The last token's state of the last layer. Source: arXiv:2409.02727, design 1."""
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The last token."""
+        return "last"
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the state of EOS."""

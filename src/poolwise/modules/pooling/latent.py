@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from poolwise.design import Design
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.base import Pooling, TokensRead
 from poolwise.modules.pooling.cross_attention import CrossAttention, HeadSize, Start, head_size
 from poolwise.modules.reduction import last_token
 
@@ -52,6 +52,11 @@ class LatentPooling(Pooling):
             init=design.option("init"),  # type: ignore[arg-type]
             keys=design.option("keys"),  # type: ignore[arg-type]
         )
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """All tokens, or the last one where it is the only key."""
+        return self.keys
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return what the latents collected from the tokens."""

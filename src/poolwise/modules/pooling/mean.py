@@ -7,12 +7,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.base import Pooling, TokensRead
 from poolwise.modules.reduction import mean_tokens
 
 
 class MeanPooling(Pooling):
     """The mean over the tokens of the last layer."""
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The mean."""
+        return "mean"
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the mean state of the pooled tokens."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poolwise.design import Design
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.base import Pooling, TokensRead
 from poolwise.modules.pooling.multilayer import MultilayerPooling
 from poolwise.modules.reduction import normalise, reduce_tokens, widen
 
@@ -49,6 +49,11 @@ class MlpPooling(Pooling):
         # Parameters are width * (2 dim + 1) + dim.
         width = max(1, round((wanted - dim) / (2 * dim + 1)))
         return cls(dim, width, design.option("tokens"))  # type: ignore[arg-type]
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The last token or the mean, as the option says."""
+        return self.tokens
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the state plus what the hidden layer makes of it."""

@@ -7,12 +7,17 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.pooling.base import Pooling, TokensRead
 from poolwise.modules.reduction import weighted_mean_tokens
 
 
 class WeightedMeanPooling(Pooling):
     """The mean over the tokens of the last layer with weights 1, 2, 3 ... by position."""
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The position-weighted mean."""
+        return "weighted_mean"
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the position-weighted mean state of the pooled tokens."""
