@@ -1,0 +1,205 @@
+"""Texts of a batch laid end to end: every layer reads real tokens only, attention is computed text by text.
+
+A padded batch spends its layers on padding too: on texts of mixed length a third and more of the work. Here the
+padding is dropped before the first layer; linear layers and norms see one row a real token, and texts of equal length
+stand side by side, so that attention takes them as one batch without a mask. On CUDA torch's varlen kernel takes all
+texts in one call.
+
+transformers' own packing is no help: with bidirectional attention it lets texts see each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
+
+from poolwise.modules.reduction import widen
+
+logger = logging.getLogger(__name__)
+
+PACKED_ATTENTION = "poolwise_packed"
+
+PACKABLE = frozenset(
+    {"llama", "qwen2", "qwen3", "mistral", "ministral3", "gemma", "phi3", "olmo2", "smollm3", "granite", "gpt_neox"}
+)
+"""Families whose layers hand the packing on to their attention; on each the parity test compares packed with padded."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the tokens of a padded batch (B T) stand once its texts are laid end to end, shortest text first.
+
+    Args:
+        order: the text at each place.
+        lengths: real tokens of each, in that order.
+        index: where each packed token stood in the flattened batch.
+        positions: each token's place in its text, from 0.
+    """
+
+    order: Int[Tensor, " B"]
+    lengths: list[int]
+    index: Int[Tensor, " N"]
+    positions: Int[Tensor, " N"]
+    width: int
+
+    @cached_property
+    def groups(self) -> list[tuple[int, int, int]]:
+        """First token, number of texts and length of each run of equally long texts."""
+        groups, start = [], 0
+        for length, texts in groupby(self.lengths):
+            count = len(list(texts))
+            groups.append((start, count, length))
+            start += count * length
+        return groups
+
+    @cached_property
+    def boundaries(self) -> Int[Tensor, " B1"]:
+        """The first token of every text, and N: what varlen kernels ask for."""
+        lengths = torch.tensor([0, *self.lengths], dtype=torch.int32, device=self.index.device)
+        return lengths.cumsum(0, dtype=torch.int32)
+
+    def pack(self, values: Tensor) -> Tensor:
+        """Return the real tokens' rows of (B T ...) as (N ...)."""
+        return values.flatten(0, 1)[self.index]
+
+    def unpack(self, packed: Float[Tensor, "N D"]) -> Float[Tensor, "B T D"]:
+        """Return (N D) as (B T D), zeros where padding stood."""
+        flat = packed.new_zeros(len(self.lengths) * self.width, packed.shape[-1])
+        return flat.index_copy(0, self.index, packed).unflatten(0, (len(self.lengths), self.width))
+
+
+def pack_batch(mask: Bool[Tensor, "B T"]) -> Packing:
+    """Return the packing of a batch padded on either side, by its mask alone."""
+    order = mask.sum(dim=1).argsort(stable=True)
+    rows, columns = mask[order].nonzero(as_tuple=True)
+    lengths = mask.sum(dim=1)[order]
+    starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+    positions = torch.arange(len(rows), device=mask.device) - starts
+    return Packing(order, lengths.tolist(), order[rows] * mask.shape[1] + columns, positions, mask.shape[1])
+
+
+class PackedReduction:
+    """Reduces packed states to one a text, as ``reduce_tokens`` does padded ones.
+
+    Args:
+        pooled: which of the packed tokens count; at least one of each text.
+        tokens: "last" or "mean".
+    """
+
+    def __init__(self, packing: Packing, pooled: Bool[Tensor, " N"], tokens: str) -> None:
+        text = torch.arange(len(packing.lengths), device=pooled.device).repeat_interleave(packing.boundaries.diff())
+        self._tokens = tokens
+        self._kept = None if bool(pooled.all()) else pooled.nonzero()[:, 0]
+        self._counts = text[pooled].bincount(minlength=len(packing.lengths))
+        self._last = pooled.nonzero()[:, 0][self._counts.cumsum(0) - 1]
+        self._place = packing.order.argsort()
+
+    def __call__(self, states: Float[Tensor, "N D"]) -> Float[Tensor, "B D"]:
+        """Return the texts' states in the order of the batch, in fp32."""
+        if self._tokens == "last":
+            return widen(states[self._last[self._place]])
+        kept = widen(states if self._kept is None else states[self._kept])
+        # Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA.
+        sums = torch.segment_reduce(kept.contiguous(), "sum", lengths=self._counts, axis=0)
+        return (sums / self._counts[:, None])[self._place]
+
+
+def use_packing(model: PreTrainedModel) -> bool:
+    """Let a model's attention take packed batches, if its family can; return whether it does."""
+    family, implementation = model.config.model_type, model.config._attn_implementation
+    if family not in PACKABLE or implementation not in ("sdpa", PACKED_ATTENTION):
+        logger.warning(
+            "%s with %s attention reads padded batches: the same vectors, more slowly", family, implementation
+        )
+        return False
+    model.set_attn_implementation(PACKED_ATTENTION)
+    return True
+
+
+def longest_packable(model: PreTrainedModel) -> int | None:
+    """Return the length beyond which a family's sliding window would cut texts, so that they are not packed."""
+    window = getattr(model.config, "sliding_window", None)
+    return window if getattr(model.config, "use_sliding_window", True) else None
+
+
+def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Packing) -> Float[Tensor, "N D"]:
+    """Return the last layer's state of every real token."""
+    output = model(
+        input_ids=packing.pack(ids)[None],
+        position_ids=packing.positions[None],
+        # A mask of four dimensions is handed on as it is: none is built for the N x N pairs, and none is read.
+        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
+        use_cache=False,
+        packing=packing,
+    )
+    states: Float[Tensor, "1 N D"] = output.last_hidden_state
+    return states[0]
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: Float[Tensor, "B H T E"],
+    key: Float[Tensor, "B G T E"],
+    value: Float[Tensor, "B G T E"],
+    attention_mask: Tensor | None,
+    packing: Packing | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Float[Tensor, "B T H E"], None]:
+    """Return the attention within each text of a packed batch (B is 1); without a packing that of transformers' sdpa."""
+    if packing is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    is_causal = bool(getattr(module.config, "is_causal", True))
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
+        return _varlen(query, key, value, packing, scaling, is_causal), None
+    outputs = []
+    for start, count, length in packing.groups:
+        part = slice(start, start + count * length)
+        attended = scaled_dot_product_attention(
+            *(states[0, :, part].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)),
+            dropout_p=dropout,
+            is_causal=is_causal and length > 1,
+            scale=scaling,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        outputs.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, is_causal: bool
+) -> Float[Tensor, "1 N H E"]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = packing.lengths[-1]
+    attended = varlen_attn(
+        *(states[0].transpose(0, 1) for states in (query, key, value)),
+        packing.boundaries,
+        packing.boundaries,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0) if is_causal else (-1, -1),
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
+    assert isinstance(attended, Tensor)
+    return attended[None]
+
+
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)
