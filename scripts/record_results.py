@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
     markdown = (folder / "report.md").read_text()
     machine = study.measured.machine
     command = study.measured.command or f"poolwise study recipes/{study.results.name}.yaml"
-    missing = sorted(study.results.failures)
+    missing = sorted([*study.results.failures, *study.results.not_run])
     unfinished = f"**Unfinished**: {len(missing)} jobs were not run ({', '.join(missing)}). " if missing else ""
     text = (
         f"`{command}`, {len(study.results.tasks)} tasks, on {machine.get('cores', '?')} cores "

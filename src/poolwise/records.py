@@ -6,6 +6,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     training.jsonl                     one TrainingStep a line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
     model/                             the model (trained runs only)
+    texts/<category>/<name>.json.gz    ItemTexts; the runs of a study share those in the study's folder
 """
 
 from __future__ import annotations
@@ -91,6 +92,25 @@ class ItemScores(Record):
         return self
 
 
+class ItemTexts(Record):
+    """What readers see of one task's items, whoever is evaluated: ``parts["query"][i]`` belongs to ``ids[i]``.
+
+    Law: every part is as long as ``ids``.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    task: str
+    fingerprint: str = Field(description="of the task, as in its ItemScores")
+    ids: list[str]
+    parts: dict[str, list[str]]
+
+    @model_validator(mode="after")
+    def _aligned(self) -> ItemTexts:
+        if bad := [f"{name} {len(texts)}" for name, texts in self.parts.items() if len(texts) != len(self.ids)]:
+            raise ValueError(f"{self.task}: {len(self.ids)} ids but {', '.join(bad)}")
+        return self
+
+
 class Cost(Record):
     """What one run took. Times in seconds, memory in GiB; None where it was not measured."""
 
@@ -170,6 +190,19 @@ def load_record(kind: type[R], path: Path) -> R:
 def items_path(run: Path, task: str) -> Path:
     """Return where a run keeps the scores of ``category/name``."""
     return run / "items" / f"{task}.json.gz"
+
+
+def texts_path(folder: Path, task: str) -> Path:
+    """Return where a study, or a run outside one, keeps the texts of ``category/name``."""
+    return folder / "texts" / f"{task}.json.gz"
+
+
+def load_texts(folder: Path) -> list[ItemTexts]:
+    """Return the texts that belong to the runs in ``folder`` (a run, a study, or a folder of runs)."""
+    runs = list(iter_run_folders(folder))
+    homes = [folder, *runs, *(run.resolve().parents[1] for run in runs if run.resolve().parent.name == "runs")]
+    found = {path.resolve(): None for home in homes for path in sorted((home / "texts").glob("*/*.json.gz"))}
+    return [load_record(ItemTexts, path) for path in found]
 
 
 def load_run(folder: Path) -> Run:

@@ -1,6 +1,6 @@
 """What was found: the tests and verdicts of a comparison, and the results of a study.
 
-A *study* is a folder with ``study.json``, ``runs/<run>/`` and ``results.json`` (StudyResults).
+A *study* is a folder with ``study.json``, ``runs/<run>/``, ``texts/`` and ``results.json`` (StudyResults).
 """
 
 # ruff: noqa: RUF012 (pydantic gives every record its own copy of a default)
@@ -135,6 +135,29 @@ class Recommendation(Record):
     pareto: list[str] = []
 
 
+class Extremes(Record):
+    """The items of one task on which two designs differ most: first where ``a`` scores higher, then where ``b`` does.
+
+    ``items`` are places in ``TaskExtremes.ids``, the largest difference of each side first.
+    """
+
+    a: str
+    b: str
+    items: list[int]
+    a_scores: list[float]
+    b_scores: list[float]
+
+
+class TaskExtremes(Record):
+    """Every item of one task that some contrast names, its texts once, and the contrasts that name it."""
+
+    task: str
+    measure: str = Field(description="what the score of an item is, in words; higher is better")
+    ids: list[str]
+    parts: dict[str, list[str]] = Field(default={}, description="texts by part, as long as ids; none if not stored")
+    contrasts: list[Extremes]
+
+
 class Comparison(Record):
     """Every number of a comparison of runs; the report adds no arithmetic."""
 
@@ -155,6 +178,7 @@ class Comparison(Record):
     power: list[Power] = []
     rank_pictures: list[RankPicture] = []
     posteriors: list[Posterior] = []
+    extremes: list[TaskExtremes] = Field(default=[], description="by task, the items on which designs differ most")
     rule: str = Field(default="", description="how a verdict is reached, in words")
     family: str = Field(default="", description="the family of tests the correction runs over, in words")
     methods: list[str] = Field(default=[], description="one plain paragraph a test that was used")
@@ -218,6 +242,7 @@ class Results(Record):
     hashes: dict[str, str] = Field(default={}, description="batch schedules and inits by seed")
     data_fingerprints: dict[str, str] = {}
     failures: dict[str, str] = Field(default={}, description="job -> error, for jobs that failed")
+    not_run: list[str] = Field(default=[], description="jobs that an unfinished study still has to run")
     tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from poolwise.errors import EvalError
 from poolwise.records import (
     ItemScores,
+    ItemTexts,
     RunManifest,
     TrainingStep,
     append_steps,
@@ -17,7 +18,9 @@ from poolwise.records import (
     load_record,
     load_run,
     load_steps,
+    load_texts,
     save_record,
+    texts_path,
 )
 
 
@@ -33,6 +36,27 @@ def scores(task: str = "sts/toy", **changes: object) -> ItemScores:
         "values": [0.1, 0.2, 0.3],
     }
     return ItemScores.model_validate(fields | changes)
+
+
+def texts(task: str = "sts/toy", **changes: object) -> ItemTexts:
+    fields = {"task": task, "fingerprint": "f", "ids": ["0", "1"], "parts": {"query": ["a", "b"]}}
+    return ItemTexts.model_validate(fields | changes)
+
+
+def test_texts_that_do_not_fit_the_ids_are_refused() -> None:
+    with pytest.raises(ValidationError, match="2 ids but query 1"):
+        texts(parts={"query": ["a"]})
+
+
+@pytest.mark.parametrize("asked", ["study", "study/runs/one", "loose", "loose/two"])
+def test_texts_are_found_for_a_study_its_runs_and_single_runs(tmp_path: Path, asked: str) -> None:
+    manifest = RunManifest(name="m", kind="external", model="m")
+    for run, home in (("study/runs/one", "study"), ("loose/two", "loose/two")):
+        save_record(manifest, tmp_path / run / "run.json")
+        save_record(texts(fingerprint=home), texts_path(tmp_path / home, "sts/toy"))
+    assert [record.fingerprint for record in load_texts(tmp_path / asked)] == [
+        "study" if asked.startswith("study") else "loose/two"
+    ]
 
 
 def step(number: int, loss: float) -> TrainingStep:

@@ -34,8 +34,9 @@ def compare(
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
     from poolwise.foreign import input_entries, input_lines, read_inputs
+    from poolwise.records import load_texts
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
-    from poolwise.stats import compare_runs
+    from poolwise.stats import compare_runs, with_extremes
     from poolwise.stats.verdict import EQUIVALENCE
 
     inputs = read_inputs(paths, qrels or [], include_external)
@@ -47,6 +48,8 @@ def compare(
         comparisons=comparisons,
         equivalence=_sizes(equivalence) if equivalence else EQUIVALENCE,
     )
+    texts = [record for path in paths if path.is_dir() for record in load_texts(path)]
+    comparison = with_extremes(comparison, inputs.runs, texts)
     comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
     if out is not None:
         print(f"report: {write_comparison_report(comparison, inputs.runs, out)}", file=sys.stderr)

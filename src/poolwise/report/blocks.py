@@ -86,6 +86,34 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Item:
+    """One item of a task: its id, and its texts by what they are (query, label ...)."""
+
+    name: str
+    texts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class ItemContrast:
+    """The items on which two designs differ most: place in the drill-down's items, score of ``a``, score of ``b``."""
+
+    a: str
+    b: str
+    a_higher: Sequence[tuple[int, float, float]]
+    b_higher: Sequence[tuple[int, float, float]]
+
+
+@dataclass(frozen=True)
+class Drilldown:
+    """One task down to its items; a text that several contrasts show is held once."""
+
+    key: str
+    note: str
+    items: Sequence[Item]
+    contrasts: Sequence[ItemContrast]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The recommendation for one category."""
 
@@ -131,7 +159,7 @@ class Folded:
     blocks: Sequence[Block]
 
 
-Block = Table | Figure | Verdicts | Paragraph | Bullets | Definitions | Code | Folded
+Block = Table | Figure | Drilldown | Verdicts | Paragraph | Bullets | Definitions | Code | Folded
 
 
 @dataclass(frozen=True)

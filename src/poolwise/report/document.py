@@ -31,6 +31,7 @@ from poolwise.report.figures.forest import forest_figure
 from poolwise.report.figures.layers import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
 from poolwise.report.figures.seeds import seeds_figure
+from poolwise.report.items import drilldowns
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
 from poolwise.results import Comparison, Results, StudyResults
@@ -56,7 +57,7 @@ def study_document(study: StudyResults) -> Document:
         title=f"Pooling and attention: {results.name}",
         facts=_facts(study),
         sections=[section for section in sections if section.blocks],
-        warnings=[_failure_warning(failures)] if failures else [],
+        warnings=_warnings(results),
     )
 
 
@@ -80,6 +81,7 @@ def _comparison_sections(view: View) -> list[Section]:
         _section("differences", "Differences", forest_figure(view)),
         _section("seeds", "Seed spread", seeds_figure(view)),
         _section("tasks", "Scores by task", task_table(view)),
+        _section("items", "Items behind the differences", *drilldowns(view.comparison)),
         _section("cost", "Cost", cost_table(view), *scatters),
     ]
 
@@ -179,9 +181,15 @@ def _decisions(results: Results) -> Definitions | None:
     return Definitions([(name, decision) for name, decision in named if decision]) if named else None
 
 
-def _failure_warning(failures: Mapping[str, str]) -> str:
-    jobs = "1 job" if len(failures) == 1 else f"{len(failures)} jobs"
-    return f"{jobs} failed; what they would have added is missing below: {', '.join(sorted(failures))}."
+def _warnings(results: Results) -> list[str]:
+    """What is missing, by why: a failure wants mending, an unfinished study only wants to be run on."""
+    missing = {"failed": sorted(results.failures), "not run yet": results.not_run}
+    return [
+        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {why}; what {'it' if len(jobs) == 1 else 'they'} would have "
+        f"added is missing below: {', '.join(jobs)}."
+        for why, jobs in missing.items()
+        if jobs
+    ]
 
 
 def _facts(study: StudyResults) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from poolwise.report.blocks import (
     Code,
     Definitions,
     Document,
+    Drilldown,
     Figure,
     Folded,
     Paragraph,
@@ -33,7 +34,7 @@ def markdown_document(document: Document) -> str:
 
 
 def markdown_block(block: Block) -> str:
-    """Return one block as Markdown; a figure gives nothing, its numbers stand in the tables and CSV files."""
+    """Return one block as Markdown; figures and drill-downs give nothing, for they stand in the HTML alone."""
     match block:
         case Table():
             return markdown_table(block)
@@ -53,8 +54,8 @@ def markdown_block(block: Block) -> str:
             return f"{fence}{block.language}\n{block.text}\n{fence}"
         case Folded():
             inner = "\n\n".join(text for part in block.blocks if (text := markdown_block(part)))
-            return f"<details><summary>{escape(block.summary)}</summary>\n\n{inner}\n\n</details>"
-        case Figure():
+            return inner and f"<details><summary>{escape(block.summary)}</summary>\n\n{inner}\n\n</details>"
+        case Figure() | Drilldown():
             return ""
 
 

@@ -28,7 +28,31 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 }
 
-// Paper cannot unfold.
+// A text stands in the page once. Where a contrast names its item, a copy goes below the scores.
+function showTexts(fold) {
+  for (const link of fold.querySelectorAll(":scope > table th > a")) {
+    const row = link.closest("tr");
+    const source = document.querySelector(link.hash + " > dl");
+    if (row.nextElementSibling?.className === "texts" || !source) continue;
+    const cell = document.createElement("td");
+    cell.colSpan = 3;
+    cell.append(source.cloneNode(true));
+    const texts = document.createElement("tr");
+    texts.className = "texts";
+    texts.append(cell);
+    row.after(texts);
+  }
+}
+
+document.addEventListener(
+  "toggle",
+  (event) => {
+    if (event.target.open && event.target.parentNode.className === "drill") showTexts(event.target);
+  },
+  true, // the event does not bubble
+);
+
+// Paper cannot unfold; of hundreds of contrasts only the items that a reader opened are printed.
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:not(#items details)")) fold.open = true;
 });

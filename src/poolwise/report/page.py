@@ -8,6 +8,7 @@ import io
 from importlib.resources import files
 from urllib.parse import quote
 
+from poolwise.report.amounts import score_text
 from poolwise.report.blocks import (
     Block,
     Bullets,
@@ -17,8 +18,11 @@ from poolwise.report.blocks import (
     Csv,
     Definitions,
     Document,
+    Drilldown,
     Figure,
     Folded,
+    Item,
+    ItemContrast,
     Panel,
     Paragraph,
     Section,
@@ -57,6 +61,8 @@ def html_block(block: Block) -> str:
             return _table(block)
         case Figure():
             return _figure(block)
+        case Drilldown():
+            return _drilldown(block)
         case Verdicts():
             return f'<div class="verdicts">{"".join(map(_verdict, block.items))}</div>'
         case Paragraph():
@@ -120,6 +126,42 @@ def _figure(figure: Figure) -> str:
 
 def _panel(panel: Panel) -> str:
     return f'<div class="panel"><h3>{_breakable(panel.title)}</h3>{panel.svg}</div>'
+
+
+def _drilldown(block: Drilldown) -> str:
+    contrasts = "".join(_item_contrast(contrast, block) for contrast in block.contrasts)
+    items = "".join(_item(f"{block.key}-{place}", item) for place, item in enumerate(block.items) if item.texts)
+    texts = f"<details><summary>All texts ({len(block.items)})</summary><ol>{items}</ol></details>" if items else ""
+    return f'<div class="drill"><p class="note">{_text(block.note)}</p>{contrasts}{texts}</div>'
+
+
+def _item_contrast(contrast: ItemContrast, block: Drilldown) -> str:
+    """One contrast as a table; the script puts the text of an item below its scores once the contrast is opened."""
+    rows = ""
+    for title, side in (("first", contrast.a_higher), ("second", contrast.b_higher)):
+        if side:
+            rows += f"<tr><th colspan=3>Higher under the {title}</th></tr>"
+            rows += "".join(_item_row(block, *row) for row in side)
+    head = "".join(f"<th scope=col>{_text(name)}</th>" for name in (contrast.a, contrast.b))
+    inner = (
+        f"<table><thead><tr><th scope=col>Item</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        if rows
+        else "<p>No item differs.</p>"
+    )
+    summary = f"{_text(contrast.a)} <span>minus {_text(contrast.b)}</span>"
+    return f"<details><summary>{summary}</summary>{inner}</details>"
+
+
+def _item_row(block: Drilldown, place: int, a: float, b: float) -> str:
+    item = block.items[place]
+    name = _text(item.name)
+    link = f'<a href="#{block.key}-{place}">{name}</a>' if item.texts else name
+    return f"<tr><th scope=row>{link}</th><td>{score_text(a)}</td><td>{score_text(b)}</td></tr>"
+
+
+def _item(key: str, item: Item) -> str:
+    texts = "".join(f"<dt>{_text(part)}</dt><dd>{_text(text) or '<em>empty</em>'}</dd>" for part, text in item.texts)
+    return f'<li id="{key}"><p>{_text(item.name)}</p><dl>{texts}</dl></li>'
 
 
 def _table(table: Table) -> str:

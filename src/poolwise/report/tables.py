@@ -22,7 +22,8 @@ def paper_table(view: View) -> Table:
     reference = view.comparison.reference
     rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.categories)] for name in view.designs]
     rows += [
-        [Cell(name, note="anchor"), *(_anchor_cell(view, c, name) for c in view.categories)] for name in view.anchors
+        [Cell(name, note="anchor, not tested"), *(_anchor_cell(view, c, name) for c in view.categories)]
+        for name in view.anchors
     ]
     shown = [c for category in view.categories for n in view.designs if (c := view.reference_contrast(category, n))]
     tests = sorted({c.test for c in shown})

@@ -8,9 +8,9 @@ from pathlib import Path
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
-from poolwise.records import Run, load_run, load_steps
+from poolwise.records import Run, load_run, load_steps, load_texts
 from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
-from poolwise.stats import compare_runs
+from poolwise.stats import compare_runs, with_extremes
 from poolwise.study.executor import is_done, tuning_folder
 from poolwise.study.jobs import check_controls, tuning_scores
 from poolwise.study.plan import InputHashes, Job
@@ -26,6 +26,8 @@ def collect(
 ) -> StudyResults:
     """Return everything the report says, read from the records of the finished jobs.
 
+    Args:
+        failures: the error of each job that failed; any other job that is not done counts as not run yet.
     Raises: EvalError where no trained run was finished.
     """
     finished = [job for job in jobs if job.kind in ("eval", "anchor") and is_done(out, job)]
@@ -34,6 +36,7 @@ def collect(
     if not trained:
         reasons = "; ".join(f"{label}: {message}" for label, message in list(failures.items())[:3])
         raise EvalError(f"no design was trained and evaluated ({reasons})", hint=f"see {out / 'jobs'}")
+    not_run = [job.label for job in jobs if job.label not in failures and not is_done(out, job)]
     check_controls([run.manifest for run in trained.values()])
     results = Results(
         name=recipe.name,
@@ -44,25 +47,31 @@ def collect(
         anchors=[job.name for job in finished if job.kind == "anchor"],
         tasks=_tasks(list(runs.values())),
         scores=[_score(job, task, record.score) for job, run in runs.items() for task, record in run.scores.items()],
-        comparison=_compare(recipe, list(runs.values()), failures),
+        comparison=_compare(recipe, list(runs.values()), out, _missing_notes(failures, not_run)),
         training=[_curve(job, out) for job in trained],
         hashes={f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()} | _inits(trained),
         data_fingerprints={"base": hashes.base} | hashes.data,
         failures=failures,
+        not_run=not_run,
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
     )
     costs = {job.run: run.manifest.cost for job, run in runs.items()}
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
 
 
-def _compare(recipe: Recipe, runs: list[Run], failures: dict[str, str]) -> Comparison:
+def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:
+    effect = "what it would have added is missing from every table"
+    notes = [f"{label}: {message}; {effect}" for label, message in failures.items()]
+    return [*notes, *(f"{label}: not run yet; {effect}" for label in not_run)]
+
+
+def _compare(recipe: Recipe, runs: list[Run], out: Path, notes: list[str]) -> Comparison:
     names = {run.manifest.design for run in runs}
     reference = recipe.reference if recipe.reference in names else None
     comparisons = [name for name in recipe.comparisons if name != "reference" or reference]
     comparison = compare_runs(runs, reference=reference, comparisons=comparisons)
-    effect = "what it would have added is missing from every table"
-    lost = [f"{label}: {message}; {effect}" for label, message in failures.items()]
-    return comparison.model_copy(update={"notes": lost + comparison.notes})
+    comparison = with_extremes(comparison, runs, load_texts(out))
+    return comparison.model_copy(update={"notes": notes + comparison.notes})
 
 
 def _design_info(name: str, trained: dict[Job, Run]) -> DesignInfo:

@@ -112,7 +112,7 @@ def evaluate_single(
     from poolwise.modules import check_attention, count_trainable, design_of, is_poolwise_model
     from poolwise.study.models import load_any
     from poolwise.study.provenance import versions
-    from poolwise.tasks import ModelEncoder, load_tasks
+    from poolwise.tasks import ModelEncoder, load_tasks, save_texts
 
     loaded = load_tasks(tasks, max_items=max_items, prompts={})
     model = load_any(name, config.precision, config.max_tokens)
@@ -130,6 +130,7 @@ def evaluate_single(
     if (trained := Path(name) / "run.json").is_file():
         manifest = load_record(RunManifest, trained)
     _claim_evaluation(manifest, out)
+    save_texts(loaded, out)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
     scores = evaluate_run(encoder, loaded, out, report)
     update = Cost(eval_seconds=encoder.seconds, encode_texts_per_second=encoder.texts_per_second)

@@ -15,12 +15,13 @@ from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
-from poolwise.study.executor import Work, execute, is_done
+from poolwise.study.executor import Work, execute, is_done, load_state
 from poolwise.study.inputs import load_inputs
 from poolwise.study.plan import plan_jobs, run_folders
 from poolwise.study.progress import Progress
 from poolwise.study.provenance import machine, versions
 from poolwise.study.workers import choose_workers, execute_parallel
+from poolwise.tasks import save_texts
 
 
 def run_study(
@@ -38,6 +39,7 @@ def run_study(
     inputs = load_inputs(recipe)
     jobs = plan_jobs(recipe, inputs.hashes)
     _write_json(out / "plan.json", {"runs": run_folders(jobs), "jobs": [{"id": j.id, "label": j.label} for j in jobs]})
+    save_texts(inputs.tasks, out)
     for seed, schedule in inputs.schedules.items():
         save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
     remaining = [job for job in jobs if not is_done(out, job)]
@@ -64,7 +66,7 @@ def run_study(
 
 
 def publish_unfinished(out: Path) -> Path:
-    """Write the report of a study that was interrupted, from what is done; what is not is listed as not run.
+    """Write the report of a study that was interrupted, from what is done, and list what is not.
 
     Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
     """
@@ -74,9 +76,11 @@ def publish_unfinished(out: Path) -> Path:
     recipe = build_recipe(json.loads(path.read_text()), str(path))
     inputs = load_inputs(recipe)
     jobs = plan_jobs(recipe, inputs.hashes)
-    missing = {job.label: "not run yet" for job in jobs if not is_done(out, job)}
+    save_texts(inputs.tasks, out)
+    states = {job.label: load_state(out, job) for job in jobs}
+    failures = {label: state.error for label, state in states.items() if state and state.status == "failed"}
     measured = Measured(machine=machine(), versions=versions())
-    return _publish(collect(recipe, jobs, inputs.hashes, out, missing, measured), out)
+    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
 
 
 def plan_study(recipe: Recipe) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -57,6 +58,9 @@ class ClassificationTask(Task):
     def texts(self) -> list[tuple[str, str]]:
         rows = sorted({row for sample in self.samples for row in sample})
         return [(self.prompts.query, text) for text in (*take(self.train_texts, rows), *self.items)]
+
+    def item_texts(self) -> dict[str, Sequence[str]]:
+        return {"text": self.items, "label": self.labels}
 
     def problems(self) -> list[str]:
         found = []

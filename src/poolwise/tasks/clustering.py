@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +36,9 @@ class ClusteringTask(Task):
 
     def texts(self) -> list[tuple[str, str]]:
         return [(self.prompts.query, text) for text in self.items]
+
+    def item_texts(self) -> dict[str, Sequence[str]]:
+        return {"text": self.items, "label": self.labels}
 
     def problems(self) -> list[str]:
         if len(set(self.labels)) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from poolwise.records import ItemScores
@@ -23,6 +24,10 @@ class PairTask(Task):
 
     def texts(self) -> list[tuple[str, str]]:
         return [(self.prompts.query, text) for text in (*self.first, *self.second)]
+
+    def item_texts(self) -> dict[str, Sequence[str]]:
+        word = "gold score" if self.category == "sts" else "label"
+        return {"first": self.first, "second": self.second, word: [f"{gold:g}" for gold in self.gold]}
 
     def problems(self) -> list[str]:
         if len(set(self.gold)) > 1:

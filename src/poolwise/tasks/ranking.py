@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,13 @@ class RankingTask(Task):
     def texts(self) -> list[tuple[str, str]]:
         queries = [(self.prompts.query, text) for text in self.queries]
         return queries + [(self.prompts.document, document.full_text) for document in self.corpus.values()]
+
+    def item_texts(self) -> dict[str, Sequence[str]]:
+        best = [max(self.qrels[query], key=self.qrels[query].__getitem__) for query in self.ids]
+        return {"query": self.queries, "relevant": [self._document_text(key) for key in best]}
+
+    def _document_text(self, key: str) -> str:
+        return self.corpus[key].full_text if key in self.corpus else ""
 
     def problems(self) -> list[str]:
         return [

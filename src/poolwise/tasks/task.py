@@ -69,6 +69,10 @@ class Task(ABC):
         """Return every (prompt, text) that ``evaluate`` asks the encoder for; repeats are allowed."""
 
     @abstractmethod
+    def item_texts(self) -> dict[str, Sequence[str]]:
+        """Return what readers see of the items, part by part, each with one text an item in order of ``ids``."""
+
+    @abstractmethod
     def problems(self) -> list[str]:
         """Return why no score can be computed from these items; empty if one can."""
 

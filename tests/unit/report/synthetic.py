@@ -12,6 +12,7 @@ from poolwise.results import (
     Comparison,
     Contrast,
     DesignInfo,
+    Extremes,
     Measured,
     Posterior,
     Power,
@@ -19,6 +20,7 @@ from poolwise.results import (
     Recommendation,
     Results,
     StudyResults,
+    TaskExtremes,
     TaskInfo,
     TaskScore,
     TrainingCurve,
@@ -26,6 +28,8 @@ from poolwise.results import (
 )
 
 HAZARD = '<b>Tasks & "quotes" | *stars* `ticks`</b>'
+# Hebrew, a mark that turns the direction of all that follows, and Latin after it.
+RIGHT_TO_LEFT = "\u05e9\u05dc\u05d5\u05dd \u202e turned round"
 DESIGNS = [
     "last+causal",
     "latent(keys=last)+causal",
@@ -176,7 +180,25 @@ def _comparison(chance: random.Random, scores: list[TaskScore], num_seeds: int, 
         family=f"{len(contrasts)} tests: the declared contrasts times {len(TASKS)} categories.",
         methods=["Wilcoxon signed-rank: exact, over the tasks of a category.", f"Escaping: {HAZARD}"],
         notes=["clustering rests on two tasks, whose smallest attainable p is 0.5"],
+        extremes=_extremes(),
     )
+
+
+def _extremes() -> list[TaskExtremes]:
+    """Two tasks with items: one with texts that bite, one without texts."""
+    texts = [HAZARD, "</script><script>document.title = 'taken'</script>", RIGHT_TO_LEFT, "", "word " * 60]
+    ids = ["q1", "<i>q2</i>", "q3", "q4", "q5"]
+    contrasts = [
+        Extremes(a=a, b=b, items=[0, 1, 2, 4], a_scores=[0.9, 0.8, 0.75, 0.25], b_scores=[0.1, 0.2, 0.5, 0.625])
+        for a, b, _ in _pairs()
+    ]
+    contrasts[1] = Extremes(a=contrasts[1].a, b=contrasts[1].b, items=[], a_scores=[], b_scores=[])
+    contrasts[2] = contrasts[2].model_copy(update={"items": [0, 1, 3, 4]})
+    parts = {"query": texts, "relevant": texts[::-1]}
+    return [
+        TaskExtremes(task=f"retrieval/{HAZARD}", measure="nDCG@10", ids=ids, parts=parts, contrasts=contrasts),
+        TaskExtremes(task="sts/STS12", measure="closeness of ranks", ids=ids, contrasts=contrasts[:2]),
+    ]
 
 
 def _picture(means: dict[tuple[str, str], CategoryMean]) -> RankPicture:

@@ -68,6 +68,12 @@ def page(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+def num_item_tables() -> int:
+    """The tables of the drill-down are as wide as the page and named by what folds them."""
+    extremes = build_study().results.comparison.extremes
+    return sum(bool(contrast.items) for task in extremes for contrast in task.contrasts)
+
+
 def test_three_files_and_no_partial_one(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.md", "report.tex"]
 
@@ -82,7 +88,7 @@ def test_nothing_is_loaded_from_outside(folder: Path, page: Page) -> None:
 
 
 def test_names_are_shown_as_written_and_never_as_markup(page: Page) -> None:
-    assert "b" not in {tag for tag, _ in page.elements}
+    assert not {"b", "i"} & {tag for tag, _ in page.elements}
     shown = "".join(page.text)
     assert f"retrieval/{HAZARD}" in shown
     assert "synthetic <study>" in shown
@@ -99,7 +105,8 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Page) -> None:
 def test_sections_stand_in_reading_order(page: Page) -> None:
     sections = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
     expected = (
-        "verdict scores differences seeds tasks cost layers training ranks power tests methods paper failures repeat"
+        "verdict scores differences seeds tasks items cost layers training ranks power tests methods paper failures "
+        "repeat"
     )
     assert sections == expected.split()
 
@@ -114,7 +121,7 @@ def test_every_figure_has_drawings_with_a_text_and_one_csv(page: Page) -> None:
 
 
 def test_tables_are_captioned_scroll_in_their_own_box_and_are_reached_by_keyboard(page: Page) -> None:
-    num_tables = sum(tag == "table" for tag, _ in page.elements)
+    num_tables = sum(tag == "table" for tag, _ in page.elements) - num_item_tables()
     assert sum(tag == "caption" for tag, _ in page.elements) == num_tables
     boxes = [attributes for _, attributes in page.elements if attributes.get("class") == "scroll"]
     assert len(boxes) == num_tables
@@ -179,7 +186,7 @@ def test_one_seed_without_intervals_is_reported(tmp_path: Path) -> None:
 def test_a_comparison_without_runs_has_verdict_scores_and_methods(tmp_path: Path) -> None:
     page = Page(write_comparison_report(build_study().results.comparison, [], tmp_path).read_text())
     sections = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    assert sections == ["verdict", "scores", "differences", "seeds", "ranks", "power", "tests", "methods"]
+    assert sections == ["verdict", "scores", "differences", "seeds", "items", "ranks", "power", "tests", "methods"]
 
 
 def test_the_same_records_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
