@@ -7,7 +7,7 @@ MINUS = "\u2212"
 
 def score_text(value: float | None) -> str:
     """Return a score with four decimals, a dash where there is none."""
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None else f"{value:.4f}".replace("-", MINUS)
 
 
 def difference_text(value: float) -> str:

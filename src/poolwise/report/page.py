@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from urllib.parse import quote
 
@@ -40,18 +41,43 @@ def html_document(document: Document) -> str:
     links = "".join(f'<li><a href="#{s.key}">{_text(s.title)}</a></li>' for s in document.sections)
     facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
     warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
-    body = "".join(_section(section) for section in document.sections)
+    first, *rest = (_section(section) for section in document.sections)
+    nav = f'<nav aria-label="Contents"><ol>{links}</ol></nav>'
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{_text(document.title)}</title><style>{_asset('page.css')}</style></head><body>"
+        f"<title>{_text(document.title)}</title><style>{_asset('page.css')}{_labels(document)}</style></head><body>"
         '<a class="skip" href="#main">Skip to the verdict</a>'
         f"<header><h1>{_text(document.title)}</h1><dl class=facts>{facts}</dl>{warnings}</header>"
-        f'<nav aria-label="Contents"><ol>{links}</ol></nav><main id="main" tabindex="-1">{body}</main>'
+        f'<main id="main" tabindex="-1">{first}{nav}{"".join(rest)}</main>'
         f"<script>{_asset('page.js')}</script></body></html>\n"
     )
+
+
+def _labels(document: Document) -> str:
+    """Rules that put each column's title before its cells where a narrow page shows the rows of a table as lists."""
+    rules = "".join(
+        f"#{table.key} td:nth-child({number})::before{{content:{_css_text(column.title)}}}"
+        for section in document.sections
+        for table in _tables(section.blocks)
+        for number, column in enumerate(table.columns, start=1)
+    )
+    return f"@media screen and (max-width:36rem){{{rules}}}"
+
+
+def _tables(blocks: Iterable[Block]) -> Iterator[Table]:
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from _tables(block.blocks)
+        elif isinstance(block, Table):
+            yield block
+
+
+def _css_text(text: str) -> str:
+    """Return a CSS string, every character but letters, digits and spaces by its number."""
+    return '"' + "".join(c if c == " " or (c.isascii() and c.isalnum()) else f"\\{ord(c):06x}" for c in text) + '"'
 
 
 def html_block(block: Block) -> str:
@@ -73,7 +99,7 @@ def html_block(block: Block) -> str:
             items = "".join(f"<dt>{_breakable(t)}</dt><dd>{_breakable(v)}</dd>" for t, v in block.items)
             return f'<dl class="terms">{items}</dl>'
         case Code():
-            return f'<pre tabindex="0"><code>{html.escape(block.text)}</code></pre>'
+            return f'<pre><code>{html.escape(block.text)}</code></pre>'
         case Folded():
             inner = "".join(map(html_block, block.blocks))
             return f"<details><summary>{_text(block.summary)}</summary>{inner}</details>"
@@ -142,7 +168,7 @@ def _item_contrast(contrast: ItemContrast, block: Drilldown) -> str:
         if side:
             rows += f"<tr><th colspan=3>Higher under the {title}</th></tr>"
             rows += "".join(_item_row(block, *row) for row in side)
-    head = "".join(f"<th scope=col>{_text(name)}</th>" for name in (contrast.a, contrast.b))
+    head = "".join(f"<th scope=col>{_breakable(name)}</th>" for name in (contrast.a, contrast.b))
     inner = (
         f"<table><thead><tr><th scope=col>Item</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         if rows

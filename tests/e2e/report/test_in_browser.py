@@ -9,7 +9,7 @@ import pytest
 
 from e2e.report.browser import Browser, missing_browser, open_browser
 from poolwise.report import write_reports
-from unit.report.synthetic import build_study
+from unit.report.synthetic import HAZARD, RIGHT_TO_LEFT, build_study
 
 pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
 
@@ -34,7 +34,7 @@ def page(chromium: Browser, report: Path) -> Browser:
 
 
 def test_the_console_stays_empty(page: Browser) -> None:
-    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+    _unfold(page)
     page.run("document.querySelector('#tab-tasks th button').click()")
     assert page.console() == []
 
@@ -90,17 +90,86 @@ def test_only_the_pressed_column_is_marked_as_sorted(page: Browser) -> None:
 @pytest.mark.parametrize("width", [320, 375, 768, 1200])
 def test_the_page_never_scrolls_sideways(page: Browser, width: int) -> None:
     page.resize(width, 800)
-    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+    _unfold(page)
+    page.run("return new Promise((done) => setTimeout(done, 100))")
     assert page.run("return document.documentElement.scrollWidth") <= width
 
 
-def test_wide_tables_scroll_in_their_own_box(page: Browser) -> None:
+def test_the_verdict_stands_on_the_first_screen_of_a_phone(page: Browser) -> None:
     page.resize(375, 800)
+    assert page.run("return document.querySelector('.verdict p').getBoundingClientRect().bottom") < 800
+
+
+def test_wide_tables_scroll_in_their_own_box(page: Browser) -> None:
+    page.resize(768, 800)
     wide = page.run(
         "const box = document.querySelector('#tab-tasks').parentNode; box.scrollLeft = 100;"
         "return [box.scrollWidth > box.clientWidth, box.scrollLeft]"
     )
     assert wide == [True, 100]
+
+
+def test_on_a_phone_nothing_scrolls_sideways_and_cells_are_named(page: Browser) -> None:
+    page.resize(375, 800)
+    _unfold(page)
+    page.run("return new Promise((done) => setTimeout(done, 100))")
+    boxes = page.run(
+        "return [...document.querySelectorAll('*')].filter((node) => node.scrollWidth > node.clientWidth + 1 && "
+        "getComputedStyle(node).overflowX !== 'visible').map((node) => node.tagName + node.className)"
+    )
+    assert boxes == []
+    named = page.run(
+        "const cells = document.querySelector('#tab-contrasts tbody tr').cells;"
+        "return [...cells].map((cell) => getComputedStyle(cell, '::before').content)"
+    )
+    assert named[1:5] == ['"Contrast"', '"Verdict"', '"Difference"', '"Interval"']
+    names = page.run(
+        "return getComputedStyle(document.querySelector('#tab-tasks tbody td:nth-child(3)'), '::before').content"
+    )
+    assert names == '"latent(keys=last)+causal"'
+
+
+def _unfold(page: Browser) -> None:
+    page.run("for (const fold of document.querySelectorAll('details')) fold.open = true;")
+
+
+def _open_by_keyboard(page: Browser, summary: str) -> None:
+    page.run("document.querySelector(arguments[0]).focus()", summary)
+    for kind in ("keyDown", "keyUp"):
+        page.devtools(
+            "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
+        )
+    page.run("return new Promise((done) => setTimeout(done, 50))")
+
+
+CONTRAST = "#items .drill > details"
+
+
+def test_the_keyboard_leads_to_the_texts_of_an_item_with_both_scores(page: Browser) -> None:
+    _open_by_keyboard(page, "#items > details > summary")
+    _open_by_keyboard(page, f"{CONTRAST} > summary")
+    rows = page.run(f"return [...document.querySelector('{CONTRAST} tbody').rows].map((row) => row.innerText)")
+    assert [line for line in rows if line.startswith("Higher")] == ["Higher under the first", "Higher under the second"]
+    assert rows[1].split() == ["q1", "0.9000", "0.1000"]
+    assert HAZARD in rows[2] and "word word" in rows[2]
+    assert rows[3].split() == ["<i>q2</i>", "0.8000", "0.2000"]
+    assert "</script><script>document.title = 'taken'</script>" in rows[4]
+    assert "taken" not in page.run("return document.title")
+    # Closed and opened again, a text is not there twice.
+    _open_by_keyboard(page, f"{CONTRAST} > summary")
+    _open_by_keyboard(page, f"{CONTRAST} > summary")
+    assert page.run(f"return document.querySelector('{CONTRAST} tbody').rows.length") == len(rows)
+
+
+def test_texts_of_either_direction_keep_to_themselves_and_empty_ones_are_named(page: Browser) -> None:
+    _unfold(page)
+    page.run("return new Promise((done) => setTimeout(done, 100))")
+    texts = page.run(
+        "return [...document.querySelectorAll('.texts dd')].map((dd) => [dd.innerText.trim(), "
+        "getComputedStyle(dd).unicodeBidi])"
+    )
+    assert {bidi for _, bidi in texts} == {"plaintext"}
+    assert RIGHT_TO_LEFT in {text for text, _ in texts} and "empty" in {text for text, _ in texts}
 
 
 @pytest.mark.parametrize("width", [375, 1200])
@@ -144,7 +213,7 @@ def _contrast(one: float, two: float) -> float:
 
 def test_every_link_button_and_box_is_reached_by_the_tabulator(page: Browser) -> None:
     out_of_reach = page.run(
-        "return [...document.querySelectorAll('a[href], button, summary, .scroll, pre')]"
+        "return [...document.querySelectorAll('a[href], button, summary, .scroll')]"
         ".filter((node) => node.tabIndex !== 0).length"
     )
     assert out_of_reach == 0
@@ -159,9 +228,10 @@ def test_a_download_gives_the_numbers(page: Browser) -> None:
     assert len([line for line in lines if line]) == 1 + len(build_study().results.comparison.contrasts)
 
 
-def test_printing_unfolds_everything(page: Browser) -> None:
+def test_printing_unfolds_everything_but_items_that_nobody_opened(page: Browser) -> None:
     page.devtools("Page.printToPDF")
-    assert page.run("return [...document.querySelectorAll('details')].every((fold) => fold.open)")
+    assert page.run("return [...document.querySelectorAll('main > section:not(#items) details')].every((f) => f.open)")
+    assert page.run("return [...document.querySelectorAll('#items details')].some((fold) => fold.open)") is False
 
 
 # Widths of A4 less the margins of page.css, in CSS pixels: upright, and lengthwise for the widest tables.
