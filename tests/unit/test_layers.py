@@ -19,6 +19,7 @@ LEVELS = {
     "data": 1,
     "foreign": 1,
     "modules": 2,
+    "screening": 4,
     "training": 3,
     "tasks": 3,
     "stats": 4,

@@ -1,0 +1,186 @@
+"""The states of a set of texts under one frozen base and one attention, named by a hash of what they depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from poolwise.config import fingerprint
+from poolwise.design import Attention
+from poolwise.errors import EvalError
+from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
+from poolwise.screening.needs import Need
+
+Key = tuple[str, str]
+"""A prompt and the text that is read with it."""
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """Everything the states depend on. ``base_hash`` is of the base's files, ``keys`` are sorted and unique.
+
+    Law: equal specs have equal folders, and equal states in them.
+    """
+
+    base: str
+    base_hash: str
+    attention: Attention
+    max_tokens: int
+    precision: Literal["auto", "fp32", "bf16"]
+    kept: Kept
+    keys: tuple[Key, ...]
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the content; where the base lies does not count."""
+        return fingerprint({name: value for name, value in asdict(self).items() if name != "base"})
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Of each row, the tokens it has and how many of the first are prompt; the longest rows come first."""
+
+    order: IntArray
+    num_tokens: IntArray
+    num_prompt: IntArray
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """Where each row's tokens begin once all are laid end to end; one entry more than rows."""
+        return np.concatenate([[0], np.cumsum(self.num_tokens)])
+
+
+class StateStore:
+    """States on disk by (prompt, text), and the features a pooling reads, as the backbone would have given them.
+
+    Args:
+        root: the folder of all stores; this one takes a folder in it.
+    """
+
+    def __init__(self, spec: StoreSpec, root: Path) -> None:
+        self.spec = spec
+        self.folder = root / f"{spec.attention}-{spec.key}"
+
+    @property
+    def is_laid_out(self) -> bool:
+        """Whether the lengths of all texts are known."""
+        return (self.folder / "store.json").is_file()
+
+    def lay_out(self, num_tokens: IntArray, num_prompt: IntArray, dim: int, num_layers: int) -> None:
+        """Fix the order of the rows, longest text first. Args: counts in the order of ``spec.keys``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        order = np.argsort(-num_tokens, kind="stable").astype(np.int64)
+        np.save(self.folder / "lengths.npy", np.stack([order, num_tokens[order], num_prompt[order]]))
+        (self.folder / "store.json").write_text(json.dumps({"dim": dim, "num_layers": num_layers}) + "\n")
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Layers and width of the base."""
+        found: dict[str, int] = json.loads((self.folder / "store.json").read_text())
+        return found["num_layers"], found["dim"]
+
+    @cached_property
+    def lengths(self) -> Lengths:
+        order, num_tokens, num_prompt = np.load(self.folder / "lengths.npy")
+        return Lengths(order, num_tokens, num_prompt)
+
+    @cached_property
+    def _rows(self) -> dict[Key, int]:
+        return {self.spec.keys[number]: row for row, number in enumerate(self.lengths.order)}
+
+    def __len__(self) -> int:
+        return len(self.spec.keys)
+
+    def file(self, need: Need) -> StateFile:
+        """Return the file of one kind of state, full or not."""
+        num_layers, dim = self.shape
+        length = int(self.lengths.starts[-1]) if need.tokens == "all" else len(self)
+        shape = (num_layers, dim) if need.layers else (dim,)
+        return StateFile(self.folder / need.name, length, shape, self.spec.kept)
+
+    def rows(self, keys: Sequence[Key]) -> IntArray:
+        """Return the row of each (prompt, text).
+
+        Raises: EvalError for a text that was not read.
+        """
+        try:
+            return np.array([self._rows[key] for key in keys], np.int64)
+        except KeyError as error:
+            raise EvalError(f"no states are stored for {error}", "wanted a text of this screen") from None
+
+    def reader(self, need: Need) -> StateReader:
+        """Return what gives a pooling its features.
+
+        Raises: EvalError where the states are not all there.
+        """
+        file = self.file(need)
+        if file.done < file.length:
+            raise EvalError(f"{self.folder} holds {file.done} of {file.length} states {need.name}", hint="screen again")
+        return StateReader(need, file, self.lengths)
+
+
+@dataclass(frozen=True)
+class StateReader:
+    """Rows to the features that one kind of pooling reads."""
+
+    need: Need
+    file: StateFile
+    lengths: Lengths
+
+    def features(self, rows: IntArray) -> dict[str, Tensor]:
+        """Return ``layer_embeddings`` (B L D), or ``token_embeddings`` (B T D) with their ``pooling_mask`` (B T).
+
+        Tokens that were reduced come as the one token of their text.
+        """
+        if self.need.tokens == "all":
+            return self._tokens(rows)
+        states = torch.from_numpy(self.file.read(rows))
+        if self.need.layers:
+            return {"layer_embeddings": states}
+        return {"token_embeddings": states[:, None], "pooling_mask": torch.ones(len(rows), 1, dtype=torch.bool)}
+
+    def _tokens(self, rows: IntArray) -> dict[str, Tensor]:
+        mask = token_mask(self.lengths.num_tokens[rows])
+        states = np.zeros((*mask.shape, *self.file.shape), np.float32)
+        first = self.lengths.starts[rows]
+        if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):  # one piece of the file
+            flat = self.file.read(slice(int(first[0]), int(self.lengths.starts[rows[-1] + 1])))
+        else:
+            flat = self.file.read(np.concatenate([np.arange(s, s + n) for s, n in self._spans(rows)]))
+        states[mask] = flat
+        pooled = mask.copy()
+        if self.need.prompt == "skip":
+            pooled &= np.arange(mask.shape[1]) >= self.lengths.num_prompt[rows][:, None]
+        return {"token_embeddings": torch.from_numpy(states), "pooling_mask": torch.from_numpy(pooled)}
+
+    def _spans(self, rows: IntArray) -> Any:
+        return zip(self.lengths.starts[rows], self.lengths.num_tokens[rows], strict=True)
+
+
+def token_mask(num_tokens: IntArray) -> NDArray[np.bool_]:
+    """Return which places of a batch padded on the right hold a token."""
+    return np.asarray(np.arange(num_tokens.max()) < num_tokens[:, None])
+
+
+def disk_bytes(needs: Sequence[Need], num_texts: int, num_tokens: int, shape: tuple[int, int], kept: Kept) -> int:
+    """Return what the states of ``num_texts`` texts with ``num_tokens`` tokens in all will take on disk.
+
+    Args:
+        shape: layers and width of the base.
+    """
+    num_layers, dim = shape
+    total = 0
+    for need in needs:
+        states = num_tokens if need.tokens == "all" else num_texts
+        total += states * bytes_per_state((num_layers, dim) if need.layers else (dim,), kept)
+    return total
