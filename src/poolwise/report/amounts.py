@@ -31,7 +31,7 @@ def p_text(value: float | None) -> str:
     if value is None:
         return "–"
     if value < 0.00095:
-        return f"{value:.1g}"
+        return f"{value:.1g}".replace("-", MINUS)
     if value < 0.00995:
         return f"{value:.4f}"
     return "1" if value > 0.9995 else f"{value:.3f}"

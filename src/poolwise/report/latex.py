@@ -6,6 +6,7 @@ The small second line of a cell stands in smaller type behind it; stars become s
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from poolwise.report.amounts import MINUS
@@ -23,7 +24,21 @@ _SPECIAL = {
     "≥": r"$\ge$",
     "–": "--",
     "·": r"$\cdot$",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
+    "—": "---",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "ø": r"\o{}",
+    "ł": r"\l{}",
 } | {character: "\\" + character for character in "&%$#_{}"}
+_ACCENTS = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327\u0328", "`'^~=u.\"rHvck", strict=True)
+)
 
 
 def latex_document(tables: Sequence[Table]) -> str:
@@ -52,8 +67,22 @@ def latex_table(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is."""
-    return "".join(_SPECIAL.get(character, character) for character in " ".join(text.split()))
+    """Return text that LaTeX prints as it is, in ASCII alone.
+
+    A letter that the Latin fonts of TeX lack stands as its number, such as U+4E2D: pdflatex would stop at the letter.
+    """
+    return "".join(map(_character, " ".join(text.split())))
+
+
+def _character(character: str) -> str:
+    if character in _SPECIAL:
+        return _SPECIAL[character]
+    if character.isascii():
+        return character if character.isprintable() else ""
+    base, *marks = unicodedata.normalize("NFD", character)
+    if base.isascii() and len(marks) == 1 and marks[0] in _ACCENTS:
+        return rf"\{_ACCENTS[marks[0]]}{{{base}}}"
+    return f"U+{ord(character):04X}"
 
 
 def _cell(cell: Cell) -> str:
@@ -68,4 +97,6 @@ def _small(text: str) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+    row = " & ".join(cells)
+    # After the end of a line or a rule, a bracket or a star would be read as its option.
+    return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"

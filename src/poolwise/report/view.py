@@ -130,7 +130,7 @@ def study_view(study: StudyResults) -> View:
 
 def runs_view(comparison: Comparison, runs: Sequence[Run]) -> View:
     """Return the view of a comparison of any runs; what is no design of the comparison is an anchor."""
-    names = dict.fromkeys([*(mean.name for mean in comparison.means), *map(_name, runs)])
+    names = dict.fromkeys([*map(_name, runs), *(mean.name for mean in comparison.means)])
     costs: dict[str, list[Cost]] = {}
     for run in runs:
         costs.setdefault(_name(run), []).append(run.manifest.cost)

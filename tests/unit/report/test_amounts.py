@@ -25,7 +25,7 @@ def test_a_difference_has_a_sign_unless_it_rounds_to_zero(value: float, text: st
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.25, "0.250"), (0.0314, "0.031"), (0.0078125, "0.0078"), (0.00042, "0.0004"), (1e-7, "1e-07"), (1.0, "1")],
+    [(0.25, "0.250"), (0.0314, "0.031"), (0.0078125, "0.0078"), (0.00042, "0.0004"), (1e-7, "1e−07"), (1.0, "1")],
 )
 def test_p_keeps_a_digit_however_small(value: float, text: str) -> None:
     assert p_text(value) == text

@@ -83,10 +83,44 @@ def test_latex_of_a_small_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "latex"), [("50%_a&b", r"50\%\_a\&b"), ("\\{", r"\textbackslash{}\{"), ("p ≥ <", r"p $\ge$ \textless{}")]
+    ("text", "latex"),
+    [
+        ("50%_a&b", r"50\%\_a\&b"),
+        ("#1 + $2 ~ ^", r"\#1 + \$2 \textasciitilde{} \textasciicircum{}"),
+        ("\\{", r"\textbackslash{}\{"),
+        ("p ≥ <>", r"p $\ge$ \textless{}\textgreater{}"),
+        ("modèle Žižka", r"mod\`{e}le \v{Z}i\v{z}ka"),
+        ("\u4e2d \U0001f600 \u202e", "U+4E2D U+1F600 U+202E"),
+        ("a\x00b\n c", "ab c"),
+    ],
 )
 def test_latex_escapes(text: str, latex: str) -> None:
     assert latex_escape(text) == latex
+
+
+NAMES = ["[bert] *base*", "50%_a&b#c$d^e~f\\g{h}", "modèle \u4e2d \U0001f600", "<a> + b|c"]
+
+
+def test_latex_of_hostile_names_is_sound() -> None:
+    """What TeX would stop at: letters it lacks, open groups, stray specials, rows of another width."""
+    columns = [Column(name, note=name, is_number=place > 0) for place, name in enumerate(NAMES)]
+    rows = [[Cell(name, note=name, tone="strong") for name in (NAMES[place:] + NAMES[:place])] for place in range(4)]
+    text = latex_table(Table("tab-n", NAMES[1], columns, rows, note=NAMES[3]))
+    assert text.isascii()
+    bare = re.sub(r"\\\\(?=\n)", "", text)
+    bare = re.sub(r"\\[&%$#_{}]", "", bare)
+    assert bare.count("{") == bare.count("}") and not re.search(r"[%#_]|\^(?!\{)", bare)
+    assert bare.count("$") % 2 == 0
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(body) == 6
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {3}
+    assert not [line for line in body if line[0] in "[*"]
+    assert [line for line in text.splitlines() if line.startswith(("\\begin", "\\end"))] == [
+        r"\begin{table}",
+        r"\begin{tabular}{@{}lrrr@{}}",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
 
 
 def test_plain_tables_are_aligned() -> None:
@@ -110,6 +144,14 @@ def test_the_terminal_text_has_table_verdicts_family_and_methods() -> None:
     ):
         assert part in text
     assert "Retrieval (not decided): " in text
+
+
+def test_the_terminal_text_shows_anchors_as_untested() -> None:
+    lines = comparison_text(build_study().results.comparison).splitlines()
+    (bm25,) = [line for line in lines if line.startswith("bm25")]
+    assert bm25.startswith("bm25 (anchor, not tested)")
+    assert bm25.split()[4:7:2] == ["–", "–"] and re.fullmatch(r"0\.\d{4}", bm25.split()[5])
+    assert {line.split()[0] for line in lines if "anchor" in line} == {"untuned", "bm25", "random"}
 
 
 def test_json_carries_every_contrast_and_is_json() -> None:
