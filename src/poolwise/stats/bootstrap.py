@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
-from poolwise.stats.resampling import FloatArray, IntArray, generator, iter_weights, units_of
+from poolwise.stats.resampling import (
+    Draws,
+    FloatArray,
+    IntArray,
+    draw_weights,
+    generator,
+    on_grid,
+    resampled,
+    units_of,
+)
 
 MIN_ITEMS = 10
 """Below this many independent units a percentile interval is far too short, so none is given."""
@@ -42,15 +51,26 @@ def num_units(units: IntArray) -> int:
 
 
 def bootstrap_means(values: FloatArray, units: IntArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Return the resampled means (resamples x models) of values (items x models), all models on the same draws.
+    """Return the resampled means (resamples x models) of values (items x models), all models on the same draws."""
+    sums = mean_columns(values, units)
+    return resampled(lambda weights: weighted_means(sums, weights), draw_weights, len(sums), num_resamples, rng)
 
-    The items of a unit always stand together, so a unit's sums and its size are all that is needed of them.
+
+def mean_columns(values: FloatArray, units: IntArray) -> FloatArray:
+    """Return the sums of each unit's values and, last, its size (units x models + 1), ready for ``weighted_means``.
+
+    The items of a unit always stand together, so its sums and its size are all that is needed of them.
     """
     size = num_units(units)
     sums = np.zeros((size, values.shape[1] + 1))
     np.add.at(sums, units, np.column_stack([values, np.ones(len(values))]))
-    drawn = np.concatenate([weights.T @ sums for weights in iter_weights(np.arange(size), num_resamples, rng)])
-    return drawn[:, :-1] / drawn[:, -1:]
+    return on_grid(sums, size)
+
+
+def weighted_means(sums: FloatArray, weights: Draws) -> FloatArray:
+    """Return the means (resamples x models) where a unit with weight k stands k times."""
+    drawn = weights.astype(np.float64) @ sums
+    return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def percentile_interval(resampled: FloatArray, level: float) -> tuple[float, float]:

@@ -6,13 +6,13 @@ each model's own clusters agree with the labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from poolwise.stats.resampling import Counts, FloatArray, IntArray
+from poolwise.stats.resampling import Draws, FloatArray, IntArray
 
 
 def codes_of(labels: Sequence[object] | NDArray[np.generic]) -> IntArray:
@@ -53,32 +53,76 @@ def _sizes(table: FloatArray) -> FloatArray:
     return np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1.0)
 
 
-def weighted_v_measure(labels: IntArray, clusters: IntArray, weights: Counts) -> FloatArray:
-    """Return the V-measure of one assignment in each resample; an item with weight k stands k times.
+class Partitions:
+    """Several assignments of the same items, and their labels, prepared for the V-measure under any weights.
 
-    The contingency table of all resamples at once is a sparse product; entropies read n log n from a table.
+    All that is needed of a resample is n log n of the weights of sets of items: of each label, each cluster and each
+    of their intersections. Many sets recur, single items above all, so each distinct one is weighed once: with 16
+    runs of 10 k-means seeds on 1,000 items a tenth (145 labels) to nine tenths (5 labels) of them.
     """
-    cell, member = np.unique(labels * (int(clusters.max()) + 1) + clusters, return_inverse=True)
-    table = _indicator(member, len(cell)) @ weights
-    cell_label, cell_cluster = cell // (int(clusters.max()) + 1), codes_of(cell % (int(clusters.max()) + 1))
-    by_label = _indicator(codes_of(cell_label), len(np.unique(cell_label))) @ table
-    by_cluster = _indicator(cell_cluster, int(cell_cluster.max()) + 1) @ table
-    total = by_label.sum(axis=0, dtype=np.float64)
-    logs = _n_log_n(int(total.max()))
-    joint, of_labels, of_clusters = (logs[part.astype(np.int64)].sum(axis=0) for part in (table, by_label, by_cluster))
-    whole = total * np.log(total)
-    label_entropy, cluster_entropy = whole - of_labels, whole - of_clusters
-    mutual = joint - of_labels - of_clusters + whole
-    # Entropy 0 on either side makes that side's score 1 by convention: nothing is left to find out.
-    homogeneity = _share(mutual, label_entropy, total)
-    completeness = _share(mutual, cluster_entropy, total)
-    both = homogeneity + completeness
-    return np.divide(2 * homogeneity * completeness, both, out=np.zeros_like(both), where=both > 0)
+
+    def __init__(self, labels: IntArray, assignments: IntArray, units: IntArray) -> None:
+        """``assignments``: k-means runs x items. ``units``: of each item; the items of a unit share their weight."""
+        self._count, num_items = assignments.shape
+        clusters = assignments + np.arange(self._count)[:, None] * (int(assignments.max()) + 1)
+        cells = clusters * (int(labels.max()) + 1) + labels
+        partitions = np.concatenate([part.ravel() + shift for part, shift in _apart(cells, clusters, labels)])
+        names, first, member = np.unique(partitions, return_index=True, return_inverse=True)
+        items = np.tile(np.arange(num_items), len(partitions) // num_items)
+        chosen, same = _distinct(member, items, len(names))
+        self.num_sets = len(chosen)
+        # A row a distinct set, a column a unit: how many of the unit's items the set holds.
+        kept = np.isin(member, chosen)
+        self._sizes = np.bincount(units)
+        dtype = np.uint16 if len(self._sizes) * int(self._sizes.max()) < 2**16 else np.uint32
+        shape = self.num_sets, len(self._sizes)
+        ones = np.ones(int(kept.sum()), dtype=dtype)
+        self._held = csr_array((ones, (same[member[kept]], units[items[kept]])), shape=shape)
+        # A row a partition (cells of every assignment, then clusters, then labels): which sets make it up.
+        self._made_of = csr_array(
+            (np.ones(len(names)), (first // num_items, same)), shape=(2 * self._count + 1, shape[0])
+        )
+
+    def v_measures(self, weights: Draws) -> FloatArray:
+        """Return the V-measure of each assignment in each resample (resamples x k-means runs).
+
+        Args:
+            weights: resamples x units; a unit with weight k stands k times.
+        """
+        total = (weights @ self._sizes).astype(np.int64)
+        logs = _n_log_n(int(total.max()))
+        held = self._held @ np.ascontiguousarray(weights.T, dtype=self._held.dtype)
+        sums = self._made_of @ logs[held]
+        joint, of_clusters, of_labels = sums[: self._count], sums[self._count : -1], sums[-1]
+        whole = logs[total]
+        label_entropy, cluster_entropy = whole - of_labels, whole - of_clusters
+        mutual = joint - of_labels - of_clusters + whole
+        # Entropy 0 on either side makes that side's score 1 by convention: nothing is left to find out.
+        homogeneity = _share(mutual, np.broadcast_to(label_entropy, mutual.shape), total)
+        completeness = _share(mutual, cluster_entropy, total)
+        both = homogeneity + completeness
+        return np.divide(2 * homogeneity * completeness, both, out=np.zeros_like(both), where=both > 0).T
 
 
-def _indicator(row: IntArray, num_rows: int) -> csr_array:
-    """The 0/1 matrix (rows x items) that sums items into rows."""
-    return csr_array((np.ones(len(row), dtype=np.float32), (row, np.arange(len(row)))), shape=(num_rows, len(row)))
+def _apart(*parts: IntArray) -> Iterator[tuple[IntArray, int]]:
+    """Each part with what must be added to its numbers to keep them from those of the others."""
+    shift = 0
+    for part in parts:
+        yield part, shift
+        shift += int(part.max()) + 1
+
+
+def _distinct(member: IntArray, items: IntArray, num_sets: int) -> tuple[IntArray, IntArray]:
+    """The sets that differ, and for every set the place among them of the one it equals.
+
+    Sets are told apart by the sum of a random 64-bit number for each item: of a million different ones, two are
+    taken for one with probability 3e-8.
+    """
+    tokens = np.random.default_rng(0).integers(0, 2**64, size=int(items.max()) + 1, dtype=np.uint64)
+    sums = np.zeros(num_sets, dtype=np.uint64)
+    np.add.at(sums, member, tokens[items])
+    _, chosen, same = np.unique(sums, return_index=True, return_inverse=True)
+    return chosen, same
 
 
 def _n_log_n(largest: int) -> FloatArray:
@@ -86,7 +130,7 @@ def _n_log_n(largest: int) -> FloatArray:
     return np.concatenate([[0.0], numbers * np.log(numbers)])
 
 
-def _share(mutual: FloatArray, entropy: FloatArray, total: FloatArray) -> FloatArray:
+def _share(mutual: FloatArray, entropy: FloatArray, total: IntArray) -> FloatArray:
     """Mutual information over entropy, clipped of rounding, and 1 where there is no entropy."""
     share = np.divide(mutual, entropy, out=np.ones_like(mutual), where=entropy > 1e-12 * total)
     return np.clip(share, 0.0, 1.0)

@@ -23,29 +23,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import lcm
+from typing import TypeVar
 
 import numpy as np
 
-from poolwise.stats.clusters import bcubed_contributions, weighted_v_measure
+from poolwise.stats.bootstrap import weighted_means
+from poolwise.stats.clusters import bcubed_contributions
 from poolwise.stats.contrasts import Pair
-from poolwise.stats.ranking import (
-    rank_columns,
-    swapped_average_precisions,
-    swapped_correlations,
-    weighted_average_precision,
-    weighted_spearman,
-)
+from poolwise.stats.ranking import doubled_ranks, weighted_average_precision, weighted_spearman
 from poolwise.stats.resampling import (
     EXACT_UNITS,
-    Counts,
+    Draws,
     FloatArray,
     IntArray,
-    all_swaps,
-    iter_swaps,
-    iter_weights,
+    by_item,
+    draw_swaps,
+    draw_weights,
+    enumerated,
     permutation_p,
+    resampled,
 )
 from poolwise.stats.signflip import Permutation, flipped_sums, signflip_tests, unit_sums
+from poolwise.stats.swaps import SwappedPrecision, rank_moments, swapped_correlations
 from poolwise.stats.tables import TaskTable
 
 
@@ -66,16 +65,18 @@ class Permuted:
 
 @dataclass(frozen=True)
 class Procedure:
-    """One category's way: its metric under item weights (resamples x runs), its permutation, and their names.
+    """One category's way: its metric under unit weights (resamples x runs), its permutation, and their names.
 
     ``permutes_score``: whether the permuted differences are of the score itself (for clustering they are not).
+    ``num_rows``: how many numbers the metric holds for each resample.
     """
 
     test: str
     statistic: str
     permutes_score: bool
-    weighted: Callable[[TaskTable, Counts], FloatArray]
+    weighted: Callable[[TaskTable, Draws], FloatArray]
     permute: Callable[[TaskTable, Sequence[Pair], int, np.random.Generator], Permuted]
+    num_rows: Callable[[TaskTable], int]
 
     @property
     def is_mean(self) -> bool:
@@ -84,17 +85,22 @@ class Procedure:
 
     def scores(self, table: TaskTable) -> FloatArray:
         """Return each entrant's score, its mean over seeds."""
-        return np.asarray(table.seed_means(self.weighted(table, np.ones((table.num_items, 1), dtype=np.float32)))[0])
+        return np.asarray(table.seed_means(self.weighted(table, np.ones((1, table.num_units), dtype=np.uint8)))[0])
 
     def bootstrap(self, table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
         """Return the resampled scores (resamples x runs), all runs on the same draws."""
-        chunks = iter_weights(table.units, num_resamples, rng)
-        return np.concatenate([self.weighted(table, weights) for weights in chunks])
+        return resampled(
+            lambda weights: self.weighted(table, weights),
+            draw_weights,
+            table.num_units,
+            num_resamples,
+            rng,
+            self.num_rows(table),
+        )
 
 
-def _weighted_means(table: TaskTable, weights: Counts) -> FloatArray:
-    columns = np.concatenate([table.values[name] for name in table.names])
-    return np.asarray((weights.T @ columns.T) / weights.sum(axis=0, dtype=np.float64)[:, None])
+def _weighted_means(table: TaskTable, weights: Draws) -> FloatArray:
+    return weighted_means(table.mean_columns, weights)
 
 
 def _flip_means(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
@@ -116,43 +122,70 @@ def _flip_columns(
     return Permuted(differences.mean(axis=0), flipped / table.num_items, signflip_tests(sums, flipped))
 
 
-def _spearman(table: TaskTable, weights: Counts) -> FloatArray:
-    return weighted_spearman([one for name in table.names for one in table.orders[name]], table.gold_order, weights)
+def _spearman(table: TaskTable, weights: Draws) -> FloatArray:
+    columns = [one for name in table.names for one in table.orders[name]]
+    return weighted_spearman(columns, table.gold_order, by_item(weights, table.units))
 
 
-def _average_precision(table: TaskTable, weights: Counts) -> FloatArray:
-    return weighted_average_precision([one for name in table.names for one in table.precisions[name]], weights)
+def _average_precision(table: TaskTable, weights: Draws) -> FloatArray:
+    columns = [one for name in table.names for one in table.precisions[name]]
+    return weighted_average_precision(columns, by_item(weights, table.units))
 
 
-Swapped = Callable[[FloatArray, FloatArray, FloatArray, Counts], FloatArray]
+def _swap_correlations(
+    table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator
+) -> Permuted:
+    gold = doubled_ranks(table.gold)
+    ranks = [doubled_ranks(row) for name in table.names for row in table.values[name]]
+    moments = np.column_stack([rank_moments(row, gold) for row in ranks])
+    by_unit, totals = unit_sums(moments, table.units), moments.sum(axis=0).reshape(-1, 3)
+    places = {name: range(len(ranks))[table.runs_of(name)] for name in table.names}
+    matched = [_matched(places[pair.a], places[pair.b]) for pair in pairs]
+
+    def differences(coins: Draws) -> FloatArray:
+        # Whole numbers: exact, so that no order of adding matters. One product serves all pairs.
+        swapped = (coins.astype(np.float64) @ by_unit).reshape(len(coins), -1, 3)
+
+        def difference(a: int, b: int) -> FloatArray:
+            return swapped_correlations(totals[a], totals[b], swapped[:, b] - swapped[:, a], table.num_items)
+
+        by_pair = [np.mean([difference(a, b) for a, b in runs], axis=0) for runs in matched]
+        return np.column_stack(by_pair) / np.sqrt(gold @ gold)
+
+    return _swap(table, differences, num_resamples, rng)
 
 
-def _rank_swaps(
-    swapped: Swapped, gold_of: Callable[[FloatArray], FloatArray]
-) -> Callable[[TaskTable, Sequence[Pair], int, np.random.Generator], Permuted]:
-    def permute(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
-        ranks = {name: [rank_columns(row) for row in rows] for name, rows in table.values.items()}
-        gold = gold_of(table.gold)
+def _swap_precisions(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
+    ranks = {name: [doubled_ranks(row) for row in rows] for name, rows in table.values.items()}
+    matched = [
+        [SwappedPrecision(one, two, table.gold) for one, two in _matched(ranks[pair.a], ranks[pair.b])]
+        for pair in pairs
+    ]
 
-        def differences(pair: Pair, coins: Counts) -> FloatArray:
-            matched = _matched(ranks[pair.a], ranks[pair.b])
-            return np.mean([swapped(one, two, gold, coins) for one, two in matched], axis=0)
+    def differences(coins: Draws) -> FloatArray:
+        swapped = by_item(coins, table.units)
+        return np.column_stack([np.mean([one(swapped) for one in runs], axis=0) for runs in matched])
 
-        nothing = np.zeros((table.num_items, 1), dtype=np.float32)
-        observed = np.concatenate([differences(pair, nothing) for pair in pairs])
-        is_exact = table.num_units <= EXACT_UNITS
-        chunks = [all_swaps(table.num_units)[table.units]] if is_exact else None
-        rows = [
-            np.column_stack([differences(pair, coins) for pair in pairs])
-            for coins in chunks or iter_swaps(table.units, num_resamples, rng)
-        ]
-        permuted = np.concatenate(rows)
-        return Permuted(observed, permuted, [_tested(*one, is_exact) for one in zip(observed, permuted.T, strict=True)])
-
-    return permute
+    return _swap(table, differences, num_resamples, rng)
 
 
-def _matched(first: list[FloatArray], second: list[FloatArray]) -> list[tuple[FloatArray, FloatArray]]:
+def _swap(
+    table: TaskTable, differences: Callable[[Draws], FloatArray], num_resamples: int, rng: np.random.Generator
+) -> Permuted:
+    """Swap at random, or in all ways where they are few."""
+    observed = differences(np.zeros((1, table.num_units), dtype=np.uint8))[0]
+    is_exact = table.num_units <= EXACT_UNITS
+    if is_exact:
+        permuted = enumerated(differences, table.num_units, table.num_items)
+    else:
+        permuted = resampled(differences, draw_swaps, table.num_units, num_resamples, rng, table.num_items)
+    return Permuted(observed, permuted, [_tested(*one, is_exact) for one in zip(observed, permuted.T, strict=True)])
+
+
+Seeds = TypeVar("Seeds")
+
+
+def _matched(first: Sequence[Seeds], second: Sequence[Seeds]) -> list[tuple[Seeds, Seeds]]:
     """Pair the seeds of two entrants so that every seed of each counts alike, also where their numbers differ."""
     length = lcm(len(first), len(second))
     return list(zip(islice(cycle(first), length), islice(cycle(second), length), strict=True))
@@ -173,14 +206,11 @@ def _rows(table: TaskTable, name: str) -> IntArray:
     return table.assignments[name].reshape(-1, table.num_items)
 
 
-def _v_measures(table: TaskTable, weights: Counts) -> FloatArray:
-    labels = _labels(table)
-    scores = [
-        np.mean([weighted_v_measure(labels, row, weights) for row in rows], axis=0)
-        for name in table.names
-        for rows in table.assignments[name]
-    ]
-    return np.column_stack(scores)
+def _v_measures(table: TaskTable, weights: Draws) -> FloatArray:
+    """The V-measure of each run, its mean over the k-means seeds."""
+    by_assignment = table.partitions.v_measures(weights)
+    lengths = [len(row) for name in table.names for row in table.assignments[name]]
+    return np.column_stack([part.mean(axis=1) for part in np.split(by_assignment, np.cumsum(lengths)[:-1], axis=1)])
 
 
 def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
@@ -191,26 +221,27 @@ def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, 
     return _flip_columns(columns, table, pairs, num_resamples, rng)
 
 
-_MEANS = Procedure("sign flips of per-item differences", "mean", True, _weighted_means, _flip_means)
+def _num_items(table: TaskTable) -> int:
+    return table.num_items
+
+
+_MEANS = Procedure(
+    "sign flips of per-item differences", "mean", True, _weighted_means, _flip_means, lambda table: table.num_units
+)
 PROCEDURES: Mapping[str, Procedure] = {
     "retrieval": _MEANS,
     "reranking": _MEANS,
     "classification": _MEANS,
-    "sts": Procedure(
-        "swapped pairs of ranks",
-        "Spearman correlation",
-        True,
-        _spearman,
-        _rank_swaps(swapped_correlations, rank_columns),
-    ),
+    "sts": Procedure("swapped pairs of ranks", "Spearman correlation", True, _spearman, _swap_correlations, _num_items),
     "pair_classification": Procedure(
-        "swapped pairs of ranks",
-        "average precision",
-        True,
-        _average_precision,
-        _rank_swaps(swapped_average_precisions, lambda labels: labels),
+        "swapped pairs of ranks", "average precision", True, _average_precision, _swap_precisions, _num_items
     ),
     "clustering": Procedure(
-        "sign flips of contributions to B-cubed F1", "V-measure", False, _v_measures, _cluster_flips
+        "sign flips of contributions to B-cubed F1",
+        "V-measure",
+        False,
+        _v_measures,
+        _cluster_flips,
+        lambda table: table.partitions.num_sets,
     ),
 }

@@ -10,23 +10,32 @@ from numpy.typing import ArrayLike
 
 from poolwise.stats.resampling import (
     EXACT_UNITS,
+    Draws,
     FloatArray,
     IntArray,
     all_swaps,
+    draw_swaps,
     generator,
-    iter_swaps,
+    on_grid,
     permutation_p,
+    resampled,
     units_of,
 )
 
 
 @dataclass(frozen=True)
 class Permutation:
-    """A two-sided permutation p, the least p it could have been, and whether all arrangements were enumerated."""
+    """A two-sided permutation p, the least p it could have been, and whether all arrangements were enumerated.
+
+    ``bound``: a number that the p over all arrangements cannot exceed, 1 where none is known.
+    ``is_bounded``: whether p was taken from the bound, further permutations being of no use.
+    """
 
     p: float
     smallest_p: float
     is_exact: bool
+    bound: float = 1.0
+    is_bounded: bool = False
 
 
 def signflip_test(
@@ -55,10 +64,14 @@ def unit_sums(differences: FloatArray, units: IntArray) -> FloatArray:
 
 def flipped_sums(sums: FloatArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
     """Return the column totals (resamples x contrasts) under random signs of the units."""
-    total = sums.sum(axis=0)
-    # Signs are 1 - 2 coin: the total less twice what the coins take.
-    chunks = iter_swaps(np.arange(len(sums)), num_resamples, rng)
-    return np.concatenate([total - 2 * (coins.T @ sums) for coins in chunks])
+    columns = on_grid(sums, len(sums))
+    total = columns.sum(axis=0)
+
+    def flip(coins: Draws) -> FloatArray:
+        # Signs are 1 - 2 coin: the total less twice what the coins take.
+        return np.asarray(total - 2 * (coins.astype(np.float64) @ columns))
+
+    return resampled(flip, draw_swaps, len(sums), num_resamples, rng)
 
 
 def signflip_tests(sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
@@ -72,14 +85,23 @@ def signflip_tests(sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
             tests.append(_enumerated(kept))
         else:
             p = permutation_p(float(sums[:, column].sum()), flipped[:, column], float(scale[column]))
-            tests.append(Permutation(p, 1 / (len(flipped) + 1), False))
+            tests.append(Permutation(p, 1 / (len(flipped) + 1), False, tail_bound(kept)))
     return tests
+
+
+def tail_bound(sums: FloatArray) -> float:
+    """Return what the p of all sign patterns cannot exceed.
+
+    Source: Hoeffding (1963), theorem 2: for fair signs, P(|sum| >= t) <= 2 exp(-t^2 / (2 sum of squares)).
+    """
+    squares = float(sums @ sums)
+    return min(1.0, 2 * float(np.exp(-(float(sums.sum()) ** 2) / (2 * squares)))) if squares > 0 else 1.0
 
 
 def _enumerated(sums: FloatArray) -> Permutation:
     """All 2^n sign vectors; the one at hand is among them, so p is at least 2^-n without a correction."""
     if len(sums) == 0:
         return Permutation(1.0, 1.0, True)
-    flipped = sums.sum() - 2 * (sums @ all_swaps(len(sums)))
+    flipped = sums.sum() - 2 * (all_swaps(len(sums)) @ sums)
     reached = np.count_nonzero(np.abs(flipped) >= abs(sums.sum()) - 1e-9 * np.abs(sums).sum())
     return Permutation(reached / len(flipped), min(1.0, 2.0 ** (1 - len(sums))), True)

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from poolwise.stats.bootstrap import mean_columns
+from poolwise.stats.clusters import Partitions
 from poolwise.stats.ranking import Ordering, Precision
 from poolwise.stats.resampling import FloatArray, IntArray
 
@@ -56,6 +58,17 @@ class TaskTable:
     def gold_order(self) -> Ordering:
         """The gold scores, sorted once."""
         return Ordering(self.gold)
+
+    @cached_property
+    def mean_columns(self) -> FloatArray:
+        """Each run's values summed by unit, and the units' sizes."""
+        return mean_columns(np.concatenate(list(self.values.values())).T, self.units)
+
+    @cached_property
+    def partitions(self) -> Partitions:
+        """All k-means runs of all runs, in their order, prepared once."""
+        rows = [row.reshape(-1, self.num_items) for row in self.assignments.values()]
+        return Partitions(self.gold.astype(np.int64), np.concatenate(rows), self.units)
 
     def runs_of(self, name: str) -> slice:
         """Return which columns of a resamples x runs array are the seeds of ``name``."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import v_measure_score
 
-from poolwise.stats.clusters import bcubed_contributions, bcubed_f1, weighted_v_measure
+from poolwise.stats.clusters import Partitions, bcubed_contributions, bcubed_f1
 
 RNG = np.random.default_rng(9)
 LABELS, CLUSTERS = RNG.integers(0, 5, 80), RNG.integers(0, 7, 80)
@@ -16,17 +16,26 @@ CLUSTERS[:40] = LABELS[:40]
     [(LABELS, CLUSTERS), (LABELS, LABELS), (LABELS, np.zeros(80, int)), (np.zeros(80, int), CLUSTERS)],
 )
 def test_v_measure_equals_sklearn(labels: np.ndarray, clusters: np.ndarray) -> None:
-    assert weighted_v_measure(labels, clusters, np.ones((80, 1), dtype=np.float32)) == pytest.approx(
-        [v_measure_score(labels, clusters)], abs=1e-12
-    )
+    once = np.ones((1, 80), dtype=np.uint8)
+    found = Partitions(labels, clusters[None], np.arange(80)).v_measures(once)
+    assert found[0] == pytest.approx([v_measure_score(labels, clusters)], abs=1e-12)
 
 
 def test_weighted_v_measure_equals_sklearn_on_repeated_rows() -> None:
-    weights = RNG.multinomial(80, np.full(80, 1 / 80), size=6)
-    ours = weighted_v_measure(LABELS, CLUSTERS, weights.T.astype(np.float32))
+    """Three assignments at once, two of them sharing clusters; items in units of two and of one."""
+    units = np.concatenate([np.arange(40) // 2, np.arange(20, 60)])
+    assignments = np.array([CLUSTERS, np.where(CLUSTERS == 3, 2, CLUSTERS), RNG.integers(0, 3, 80)])
+    weights = RNG.multinomial(60, np.full(60, 1 / 60), size=6).astype(np.uint8)
+    ours = Partitions(LABELS, assignments, units).v_measures(weights)
     for resample, counts in enumerate(weights):
-        rows = np.repeat(np.arange(80), counts)
-        assert ours[resample] == pytest.approx(v_measure_score(LABELS[rows], CLUSTERS[rows]), abs=1e-12)
+        rows = np.repeat(np.arange(80), counts[units])
+        expected = [v_measure_score(LABELS[rows], clusters[rows]) for clusters in assignments]
+        assert ours[resample] == pytest.approx(expected, abs=1e-12)
+
+
+def test_equal_sets_are_weighed_once() -> None:
+    both = Partitions(LABELS, np.array([CLUSTERS, (CLUSTERS + 1) % 7]), np.arange(80))
+    assert both.num_sets == Partitions(LABELS, CLUSTERS[None], np.arange(80)).num_sets
 
 
 def test_bcubed_equals_its_definition() -> None:

@@ -8,12 +8,14 @@ from sklearn.metrics import average_precision_score
 from poolwise.stats.ranking import (
     Ordering,
     Precision,
+    column_dots,
+    doubled_ranks,
     rank_columns,
-    swapped_average_precisions,
-    swapped_correlations,
+    running_sum,
     weighted_average_precision,
     weighted_spearman,
 )
+from poolwise.stats.swaps import SwappedPrecision, rank_moments, swapped_correlations
 
 ITEMS, RESAMPLES = 60, 8
 
@@ -54,32 +56,56 @@ def test_weighted_average_precision_equals_sklearn_on_repeated_items(
         assert ours[resample] == pytest.approx(expected, abs=1e-6)
 
 
+def swapped(one: np.ndarray, two: np.ndarray, gold: np.ndarray, coins: np.ndarray) -> np.ndarray:
+    first, second = rank_moments(one, gold), rank_moments(two, gold)
+    moved = coins.T.astype(float) @ (second - first)
+    difference = swapped_correlations(first.sum(axis=0), second.sum(axis=0), moved, ITEMS)
+    return np.asarray(difference / np.sqrt(gold @ gold))
+
+
 def test_swapped_correlations_equal_pearson_of_swapped_ranks(similarities: np.ndarray, coins: np.ndarray) -> None:
-    gold = rank_columns(np.random.default_rng(8).normal(size=ITEMS))
-    first, second = (rank_columns(row) for row in similarities)
-    ours = swapped_correlations(first, second, gold, coins)
+    gold = doubled_ranks(np.random.default_rng(8).normal(size=ITEMS))
+    first, second = (doubled_ranks(row) for row in similarities)
+    ours = swapped(first, second, gold, coins)
     for resample, coin in enumerate(coins.T.astype(bool)):
         one, two = np.where(coin, second, first), np.where(coin, first, second)
         expected = stats.pearsonr(one, gold).statistic - stats.pearsonr(two, gold).statistic
-        assert ours[resample] == pytest.approx(expected, abs=1e-6)
+        assert ours[resample] == pytest.approx(expected, abs=1e-12)
 
 
 def test_without_a_swap_it_is_the_difference_of_spearmans(similarities: np.ndarray) -> None:
     gold = np.random.default_rng(8).normal(size=ITEMS)
-    ours = swapped_correlations(
-        rank_columns(similarities[0]),
-        rank_columns(similarities[1]),
-        rank_columns(gold),
-        np.zeros((ITEMS, 1), dtype=np.float32),
-    )
+    ours = swapped(*(doubled_ranks(row) for row in (*similarities, gold)), np.zeros((ITEMS, 1)))
     expected = stats.spearmanr(similarities[0], gold).statistic - stats.spearmanr(similarities[1], gold).statistic
-    assert ours == pytest.approx([expected], abs=1e-6)
+    assert ours == pytest.approx([expected], abs=1e-12)
+
+
+def test_ranks_equal_scipys(similarities: np.ndarray) -> None:
+    for values in similarities:
+        centred = stats.rankdata(values) - (ITEMS + 1) / 2
+        assert np.array_equal(doubled_ranks(values), 2 * centred)
+        assert rank_columns(values) == pytest.approx(centred / ITEMS, abs=1e-15)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 24, 25, 26, 1000])
+@pytest.mark.parametrize("columns", [1, 7])
+def test_running_sums_equal_numpys(rows: int, columns: int) -> None:
+    values = np.random.default_rng(rows).integers(0, 9, (rows, columns)).astype(np.float32)
+    assert np.array_equal(running_sum(values.copy()), np.cumsum(values, axis=0))
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 1000])
+def test_column_dots_equal_numpys_and_do_not_depend_on_their_neighbours(rows: int) -> None:
+    first, second = np.random.default_rng(rows).normal(size=(2, rows, 64)).astype(np.float32)
+    dots = column_dots(first, second)
+    assert dots == pytest.approx((first.astype(float) * second).sum(axis=0), abs=1e-4)
+    assert np.array_equal(dots[:16], column_dots(first[:, :16].copy(), second[:, :16].copy()))
 
 
 def test_swapped_average_precisions_equal_sklearn(similarities: np.ndarray, coins: np.ndarray) -> None:
     labels = np.random.default_rng(8).integers(0, 2, ITEMS).astype(float)
-    first, second = (rank_columns(row) for row in similarities)
-    ours = swapped_average_precisions(first, second, labels, coins)
+    first, second = (doubled_ranks(row) for row in similarities)
+    ours = SwappedPrecision(first, second, labels)(coins)
     for resample, coin in enumerate(coins.T.astype(bool)):
         one, two = np.where(coin, second, first), np.where(coin, first, second)
         expected = average_precision_score(labels, one) - average_precision_score(labels, two)

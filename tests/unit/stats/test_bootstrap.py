@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from poolwise.stats.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
-from poolwise.stats.resampling import generator, iter_swaps, iter_weights, units_of
+from poolwise.stats.resampling import by_item, draw_swaps, draw_weights, generator, units_of
 
 
 def test_no_interval_below_ten_items() -> None:
@@ -41,14 +41,16 @@ def test_percentiles_by_hand() -> None:
 
 
 def test_weights_draw_whole_groups_and_as_many_as_there_are() -> None:
-    units = units_of(["a", "b", "a", "c"], 4)
-    (weights,) = iter_weights(units, 50, generator(0))
+    draws = draw_weights(3, generator(0))
+    assert np.array_equal(draws.sum(axis=1), np.full(64, 3))
+    weights = by_item(draws, units_of(["a", "b", "a", "c"], 4))
     assert np.array_equal(weights[0], weights[2])
-    assert np.array_equal(weights[[0, 1, 3]].sum(axis=0), np.full(50, 3.0))
+    assert np.array_equal(weights[[0, 1, 3]].sum(axis=0), np.full(64, 3.0))
 
 
 def test_coins_are_fair_and_shared_in_a_group() -> None:
-    (coins,) = iter_swaps(units_of(["a", "b", "a"], 3), 4000, generator(0))
+    draws = np.concatenate([draw_swaps(2, child) for child in generator(0).spawn(60)])
+    coins = by_item(draws, units_of(["a", "b", "a"], 3))
     assert np.array_equal(coins[0], coins[2])
     assert coins.mean(axis=1) == pytest.approx([0.5, 0.5, 0.5], abs=0.03)
 
