@@ -41,8 +41,10 @@ def html_document(document: Document) -> str:
     links = "".join(f'<li><a href="#{s.key}">{_text(s.title)}</a></li>' for s in document.sections)
     facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
     warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
-    first, *rest = (_section(section) for section in document.sections)
-    nav = f'<nav aria-label="Contents"><ol>{links}</ol></nav>'
+    sections = [_section(section) for section in document.sections]
+    # The verdict comes before the table of contents: it is what most readers open the page for.
+    place = next((number for number, s in enumerate(document.sections, start=1) if s.key == "verdict"), 0)
+    sections.insert(place, f'<nav aria-label="Contents"><ol>{links}</ol></nav>')
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -51,7 +53,7 @@ def html_document(document: Document) -> str:
         f"<title>{_text(document.title)}</title><style>{_asset('page.css')}{_labels(document)}</style></head><body>"
         '<a class="skip" href="#main">Skip to the verdict</a>'
         f"<header><h1>{_text(document.title)}</h1><dl class=facts>{facts}</dl>{warnings}</header>"
-        f'<main id="main" tabindex="-1">{first}{nav}{"".join(rest)}</main>'
+        f'<main id="main" tabindex="-1">{"".join(sections)}</main>'
         f"<script>{_asset('page.js')}</script></body></html>\n"
     )
 
@@ -99,7 +101,7 @@ def html_block(block: Block) -> str:
             items = "".join(f"<dt>{_breakable(t)}</dt><dd>{_breakable(v)}</dd>" for t, v in block.items)
             return f'<dl class="terms">{items}</dl>'
         case Code():
-            return f'<pre><code>{html.escape(block.text)}</code></pre>'
+            return f"<pre><code>{html.escape(block.text)}</code></pre>"
         case Folded():
             inner = "".join(map(html_block, block.blocks))
             return f"<details><summary>{_text(block.summary)}</summary>{inner}</details>"
