@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from poolwise.design import parse_design
+from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.records import CATEGORIES, Category
 
@@ -113,7 +113,9 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
     base: str = Field(description="`poolwise/nano`, a folder, or a hub id")
-    designs: list[str] = Field(min_length=1, description="see [designs](designs.md)")
+    designs: list[str] = Field(
+        min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
+    )
     reference: str = Field(description="the design that tables show absolute and others are compared with")
     comparisons: list[Comparison] = Field(
         default=["reference", "pooling_given_attention", "attention_given_pooling"],
@@ -134,6 +136,14 @@ class Recipe(Section):
     anchors: list[Literal["untuned", "bm25", "random"]] = Field(
         default=["untuned", "bm25", "random"], description="rows for which nothing is trained; they enter no test"
     )
+
+    @field_validator("designs", mode="before")
+    @classmethod
+    def _expanded(cls, value: object) -> object:
+        value = [value] if value == "all" else value
+        if not isinstance(value, list):
+            return value
+        return [name for item in value for name in (ALL_DESIGNS if item == "all" else [item])]
 
     @field_validator("designs")
     @classmethod

@@ -67,6 +67,9 @@ POOLINGS: Mapping[str, PoolingSpec] = {
     ),
 }
 
+ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in ATTENTIONS for pooling in POOLINGS)
+"""Every pooling without options, with both attentions."""
+
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
     "keys": "all",

@@ -230,6 +230,7 @@ class Results(Record):
     """The part of ``results.json`` that repeats bit for bit on the same machine."""
 
     name: str
+    kind: Literal["study", "screen"] = Field(default="study", description="screen: heads alone, on a frozen base")
     base: str
     recipe: dict[str, object]
     recipe_hash: str

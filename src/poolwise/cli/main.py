@@ -11,7 +11,7 @@ import traceback
 
 import typer
 
-from poolwise.cli import compare, doctor, evaluate, report, study, train
+from poolwise.cli import compare, doctor, evaluate, report, screen, study, train
 from poolwise.errors import PoolwiseError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("study")(study.study)
+app.command("screen")(screen.screen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)

@@ -16,7 +16,8 @@ def print_plan(estimate: Estimate, as_json: bool) -> None:
             for job in estimate.jobs
         ]
         memory = round(estimate.peak_memory_gib, 1)
-        print(json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory}, indent=2))
+        disk = {} if estimate.disk_gib is None else {"disk_gib": round(estimate.disk_gib, 3)}
+        print(json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory, **disk}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
@@ -30,6 +31,8 @@ def print_plan(estimate: Estimate, as_json: bool) -> None:
         f"{len(estimate.jobs)} jobs, about {duration(total)}, peak memory about {estimate.peak_memory_gib:.1f} GiB "
         "(both to a factor of two)"
     )
+    if estimate.disk_gib is not None:
+        console.print(f"stored states: about {estimate.disk_gib:.2f} GiB of disk")
 
 
 def duration(seconds: float) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poolwise.cli.options import Json, Set, command_line, quiet_libraries
+
+if TYPE_CHECKING:
+    from poolwise.config import Recipe
+    from poolwise.study.estimate import Estimate
 
 
 def study(
@@ -17,6 +20,10 @@ def study(
     set_: Set = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that share the jobs.", show_default="by cores and memory")
+    ] = None,
+    screen: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Screen the designs on the frozen base first, go on with the N best."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time and memory; run nothing.")] = False,
     as_json: Json = False,
@@ -32,23 +39,31 @@ def study(
     folder = out or Path("runs") / resolved.name
     if dry_run:
         from poolwise.cli.plan_view import print_plan
-        from poolwise.study.study import plan_study
 
-        print_plan(plan_study(resolved), as_json)
+        print_plan(_plan(resolved, screen), as_json)
         return
     from poolwise.cli.progress_view import ProgressView
-    from poolwise.study.study import run_study
+    from poolwise.cli.results_view import print_results
 
     with ProgressView() as progress:
-        path = run_study(resolved, folder, progress, command_line(), workers)
-    if as_json:
-        sys.stdout.write((folder / "results.json").read_text())
-    else:
-        from poolwise.records import load_record
-        from poolwise.report import comparison_text
-        from poolwise.results import StudyResults
+        if screen is None:
+            from poolwise.study.study import run_study
 
-        print(comparison_text(load_record(StudyResults, folder / "results.json").results.comparison))
-        print(f"\nreport: {path}")
+            path = run_study(resolved, folder, progress, command_line(), workers)
+        else:
+            from poolwise.study.screen import run_screened_study
+
+            path = run_screened_study(resolved, screen, folder, progress, command_line(), workers)
+    print_results(folder, path, as_json)
     if progress.num_failed:
         raise typer.Exit(2)
+
+
+def _plan(recipe: Recipe, screen: int | None) -> Estimate:
+    if screen is None:
+        from poolwise.study.study import plan_study
+
+        return plan_study(recipe)
+    from poolwise.study.screen import plan_screened_study
+
+    return plan_screened_study(recipe, screen)

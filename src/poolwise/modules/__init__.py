@@ -2,7 +2,7 @@
 
 from poolwise.modules.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.modules.backbone import Backbone
-from poolwise.modules.base import resolve_base
+from poolwise.modules.base import base_shape, resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
 from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
@@ -17,6 +17,7 @@ __all__ = [
     "Check",
     "Pooling",
     "autocast",
+    "base_shape",
     "build_model",
     "check_attention",
     "count_trainable",

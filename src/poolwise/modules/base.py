@@ -82,6 +82,15 @@ def resolve_base(name: str) -> str:
     return _read(name)[0]
 
 
+def base_shape(name: str) -> tuple[int, int]:
+    """Return how many decoder layers a base has, and its hidden size, without reading its weights.
+
+    Raises: ModelError as ``resolve_base``.
+    """
+    config = _read(name)[1].get_text_config()
+    return int(config.num_hidden_layers), int(config.hidden_size)
+
+
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
     """Keep transformers' bar for each weights file out of ours."""

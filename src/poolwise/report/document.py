@@ -37,6 +37,11 @@ from poolwise.report.view import ALPHA, View, category_title, runs_view, study_v
 from poolwise.results import Comparison, Results, StudyResults
 
 MAX_NOTES = 4
+SCREEN_NOTE = (
+    "This is a screen: the base is frozen and only the heads are trained, without LoRA. Its ranking is for choosing "
+    "candidates; every verdict below speaks about heads on this frozen base."
+)
+_TITLES = {"study": "Pooling and attention", "screen": "Screen of poolings on a frozen base"}
 WITHIN_NOTE = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
 
 
@@ -54,10 +59,10 @@ def study_document(study: StudyResults) -> Document:
         _section("repeat", "How to repeat this study", *_repeat(study)),
     ]
     return Document(
-        title=f"Pooling and attention: {results.name}",
+        title=f"{_TITLES[results.kind]}: {results.name}",
         facts=_facts(study),
         sections=[section for section in sections if section.blocks],
-        warnings=_warnings(results),
+        warnings=[*([SCREEN_NOTE] if results.kind == "screen" else []), *_warnings(results)],
     )
 
 

@@ -23,11 +23,15 @@ ACTIVATION_BYTES = 40
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds by job id, and the peak memory in GiB; right to about a factor of two."""
+    """Expected seconds by job id, and the peak memory in GiB; right to about a factor of two.
+
+    ``disk_gib`` is what a screen's states take, which stay until they are deleted; None where none are stored.
+    """
 
     jobs: Sequence[Job]
     seconds: dict[str, float]
     peak_memory_gib: float
+    disk_gib: float | None = None
 
 
 def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:

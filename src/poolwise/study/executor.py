@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,9 @@ def is_done(out: Path, job: Job) -> bool:
     return state is not None and state.status == "done"
 
 
+Perform = Callable[[Job, "Work", Report], None]
+
+
 @dataclass(frozen=True)
 class Work:
     """What every job of a study needs, in this process or in a worker."""
@@ -50,6 +53,8 @@ class Work:
     recipe: Recipe
     inputs: StudyInputs
     out: Path
+    perform: Perform | None = None
+    """What the jobs do, where it is not what the jobs of a study do."""
 
 
 def execute(work: Work, progress: Progress) -> dict[str, str]:
@@ -91,7 +96,7 @@ def run_job(job: Job, work: Work, report: Report) -> JobState:
     """Run one job and write how it ended; any error but an interruption becomes part of the record."""
     start = time.monotonic()
     try:
-        _run(job, work, report)
+        (work.perform or _run)(job, work, report)
     except Exception as error:
         state = JobState(status="failed", seconds=time.monotonic() - start, error=_explain(error, work.out, job))
     else:

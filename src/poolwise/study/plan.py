@@ -10,7 +10,7 @@ import poolwise
 from poolwise.config import Recipe, fingerprint
 from poolwise.design import parse_design
 
-JobKind = Literal["tune", "train", "eval", "anchor"]
+JobKind = Literal["tune", "train", "eval", "anchor", "pass"]
 ANCHOR_SEED = 0
 
 

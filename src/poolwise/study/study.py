@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.config import Recipe, build_recipe
@@ -15,29 +17,61 @@ from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
-from poolwise.study.executor import Work, execute, is_done, load_state
-from poolwise.study.inputs import load_inputs
-from poolwise.study.plan import plan_jobs, run_folders
+from poolwise.study.executor import Perform, Work, execute, is_done, load_state
+from poolwise.study.inputs import StudyInputs, load_inputs
+from poolwise.study.plan import Job, plan_jobs, run_folders
 from poolwise.study.progress import Progress
 from poolwise.study.provenance import machine, versions
+from poolwise.study.shortlist import with_shortlist
 from poolwise.study.workers import choose_workers, execute_parallel
 from poolwise.tasks import save_texts
 
+SCREEN_FOLDER = "screen"
+"""Where a study that began with a screen keeps it."""
+
+
+def _finish_study(results: StudyResults, out: Path) -> StudyResults:
+    return with_shortlist(results, out / SCREEN_FOLDER)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one kind of study does: its jobs, how long they take, how each is run, what its results say in the end.
+
+    Args:
+        perform: None for the jobs of a study; else a function that worker processes can import.
+        finish: gets the results and the study's folder, and returns the results that are published.
+    """
+
+    plan: Callable[[Recipe, StudyInputs], list[Job]]
+    estimate: Callable[[Sequence[Job], Recipe, StudyInputs], Estimate]
+    perform: Perform | None = None
+    finish: Callable[[StudyResults, Path], StudyResults] = _finish_study
+
+
+STUDY = Course(plan=lambda recipe, inputs: plan_jobs(recipe, inputs.hashes), estimate=estimate_jobs)
+
 
 def run_study(
-    recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
+    recipe: Recipe,
+    out: Path,
+    progress: Progress | None = None,
+    command: str = "",
+    workers: int | None = None,
+    course: Course = STUDY,
 ) -> Path:
     """Run what is left of a study and return the path of its HTML report.
 
     Args:
         out: the study's folder; it may hold an unfinished or finished run of the same recipe.
         workers: processes that share the jobs; None chooses by cores and memory.
+        course: another kind of study, such as a screen.
     Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
     """
     progress = progress or Progress()
     claim_folder(recipe, out)
     inputs = load_inputs(recipe)
-    jobs = plan_jobs(recipe, inputs.hashes)
+    jobs = course.plan(recipe, inputs)
     _write_json(out / "plan.json", {"runs": run_folders(jobs), "jobs": [{"id": j.id, "label": j.label} for j in jobs]})
     save_texts(inputs.tasks, out)
     for seed, schedule in inputs.schedules.items():
@@ -46,15 +80,15 @@ def run_study(
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
     if remaining:
-        estimate = estimate_jobs(remaining, recipe, inputs)
+        estimate = course.estimate(remaining, recipe, inputs)
         num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
         progress.started(remaining, estimate.seconds, num_workers)
-        work = Work(jobs, recipe, inputs, out)
+        work = Work(jobs, recipe, inputs, out, course.perform)
         failures = execute(work, progress) if num_workers == 1 else execute_parallel(work, progress, num_workers)
     elif (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
         measured = load_record(StudyResults, out / "results.json").measured
-        return _publish(collect(recipe, jobs, inputs.hashes, out, {}, measured), out)
+        return _publish(collect(recipe, jobs, inputs.hashes, out, {}, measured), out, course)
     measured = Measured(
         machine=machine(),
         versions=versions(),
@@ -62,10 +96,10 @@ def run_study(
         started=started,
         wall_seconds=time.monotonic() - start,
     )
-    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
+    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
 
 
-def publish_unfinished(out: Path) -> Path:
+def publish_unfinished(out: Path, course: Course = STUDY) -> Path:
     """Write the report of a study that was interrupted, from what is done, and list what is not.
 
     Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
@@ -75,18 +109,18 @@ def publish_unfinished(out: Path) -> Path:
         raise EvalError(f"{out} holds no study", hint="give the --out folder of poolwise study")
     recipe = build_recipe(json.loads(path.read_text()), str(path))
     inputs = load_inputs(recipe)
-    jobs = plan_jobs(recipe, inputs.hashes)
+    jobs = course.plan(recipe, inputs)
     save_texts(inputs.tasks, out)
     states = {job.label: load_state(out, job) for job in jobs}
     failures = {label: state.error for label, state in states.items() if state and state.status == "failed"}
     measured = Measured(machine=machine(), versions=versions())
-    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out)
+    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
 
 
-def plan_study(recipe: Recipe) -> Estimate:
+def plan_study(recipe: Recipe, course: Course = STUDY) -> Estimate:
     """Return the jobs of a recipe with the seconds and memory each is expected to take (``--dry-run``)."""
     inputs = load_inputs(recipe)
-    return estimate_jobs(plan_jobs(recipe, inputs.hashes), recipe, inputs)
+    return course.estimate(course.plan(recipe, inputs), recipe, inputs)
 
 
 def claim_folder(recipe: Recipe, out: Path) -> None:
@@ -104,12 +138,13 @@ def claim_folder(recipe: Recipe, out: Path) -> None:
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",
                 hint="give another --out, or the recipe that this folder was made with",
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(entry.name != SCREEN_FOLDER for entry in out.iterdir())):
         raise ConfigError(f"{out} is not empty and holds no study", hint="give a new or empty folder as --out")
     _write_json(path, mine)
 
 
-def _publish(results: StudyResults, out: Path) -> Path:
+def _publish(results: StudyResults, out: Path, course: Course) -> Path:
+    results = course.finish(results, out)
     save_record(results, out / "results.json")
     return write_reports(results, out)
 

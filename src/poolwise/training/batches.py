@@ -35,12 +35,16 @@ class TripleCollator:
             columns[f"negative_{i + 1}"] = [triple.negatives[i] for triple in batch]
         return columns
 
+    def prompt(self, column: str, rows: Sequence[int]) -> str:
+        """Return the prompt that the texts of a column are read with; a batch comes from one source."""
+        prompts = self.prompts.get(self.triples[rows[0]].source, Prompts())
+        return prompts.query if column == "anchor" else prompts.document
+
     def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
         """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
-        prompts = self.prompts.get(self.triples[rows[0]].source, Prompts())
         inputs: dict[str, Any] = {}
         for column, texts in self.columns(rows).items():
-            prompt = prompts.query if column == "anchor" else prompts.document
+            prompt = self.prompt(column, rows)
             features = self.model.preprocess(texts, prompt=prompt or None)
             inputs |= {f"{column}_{name}": value for name, value in features.items()}
         return inputs

@@ -1,0 +1,46 @@
+"""``poolwise screen``: the designs of a recipe on a frozen base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poolwise.cli.options import Json, Set, command_line, quiet_libraries
+
+
+def screen(
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a study, a YAML file.")],
+    out: Annotated[Path | None, typer.Option(help="The screen's folder.", show_default="runs/NAME-screen")] = None,
+    set_: Set = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the jobs.", show_default="by cores and memory")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time, memory and disk; run nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rank the designs of a recipe on a frozen base: the base reads every text once, only heads are trained.
+
+    A ranking to choose candidates from, not a study. --set designs=all takes every pooling with both attentions.
+    """
+    from poolwise.config import load_recipe
+
+    resolved = load_recipe(recipe, set_ or [])
+    quiet_libraries()
+    from poolwise.study.screen import plan_screening, run_screen
+
+    folder = out or Path("runs") / f"{resolved.name}-screen"
+    if dry_run:
+        from poolwise.cli.plan_view import print_plan
+
+        print_plan(plan_screening(resolved), as_json)
+        return
+    from poolwise.cli.progress_view import ProgressView
+    from poolwise.cli.results_view import print_results
+
+    with ProgressView() as progress:
+        path = run_screen(resolved, folder, progress, command_line(), workers)
+    print_results(folder, path, as_json)
+    if progress.num_failed:
+        raise typer.Exit(2)

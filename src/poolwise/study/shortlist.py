@@ -1,0 +1,56 @@
+"""Which designs a screen keeps: the best by mean rank over the categories."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import rankdata
+
+from poolwise.results import CategoryMean, StudyResults
+
+FILE = "shortlist.json"
+
+
+def mean_ranks(means: Sequence[CategoryMean], designs: Sequence[str]) -> dict[str, float]:
+    """Return each design's rank among ``designs`` by mean score, averaged over categories; 1 is best, ties share.
+
+    A design without a score in some category comes last there.
+    """
+    scores = {(row.category, row.name): row.mean for row in means}
+    categories = list(dict.fromkeys(row.category for row in means))
+    table = np.array([[-scores.get((c, name), -np.inf) for name in designs] for c in categories])
+    return dict(zip(designs, (float(rank) for rank in rankdata(table, axis=1).mean(axis=0)), strict=True))
+
+
+def shortlist(ranks: dict[str, float], keep: int, reference: str) -> list[str]:
+    """Return the ``keep`` designs of best mean rank, and the reference if it is not among them, in their given order.
+
+    Of equal ranks the earlier design goes first.
+    """
+    best = sorted(ranks, key=lambda name: ranks[name])[:keep]
+    return [name for name in ranks if name in best or name == reference]
+
+
+def write_shortlist(screen: Path, ranks: dict[str, float], kept: Sequence[str]) -> None:
+    """Keep beside a screen's results what was chosen by them."""
+    (screen / FILE).write_text(json.dumps({"kept": list(kept), "mean_ranks": ranks}, indent=2) + "\n")
+
+
+def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
+    """Return the results of a study with a note on the screen that it began with, if it did."""
+    path = screen / FILE
+    if not path.is_file():
+        return results
+    found = json.loads(path.read_text())
+    left_out = {name: rank for name, rank in found["mean_ranks"].items() if name not in found["kept"]}
+    listed = ", ".join(f"{name} ({left_out[name]:.1f})" for name in sorted(left_out, key=lambda name: left_out[name]))
+    note = (
+        f"the designs were chosen by a screen on the frozen base (heads only, {screen.name}/report.html) among "
+        f"{len(found['mean_ranks'])}, by mean rank over the categories; left out: {listed}"
+    )
+    comparison = results.results.comparison
+    noted = comparison.model_copy(update={"notes": [note, *comparison.notes]})
+    return results.model_copy(update={"results": results.results.model_copy(update={"comparison": noted})})
