@@ -32,6 +32,11 @@ class Entrant:
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.manifest.seed for run in self.runs)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing in it was trained, so that every seed gives the same scores: a pooling on a frozen base."""
+        return all(run.manifest.trainable_parameters == 0 for run in self.runs)
+
     def records(self, task: str) -> list[ItemScores]:
         """Return the scores on one task, one record a seed."""
         return [run.scores[task] for run in self.runs]
@@ -172,6 +177,11 @@ def _seed_notes(entrants: Sequence[Entrant]) -> list[str]:
         notes.append(
             f"one seed only ({', '.join(single)}): how much a score moves with the training seed is unknown, so a "
             "difference may be one of these checkpoints rather than of the designs"
+        )
+    if fixed := [entrant.name for entrant in entrants if len(entrant.seeds) > 1 and entrant.is_fixed]:
+        notes.append(
+            f"nothing was trained in {', '.join(fixed)}: their scores are the same at every seed, so the seeds add "
+            "nothing to what is known of them, and they are left out of the spread over seeds of the others"
         )
     if len(by_seeds) > 1:
         listed = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items())

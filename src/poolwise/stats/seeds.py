@@ -25,10 +25,14 @@ class SeedNoise:
 
 @dataclass(frozen=True)
 class SeedTable:
-    """The category means of every entrant, by seed."""
+    """The category means of every entrant, by seed.
+
+    ``fixed`` entrants trained nothing, so that no seed moves them: their zeros say nothing about how much others move.
+    """
 
     means: Mapping[str, FloatArray]
     seeds: Mapping[str, Sequence[int]]
+    fixed: frozenset[str] = frozenset()
 
     def has_spread(self, name: str) -> bool:
         """Return whether an entrant has two seeds or more."""
@@ -36,18 +40,18 @@ class SeedTable:
 
     @property
     def is_paired(self) -> bool:
-        """Whether all entrants with a spread were trained with the same seeds, hence on the same batches."""
+        """Whether all entrants that move with the seed had the same seeds, hence the same batches."""
         return len({tuple(self.seeds[name]) for name in self._spread}) <= 1
 
     @property
     def _spread(self) -> list[str]:
-        return [name for name in self.means if self.has_spread(name)]
+        return [name for name in self.means if self.has_spread(name) and name not in self.fixed]
 
     @cached_property
     def pooled(self) -> SeedNoise | None:
         """The seed effect of one run, pooled over the entrants; with equal seeds, beyond what all share.
 
-        None where no entrant has two seeds.
+        None where no entrant moves with the seed.
         """
         rows = [self.means[name] for name in self._spread]
         if not rows:
@@ -75,11 +79,15 @@ class SeedTable:
         Two or three seeds of two designs say next to nothing about their spread (one degree of freedom), those of
         eight designs together do. Taking the larger guards a design that is less stable than the others: with
         one design three times as variable the family-wise error of eight stayed at 0.05 (docs/decisions/004).
+        An entrant that is fixed adds nothing, and two of them differ by their items alone.
         None where one of them has a single seed.
         """
-        if self.pooled is None or not (self.has_spread(a) and self.has_spread(b)):
+        if not (self.has_spread(a) and self.has_spread(b)):
             return None
-        shared = self.pooled.std * float(np.sqrt(1 / len(self.means[a]) + 1 / len(self.means[b])))
+        moving = [name for name in (a, b) if name not in self.fixed]
+        if self.pooled is None or not moving:
+            return SeedNoise(0.0, 1)
+        shared = self.pooled.std * float(np.sqrt(sum(1 / len(self.means[name]) for name in moving)))
         return SeedNoise(max(shared, self.own(a, b).std), self.pooled.degrees)
 
 

@@ -97,6 +97,7 @@ def seed_table(everyone: Field, tasks: Sequence[str]) -> SeedTable:
     return SeedTable(
         {entrant.name: task_scores(entrant, tasks).mean(axis=1) for entrant in everyone.entrants},
         {entrant.name: entrant.seeds for entrant in everyone.entrants},
+        frozenset(entrant.name for entrant in everyone.entrants if entrant.is_fixed),
     )
 
 

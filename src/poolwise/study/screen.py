@@ -16,7 +16,7 @@ from poolwise.study.plan import Job
 from poolwise.study.progress import Progress
 from poolwise.study.screen_estimate import estimate_screen, require_disk
 from poolwise.study.screen_jobs import perform
-from poolwise.study.screen_plan import plan_screen, screen_recipe, trainable
+from poolwise.study.screen_plan import plan_screen, screen_recipe
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
 from poolwise.study.study import SCREEN_FOLDER, Course, plan_study, run_study
 
@@ -33,12 +33,6 @@ def _finish(results: StudyResults, out: Path) -> StudyResults:
         "decides nothing about trained designs",
         f"mean rank over the categories, best first: {order}",
     ]
-    fixed = [info.design for info in found.designs if info.design not in trainable(list(ranks))]
-    if fixed:
-        notes.append(
-            f"no parameters, hence the same scores at every seed on a frozen base ({', '.join(fixed)}): the seeds add "
-            "nothing to what is known of them"
-        )
     said = [r.model_copy(update={"sentence": PREFIX + r.sentence}) for r in found.comparison.recommendations]
     comparison = found.comparison.model_copy(update={"notes": notes + found.comparison.notes, "recommendations": said})
     return results.model_copy(update={"results": found.model_copy(update={"kind": "screen", "comparison": comparison})})

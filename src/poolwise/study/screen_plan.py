@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -139,8 +138,3 @@ def _train(recipe: Recipe, inputs: StudyInputs, name: str, seed: int, reads: Job
 def states_folder(out: Path) -> Path:
     """Return where a screen keeps the states it read."""
     return out / "states"
-
-
-def trainable(names: Sequence[str]) -> list[str]:
-    """Return the designs among ``names`` whose pooling has parameters."""
-    return [name for name in names if parse_design(name).is_trainable]

@@ -41,6 +41,21 @@ def test_the_larger_of_pooled_and_own() -> None:
     assert calm.degrees == mixed.pooled.degrees == 21
 
 
+def test_entrants_in_which_nothing_was_trained_neither_move_nor_calm_the_others() -> None:
+    rows = {"a": [0.1, 0.5], "b": [0.2, 0.4], "f": [0.3, 0.3], "g": [0.6, 0.6]}
+    means, seeds = {name: np.array(row) for name, row in rows.items()}, dict.fromkeys(rows, (0, 1))
+    counted = SeedTable(means, seeds)
+    left_out = SeedTable(means, seeds, frozenset({"f", "g"}))
+    alone = table(a=rows["a"], b=rows["b"])
+    assert left_out.pooled == alone.pooled != counted.pooled
+    assert left_out.noise("a", "b") == alone.noise("a", "b")
+    against = left_out.noise("a", "f")
+    # Only a moves: its own difference from the fixed one has variance 0.08, of the mean of two 0.04.
+    assert against is not None and (against.std, against.degrees) == (pytest.approx(0.2), 1)
+    between = left_out.noise("f", "g")
+    assert between is not None and between.std == 0
+
+
 def test_other_seeds_are_not_paired() -> None:
     apart = SeedTable({"a": np.array([0.1, 0.3]), "b": np.array([0.2, 0.4])}, {"a": [0, 1], "b": [2, 3]})
     assert apart.pooled is not None
