@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ def test_a_study_ends_with_a_report(study: Path) -> None:
     names = {(score["name"], score["seed"]) for score in found["scores"]}
     assert {(d, s) for d in ("last+causal", "multilayer+bidirectional", "mean+causal") for s in (0, 1)} <= names
     assert {"untuned", "random", "bm25"} <= {name for name, _ in names}
-    assert found["failures"] == {}
+    assert found["failures"] == {} and found["not_run"] == []
+    extremes = {task["task"]: task for task in found["comparison"]["extremes"]}
+    assert extremes.keys() == {task["task"] for task in found["tasks"]}
+    assert all(task["ids"] and all(task["parts"].values()) for task in extremes.values())
+    assert extremes["retrieval/toy-search"]["parts"].keys() == {"query", "relevant"}
     html = (study / "out" / "report.html").read_text()
     assert "multilayer+bidirectional" in html and "<script src" not in html
     assert (study / "out" / "report.md").is_file()
@@ -55,6 +60,7 @@ def test_designs_share_batches_and_lora_start(study: Path) -> None:
 
 def test_a_second_run_ends_at_once_with_the_same_results(study: Path) -> None:
     before = results(study / "out")
+    shutil.rmtree(study / "out" / "texts")  # a study from before texts were kept gets them in the same way
     found = poolwise("study", "toy.yaml", "--out", "out", cwd=study)
     assert "every job is done already" in found.stderr
     assert results(study / "out") == before
@@ -103,13 +109,16 @@ def test_a_trained_model_is_evaluated_the_same_outside_the_study(study: Path, tm
     expected = {row["task"]: row["score"] for row in rows if row["run"] == run.name}
     assert {name: task["score"] for name, task in found["tasks"].items()} == pytest.approx(expected, abs=1e-6)
     assert set(found["tasks"]["sts/toy-sts"]) == {"category", "metric", "score", "num_items"}
+    other = next((study / "out" / "runs").glob("mean+causal-s0-*"))
+    compared = json.loads(poolwise("compare", tmp_path / "eval", other, "--json", cwd=tmp_path).stdout)
+    assert all(task["parts"] for task in compared["extremes"]) and len(compared["extremes"]) == 4
 
 
 def test_compare_reads_a_study_and_prints_json(study: Path) -> None:
     found = json.loads(poolwise("compare", "out", "--reference", "last+causal", "--json", cwd=study).stdout)
     assert found
     text = poolwise("compare", "out", cwd=study).stdout
-    assert "last+causal" in text
+    assert "last+causal" in text and "bm25 (anchor, not tested)" in text
 
 
 def test_report_is_written_again_from_the_records(study: Path) -> None:

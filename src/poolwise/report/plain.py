@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.report.blocks import Table
+from poolwise.report.amounts import MINUS, difference_text, interval_text, p_text
+from poolwise.report.blocks import Cell, Column, Table
 from poolwise.report.document import comparison_document
 from poolwise.report.markdown import markdown_document
 from poolwise.report.tables import paper_table
-from poolwise.report.view import category_title, runs_view
-from poolwise.results import Comparison
+from poolwise.report.view import category_title, runs_view, stars
+from poolwise.results import Comparison, Contrast
 
 _LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Return table, verdicts, family, methods and notes as plain text, with nothing a pipe could not take."""
+    """Return table, contrasts, verdicts, family, methods and notes as plain text that any pipe takes."""
     table = paper_table(runs_view(comparison, ()))
     verdicts = [
         f"{category_title(r.category)}{'' if r.decided else ' (not decided)'}: {r.sentence}"
@@ -24,11 +25,30 @@ def comparison_text(comparison: Comparison) -> str:
     parts = [
         f"{table.caption}\n{plain_table(table)}",
         table.note,
+        _contrasts(comparison.contrasts),
         "\n".join(verdicts),
         comparison.rule,
         comparison.family,
     ]
     return "\n\n".join(part for part in [*parts, *comparison.methods, *comparison.notes] if part)
+
+
+def _contrasts(contrasts: Sequence[Contrast]) -> str:
+    """The primary family in six columns; everything else that is known of each stands in the JSON."""
+    columns = ["Category", "Contrast", "Difference", "Interval of the verdict", "p (Holm)", "Verdict"]
+    rows = [
+        [
+            Cell(category_title(c.category)),
+            Cell(f"{c.a} {MINUS} {c.b}"),
+            Cell(difference_text(c.difference) + stars(c)),
+            Cell(interval_text(c.simultaneous)),
+            Cell(p_text(c.p_holm)),
+            Cell(c.verdict or "–"),
+        ]
+        for c in contrasts
+    ]
+    head = [Column(title, is_number=title in columns[2:5]) for title in columns]
+    return f"Contrasts, the primary family\n{plain_table(Table('contrasts', '', head, rows))}" if rows else ""
 
 
 def comparison_markdown(comparison: Comparison) -> str:

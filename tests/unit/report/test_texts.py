@@ -146,6 +146,16 @@ def test_the_terminal_text_has_table_verdicts_family_and_methods() -> None:
     assert "Retrieval (not decided): " in text
 
 
+def test_the_terminal_text_lists_every_contrast_with_its_verdict() -> None:
+    comparison = build_study().results.comparison
+    text = comparison_text(comparison)
+    lines = text.split("Contrasts, the primary family\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) == len(comparison.contrasts)
+    for line, contrast in zip(lines, comparison.contrasts, strict=True):
+        assert f"{contrast.a} − {contrast.b}" in line and difference_text(contrast.difference) in line
+        assert line.endswith(contrast.verdict or "–")
+
+
 def test_the_terminal_text_shows_anchors_as_untested() -> None:
     lines = comparison_text(build_study().results.comparison).splitlines()
     (bm25,) = [line for line in lines if line.startswith("bm25")]
