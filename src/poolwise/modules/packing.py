@@ -159,7 +159,7 @@ def packed_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "B T H E"], None]:
-    """Return the attention within each text of a packed batch (B is 1); without a packing that of transformers' sdpa."""
+    """Return the attention within each text of a packed batch (B is 1); of a padded batch, that of transformers."""
     if packing is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -170,8 +170,11 @@ def packed_attention(
     outputs = []
     for start, count, length in packing.groups:
         part = slice(start, start + count * length)
+        texts = [states[0, :, part].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)]
         attended = scaled_dot_product_attention(
-            *(states[0, :, part].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)),
+            texts[0],
+            texts[1],
+            texts[2],
             dropout_p=dropout,
             is_causal=is_causal and length > 1,
             scale=scaling,
@@ -187,8 +190,11 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     longest = packing.lengths[-1]
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     attended = varlen_attn(
-        *(states[0].transpose(0, 1) for states in (query, key, value)),
+        query,
+        key,
+        value,
         packing.boundaries,
         packing.boundaries,
         longest,

@@ -1,0 +1,213 @@
+"""Decoder layers of the llama kind, for encoding: the same arithmetic in fewer passes over memory.
+
+On a processor the norms, the rotation and the gate of such a layer cost more than its matrix products, since every
+elementwise step writes a tensor and reads it again. Here q, k and v come out of one product, a rotation is one
+complex product in place, and gate and activation work in place. A module is exchanged only if its replacement gives
+the same on a trial; every other family keeps its own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from jaxtyping import Complex64, Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from poolwise.modules.layers import decoder_layers
+from poolwise.modules.packing import Packing, pack_batch, packed_attention
+
+_SAME = 1e-4
+"""Greatest difference on the trial, relative to the values' size, in fp32."""
+
+
+class FusedNorm(nn.Module):
+    """RMSNorm in few passes, computed in the weight's dtype; ``result`` is the dtype its readers want."""
+
+    def __init__(self, weight: Float[Tensor, " D"], eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(weight.detach().clone(), requires_grad=False), eps
+        self.result = weight.dtype
+
+    def forward(self, states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Return the states over their root mean square, times the weight."""
+        norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = norm.square_().div_(states.shape[-1]).add_(self.eps).rsqrt_()
+        return (states * scale).mul_(self.weight).to(self.result)
+
+
+class FusedGate(nn.Module):
+    """down(silu(gate x) * up x), with the product written over the gate."""
+
+    def __init__(self, source: nn.Module) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = _linears(source, "gate_proj", "up_proj", "down_proj")
+
+    def forward(self, states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Return the feed-forward part of a layer."""
+        gate = functional.silu(self.gate_proj(states), inplace=True)
+        result: Tensor = self.down_proj(gate.mul_(self.up_proj(states)))
+        return result
+
+
+class Rotation:
+    """The rotary factors of one forward as complex numbers, made once for all layers."""
+
+    def __init__(self) -> None:
+        self._source: Tensor | None = None
+        self._factors: Tensor | None = None
+
+    def factors(self, cos: Float[Tensor, "B T E"], sin: Float[Tensor, "B T E"]) -> Complex64[Tensor, "B T 1 F"]:
+        """Return cos + i sin of the first half of E, which the second repeats."""
+        if self._source is not cos or self._factors is None:
+            half = cos.shape[-1] // 2
+            self._source = cos
+            self._factors = torch.complex(cos[..., :half].float(), sin[..., :half].float())[:, :, None]
+        return self._factors
+
+
+class FusedAttention(nn.Module):
+    """Attention of the llama kind: one product for q, k and v, whose rotated halves are laid next to each other."""
+
+    def __init__(self, source: nn.Module, rotation: Rotation) -> None:
+        super().__init__()
+        plain: Any = source  # every family has a class of its own, alike in what is read here
+        self.config, self.rotation = plain.config, rotation
+        self.scaling: float = plain.scaling
+        self.width: int = plain.head_dim
+        self.num_key_value_groups: int = plain.num_key_value_groups
+        query, key, value, self.out = _linears(source, "q_proj", "k_proj", "v_proj", "o_proj")
+        self.num_heads, self.num_keys = query.out_features // self.width, key.out_features // self.width
+        self.joint = _joined([_interleaved(query, self.width), _interleaved(key, self.width), value])
+        norms = [getattr(source, name, None) for name in ("q_norm", "k_norm")]
+        pairs = _pairs(self.width)
+        self.norms = nn.ModuleList(FusedNorm(norm.weight[pairs], _eps(norm)) for norm in norms if norm is not None)
+
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "B T D"],
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        packing: Packing | None = None,
+        **_kwargs: Any,
+    ) -> tuple[Float[Tensor, "B T D"], None]:
+        """Return the attention part of a layer; keywords as transformers passes them."""
+        joint = self.joint(hidden_states).unflatten(-1, (-1, self.width))
+        turned, value = joint.split([self.num_heads + self.num_keys, self.num_keys], dim=2)
+        query, key = self._rotated(turned, position_embeddings).split([self.num_heads, self.num_keys], dim=2)
+        states, _ = packed_attention(
+            self,
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attention_mask,
+            packing=packing,
+            scaling=self.scaling,
+        )
+        return self.out(states.flatten(2)), None
+
+    def _rotated(
+        self, states: Float[Tensor, "B T H E"], position_embeddings: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "B T H E"]:
+        if len(self.norms):
+            parts = states.split([self.num_heads, self.num_keys], dim=2)
+            states = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=2)
+        pairs = torch.view_as_complex(states.float().contiguous().unflatten(-1, (-1, 2)))
+        turned = pairs * self.rotation.factors(*position_embeddings)
+        return torch.view_as_real(turned).flatten(-2).to(states.dtype)
+
+
+def _pairs(width: int) -> list[int]:
+    """0, w/2, 1, w/2 + 1 ...: transformers rotates i with i + w/2, a complex number holds them side by side.
+
+    q and k are reordered alike, so that their products stay what they were.
+    """
+    return [place for i in range(width // 2) for place in (i, i + width // 2)]
+
+
+def _interleaved(linear: nn.Linear, width: int) -> nn.Linear:
+    rows = torch.arange(linear.out_features).unflatten(0, (-1, width))[:, _pairs(width)].flatten()
+    return _linear(linear.weight[rows], None if linear.bias is None else linear.bias[rows])
+
+
+def _joined(parts: list[nn.Linear]) -> nn.Linear:
+    biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
+    if biases and len(biases) < len(parts):
+        raise ValueError("some of q, k and v have a bias and some have none")
+    return _linear(torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None)
+
+
+def _linear(weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"] | None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return linear
+
+
+def _linears(source: nn.Module, *names: str) -> list[nn.Linear]:
+    found = [getattr(source, name) for name in names]
+    if other := [part for part in found if type(part) is not nn.Linear]:
+        raise ValueError(f"{type(other[0]).__name__} in place of a linear layer")
+    return found
+
+
+def _eps(norm: nn.Module) -> float:
+    return float(norm.variance_epsilon)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def fuse_layers(model: PreTrainedModel) -> int:
+    """Exchange, in place, what of a model's layers has a fused form; return how many modules were exchanged.
+
+    For a model in evaluation whose adapters are merged. In fp32 the values are the same up to rounding.
+    """
+    rotation, count = Rotation(), 0
+    for layer in decoder_layers(model):
+        for name, module in list(layer.named_children()):
+            fused = _attempt(module, rotation, model)
+            if fused is not None:
+                setattr(layer, name, fused.to(module_dtype(module)))
+                count += 1
+    return count
+
+
+def module_dtype(module: nn.Module) -> torch.dtype:
+    """Return the dtype of a module's weights."""
+    return next(module.parameters()).dtype
+
+
+def _attempt(module: nn.Module, rotation: Rotation, model: PreTrainedModel) -> nn.Module | None:
+    """Return the fused form of a module if it has one that gives the same on a trial."""
+    forms: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]]] = {
+        "variance_epsilon": (lambda: FusedNorm(cast(Tensor, module.weight), _eps(module)), lambda m: m(states)),
+        "gate_proj": (lambda: FusedGate(module), lambda m: m(states)),
+        "q_proj": (lambda: FusedAttention(module, rotation), lambda m: _attend(m, states, model)),
+    }
+    form = next((form for name, form in forms.items() if hasattr(module, name)), None)
+    if form is None:
+        return None
+    build, trial = form
+    width = model.config.hidden_size
+    states = torch.randn(1, 7, width, generator=torch.Generator().manual_seed(0)).to(module_dtype(module))
+    try:
+        fused = build().eval()
+        wanted, got = trial(module), trial(fused)
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
+        return None  # a family that spells its parts otherwise keeps them
+    same = bool((wanted - got).abs().max() <= _SAME * wanted.abs().max())
+    return fused if same else None
+
+
+def _attend(module: nn.Module, states: Float[Tensor, "1 T D"], model: PreTrainedModel) -> Float[Tensor, "1 T D"]:
+    """One attention over two texts laid end to end, of unequal length, so that positions and packing both count."""
+    packing = pack_batch(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool())
+    positions = model.rotary_emb(states, packing.positions[None])
+    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    result: Tensor = module(
+        hidden_states=states, position_embeddings=positions, attention_mask=mask, packing=packing, use_cache=False
+    )[0]
+    return result
