@@ -198,8 +198,9 @@ def texts_path(folder: Path, task: str) -> Path:
 
 
 def load_texts(folder: Path) -> list[ItemTexts]:
-    """Return the texts that belong to the runs in ``folder`` (a run, a study, or a folder of runs)."""
-    runs = list(iter_run_folders(folder))
+    """Return the texts that belong to the runs in ``folder`` (a run, a study, a folder of runs); else none."""
+    if not (runs := list(iter_run_folders(folder))):
+        return []
     homes = [folder, *runs, *(run.resolve().parents[1] for run in runs if run.resolve().parent.name == "runs")]
     found = {path.resolve(): None for home in homes for path in sorted((home / "texts").glob("*/*.json.gz"))}
     return [load_record(ItemTexts, path) for path in found]

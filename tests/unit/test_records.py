@@ -59,6 +59,13 @@ def test_texts_are_found_for_a_study_its_runs_and_single_runs(tmp_path: Path, as
     ]
 
 
+def test_a_folder_without_runs_is_not_ours_and_has_no_texts(tmp_path: Path) -> None:
+    foreign = tmp_path / "texts" / "a" / "b.json.gz"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"not ours")
+    assert load_texts(tmp_path) == []
+
+
 def step(number: int, loss: float) -> TrainingStep:
     return TrainingStep(step=number, loss=loss, learning_rate=0.1, tokens=5, seconds=0.1, negatives=3)
 

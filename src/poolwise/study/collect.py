@@ -62,7 +62,9 @@ def collect(
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:
     effect = "what it would have added is missing from every table"
     notes = [f"{label}: {message}; {effect}" for label, message in failures.items()]
-    return [*notes, *(f"{label}: not run yet; {effect}" for label in not_run)]
+    if not_run:
+        notes.append(f"not run yet: {', '.join(not_run)}; what they would have added is missing from every table")
+    return notes
 
 
 def _compare(recipe: Recipe, runs: list[Run], out: Path, notes: list[str]) -> Comparison:

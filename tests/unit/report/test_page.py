@@ -13,6 +13,7 @@ import pytest
 
 from poolwise.report import write_comparison_report, write_reports
 from poolwise.report.blocks import Csv
+from poolwise.report.document import study_document
 from poolwise.report.page import csv_link
 from poolwise.results import Comparison, Measured, Results, StudyResults
 from unit.report.synthetic import HAZARD, build_study
@@ -100,6 +101,23 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Page) -> None:
     assert len(ids) == len(set(ids))
     targets = [value[1:] for value in page.attributes("href") if value.startswith("#")]
     assert set(targets + page.attributes("aria-labelledby")) <= set(ids)
+
+
+def test_what_failed_and_what_was_not_run_yet_are_told_apart() -> None:
+    study = build_study()
+    study.results.not_run = ["train mean+causal, seed 1", "eval mean+causal, seed 1"]
+    failed, waiting = study_document(study).warnings
+    assert failed == "1 job failed; what it would have added is missing below: mlp+causal, seed 1."
+    assert waiting.startswith("2 jobs not run yet; what they would have added is missing below: train mean+causal")
+    study.results.failures = {}
+    document = study_document(study)
+    assert document.warnings == [waiting]
+    assert "failures" not in {section.key for section in document.sections}
+
+
+def test_the_contents_follow_the_verdict(folder: Path) -> None:
+    text = (folder / "report.html").read_text()
+    assert text.index('<section id="verdict"') < text.index("<nav") < text.index('<section id="scores"')
 
 
 def test_sections_stand_in_reading_order(page: Page) -> None:

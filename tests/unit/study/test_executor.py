@@ -70,7 +70,12 @@ def test_an_interruption_passes_through_and_keeps_what_is_done(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), MemoryError()]
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+        type("OutOfMemoryError", (RuntimeError,), {})("known by the name of its class"),
+    ],
 )
 def test_out_of_memory_names_the_settings_to_lower(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
