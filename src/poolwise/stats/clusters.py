@@ -92,7 +92,7 @@ class Partitions:
         total = (weights @ self._sizes).astype(np.int64)
         logs = _n_log_n(int(total.max()))
         held = self._held @ np.ascontiguousarray(weights.T, dtype=self._held.dtype)
-        sums = self._made_of @ logs[held]
+        sums = self._made_of @ np.take(logs, held, mode="clip")
         joint, of_clusters, of_labels = sums[: self._count], sums[self._count : -1], sums[-1]
         whole = logs[total]
         label_entropy, cluster_entropy = whole - of_labels, whole - of_clusters

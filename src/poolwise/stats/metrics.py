@@ -163,7 +163,7 @@ def _swap_precisions(table: TaskTable, pairs: Sequence[Pair], num_resamples: int
     ]
 
     def differences(coins: Draws) -> FloatArray:
-        swapped = by_item(coins, table.units)
+        swapped = np.vstack([by_item(coins, table.units), np.ones((1, len(coins)), dtype=np.float32)])
         return np.column_stack([np.mean([one(swapped) for one in runs], axis=0) for runs in matched])
 
     return _swap(table, differences, num_resamples, rng)

@@ -41,15 +41,19 @@ def running_sum(rows: Rows) -> Rows:
     return rows
 
 
-def column_dots(first: NDArray[np.floating], second: NDArray[np.floating]) -> FloatArray:
-    """Return the dot product of each pair of columns; float32 within a block of rows, float64 between blocks.
+def column_dots(first: Counts, second: Counts) -> FloatArray:
+    """Return the dot product of each pair of columns."""
+    return block_sums(first * second)
+
+
+def block_sums(rows: Counts) -> FloatArray:
+    """Return the sum of each column; float32 within a block of rows, float64 between blocks.
 
     Rows are added one after the other, so a column's result does not depend on the columns beside it.
     """
-    product = first * second
-    whole = len(product) // BLOCK * BLOCK
-    blocks = product[:whole].reshape(-1, BLOCK, product.shape[1]).sum(axis=1)
-    return np.asarray(blocks.sum(axis=0, dtype=np.float64) + product[whole:].sum(axis=0, dtype=np.float64))
+    whole = len(rows) // BLOCK * BLOCK
+    blocks = rows[:whole].reshape(-1, BLOCK, rows.shape[1]).sum(axis=1)
+    return np.asarray(blocks.sum(axis=0, dtype=np.float64) + rows[whole:].sum(axis=0, dtype=np.float64))
 
 
 class Ordering:
@@ -81,11 +85,10 @@ class Ordering:
         Args:
             weights: in item order. grouped: ``grouped(weights)``. cubes: the sum of all weights cubed.
         """
-        whole = grouped.sum(axis=0, dtype=np.float64) ** 3
         if self.has_ties:
-            tied, own = grouped[self._tied].astype(np.float64), weights[self._in_ties].astype(np.float64)
-            cubes = cubes - (own**3).sum(axis=0) + (tied**3).sum(axis=0)
-        return np.asarray((whole - cubes) / 12)
+            tied, own = grouped[self._tied].astype(np.float64), weights[self._in_ties]
+            cubes = cubes - column_dots(own * own, own) + (tied * tied * tied).sum(axis=0)
+        return np.asarray((grouped.sum(axis=0, dtype=np.float64) ** 3 - cubes) / 12)
 
 
 def weighted_spearman(columns: list[Ordering], gold: Ordering, weights: Counts) -> FloatArray:
@@ -138,7 +141,7 @@ class Thresholds:
         return matrix
 
 
-def precision_sum(gained: Counts, hits: Counts, seen: Counts) -> FloatArray:
+def _precision_sum(gained: Counts, hits: Counts, seen: Counts) -> FloatArray:
     """The sum over thresholds of precision times the recall gained; 0 without a positive entry.
 
     Args:
@@ -168,7 +171,7 @@ class Precision:
     def __call__(self, weights: Counts) -> FloatArray:
         """Return the average precision in each resample; equal similarities share one threshold."""
         gained = self._hits @ weights
-        return precision_sum(gained, running_sum(gained.copy()), running_sum(self._all @ weights))
+        return _precision_sum(gained, running_sum(gained.copy()), running_sum(self._all @ weights))
 
 
 def weighted_average_precision(columns: list[Precision], weights: Counts) -> FloatArray:

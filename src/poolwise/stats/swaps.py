@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 
-from poolwise.stats.ranking import Ordering, Thresholds, precision_sum, ratio, running_sum
+from poolwise.stats.ranking import Ordering, Thresholds, block_sums, ratio, running_sum
 from poolwise.stats.resampling import Counts, FloatArray
 
 
@@ -50,22 +50,34 @@ class SwappedPrecision:
         owned = np.concatenate([np.ones(count), np.zeros(count)])
         everyone = np.ones((count, 1), dtype=np.float32)
 
-        def parts(part: FloatArray) -> tuple[csr_array, Counts, Counts]:
+        def parts(part: FloatArray) -> tuple[csr_array, Counts]:
+            """What a swap moves, with what is there without one in a last column; and the places of both models."""
             start = thresholds.gatherer(items, owned * part, count) @ everyone
-            whole = thresholds.gatherer(items, part, count) @ everyone
-            return thresholds.gatherer(items, (1 - 2 * owned) * part, count), start, whole
+            moved = hstack([thresholds.gatherer(items, (1 - 2 * owned) * part, count), csr_array(start)], format="csr")
+            return moved, thresholds.gatherer(items, part, count) @ everyone
 
-        self._moved, self._start, whole = parts(np.ones_like(both))
-        self._moved_hits, self._start_hits, self._gained = parts(both)
+        self._moved, whole = parts(np.ones_like(both))
+        self._moved_hits, self._gained = parts(both)
         self._seen, self._hits = running_sum(whole), running_sum(self._gained.copy())
+        self._num_positive = max(1.0, float(labels.sum()))
 
     def __call__(self, coins: Counts) -> FloatArray:
-        """Return AP(first') - AP(second') (one resample a column of coins, 0 or 1 for every item)."""
+        """Return AP(first') - AP(second').
+
+        Args:
+            coins: (items + 1) x resamples; 0 or 1 for every item, and a last row of ones.
+        """
+        if not len(self._seen):
+            return np.zeros(coins.shape[1])
         gained = self._moved_hits @ coins
-        gained += self._start_hits
-        seen = self._moved @ coins
-        seen += self._start
-        hits, seen = running_sum(gained.copy()), running_sum(seen)
-        rest = self._seen - seen
-        first = precision_sum(gained, hits, seen)
-        return first - precision_sum(self._gained - gained, self._hits - hits, rest)
+        hits, seen = running_sum(gained.copy()), running_sum(self._moved @ coins)
+        rest_hits, rest_seen = self._hits - hits, self._seen - seen
+        # Both have all positives, one place of each. Nothing seen means nothing hit: 0 / 1.
+        first = np.divide(hits, np.maximum(seen, 1, out=seen), out=hits)
+        second = np.divide(rest_hits, np.maximum(rest_seen, 1, out=rest_seen), out=rest_hits)
+        # gained * first - (what both gain - gained) * second
+        first += second
+        first *= gained
+        second *= self._gained
+        first -= second
+        return block_sums(first) / self._num_positive

@@ -105,7 +105,7 @@ def test_column_dots_equal_numpys_and_do_not_depend_on_their_neighbours(rows: in
 def test_swapped_average_precisions_equal_sklearn(similarities: np.ndarray, coins: np.ndarray) -> None:
     labels = np.random.default_rng(8).integers(0, 2, ITEMS).astype(float)
     first, second = (doubled_ranks(row) for row in similarities)
-    ours = SwappedPrecision(first, second, labels)(coins)
+    ours = SwappedPrecision(first, second, labels)(np.vstack([coins, np.ones((1, RESAMPLES), dtype=np.float32)]))
     for resample, coin in enumerate(coins.T.astype(bool)):
         one, two = np.where(coin, second, first), np.where(coin, first, second)
         expected = average_precision_score(labels, one) - average_precision_score(labels, two)
