@@ -109,8 +109,8 @@ def test_a_trained_model_is_evaluated_the_same_outside_the_study(study: Path, tm
     expected = {row["task"]: row["score"] for row in rows if row["run"] == run.name}
     assert {name: task["score"] for name, task in found["tasks"].items()} == pytest.approx(expected, abs=1e-6)
     assert set(found["tasks"]["sts/toy-sts"]) == {"category", "metric", "score", "num_items"}
-    other = next((study / "out" / "runs").glob("mean+causal-s0-*"))
-    compared = json.loads(poolwise("compare", tmp_path / "eval", other, "--json", cwd=tmp_path).stdout)
+    other, against = next((study / "out" / "runs").glob("mean+causal-s0-*")), ("--reference", "mean+causal")
+    compared = json.loads(poolwise("compare", tmp_path / "eval", other, *against, "--json", cwd=tmp_path).stdout)
     assert all(task["parts"] for task in compared["extremes"]) and len(compared["extremes"]) == 4
 
 
