@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.design import POOLINGS, Attention, Design, parse_design
-from poolwise.errors import DataError, ModelError
+from poolwise.errors import ModelError
 from poolwise.modules.adapter import load_adapter, save_adapter
 from poolwise.modules.attention import check_attention, set_attention
 from poolwise.modules.base import base_fingerprint, load_base
@@ -129,8 +129,6 @@ class Backbone(InputModule):
             max_length: cuts to fewer tokens than the model's own ``max_tokens``.
         Raises: DataError where an input is not a text.
         """
-        if bad := [x for x in inputs if not isinstance(x, str)]:
-            raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
         limit = min(max_length or self.max_tokens, self.max_tokens)
         rows, num_prompt = self.tokens.encode(list(inputs), prompt or "", limit)
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from poolwise.errors import ModelError
+from poolwise.errors import DataError, ModelError
 
 PaddingSide = Literal["left", "right"]
 
@@ -49,14 +49,17 @@ class TextTokens:
         starts = (i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare)
         return list(full[: next(starts, 0)])
 
-    def encode(self, texts: Sequence[str], prompt: str, max_tokens: int) -> tuple[list[list[int]], list[int]]:
+    def encode(self, texts: Sequence[Any], prompt: str, max_tokens: int) -> tuple[list[list[int]], list[int]]:
         """Return the ids of ``prompt + text`` for each text, and how many of its first ids are prompt.
 
         BOS counts as prompt where there is a prompt. A token that spans the end of the prompt counts as text.
 
         Args:
             max_tokens: at most this many ids a text, EOS included; leaves room for BOS and EOS.
+        Raises: DataError where an input is not a text.
         """
+        if bad := [x for x in texts if not isinstance(x, str)]:
+            raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
         joined = [prompt + text for text in texts]
         has_offsets = bool(prompt) and self.tokenizer.is_fast
         # verbose=False: the tokenizer would warn of long texts, which are cut below.

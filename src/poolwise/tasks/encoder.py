@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +16,16 @@ from poolwise.tasks.task import Embeddings, Task
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-BATCHES_A_CALL = 32
-"""Batches between two progress reports."""
+PROGRESS_TEXTS = 1024
+"""Texts between two progress reports."""
 
 
 class ModelEncoder:
     """Encodes with a model and keeps every vector: a (prompt, text) is read once, however many tasks ask for it.
 
     Args:
-        model: any sentence-transformers model; it is put into evaluation mode.
-        batch_size: texts a forward pass.
+        model: any sentence-transformers model. One of ours is read by ``encode_texts``, in batches of equal work.
+        batch_size: texts a forward pass, at most.
         on_progress: called with (texts done, texts in this request) as encoding goes on.
     """
 
@@ -61,38 +62,46 @@ class ModelEncoder:
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
         # Longest first: too large a batch fails at once, and not after an hour.
         missing.sort(key=lambda key: (key[0], -len(key[1]), key[1]))
-        step = self.batch_size * BATCHES_A_CALL
-        starts = range(0, len(missing), step)
-        blocks = [self._encode_block(missing[start : start + step], start, len(missing)) for start in starts]
+        blocks, done = [], 0
+        for prompt, of_prompt in groupby(missing, key=lambda key: key[0]):
+            texts = [text for _, text in of_prompt]
+            start = time.perf_counter()
+            block = self._read(texts, prompt, done, len(missing)).astype(np.float32, copy=False)
+            self.seconds += time.perf_counter() - start
+            self._check(block, texts)
+            blocks.append(block)
+            done += len(texts)
+        self.num_encoded += done
         if blocks:
             self._rows |= {key: len(self._store) + row for row, key in enumerate(missing)}
             self._store = np.concatenate([self._store, *blocks] if self._store.size else blocks)
 
-    def _encode_block(self, keys: Sequence[tuple[str, str]], done: int, total: int) -> Embeddings:
-        start = time.perf_counter()
-        parts = [
-            self.model.encode(
-                [text for prompt_of, text in keys if prompt_of == prompt],
-                prompt=prompt,
-                batch_size=self.batch_size,
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
-            for prompt in dict.fromkeys(prompt for prompt, _ in keys)
-        ]
-        block = np.concatenate(parts).astype(np.float32, copy=False)
-        self.seconds += time.perf_counter() - start
-        self.num_encoded += len(keys)
-        self._check(block, keys)
-        if self.on_progress is not None:
-            self.on_progress(done + len(keys), total)
-        return block
+    def _read(self, texts: list[str], prompt: str, before: int, total: int) -> Embeddings:
+        from poolwise.encoding import encode_texts, is_readable
 
-    def _check(self, block: Embeddings, keys: Sequence[tuple[str, str]]) -> None:
+        reported = before
+
+        def report(done: int, _total: int) -> None:
+            nonlocal reported
+            if self.on_progress is not None and (before + done - reported >= PROGRESS_TEXTS or done == len(texts)):
+                reported = before + done
+                self.on_progress(reported, total)
+
+        if is_readable(self.model):
+            return encode_texts(self.model, texts, prompt, most_texts=self.batch_size, on_progress=report)
+        parts: list[Embeddings] = []
+        for start in range(0, len(texts), PROGRESS_TEXTS):
+            part = texts[start : start + PROGRESS_TEXTS]
+            settings = {"batch_size": self.batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+            parts.append(self.model.encode(part, prompt=prompt, **settings))
+            report(start + len(part), len(texts))
+        return np.concatenate(parts)
+
+    def _check(self, block: Embeddings, texts: Sequence[str]) -> None:
         bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if bad.size:
             raise EvalError(
-                f"the model gives values that are not numbers for {bad.size} texts, such as {keys[bad[0]][1][:60]!r}",
+                f"the model gives values that are not numbers for {bad.size} texts, such as {texts[bad[0]][:60]!r}",
                 "wanted finite embeddings",
                 "try eval.precision: fp32, or check the training's loss",
             )

@@ -38,7 +38,8 @@ def test_a_text_is_read_once_for_each_prompt() -> None:
     assert encoder.texts_per_second is not None and encoder.texts_per_second > 0
 
 
-def test_preparing_a_suite_leaves_nothing_to_encode(tmp_path: Path) -> None:
+def test_preparing_a_suite_leaves_nothing_to_encode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.tasks.encoder.PROGRESS_TEXTS", 64)
     tasks = load_tasks([str(write_suite(tmp_path))])
     progress: list[tuple[int, int]] = []
     encoder = ModelEncoder(Lengths(), batch_size=2, on_progress=lambda *at: progress.append(at))  # type: ignore[arg-type]

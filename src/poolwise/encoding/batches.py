@@ -1,0 +1,38 @@
+"""Which texts are read together: as many as fill a budget of tokens, those of like length side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+_BUDGET = {"cpu": 1024, "cuda": 32_768}
+_OTHER_BUDGET = 8192
+
+
+def token_budget(device: torch.device) -> int:
+    """Return the tokens a forward pass reads at once, by kind of device.
+
+    On a processor more tokens push activations out of the cache (``benchmarks/encoding.py --budgets`` shows the curve);
+    an accelerator wants many.
+    """
+    return _BUDGET.get(device.type, _OTHER_BUDGET)
+
+
+def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = None) -> list[list[int]]:
+    """Return rows by batch: longest first, each batch of at most ``budget`` tokens, or of one text.
+
+    Padded to its longest text a batch stays within the budget too, so that models which read padding are served.
+
+    Args:
+        most_texts: at most so many rows a batch.
+    Law: every row is in one batch; the plan depends on the arguments alone.
+    """
+    batches: list[list[int]] = []
+    capacity = 0
+    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
+        if not batches or len(batches[-1]) == capacity:
+            batches.append([])
+            capacity = max(1, min(budget // lengths[row], most_texts or budget))
+        batches[-1].append(row)
+    return batches

@@ -1,0 +1,57 @@
+"""The fast way to vectors against sentence-transformers' own loop, which is its slow twin."""
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from poolwise.encoding import encode_texts
+from poolwise.errors import DataError, ModelError
+from poolwise.modules import build_model, prepare_encoding
+from tiny_models import TEXTS, save_tiny_base
+
+MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS] * 3
+PROMPT = "search query : "
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    return {family: save_tiny_base(tmp_path_factory.mktemp(family), family) for family in ("llama", "gpt2")}
+
+
+def build(base, design="multilayer+bidirectional"):
+    return build_model(design, base, max_tokens=32, precision="fp32").eval()
+
+
+@pytest.mark.parametrize("prompt", ["", PROMPT])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("design", ["last+causal", "mean(prompt=skip)+bidirectional", "multilayer+bidirectional"])
+def test_same_vectors_as_the_slow_twin(design, family, prompt, bases, monkeypatch):
+    monkeypatch.setattr("poolwise.encoding.encode.WINDOW", 10)  # several windows, the last one short
+    slow = build(bases[family], design).encode(MANY, prompt=prompt or None)
+    fast = encode_texts(prepare_encoding(build(bases[family], design)), MANY, prompt, budget=50)
+    assert fast.dtype == np.float32
+    assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
+
+
+def test_progress_reaches_the_end(bases):
+    seen = []
+    encode_texts(build(bases["llama"]), MANY, budget=50, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(MANY), len(MANY)) and seen == sorted(seen) and len(seen) > 1
+
+
+def test_no_texts_no_vectors(bases):
+    assert encode_texts(build(bases["llama"]), []).shape == (0, 32)
+
+
+def test_what_is_no_text_is_named(bases):
+    with pytest.raises(DataError, match="input 3 is a int"):
+        encode_texts(build(bases["llama"]), ["a", 3])
+
+
+def test_models_of_others_are_refused():
+    stock = SentenceTransformer(modules=[StaticEmbedding(Tokenizer(WordLevel({"a": 0}, "a")), embedding_dim=4)])
+    with pytest.raises(ModelError, match=r"model\.encode"):
+        encode_texts(stock, ["a"])
