@@ -47,6 +47,9 @@ from poolwise.stats.signflip import Permutation, flipped_sums, signflip_tests, u
 from poolwise.stats.swaps import SwappedPrecision, rank_moments, swapped_correlations
 from poolwise.stats.tables import TaskTable
 
+SAME = 1e-6
+"""Differences of rank metrics this near count as equal: sums in float32 are no nearer, and ties count as reached."""
+
 
 @dataclass(frozen=True)
 class Permuted:
@@ -193,8 +196,8 @@ def _matched(first: Sequence[Seeds], second: Sequence[Seeds]) -> list[tuple[Seed
 
 def _tested(observed: float, permuted: FloatArray, is_exact: bool) -> Permutation:
     if not is_exact:
-        return Permutation(permutation_p(observed, permuted, 1.0), 1 / (len(permuted) + 1), False)
-    reached = np.count_nonzero(np.abs(permuted) >= abs(observed) - 1e-9)
+        return Permutation(permutation_p(observed, permuted, SAME / 1e-9), 1 / (len(permuted) + 1), False)
+    reached = np.count_nonzero(np.abs(permuted) >= abs(observed) - SAME)
     return Permutation(reached / len(permuted), min(1.0, 2 / len(permuted)), True)
 
 

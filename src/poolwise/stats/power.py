@@ -57,6 +57,12 @@ def suite_power(finding: Finding, num_family: int, equivalence: float) -> Power 
     seeds = _seeds_needed(item, seed, finding.seed.degrees, contrast.num_seeds or 1, num_family, equivalence)
     items = _items_factor(item, seed, detectable / error, equivalence) if error > 0 else 1.0
     tasks = tasks_needed(finding.task_differences, num_family, equivalence)
+    sentence = _sentence(detectable, equivalence, seeds, items, contrast.num_seeds or 1)
+    found = _power(contrast, equivalence, detectable, tasks, sentence)
+    return found.model_copy(update={"seeds_needed": seeds, "items_factor": items})
+
+
+def _power(contrast: Contrast, equivalence: float, detectable: float | None, tasks: int | None, sentence: str) -> Power:
     return Power(
         category=contrast.category,
         a=contrast.a,
@@ -64,10 +70,8 @@ def suite_power(finding: Finding, num_family: int, equivalence: float) -> Power 
         smallest_p=contrast.smallest_p or 1.0,
         equivalence=equivalence,
         detectable=detectable,
-        seeds_needed=seeds,
-        items_factor=items,
         tasks_needed=tasks,
-        sentence=_sentence(detectable, equivalence, seeds, items, contrast.num_seeds or 1),
+        sentence=sentence,
     )
 
 
@@ -109,16 +113,7 @@ def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equ
         else f"{count} task(s) can find nothing at the level of this family, {floor} is the least"
     )
     more = f"; {equivalence:g} needs about {needed} tasks" if needed is not None and needed > count else ""
-    return Power(
-        category=contrast.category,
-        a=contrast.a,
-        b=contrast.b,
-        smallest_p=contrast.smallest_p or 1.0,
-        equivalence=equivalence,
-        detectable=detectable,
-        tasks_needed=needed,
-        sentence=found + more + ".",
-    )
+    return _power(contrast, equivalence, detectable, needed, found + more + ".")
 
 
 def _sentence(detectable: float, effect: float, seeds: int | None, items: float | None, count: int) -> str:

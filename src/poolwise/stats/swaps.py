@@ -75,9 +75,8 @@ class SwappedPrecision:
         # Both have all positives, one place of each. Nothing seen means nothing hit: 0 / 1.
         first = np.divide(hits, np.maximum(seen, 1, out=seen), out=hits)
         second = np.divide(rest_hits, np.maximum(rest_seen, 1, out=rest_seen), out=rest_hits)
-        # gained * first - (what both gain - gained) * second
-        first += second
         first *= gained
-        second *= self._gained
+        second *= self._gained - gained
+        # Subtracted cell by cell, in which exchanging the models changes the sign of the result and nothing else.
         first -= second
         return block_sums(first) / self._num_positive
