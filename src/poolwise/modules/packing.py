@@ -58,14 +58,9 @@ class Packing:
     width: int
 
     @cached_property
-    def groups(self) -> list[tuple[int, int, int]]:
-        """First token, number of texts and length of each run of equally long texts."""
-        groups, start = [], 0
-        for length, texts in groupby(self.lengths):
-            count = len(list(texts))
-            groups.append((start, count, length))
-            start += count * length
-        return groups
+    def groups(self) -> list[tuple[int, int]]:
+        """Number of texts and their length, for each run of equally long texts."""
+        return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
 
     @cached_property
     def boundaries(self) -> Int[Tensor, " B1"]:
@@ -183,21 +178,24 @@ def packed_attention(
     is_causal = bool(getattr(module.config, "is_causal", True))
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         return _varlen(query, key, value, packing, scaling, is_causal), None
+    idle = query.shape[2] - len(packing.index)
+    # Split, not sliced: the gradient of a slice is a whole tensor of zeros, once for each group.
+    sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
     outputs = []
-    for start, count, length in packing.groups:
-        part = slice(start, start + count * length)
-        texts = [states[0, :, part].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)]
+    for (count, length), *parts in zip(
+        packing.groups, *(x[0].split(sizes, 1) for x in (query, key, value)), strict=False
+    ):
+        states = [part.unflatten(1, (count, length)).transpose(0, 1) for part in parts]
         attended = functional.scaled_dot_product_attention(
-            texts[0],
-            texts[1],
-            texts[2],
+            states[0],
+            states[1],
+            states[2],
             dropout_p=dropout,
             is_causal=is_causal and length > 1,
             scale=scaling,
             enable_gqa=key.shape[1] != query.shape[1],
         )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-    idle = query.shape[2] - len(packing.index)
     if idle:
         outputs.append(outputs[0].new_zeros(idle, *outputs[0].shape[1:]))
     return torch.cat(outputs)[None], None

@@ -81,7 +81,7 @@ def test_unpacked_padding_is_zero_and_tokens_are_back():
     states = torch.randn(3, 3, 4)
     packing = pack_batch(mask)
     assert torch.equal(packing.unpack(packing.pack(states)), torch.where(mask[:, :, None], states, 0.0))
-    assert packing.groups == [(0, 1, 1), (1, 1, 2), (3, 1, 3)] and packing.boundaries.tolist() == [0, 1, 3, 6]
+    assert packing.groups == [(1, 1), (1, 2), (1, 3)] and packing.boundaries.tolist() == [0, 1, 3, 6]
 
 
 def test_beyond_a_sliding_window_texts_are_padded(tmp_path):
