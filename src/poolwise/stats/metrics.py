@@ -28,7 +28,7 @@ from typing import TypeVar
 import numpy as np
 
 from poolwise.stats.bootstrap import weighted_means
-from poolwise.stats.clusters import bcubed_contributions
+from poolwise.stats.clusters import bcubed_contributions, bcubed_f1
 from poolwise.stats.contrasts import Pair
 from poolwise.stats.ranking import doubled_ranks, weighted_average_precision, weighted_spearman
 from poolwise.stats.resampling import (
@@ -43,7 +43,7 @@ from poolwise.stats.resampling import (
     permutation_p,
     resampled,
 )
-from poolwise.stats.signflip import Permutation, flipped_sums, signflip_tests, unit_sums
+from poolwise.stats.signflip import Permutation, flipped_sums, noise_tests, signflip_tests, unit_sums
 from poolwise.stats.swaps import SwappedPrecision, rank_moments, swapped_correlations
 from poolwise.stats.tables import TaskTable
 
@@ -107,19 +107,8 @@ def _weighted_means(table: TaskTable, weights: Draws) -> FloatArray:
 
 
 def _flip_means(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
-    return _flip_columns(
-        {name: rows.mean(axis=0) for name, rows in table.values.items()}, table, pairs, num_resamples, rng
-    )
-
-
-def _flip_columns(
-    columns: Mapping[str, FloatArray],
-    table: TaskTable,
-    pairs: Sequence[Pair],
-    num_resamples: int,
-    rng: np.random.Generator,
-) -> Permuted:
-    differences = np.column_stack([columns[pair.a] - columns[pair.b] for pair in pairs])
+    means = {name: rows.mean(axis=0) for name, rows in table.values.items()}
+    differences = np.column_stack([means[pair.a] - means[pair.b] for pair in pairs])
     sums = unit_sums(differences, table.units)
     flipped = flipped_sums(sums, num_resamples, rng)
     return Permuted(differences.mean(axis=0), flipped / table.num_items, signflip_tests(sums, flipped))
@@ -217,11 +206,16 @@ def _v_measures(table: TaskTable, weights: Draws) -> FloatArray:
 
 
 def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
-    labels = _labels(table)
-    columns = {
-        name: np.mean([bcubed_contributions(labels, row) for row in _rows(table, name)], axis=0) for name in table.names
-    }
-    return _flip_columns(columns, table, pairs, num_resamples, rng)
+    """Flip contributions to B-cubed F1, and set the difference of the means, which is not their sum, against that."""
+    labels, items, scores = _labels(table), {}, {}
+    for name in table.names:
+        rows = _rows(table, name)
+        items[name] = np.mean([bcubed_contributions(labels, row) for row in rows], axis=0)
+        scores[name] = float(np.mean([bcubed_f1(labels, row).mean() for row in rows]))
+    sums = unit_sums(np.column_stack([items[pair.a] - items[pair.b] for pair in pairs]), table.units)
+    observed = np.array([scores[pair.a] - scores[pair.b] for pair in pairs])
+    flipped = flipped_sums(sums, num_resamples, rng)
+    return Permuted(observed, flipped / table.num_items, noise_tests(observed * table.num_items, sums, flipped))
 
 
 def _num_items(table: TaskTable) -> int:

@@ -89,13 +89,28 @@ def signflip_tests(sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
     return tests
 
 
-def tail_bound(sums: FloatArray) -> float:
-    """Return what the p of all sign patterns cannot exceed.
+def noise_tests(observed: FloatArray, sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
+    """Return the test of totals that are not the sums of what is flipped, but whose noise is that of the flips.
+
+    A total beyond all flips counts as the outermost of them, so that a few units give no smaller p than their flips.
+    """
+    scale = np.abs(sums).sum(axis=0)
+    totals = np.clip(observed, -scale, scale)
+    return [
+        Permutation(
+            permutation_p(float(total), column, float(size)), 1 / (len(flipped) + 1), False, tail_bound(units, total)
+        )
+        for total, units, column, size in zip(totals, sums.T, flipped.T, scale, strict=True)
+    ]
+
+
+def tail_bound(sums: FloatArray, total: float | None = None) -> float:
+    """Return what the p of all sign patterns cannot exceed, for their own sum or another total.
 
     Source: Hoeffding (1963), theorem 2: for fair signs, P(|sum| >= t) <= 2 exp(-t^2 / (2 sum of squares)).
     """
-    squares = float(sums @ sums)
-    return min(1.0, 2 * float(np.exp(-(float(sums.sum()) ** 2) / (2 * squares)))) if squares > 0 else 1.0
+    squares, reach = float(sums @ sums), float(sums.sum()) if total is None else float(total)
+    return min(1.0, 2 * float(np.exp(-(reach**2) / (2 * squares)))) if squares > 0 else 1.0
 
 
 def _enumerated(sums: FloatArray) -> Permutation:

@@ -45,17 +45,24 @@ def test_bcubed_equals_its_definition() -> None:
         assert ours == pytest.approx(2 * precision * recall / (precision + recall))
 
 
-def test_contributions_are_the_derivative_of_the_mean_in_an_items_weight() -> None:
-    def total(labels: np.ndarray, clusters: np.ndarray, weights: np.ndarray) -> float:
-        """The sum of B-cubed F1 over weighted items, from its definition."""
-        both = [[weights[(labels == r) & (clusters == k)].sum() for k in range(7)] for r in range(5)]
-        table = np.array(both)
-        sizes = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True)
-        return float((2 * table**2 / sizes).sum())
+def test_contributions_are_what_is_missing_without_the_item() -> None:
+    ours, total = bcubed_contributions(LABELS, CLUSTERS), bcubed_f1(LABELS, CLUSTERS).sum()
+    for item in range(80):
+        rest = bcubed_f1(np.delete(LABELS, item), np.delete(CLUSTERS, item)).sum()
+        assert ours[item] == pytest.approx(total - rest, abs=1e-9)
+    alone = np.zeros(1, dtype=np.int64)
+    assert bcubed_contributions(alone, alone) == pytest.approx([1.0])
 
-    ours = bcubed_contributions(LABELS, CLUSTERS)
-    assert ours.mean() == pytest.approx(bcubed_f1(LABELS, CLUSTERS).mean())
-    for item in range(0, 80, 9):
-        step = np.where(np.arange(80) == item, 1e-5, 0.0)
-        slope = (total(LABELS, CLUSTERS, 1 + step) - total(LABELS, CLUSTERS, 1 - step)) / 2e-5
-        assert ours[item] == pytest.approx(slope, abs=1e-6)
+
+@pytest.mark.parametrize(("items", "labels"), [(20, 5), (60, 20), (200, 60)])
+def test_contributions_carry_the_variance_of_the_mean_where_labels_are_small(items: int, labels: int) -> None:
+    """Over experiments without a difference: not below it, as the derivative is by a third, and not far above."""
+    rng = np.random.default_rng(items)
+    totals, squares = [], []
+    for _ in range(400):
+        gold = np.unique(rng.integers(0, labels, items), return_inverse=True)[1]
+        rows = np.where(rng.random((2, items)) < 0.7, gold, rng.integers(0, labels + 1, (2, items)))
+        one, two = (bcubed_contributions(gold, row) for row in rows)
+        totals.append(np.subtract(*(bcubed_f1(gold, row).sum() for row in rows)))
+        squares.append(((one - two) ** 2).sum())
+    assert 0.6 < np.var(totals) / np.mean(squares) < 1.15

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from poolwise.stats.signflip import signflip_test
+from poolwise.stats.signflip import noise_tests, signflip_test, tail_bound
 
 
 def test_three_items_enumerated() -> None:
@@ -50,3 +50,19 @@ def test_ties_of_sums_survive_float_noise() -> None:
 def test_nan_is_refused() -> None:
     with pytest.raises(ValueError, match="NaN"):
         signflip_test([float("nan"), 1.0])
+
+
+def test_a_total_beyond_all_flips_is_as_rare_as_the_outermost() -> None:
+    sums = np.array([[1.0], [1.0]])
+    flipped = np.array([[2.0], [0.0], [0.0], [-2.0]])
+    (test,) = noise_tests(np.array([5.0]), sums, flipped)
+    assert (test.p, test.smallest_p, test.is_exact) == (3 / 5, 1 / 5, False)
+    (none,) = noise_tests(np.array([0.0]), sums, flipped)
+    assert none.p == 1.0
+
+
+def test_hoeffdings_bound_by_hand() -> None:
+    # Four ones: 2 exp(-16 / 8); a total of 2 instead: 2 exp(-4 / 8) is above 1.
+    assert tail_bound(np.ones(4)) == pytest.approx(2 * np.exp(-2))
+    assert tail_bound(np.ones(4), 2.0) == 1.0
+    assert tail_bound(np.zeros(4)) == 1.0

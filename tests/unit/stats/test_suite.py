@@ -202,6 +202,19 @@ def test_small_p_values_of_a_large_family_are_permuted_further() -> None:
     assert all(c.test.endswith("(10000 permutations)") for c in contrasts if c.p is not None and c.p > 0.01)
 
 
+def test_no_permutations_are_spent_where_the_bound_says_enough() -> None:
+    rng = np.random.default_rng(6)
+    runs = []
+    for name, effect in ((REFERENCE, 0.0), (OTHER, 0.5)):
+        rows = [values(f"t{k}", rng.normal(effect, 0.05, 60)) for k in range(30)]
+        runs.append(run(name, rows, kind="external"))
+    contrasts = compare_runs(runs).task_contrasts
+    assert {c.test for c in contrasts} == {
+        "sign flips of per-item differences (less than one of 12000 permutations by Hoeffding's bound)"
+    }
+    assert [c.p for c in contrasts] == [c.smallest_p for c in contrasts] == pytest.approx([1 / 12001] * 30)
+
+
 def test_below_ten_items_there_is_a_p_and_no_interval() -> None:
     rows = {REFERENCE: (0.1, 0.2, 0.3), OTHER: (0.5, 0.7, 0.9)}
     runs = [run(name, [values("t", row)], seed=seed) for name, row in rows.items() for seed in (0, 1)]

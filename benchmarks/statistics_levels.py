@@ -1,0 +1,358 @@
+"""What the tests reject where there is nothing to find, and what the intervals cover: simulated, counted, judged.
+
+python benchmarks/statistics_levels.py
+
+Every row is a rate over simulated experiments. A row with a promise fails, and with it the command, where the rate
+lies beyond what was promised by more than sampling error: outside its 99.9% binomial interval, so that the rows
+together raise a false alarm about once in 20 sets of seeds. Rows without a promise are recorded as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from scipy.special import betaincinv
+from statistics_page import save, write_page
+
+from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
+from poolwise.results import Comparison
+from poolwise.stats import compare_runs
+from poolwise.stats.alignment import build_table
+from poolwise.stats.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
+from poolwise.stats.contrasts import Pair
+from poolwise.stats.metrics import PROCEDURES
+from poolwise.stats.resampling import EXACT_UNITS, all_swaps, generator
+from poolwise.stats.signflip import signflip_test
+from poolwise.stats.wilcoxon import EXACT_LIMIT, doubled_midranks, null_distribution, signed_rank_test, tolerance
+
+ALPHA = 0.05
+Promise = Literal["at most", "at least", "equal to", "none"]
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Row:
+    """A counted rate, and what was promised of it."""
+
+    section: str
+    what: str
+    hits: int
+    repeats: int
+    promise: Promise
+    stated: float
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the binomial interval of Clopper and Pearson."""
+        tail, hits, left = (1 - level) / 2, self.hits, self.repeats - self.hits
+        low = float(betaincinv(hits, left + 1, tail)) if hits else 0.0
+        return low, float(betaincinv(hits + 1, left, 1 - tail)) if left else 1.0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the promise holds up to sampling error."""
+        low, high = self.interval(0.999)
+        above, below = self.stated < low - 1e-12, self.stated > high + 1e-12
+        return not {"at most": above, "at least": below, "equal to": above or below, "none": False}[self.promise]
+
+    def record(self) -> dict[str, object]:
+        """Return what the record and the page keep."""
+        fields = {**self.__dict__, "rate": self.hits / self.repeats, "interval": self.interval(0.95)}
+        return {**fields, "is_kept": self.is_kept}
+
+
+def counted(section: str, what: str, outcomes: list[bool], promise: Promise = "none", stated: float = ALPHA) -> Row:
+    return Row(section, what, sum(map(bool, outcomes)), len(outcomes), promise, stated)
+
+
+NULLS: dict[str, Callable[[Rng, int], np.ndarray]] = {
+    "normal": lambda rng, count: rng.normal(size=count),
+    "tied": lambda rng, count: rng.integers(-3, 4, count) / 10,
+}
+
+
+def skewed(rng: Rng, count: int) -> np.ndarray:
+    """Lognormal differences less their mean: no difference in the mean, and no symmetry."""
+    return rng.lognormal(size=count) - np.exp(0.5)
+
+
+def attainable(p_values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the largest probability of a set of arrangements that a test at 5% may reject."""
+    order = np.argsort(p_values)
+    mass = np.cumsum(np.full(len(p_values), 1 / len(p_values)) if weights is None else weights[order])
+    inside = p_values[order] <= ALPHA + 1e-12
+    return float(mass[inside][-1]) if inside.any() else 0.0
+
+
+def flip_levels(differences: np.ndarray) -> float:
+    """The level that sign flips of these differences can attain."""
+    sums = np.abs(differences.sum() - 2 * (all_swaps(len(differences)) @ differences))
+    ordered = np.sort(sums)
+    p_values = 1 - np.searchsorted(ordered, sums - 1e-9 * max(1e-300, np.abs(differences).sum())) / len(sums)
+    return attainable(p_values)
+
+
+def rank_levels(differences: np.ndarray) -> float:
+    """The level that the signed ranks of these differences can attain."""
+    gap = tolerance(differences)
+    sizes = np.abs(differences[np.abs(differences) > gap])
+    if not len(sizes):
+        return 0.0
+    mass = null_distribution(doubled_midranks(sizes, gap))
+    tails = np.minimum(np.cumsum(mass), np.cumsum(mass[::-1])[::-1])
+    return attainable(np.minimum(1.0, 2 * tails), mass)
+
+
+def paired_tests() -> Iterator[Row]:
+    """Sign flips and signed ranks of differences that are as likely positive as negative."""
+    section = "Paired differences without a difference"
+    tests: dict[str, tuple[Callable[[np.ndarray], float], Callable[[np.ndarray], float], int]] = {
+        "sign flips": (lambda d: signflip_test(d, num_resamples=199).p, flip_levels, EXACT_UNITS),
+        "Wilcoxon": (lambda d: signed_rank_test(d).p, rank_levels, EXACT_LIMIT),
+    }
+    for name, (test, levels, exact) in tests.items():
+        for kind, draw in NULLS.items():
+            for count in (3, 5, 6, 8, 12, 30, 100, 1000):
+                rng = generator(1, name, kind, str(count))
+                samples = [draw(rng, count) for _ in range(1000)]
+                what = f"{name}, {kind}, n = {count}"
+                rejected = [test(sample) <= ALPHA for sample in samples]
+                yield counted(section, what, rejected, "at most")
+                if count <= min(exact, 30):
+                    level = float(np.mean([levels(sample) for sample in samples]))
+                    yield counted(section, f"{what}: attainable level", rejected, "equal to", level)
+        for count in (10, 30, 100, 1000):
+            rng = generator(2, name, str(count))
+            rejected = [test(skewed(rng, count)) <= ALPHA for _ in range(1000)]
+            yield counted("Skewed differences, mean 0", f"{name}, lognormal, n = {count}", rejected)
+
+
+def scored(category: Category, task: str, shared: Rng, noise: Rng, count: int, shift: float = 0.0) -> ItemScores:
+    """A model's scores on a task; two models of one ``shared`` stream differ by luck and by ``shift`` only."""
+    ids = [f"{number:05d}" for number in range(count)]
+    fields: dict[str, object] = {}
+    signal = shared.uniform(size=count)
+    values = 0.5 * signal + 0.3 * noise.normal(size=count) + shift
+    if category == "clustering":
+        # Labels of eight items and fewer: the hardest case for contributions of items.
+        labels = shared.integers(0, max(3, count // 8), count)
+        other = noise.integers(0, int(labels.max()) + 2, (3, count))
+        rows = np.where(noise.random((3, count)) < 0.7, labels, other).tolist()
+        fields = {"gold": [str(label) for label in labels], "assignments": rows}
+    else:
+        fields = {"values": values.tolist()}
+    if category == "sts":
+        fields["gold"] = np.round(5 * signal).tolist()
+    if category == "pair_classification":
+        fields["gold"] = (np.argsort(np.argsort(signal)) >= count // 2).astype(float).tolist()
+    return ItemScores(
+        task=f"{category}/{task}",
+        category=category,
+        metric=METRICS[category],
+        score=float(values.mean()),
+        num_total=count,
+        fingerprint="simulated",
+        ids=ids,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def metric_tests() -> Iterator[Row]:
+    """The tests of the other metrics, on two models that differ by luck only."""
+    section = "Within a task, no difference"
+    categories: tuple[Category, ...] = ("sts", "pair_classification", "clustering")
+    for category in categories:
+        for count in (8, 30, 300, 1000):
+            luck = generator(3, category, str(count))
+            rejected, levels = [], []
+            for _ in range(1000 if count < 1000 else 500):
+                seed = int(luck.integers(2**60))
+                one, two = (scored(category, "t", np.random.default_rng(seed), luck, count) for _ in range(2))
+                table = build_table({"a": [one], "b": [two]})
+                found = PROCEDURES[category].permute(table, [Pair("a", "b", ())], 199, luck)
+                rejected.append(found.tests[0].p <= ALPHA)
+                if found.tests[0].is_exact and category != "clustering":
+                    sizes = np.abs(found.permuted[:, 0])
+                    p_values = 1 - np.searchsorted(np.sort(sizes), sizes - 1e-6) / len(sizes)
+                    levels.append(attainable(p_values))
+            what = f"{PROCEDURES[category].test}, {PROCEDURES[category].statistic}, n = {count}"
+            yield counted(section, what, rejected, "at most")
+            if levels:
+                level = float(np.mean(levels))
+                yield counted(section, f"{what}: attainable level", rejected, "equal to", level)
+
+
+def item_intervals() -> Iterator[Row]:
+    """95% intervals of a mean over items."""
+    draws = {"normal": NULLS["normal"], "lognormal": skewed}
+    for kind, draw in draws.items():
+        for count in (10, 30, 100, 1000):
+            rng = generator(4, kind, str(count))
+            inside: dict[str, list[bool]] = {"percentile": [], "BCa": []}
+            for _ in range(1000):
+                values = draw(rng, count)
+                means = bootstrap_means(values[:, None], np.arange(count), 999, rng)[:, 0]
+                low, high = percentile_interval(means, 0.95)
+                inside["percentile"].append(low <= 0 <= high)
+                low, high = bca_interval(means, float(values.mean()), values - values.mean(), 0.95)
+                inside["BCa"].append(low <= 0 <= high)
+            for name, hits in inside.items():
+                # Where the samples are large and symmetric, both keep their level.
+                promise: Promise = "at least" if kind == "normal" and count == 1000 else "none"
+                yield counted("95% intervals of a mean over items", f"{name}, {kind}, n = {count}", hits, promise, 0.95)
+    refused = [bootstrap_interval(np.arange(float(count))) is None for count in range(1, 10)]
+    given = [bootstrap_interval(np.arange(float(count))) is not None for count in range(10, 19)]
+    what = "no interval from 1 to 9 items, one from 10 to 18"
+    yield counted("95% intervals of a mean over items", what, refused + given, "equal to", 1.0)
+
+
+DESIGNS = ("last+causal", "mean+causal", "weighted_mean+causal", "layer_mean+causal")
+
+
+def study(
+    rng: Rng,
+    effects: tuple[float, ...],
+    seed_std: float,
+    *,
+    num_tasks: int = 3,
+    num_items: int = 40,
+    num_seeds: int = 2,
+    skew: bool = False,
+    own_seeds: bool = False,
+) -> list[Run]:
+    """Runs of designs: items differ in difficulty, designs in what they like, seeds shift a run, and each task."""
+    difficulty = rng.normal(0, 0.1, (num_tasks, num_items))
+    runs = []
+    for place, (design, effect) in enumerate(zip(DESIGNS, effects, strict=False)):
+        liking = 0.05 * ((rng.exponential(size=difficulty.shape) - 1) if skew else rng.normal(size=difficulty.shape))
+        for seed in range(num_seeds):
+            shifts = rng.normal(0, seed_std) + rng.normal(0, seed_std, (num_tasks, 1))
+            rows = 0.5 + effect + difficulty + liking + shifts + rng.normal(0, 0.03, difficulty.shape)
+            name = seed + (num_seeds * place if own_seeds else 0)
+            runs.append(_run(design, name, rows))
+    return runs
+
+
+def _run(design: str, seed: int, rows: np.ndarray) -> Run:
+    records = [
+        ItemScores(
+            task=f"retrieval/t{number}",
+            category="retrieval",
+            metric=METRICS["retrieval"],
+            score=float(row.mean()),
+            num_total=len(row),
+            fingerprint="simulated",
+            ids=[f"{item:04d}" for item in range(len(row))],
+            values=row.tolist(),
+        )
+        for number, row in enumerate(rows)
+    ]
+    manifest = RunManifest(name=f"{design}-{seed}", kind="trained", design=design, seed=seed, model=design)
+    return Run(manifest=manifest, scores={record.task: record for record in records})
+
+
+def compared(runs: list[Run], number: int, num_resamples: int = 320) -> Comparison:
+    return compare_runs(runs, reference=DESIGNS[0], num_resamples=num_resamples, comparisons=["reference"], seed=number)
+
+
+def decided(result: Comparison) -> bool:
+    return any(contrast.verdict in ("better", "worse") for contrast in result.contrasts)
+
+
+def families() -> Iterator[Row]:
+    """Whole studies of four designs in which nothing differs."""
+    for seed_std in (0.0, 0.005, 0.03):
+        rng = generator(5, str(seed_std))
+        results = [compared(study(rng, (0.0,) * 4, seed_std), number) for number in range(400)]
+        where = f"4 designs x 2 seeds x 3 tasks, seed effect {seed_std:g}"
+        holm = [any((c.p_holm or 1) <= ALPHA for c in result.contrasts) for result in results]
+        section = "Families without a difference: any finding"
+        yield counted(section, f"Holm over the primary family, {where}", holm, "at most")
+        yield counted(section, f"verdicts, {where}", [decided(result) for result in results], "at most")
+        if seed_std == 0:
+            within = [any((c.p_holm or 1) <= ALPHA for c in result.task_contrasts) for result in results]
+            yield counted(section, f"Holm over the tests within tasks, {where}", within, "none")
+    # The signed ranks' sample is the tasks: what a seed does to all tasks alike is no noise to them.
+    for seed_std in (0.0, 0.01):
+        rng = generator(6, str(seed_std))
+        found = []
+        for number in range(400):
+            runs = study(rng, (0.0,) * 4, seed_std, num_tasks=12, num_items=10)
+            result = compare_runs(runs, reference=DESIGNS[0], primary="tasks", within_tasks=False, seed=number)
+            found.append(any((c.p_holm or 1) <= ALPHA for c in result.contrasts))
+        where = f"4 designs x 2 seeds x 12 tasks, seed effect {seed_std:g}"
+        yield counted(section, f"Holm over signed ranks, {where}", found, "none" if seed_std else "at most")
+
+
+def same_design_twice() -> Iterator[Row]:
+    """A/A: one design under two names, trained with other seeds."""
+    for num_seeds in (2, 3, 5):
+        for seed_std in (0.003, 0.02):
+            rng = generator(7, str(num_seeds), str(seed_std))
+            found = []
+            for number in range(300):
+                # What a design likes is the same under both names; only seeds differ.
+                runs = study(rng, (0.0,), seed_std, num_tasks=5, num_seeds=2 * num_seeds)
+                renamed = [_renamed(run) if run.manifest.seed >= num_seeds else run for run in runs]
+                found.append(not decided(compared(renamed, number)))
+            what = f"5 tasks of 40 items, {num_seeds} seeds, seed effect {seed_std:g}"
+            yield counted("A/A studies without a verdict of better or worse", what, found, "at least", 0.95)
+
+
+def _renamed(run: Run) -> Run:
+    return run.model_copy(update={"manifest": run.manifest.model_copy(update={"design": DESIGNS[1]})})
+
+
+def known_effects() -> Iterator[Row]:
+    """Intervals of studies whose true differences are known."""
+    effects = (0.0, 0.02, 0.04, -0.03)
+    truth = dict(zip(DESIGNS, effects, strict=True))
+    section = "Studies with known effects: what the intervals cover"
+    for skew in (False, True):
+        for num_seeds in (2, 5):
+            rng = generator(8, str(skew), str(num_seeds))
+            hits: dict[str, list[bool]] = {"suite": [], "together": [], "Satterthwaite": [], "pigeonhole": []}
+            for number in range(300):
+                result = compared(study(rng, effects, 0.01, num_seeds=num_seeds, skew=skew), number, 640)
+                covers = partial(_covers, truth)
+                hits["suite"] += [covers(c.a, c.interval) for c in result.contrasts]
+                hits["together"].append(all(covers(c.a, c.simultaneous) for c in result.contrasts))
+                for contrast in result.seed_contrasts:
+                    name = "Satterthwaite" if "Satterthwaite" in contrast.test else "pigeonhole"
+                    hits[name].append(covers(contrast.a, contrast.interval))
+            where = f"{'exponential' if skew else 'normal'} items, {num_seeds} seeds"
+            promise: Promise = "at least"
+            yield counted(section, f"suite, 95% each, {where}", hits["suite"], promise, 0.95)
+            yield counted(section, f"suite, simultaneous, all at once, {where}", hits["together"], promise, 0.95)
+            yield counted(section, f"Satterthwaite, own seeds, {where}", hits["Satterthwaite"], "none", 0.95)
+            yield counted(section, f"pigeonhole, {where}", hits["pigeonhole"], "none", 0.95)
+    few = compared(study(generator(9), effects, 0.01, num_items=3, num_tasks=2), 0)
+    none = [c.interval is None and c.simultaneous is None for c in (*few.contrasts, *few.task_contrasts)]
+    yield counted(section, "no interval from two tasks of three items", none, "equal to", 1.0)
+
+
+def _covers(truth: dict[str, float], design: str, interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[0] <= truth[design] <= interval[1]
+
+
+def main() -> int:
+    rows = []
+    for group in (paired_tests, metric_tests, item_intervals, families, same_design_twice, known_effects):
+        for row in group():
+            low, high = row.interval(0.95)
+            mark = {True: "kept", False: "BROKEN"}[row.is_kept] if row.promise != "none" else "recorded"
+            print(f"{mark:8} {row.hits / row.repeats:.3f} ({low:.3f} to {high:.3f}) of {row.repeats}: {row.what}")
+            rows.append(row)
+    save("statistics_levels", {"rows": [row.record() for row in rows]})
+    write_page()
+    broken = [row.what for row in rows if not row.is_kept]
+    print(f"{len(rows)} rates, {sum(row.promise != 'none' for row in rows)} promises, {len(broken)} broken")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Time and memory of `compare_runs`, tests and bootstrap together, and how both grow with the items.
+
+python benchmarks/statistics_speed.py
+
+Every number is measured in a process of its own. It fails where 10,000 resamples of 20,000 items for 8 models (28
+contrasts) take longer than their budget on two cores or a GB of memory and more, or where the time an item costs
+grows with the number of items.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+from statistics_page import save, write_page
+
+from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
+from poolwise.stats import compare_runs
+
+NUM_MODELS = 8
+BUDGETS: dict[Category, float] = {"retrieval": 20.0, "classification": 20.0, "sts": 90.0, "pair_classification": 90.0}
+"""Seconds for 10,000 resamples of 20,000 items."""
+MOST_GB = 1.0
+GROWTH: tuple[Category, ...] = ("retrieval", "sts", "pair_classification", "clustering")
+SIZES = (10, 100, 1_000, 10_000, 100_000)
+MOST_GROWTH = 2.5
+"""Time per item at the largest size over the least at any: caches are left, sorting takes n log n; 1.0 is linear."""
+
+
+def runs_of(category: Category, num_items: int) -> list[Run]:
+    """Return a run of each model on one simulated task; k-means seeds are three."""
+    rng = np.random.default_rng(0)
+    ids = [f"{number:06d}" for number in range(num_items)]
+    gold = {
+        "sts": rng.integers(0, 6, num_items) / 5,
+        "pair_classification": np.arange(num_items) % 2.0,
+        "clustering": rng.integers(0, 20, num_items),
+    }.get(category, np.zeros(num_items))
+    runs = []
+    for number in range(NUM_MODELS):
+        fields: dict[str, object] = {}
+        if category == "clustering":
+            known = rng.random((3, num_items)) < 0.5
+            fields["assignments"] = np.where(known, gold, rng.integers(0, 20, (3, num_items))).tolist()
+            fields["gold"] = [str(label) for label in gold]
+        elif category in ("sts", "pair_classification"):
+            fields |= {"values": (0.5 * gold + rng.normal(0, 0.3, num_items)).tolist(), "gold": gold.tolist()}
+        else:
+            fields["values"] = (rng.integers(0, 11, num_items) / 10).tolist()
+        record = ItemScores(
+            task=f"{category}/t",
+            category=category,
+            metric=METRICS[category],
+            score=0.5,
+            num_total=num_items,
+            fingerprint="simulated",
+            ids=ids,
+            **fields,  # type: ignore[arg-type]
+        )
+        manifest = RunManifest(name=f"m{number}", kind="external", model=f"m{number}")
+        runs.append(Run(manifest=manifest, scores={record.task: record}))
+    return runs
+
+
+def measure(category: Category, num_items: int, num_resamples: int) -> dict[str, float]:
+    """Return wall and processor seconds of one comparison, and the peak of this process in GB."""
+    runs = runs_of(category, num_items)
+    wall, processor = time.perf_counter(), time.process_time()
+    found = compare_runs(runs, num_resamples=num_resamples)
+    assert len(found.task_contrasts) == NUM_MODELS * (NUM_MODELS - 1) // 2
+    return {
+        "wall": time.perf_counter() - wall,
+        "processor": time.process_time() - processor,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+    }
+
+
+def in_process(category: Category, num_items: int, num_resamples: int) -> dict[str, float | int | str]:
+    """Measure in a process of its own, with the threads of two cores."""
+    command = [sys.executable, __file__, category, str(num_items), str(num_resamples)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    row = {"what": category, "items": num_items, "resamples": num_resamples, **json.loads(output)}
+    print(f"{category}, {num_items:,} items: {row['wall']:.2f} s, {row['processor']:.2f} s of processor", flush=True)
+    return row
+
+
+def main() -> int:
+    budgets, problems = [], []
+    for category, budget in BUDGETS.items():
+        row = in_process(category, 20_000, 10_000) | {"budget": budget}
+        budgets.append(row)
+        problems += [f"{category}: {row['wall']:.1f} s, budget {budget} s"] if row["wall"] > budget else []
+        problems += [f"{category}: {row['memory']:.2f} GB"] if row["memory"] >= MOST_GB else []
+    growth = []
+    for category in GROWTH:
+        rows = [in_process(category, size, 1_000) for size in SIZES]
+        for row in rows:
+            row["per_item"] = 1e6 * row["processor"] / row["items"]
+        growth += rows
+        ratio = rows[-1]["per_item"] / min(row["per_item"] for row in rows)
+        problems += [f"{category}: an item costs {ratio:.1f} times as much"] if ratio > MOST_GROWTH else []
+        problems += [f"{category}: {rows[-1]['memory']:.2f} GB"] if rows[-1]["memory"] >= MOST_GB else []
+    save("statistics_speed", {"budgets": budgets, "growth": growth})
+    write_page()
+    print("\n".join(problems) or "within budget")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))  # type: ignore[arg-type]
+    else:
+        sys.exit(main())
