@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from poolwise.study.screen_estimate import estimate_screen, require_disk
 from poolwise.study.screen_jobs import perform
 from poolwise.study.screen_plan import plan_screen, screen_recipe
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
-from poolwise.study.study import SCREEN_FOLDER, Course, plan_study, run_study
+from poolwise.study.study import SCREEN_FOLDER, STUDY, Course, plan_study, run_study
 
 PREFIX = "Screen, frozen base, heads only: "
 
@@ -38,7 +39,14 @@ def _finish(results: StudyResults, out: Path) -> StudyResults:
     return results.model_copy(update={"results": found.model_copy(update={"kind": "screen", "comparison": comparison})})
 
 
-SCREEN = Course(plan=plan_screen, estimate=estimate_screen, perform=perform, finish=_finish)
+SCREEN = Course("screen", plan_screen, estimate_screen, perform, _finish)
+
+
+def course_of(out: Path) -> Course:
+    """Return what kind of study a folder holds, as its plan says."""
+    path = out / "plan.json"
+    is_screen = path.is_file() and json.loads(path.read_text()).get("kind") == SCREEN.kind
+    return SCREEN if is_screen else STUDY
 
 
 def run_screen(

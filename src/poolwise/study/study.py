@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from poolwise.config import Recipe, build_recipe
 from poolwise.data import save_schedule
@@ -43,13 +44,14 @@ class Course:
         finish: gets the results and the study's folder, and returns the results that are published.
     """
 
+    kind: Literal["study", "screen"]
     plan: Callable[[Recipe, StudyInputs], list[Job]]
     estimate: Callable[[Sequence[Job], Recipe, StudyInputs], Estimate]
     perform: Perform | None = None
     finish: Callable[[StudyResults, Path], StudyResults] = _finish_study
 
 
-STUDY = Course(plan=lambda recipe, inputs: plan_jobs(recipe, inputs.hashes), estimate=estimate_jobs)
+STUDY = Course("study", lambda recipe, inputs: plan_jobs(recipe, inputs.hashes), estimate_jobs)
 
 
 def run_study(
@@ -72,7 +74,8 @@ def run_study(
     claim_folder(recipe, out)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
-    _write_json(out / "plan.json", {"runs": run_folders(jobs), "jobs": [{"id": j.id, "label": j.label} for j in jobs]})
+    listed = [{"id": job.id, "label": job.label} for job in jobs]
+    _write_json(out / "plan.json", {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed})
     save_texts(inputs.tasks, out)
     for seed, schedule in inputs.schedules.items():
         save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
