@@ -43,6 +43,21 @@ def test_nothing_is_found_where_nothing_is(seed_std: float) -> None:
     assert np.mean(family) <= 0.05 + 0.044
 
 
+def test_one_design_under_two_names_with_other_seeds_gets_no_verdict() -> None:
+    """A/A: what the design likes is the same under both names; only the seeds differ, and shift all tasks."""
+    rng = np.random.default_rng(15)
+    decided = []
+    for _ in range(REPEATS):
+        liking = 0.5 + 0.05 * rng.normal(size=(2, 40))
+        runs = []
+        for seed in range(4):
+            rows = liking + rng.normal(0, 0.02) + rng.normal(0, 0.03, (2, 40))
+            runs.append(run(DESIGNS[seed // 2], [values(f"t{t}", row) for t, row in enumerate(rows)], seed=seed))
+        decided += [contrast.verdict in ("better", "worse") for contrast in compare(runs).contrasts]
+    assert len(decided) == REPEATS
+    assert np.mean(decided) <= 0.05 + 0.044
+
+
 def test_holm_verdicts_by_rank_keep_the_family_rate() -> None:
     rng = np.random.default_rng(12)
     found = [
