@@ -182,32 +182,53 @@ def module_dtype(module: nn.Module) -> torch.dtype:
 
 def _attempt(module: nn.Module, rotation: Rotation, model: PreTrainedModel) -> nn.Module | None:
     """Return the fused form of a module if it has one that gives the same on a trial."""
-    forms: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]]] = {
-        "variance_epsilon": (lambda: FusedNorm(cast(Tensor, module.weight), _eps(module)), lambda m: m(states)),
-        "gate_proj": (lambda: FusedGate(module), lambda m: m(states)),
-        "q_proj": (lambda: FusedAttention(module, rotation), lambda m: _attend(m, states, model)),
+    forms: dict[str, Callable[[], nn.Module]] = {
+        "variance_epsilon": lambda: FusedNorm(cast(Tensor, module.weight), _eps(module)),
+        "gate_proj": lambda: FusedGate(module),
+        "q_proj": lambda: FusedAttention(module, rotation),
     }
-    form = next((form for name, form in forms.items() if hasattr(module, name)), None)
-    if form is None:
+    build = next((build for name, build in forms.items() if hasattr(module, name)), None)
+    if build is None:
         return None
-    build, trial = form
-    width = model.config.hidden_size
-    states = torch.randn(1, 7, width, generator=torch.Generator().manual_seed(0)).to(module_dtype(module))
     try:
         fused = build().eval()
-        wanted, got = trial(module), trial(fused)
-    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
-        return None  # a family that spells its parts otherwise keeps them
-    same = bool((wanted - got).abs().max() <= _SAME * wanted.abs().max())
-    return fused if same else None
+    except _UNLIKE:
+        return None
+    return fused if same_on_trial(module, fused, model) else None
 
 
-def _attend(module: nn.Module, states: Float[Tensor, "1 T D"], model: PreTrainedModel) -> Float[Tensor, "1 T D"]:
+_UNLIKE = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
+"""What a family raises that spells its parts otherwise; it keeps them."""
+
+
+@torch.no_grad()
+def same_on_trial(module: nn.Module, form: Callable[..., Any], model: PreTrainedModel) -> bool:
+    """Return whether ``form`` gives what ``module`` gives, an attention or one of states, in the weights' dtype."""
+    states = torch.randn(1, 7, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    states = states.to(model.device, module_dtype(module))
+    trial = _attend if hasattr(module, "q_proj") else _apply
+    was_training = module.training
+    module.eval()
+    try:
+        wanted, got = trial(module, states, model), trial(form, states, model)
+    except _UNLIKE:
+        return False
+    finally:
+        module.train(was_training)
+    return bool((wanted - got).abs().max() <= _SAME * wanted.abs().max())
+
+
+def _apply(form: Callable[..., Any], states: Tensor, _model: PreTrainedModel) -> Tensor:
+    result: Tensor = form(states)
+    return result
+
+
+def _attend(form: Callable[..., Any], states: Tensor, model: PreTrainedModel) -> Tensor:
     """One attention over two texts laid end to end, of unequal length, so that positions and packing both count."""
-    packing = pack_batch(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool())
+    packing = pack_batch(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]], device=states.device).bool())
     positions = model.rotary_emb(states, packing.positions[None])
-    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
-    result: Tensor = module(
+    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device)
+    result: Tensor = form(
         hidden_states=states, position_embeddings=positions, attention_mask=mask, packing=packing, use_cache=False
     )[0]
     return result

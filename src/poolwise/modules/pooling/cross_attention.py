@@ -23,9 +23,9 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from poolwise.design import Design
+from poolwise.modules.pooling.gated_mean import gated_mean
 from poolwise.modules.reduction import widen
 
 Start = Literal["mean", "random"]
@@ -142,6 +142,5 @@ class CrossAttention(nn.Module):
         keys = self.keys(states, mask)
         collected = self._collect(self.attention(keys, mask), self._split(self.to_value(keys)))
         latents = self.latents + widen(collected)
-        value, gate = self.ff_in(self.norm_ff(latents)).chunk(2, dim=-1)
-        hidden = widen(value * functional.gelu(gate)).mean(dim=1)
+        hidden = gated_mean(self.norm_ff(latents), self.ff_in.weight, self.ff_in.bias)
         return latents.mean(dim=1) + widen(self.ff_out(hidden))
