@@ -5,10 +5,11 @@ from poolwise.modules.backbone import Backbone
 from poolwise.modules.base import base_shape, resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
 from poolwise.modules.doctor import Check, diagnose
+from poolwise.modules.fused_training import fused_training
 from poolwise.modules.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.modules.merge import merge_adapters, prepare_encoding
 from poolwise.modules.pooling import Pooling
-from poolwise.modules.precision import autocast, has_fast_bf16
+from poolwise.modules.precision import autocast, has_fast_bf16, uses_bf16
 from poolwise.modules.seeds import derive_seed
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "derive_seed",
     "design_of",
     "diagnose",
+    "fused_training",
     "has_fast_bf16",
     "head_hash",
     "head_parameters",
@@ -35,4 +37,5 @@ __all__ = [
     "prepare_encoding",
     "probe_attention",
     "resolve_base",
+    "uses_bf16",
 ]

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Shaped
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
+from torch import Tensor
+from torch.nn import functional
 
 from poolwise.config import TrainConfig
+
+
+class JointRankingLoss(MultipleNegativesRankingLoss):
+    """InfoNCE whose queries and documents go through the model together, where it reads no padding.
+
+    One pass over all columns has fewer and larger products than one for each; on the embedded base a step takes three
+    quarters of the time. A model that reads padding would pad queries to the length of documents: it keeps its passes.
+
+    Law: loss and gradient are those of ``MultipleNegativesRankingLoss``, without dropout.
+    """
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
+        """Return the loss of a batch; ``sentence_features`` are its columns, queries first; there are no labels."""
+        columns = list(sentence_features)
+        if not getattr(self.model[0], "packs", False):
+            return super().forward(columns, labels)
+        vectors = self.model(join_columns(columns))["sentence_embedding"]
+        return self.compute_loss_from_embeddings(list(vectors.split([len(c["input_ids"]) for c in columns])), labels)
+
+
+def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tensor, "B T"]]:
+    """Return the features of several batches as one, padded on the right to the longest; masks stay as they are."""
+    width = max(column["input_ids"].shape[1] for column in columns)
+    names = ("input_ids", "attention_mask", "pooling_mask")
+    padded = {name: [functional.pad(c[name], (0, width - c[name].shape[1])) for c in columns] for name in names}
+    return {name: torch.cat(parts) for name, parts in padded.items()}
 
 
 def build_loss(
@@ -20,5 +52,5 @@ def build_loss(
     """
     scale = 1 / config.temperature
     if config.batch_size <= config.mini_batch_size:
-        return MultipleNegativesRankingLoss(model, scale=scale)
+        return JointRankingLoss(model, scale=scale)
     return CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)

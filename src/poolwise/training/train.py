@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.config import Prompts, TrainConfig, fingerprint
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError, ModelError, is_out_of_memory
-from poolwise.modules import derive_seed, design_of
+from poolwise.modules import derive_seed, design_of, fused_training, uses_bf16
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.training.batches import TripleCollator, source_prompts
 from poolwise.training.checkpoints import checkpoint_step, find_checkpoint
@@ -78,7 +78,13 @@ def train_model(
         if on_step is not None:
             on_step(step)
 
-    with _explained(config), StopRequest() as stop, PeakMemory(model.device) as peak:
+    dtype = torch.bfloat16 if uses_bf16(model[0].precision, model.device) else torch.float32
+    with (
+        _explained(config),
+        StopRequest() as stop,
+        PeakMemory(model.device) as peak,
+        fused_training(model[0].model, dtype),
+    ):
         collator = TripleCollator(model, triples, by_source)
         trainer = ScheduleTrainer(
             model,
