@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
+import multiprocessing
+import resource
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from poolwise.study.provenance import machine, versions
@@ -22,21 +25,48 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def paired_ratios(slow: Callable[[], object], fast: Callable[[], object], repeats: int = REPEATS) -> list[float]:
-    """Return slow / fast for each repeat, both timed one after the other so that drift hits both."""
-    slow(), fast()  # the first calls set kernels up
+def paired_ratios(
+    slow: Callable[[], object], fast: Callable[[], object], repeats: int = REPEATS, warm: bool = True
+) -> list[float]:
+    """Return slow / fast for each repeat, both timed one after the other so that drift hits both.
+
+    Args:
+        warm: call both once before; not needed where the check of their results did.
+    """
+    if warm:
+        slow(), fast()  # the first calls set kernels up
     return [seconds(slow) / seconds(fast) for _ in range(repeats)]
 
 
-def record(claim: str, ratios: list[float], **config: object) -> None:
-    """Print the ratio with its spread and write it, with hardware, versions and settings, below ``records/``."""
+def peak_rss() -> int:
+    """Return the most memory this process ever had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux's getrusage starts a child at the peak of its parent
+        return next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def in_own_process(run: Callable[..., int], *arguments: object) -> int:
+    """Return what ``run(*arguments)`` gives in a process of its own, which starts with no memory used."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run, *arguments).result()
+
+
+def record(claim: str, ratios: list[float], target: float | None = None, **config: object) -> None:
+    """Print the ratio with its spread and write it, with hardware, versions and settings, below ``records/``.
+
+    Args:
+        target: what we promise; a median below it is printed as missed and kept as such.
+    """
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    print(f"{claim}: {middle:.2f}x (median of {len(ratios)}, {low:.2f} to {high:.2f})")
+    verdict = "" if target is None else f", {'reached' if middle >= target else 'MISSED'}: {target:g}x"
+    print(f"{claim}: {middle:.2f}x (median of {len(ratios)}, {low:.2f} to {high:.2f}){verdict}", flush=True)
     RECORDS.mkdir(exist_ok=True)
     result = {
         "claim": claim,
         "median": middle,
         "ratios": ratios,
+        "target": target,
         "config": config,
         "machine": machine(),
         "versions": versions(),

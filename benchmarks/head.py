@@ -1,0 +1,108 @@
+"""The trainable head at the paper's size against the order of its code: time and memory of forward and backward.
+
+python benchmarks/head.py
+
+The reference expands the latents over the batch, normalises and projects them once a text, averages values of all heads
+and only then applies the output projection; the feed-forward part runs on every latent to its end.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from _measure import in_own_process, paired_ratios, peak_rss, record
+from torch import Tensor
+from torch.nn import functional
+
+from poolwise.modules.pooling.cross_attention import PAPER_SIZE, CrossAttention
+
+DIM, LAYERS, BATCH = 1024, 28, 8
+SAME = {"fp32": 1e-5, "bf16": 3e-2}
+TARGETS = {"fp32": 4.0, "bf16": 2.5}
+
+
+def reference(head: CrossAttention, states: Tensor) -> Tensor:
+    """e = mean of Z2 over the latents, step by step as published."""
+    size = head.size
+    latents = head.latents.expand(len(states), -1, -1)
+    keys = head.norm_keys(states)
+
+    def heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (size.heads, size.head_dim)).transpose(1, 2)
+
+    query = heads(head.to_query(head.norm_latents(latents)))
+    key, value = heads(head.to_key(keys)), heads(head.to_value(keys))
+    weights = (query @ key.transpose(-1, -2) / size.head_dim**0.5).softmax(dim=-1)
+    first = latents + head.to_out((weights.to(value.dtype) @ value).transpose(1, 2).flatten(-2))
+    value, gate = head.ff_in(head.norm_ff(first)).chunk(2, dim=-1)
+    return (first + head.ff_out(value * functional.gelu(gate))).mean(dim=1)
+
+
+def poolwise(head: CrossAttention, states: Tensor) -> Tensor:
+    return head(states, torch.ones(states.shape[:2], dtype=torch.bool))
+
+
+def build() -> tuple[CrossAttention, Tensor, Tensor]:
+    torch.manual_seed(0)
+    head = CrossAttention(DIM, PAPER_SIZE, "random")
+    for weight in head.parameters():
+        weight.grad = torch.zeros_like(weight)
+    return head, torch.randn(BATCH, LAYERS, DIM), torch.randn(BATCH, DIM)
+
+
+def step(form: Any, precision: str, head: CrossAttention, states: Tensor, direction: Tensor) -> Tensor:
+    for weight in head.parameters():
+        weight.grad.zero_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        vectors = form(head, states)
+    (vectors.float() * direction).sum().backward()
+    return vectors.detach()
+
+
+def check(precision: str, head: CrossAttention, states: Tensor, direction: Tensor) -> float:
+    """Return the greatest difference of the two, relative to the reference, over the value and every gradient."""
+    outcomes = []
+    for form in (reference, poolwise):
+        value = step(form, precision, head, states, direction)
+        outcomes.append([value, *(weight.grad.clone() for weight in head.parameters())])
+    worst = max(float((b - a).norm() / a.norm()) for a, b in zip(*outcomes, strict=True))
+    assert worst < SAME[precision], f"the two differ by {worst:.1e} in {precision}"
+    return worst
+
+
+def added_bytes(form_name: str, precision: str) -> int:
+    """Return the bytes that one step adds to a process that holds parameters and gradients."""
+    head, states, direction = build()
+    before = peak_rss()
+    step(globals()[form_name], precision, head, states, direction)
+    return peak_rss() - before
+
+
+def main(precisions: list[str]) -> None:
+    for precision in precisions:
+        head, states, direction = build()
+        worst = check(precision, head, states, direction)
+        ratios = paired_ratios(
+            lambda p=precision, h=head, s=states, d=direction: step(reference, p, h, s, d),
+            lambda p=precision, h=head, s=states, d=direction: step(poolwise, p, h, s, d),
+            warm=False,
+        )
+        del head
+        slow, fast = (in_own_process(added_bytes, form, precision) for form in ("reference", "poolwise"))
+        print(f"memory beyond parameters and gradients, {precision}: {fast / 2**20:.0f} of {slow / 2**20:.0f} MiB")
+        record(
+            f"head of the paper's size {precision}",
+            ratios,
+            target=TARGETS[precision],
+            dim=DIM,
+            layers=LAYERS,
+            batch=BATCH,
+            worst_difference=worst,
+            memory_share=fast / slow,
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["fp32", "bf16"])
