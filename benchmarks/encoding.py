@@ -62,7 +62,7 @@ def fast_model(base: str, pooling: str, precision: str, peer: SentenceTransforme
     """Return poolwise's model of the same weights as the peer's, ready for encoding."""
     model = build_model(f"{pooling}+causal", base, method="frozen", max_tokens=MAX_TOKENS, precision=precision)  # type: ignore[arg-type]
     if peer is not None and pooling == "multilayer":
-        model[1].load_state_dict(peer[1].head.state_dict())
+        model[1].load_state_dict(peer[1].pooling.state_dict())
     return prepare_encoding(model)
 
 
@@ -78,12 +78,12 @@ def measure(size: str, precision: str, base: str) -> None:
     dtype = DTYPES[precision]
     exact = None
     for pooling in POOLINGS:
-        peer = stock_model(base, pooling, dtype)
+        peer = stock_model(base, f"{pooling}+causal", dtype)
         ours = fast_model(base, pooling, precision, peer)
         texts, num_tokens = sample(ours, NUM_TOKENS[size, precision])
-        exact = stock_model(base, pooling, torch.float32) if precision == "bf16" else peer
+        exact = stock_model(base, f"{pooling}+causal") if precision == "bf16" else peer
         if precision == "bf16" and pooling == "multilayer":
-            exact[1].head.load_state_dict(peer[1].head.state_dict())
+            exact[1].pooling.load_state_dict(peer[1].pooling.state_dict())
         few = texts[:: max(1, len(texts) // 30)]
         cosine = _cosine(encode_texts(ours, few), exact.encode(few))
         peer_cosine = _cosine(peer.encode(few), exact.encode(few))

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from _measure import in_own_process, paired_ratios, peak_rss, record
+from _peers import plain_head
 from torch import Tensor
-from torch.nn import functional
 
 from poolwise.modules.pooling.cross_attention import PAPER_SIZE, CrossAttention
 
@@ -24,20 +24,7 @@ TARGETS = {"fp32": 4.0, "bf16": 2.5}
 
 
 def reference(head: CrossAttention, states: Tensor) -> Tensor:
-    """e = mean of Z2 over the latents, step by step as published."""
-    size = head.size
-    latents = head.latents.expand(len(states), -1, -1)
-    keys = head.norm_keys(states)
-
-    def heads(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (size.heads, size.head_dim)).transpose(1, 2)
-
-    query = heads(head.to_query(head.norm_latents(latents)))
-    key, value = heads(head.to_key(keys)), heads(head.to_value(keys))
-    weights = (query @ key.transpose(-1, -2) / size.head_dim**0.5).softmax(dim=-1)
-    first = latents + head.to_out((weights.to(value.dtype) @ value).transpose(1, 2).flatten(-2))
-    value, gate = head.ff_in(head.norm_ff(first)).chunk(2, dim=-1)
-    return (first + head.ff_out(value * functional.gelu(gate))).mean(dim=1)
+    return plain_head(head, states, torch.ones(states.shape[:2], dtype=torch.bool))
 
 
 def poolwise(head: CrossAttention, states: Tensor) -> Tensor:

@@ -1,0 +1,70 @@
+"""How work grows: encoding at 1k, 4k and 16k texts, a study at 1, 2 and 4 designs. Linear or better, or it says so.
+
+python benchmarks/growth.py
+
+Growth of the statistics is measured by ``benchmarks/statistics.py``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import count
+from pathlib import Path
+
+from _measure import record, seconds
+
+from poolwise.config import build_recipe
+from poolwise.data import load_source
+from poolwise.encoding import encode_texts
+from poolwise.modules import build_model, prepare_encoding
+from poolwise.study.study import run_study
+
+TEXTS = (1000, 4000, 16_000)
+DESIGNS = ("last+causal", "mean+causal", "latent+causal", "multilayer+causal")
+SLACK = 0.87
+"""Fifteen parts in a hundred above linear are noise of a shared machine."""
+
+
+def growth(name: str, unit: str, times: dict[int, float]) -> None:
+    """Record the time of one unit at the least size over that at each larger one."""
+    least = min(times)
+    shares = {size: (times[least] / least) / (time / size) for size, time in times.items()}
+    print(f"{name}: " + ", ".join(f"{size} {unit} {time:.1f} s" for size, time in times.items()))
+    record(f"growth of {name}", [shares[size] for size in times if size > least], target=SLACK, seconds=times)
+
+
+def encoding() -> None:
+    model = prepare_encoding(build_model("mean+causal", "poolwise/nano", method="frozen", max_tokens=64))
+    texts = [text for triple in load_source("poolwise/pydoc").triples for text in (triple.query, triple.positive)]
+    pool = [f"{number} {texts[number % len(texts)]}"[:160] for number in range(max(TEXTS))]
+    encode_texts(model, pool[:500])
+    growth("encoding", "texts", {size: seconds(lambda n=size: encode_texts(model, pool[:n])) for size in TEXTS})
+
+
+def study() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        number = count()
+
+        def run(num_designs: int) -> None:
+            recipe = build_recipe(
+                {
+                    "name": "growth",
+                    "designs": list(DESIGNS[:num_designs]),
+                    "seeds": [0, 1],
+                    "data": {"train": ["poolwise/pydoc"], "max_rows": 1000},
+                    "train": {"steps": 4, "batch_size": 16, "max_tokens": 48, "lora_dropout": 0.0},
+                    "eval": {"max_tokens": 64},
+                    "tasks": ["poolwise/pydoc"],
+                    "max_items": 60,
+                    "anchors": [],
+                }
+            )
+            run_study(recipe, Path(place) / str(next(number)))
+
+        run(1)
+        growth("a study", "designs", {size: seconds(lambda n=size: run(n)) for size in (1, 2, 4)})
+
+
+if __name__ == "__main__":
+    encoding()
+    study()
