@@ -239,6 +239,7 @@ PROCEDURES: Mapping[str, Procedure] = {
         False,
         _v_measures,
         _cluster_flips,
-        lambda table: table.partitions.num_sets,
+        # An index and a float64 for each set, where the others hold a few float32.
+        lambda table: 8 * table.partitions.num_sets,
     ),
 }
