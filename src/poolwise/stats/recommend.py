@@ -11,8 +11,8 @@ from poolwise.stats.entrants import Entrant, Field
 def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequence[Contrast]) -> list[Recommendation]:
     """Return one recommendation a category: the cheapest entrant that practically equals the best.
 
-    Where none was shown to equal it, the cheapest of those that were compared with the best and not decided worse
-    than it or than any other, and the sentence says so.
+    Where none was shown to equal it, the best itself: that a difference is not decided is no reason to give it away.
+    The sentence then names the cheapest that was compared with the best and not decided worse than it or any other.
     """
     costs = {entrant.name: trainable_parameters(entrant) for entrant in field.entrants}
     result = []
@@ -53,14 +53,16 @@ def _recommend(
     # A design that no test set against the best is named, but nothing speaks for preferring it.
     untested = [name for name in kept if name != best and _verdict(name, best, tests) is None]
     left = [name for name in kept if name not in untested]
-    # What was shown to equal the best is preferred to what merely was not shown to be worse.
-    pool = [best, *equal] if equal else left
-    recommended = min(pool, key=lambda name: (costs[name], -scores[name]))
+    recommended, cheapest = (
+        min(pool, key=lambda name: (costs[name], -scores[name])) for pool in ([best, *equal], left)
+    )
     return Recommendation(
         category=category,
         best=best,
         recommended=recommended,
-        sentence=_sentence(category, scores, best, equal, left, untested, _advice(scores, costs, best, recommended)),
+        sentence=_sentence(
+            category, scores, best, equal, left, untested, _advice(scores, costs, best, recommended, cheapest)
+        ),
         decided=not untested and (bool(equal) or left == [best]),
         pareto=pareto(scores, costs),
     )
@@ -84,11 +86,13 @@ def _verdict(name: str, best: str, tests: Sequence[Contrast]) -> Verdict | None:
     return None
 
 
-def _advice(scores: Mapping[str, float], costs: Mapping[str, float], best: str, recommended: str) -> str:
+def _advice(scores: Mapping[str, float], costs: Mapping[str, float], best: str, recommended: str, cheapest: str) -> str:
     if recommended != best:
         return f"use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
     if costs[best] == float("inf"):
         return "costs are unknown, so use it"
+    if costs[cheapest] < costs[best]:
+        return f"use it, or to save, {cheapest} ({scores[cheapest]:.4f}), the cheapest of these"
     return "none of these is cheaper, so use it"
 
 
