@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -14,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.config import Prompts, TrainConfig, fingerprint
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError, ModelError, is_out_of_memory
-from poolwise.modules import derive_seed, design_of, fused_training, uses_bf16
+from poolwise.modules import Backbone, derive_seed, design_of, fused_training, uses_bf16
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.training.batches import TripleCollator, source_prompts
 from poolwise.training.checkpoints import checkpoint_step, find_checkpoint
@@ -78,12 +79,11 @@ def train_model(
         if on_step is not None:
             on_step(step)
 
-    dtype = torch.bfloat16 if uses_bf16(model[0].precision, model.device) else torch.float32
     with (
         _explained(config),
         StopRequest() as stop,
         PeakMemory(model.device) as peak,
-        fused_training(model[0].model, dtype),
+        _fused(model),
     ):
         collator = TripleCollator(model, triples, by_source)
         trainer = ScheduleTrainer(
@@ -104,6 +104,13 @@ def train_model(
             model.eval()
     shutil.rmtree(folder, ignore_errors=True)
     return log.cost(peak.gib)
+
+
+def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:
+    if not isinstance(backbone := model[0], Backbone):
+        return nullcontext()  # stored states have no layers
+    dtype = torch.bfloat16 if uses_bf16(backbone.precision, model.device) else torch.float32
+    return fused_training(backbone.model, dtype)
 
 
 def _run_hash(

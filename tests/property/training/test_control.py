@@ -33,7 +33,8 @@ def observed(design, base, folder, **options):
         return preprocess(inputs, prompt=prompt, **options)
 
     def keep(module, inputs, output):
-        dropped[done[0]].append(output.detach().clone())
+        if module.training:  # not in the trial of fused layers, which comes before the first step
+            dropped[done[0]].append(output.detach().clone())
 
     model.preprocess = recorded
     dropouts = [m for name, m in model.named_modules() if "lora_dropout" in name and "q_proj" in name]
