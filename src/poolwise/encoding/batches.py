@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import torch
 
-_BUDGET = {"cpu": 1024, "cuda": 32_768}
-_OTHER_BUDGET = 8192
+_PER_THREAD = 1024
+_CUDA, _OTHER = 32_768, 8192
 
 
 def token_budget(device: torch.device) -> int:
     """Return the tokens a forward pass reads at once, by kind of device.
 
-    On a processor more tokens push activations out of the cache (``benchmarks/encoding.py --budgets`` shows the curve);
-    an accelerator wants many.
+    On a processor every thread gets as many as its cache holds; fewer leave threads waiting, more push activations out
+    (``benchmarks/encoding.py --budgets`` shows the curve). An accelerator wants many.
     """
-    return _BUDGET.get(device.type, _OTHER_BUDGET)
+    if device.type == "cpu":
+        return _PER_THREAD * torch.get_num_threads()
+    return _CUDA if device.type == "cuda" else _OTHER
 
 
 def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = None) -> list[list[int]]:
