@@ -21,7 +21,7 @@ from poolwise.data import Triple, build_schedule, load_source
 from poolwise.modules import build_model
 from poolwise.training import train_model
 
-STEPS, WARM = 8, 2
+STEPS, WARM = 6, 2
 CONFIG = TrainConfig(
     steps=STEPS, batch_size=32, max_tokens=48, lora_dropout=0.0, learning_rate=1e-3, head_learning_rate=1e-3
 )
