@@ -9,13 +9,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from poolwise.records import load_record
+from poolwise.records import load_record, save_record
 from poolwise.results import StudyResults
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 START, END = "<!-- recorded -->", "<!-- /recorded -->"
-KEPT = ("results.json", "report.md")
 
 
 def section(markdown: str, title: str) -> str:
@@ -23,13 +22,19 @@ def section(markdown: str, title: str) -> str:
     return markdown.split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
 
 
+def _without_texts(study: StudyResults) -> StudyResults:
+    """The study without the items behind its differences, whose texts are other people's data."""
+    comparison = study.results.comparison.model_copy(update={"extremes": []})
+    return study.model_copy(update={"results": study.results.model_copy(update={"comparison": comparison})})
+
+
 def main(folder: Path) -> None:
     """Copy the record and rewrite the README between its two marks."""
     study = load_record(StudyResults, folder / "results.json")
     target = ROOT / "docs" / "results" / study.results.name
     target.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        shutil.copy(folder / name, target / name)
+    shutil.copy(folder / "report.md", target / "report.md")
+    save_record(_without_texts(study), target / "results.json")
     markdown = (folder / "report.md").read_text()
     machine = study.measured.machine
     command = study.measured.command or f"poolwise study recipes/{study.results.name}.yaml"
