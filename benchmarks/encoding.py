@@ -1,6 +1,6 @@
 """Texts a second against ``SentenceTransformer.encode`` at its defaults: same base, dtype and texts.
 
-python benchmarks/encoding.py [nano|110M] [fp32|bf16]
+python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]
 python benchmarks/encoding.py --budgets        how texts/s depend on the tokens read at once
 
 The peer is stock modules over the same weights; a tokenizer that appends EOS makes both read the same ids.
@@ -13,7 +13,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +73,10 @@ def matmul_rate(dtype: torch.dtype) -> float:
     return 10 * 2 * 2048**3 / seconds(lambda: [left @ right for _ in range(10)])
 
 
-def measure(size: str, precision: str, base: str) -> None:
+def measure(size: str, precision: str, base: str, poolings: Sequence[str] = POOLINGS) -> None:
     """Time both on one base in one precision, for every pooling, after comparing what they give."""
     dtype = DTYPES[precision]
-    exact = None
-    for pooling in POOLINGS:
+    for pooling in poolings:
         peer = stock_model(base, f"{pooling}+causal", dtype)
         ours = fast_model(base, pooling, precision, peer)
         texts, num_tokens = sample(ours, NUM_TOKENS[size, precision])
@@ -106,7 +105,7 @@ def measure(size: str, precision: str, base: str) -> None:
 
 
 def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    return float((left * right).sum(axis=1).min() / 1.0)
+    return float((left * right).sum(axis=1).min())
 
 
 def peak_of(base: str, pooling: str) -> int:
@@ -149,7 +148,7 @@ def main(wanted: list[str]) -> None:
                 measure_budgets(base)
                 continue
             for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
-                measure(size, precision, base)
+                measure(size, precision, base, [p for p in POOLINGS if p in wanted] or POOLINGS)
             if size == "110M":
                 measure_memory(base)
 
