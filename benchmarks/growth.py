@@ -1,12 +1,13 @@
 """How work grows: encoding at 1k, 4k and 16k texts, a study at 1, 2 and 4 designs. Linear or better, or it says so.
 
-python benchmarks/growth.py
+python benchmarks/growth.py [encoding|study]
 
 Growth of the statistics is measured by ``benchmarks/statistics.py``.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from itertools import count
 from pathlib import Path
@@ -49,6 +50,8 @@ def study() -> None:
             recipe = build_recipe(
                 {
                     "name": "growth",
+                    "base": "poolwise/nano",
+                    "reference": DESIGNS[0],
                     "designs": list(DESIGNS[:num_designs]),
                     "seeds": [0, 1],
                     "data": {"train": ["poolwise/pydoc"], "max_rows": 1000},
@@ -66,5 +69,7 @@ def study() -> None:
 
 
 if __name__ == "__main__":
-    encoding()
-    study()
+    wanted = sys.argv[1:] or ["encoding", "study"]
+    for name, measure in (("encoding", encoding), ("study", study)):
+        if name in wanted:
+            measure()
