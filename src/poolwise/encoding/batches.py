@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import torch
 
-_PER_THREAD = 1024
+_PER_LANE = 1024
 _CUDA, _OTHER = 32_768, 8192
 
 
 def token_budget(device: torch.device) -> int:
     """Return the tokens a forward pass reads at once, by kind of device.
 
-    On a processor every thread gets as many as its cache holds; fewer leave threads waiting, more push activations out
-    (``benchmarks/encoding.py --budgets`` shows the curve). An accelerator wants many.
+    On a processor a lane reads as many as its cache holds; fewer spend the time between products, more push activations
+    out (``benchmarks/encoding.py --budgets`` shows the curve). An accelerator wants many.
     """
     if device.type == "cpu":
-        return _PER_THREAD * torch.get_num_threads()
+        return _PER_LANE
     return _CUDA if device.type == "cuda" else _OTHER
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from poolwise.encoding.batches import plan_batches, token_budget
+from poolwise.encoding.lanes import num_lanes, open_lanes
 from poolwise.errors import ModelError
 from poolwise.modules import Backbone
 
@@ -43,7 +45,7 @@ def encode_texts(
 
     Args:
         prompt: put before every text.
-        budget: tokens a forward pass; None takes what suits the device.
+        budget: tokens a forward pass; None takes what suits the device. On a processor several passes run at once.
         most_texts: at most so many texts a forward pass.
         on_progress: called with (texts done, texts in all) after every batch.
     Raises: ModelError where the model is not one of ours; DataError where an input is not a text.
@@ -54,15 +56,21 @@ def encode_texts(
         raise ModelError(
             f"the model starts with {type(backbone).__name__}", "wanted one of poolwise", "use model.encode"
         )
-    budget = budget or token_budget(model.device)
     vectors: NDArray[np.float32] = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     done = 0
-    for start, (rows, num_prompt) in _tokenised(backbone, texts, prompt):
-        for batch in plan_batches([len(row) for row in rows], budget, most_texts):
-            vectors[[start + i for i in batch]] = _read(model, [rows[i] for i in batch], [num_prompt[i] for i in batch])
-            done += len(batch)
-            if on_progress is not None:
-                on_progress(done, len(texts))
+    budget, lanes = budget or token_budget(model.device), num_lanes(model.device)
+    with ExitStack() as stack:
+        read_all = None
+        for start, (rows, num_prompt) in _tokenised(backbone, texts, prompt):
+            batches = plan_batches([len(row) for row in rows], budget, most_texts)
+            if read_all is None:  # one batch alone is read by all threads together
+                read_all = stack.enter_context(open_lanes(model, min(lanes, len(batches))))
+            work = [([rows[i] for i in batch], [num_prompt[i] for i in batch]) for batch in batches]
+            for batch, found in zip(batches, read_all(_read, work), strict=True):
+                vectors[[start + i for i in batch]] = found
+                done += len(batch)
+                if on_progress is not None:
+                    on_progress(done, len(texts))
     return vectors
 
 
@@ -83,8 +91,8 @@ def _tokenised(backbone: Backbone, texts: Sequence[str], prompt: str) -> Iterato
 
 
 @torch.inference_mode()
-def _read(model: SentenceTransformer, rows: list[list[int]], num_prompt: list[int]) -> Float[np.ndarray, "B D"]:
-    backbone = model[0]
+def _read(model: SentenceTransformer, work: Rows) -> Float[np.ndarray, "B D"]:
+    (rows, num_prompt), backbone = work, model[0]
     skipped = num_prompt if backbone.skips_prompt else [0] * len(rows)
     features: dict[str, Any] = backbone.tokens.pad(rows, skipped, backbone.padding_side)
     output = model({name: value.to(model.device) for name, value in features.items()})

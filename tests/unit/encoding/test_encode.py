@@ -1,13 +1,17 @@
 """The fast way to vectors against sentence-transformers' own loop, which is its slow twin."""
 
+import threading
+
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from poolwise.encoding import encode_texts
+from poolwise.encoding.lanes import open_lanes, replicate
 from poolwise.errors import DataError, ModelError
 from poolwise.modules import build_model, prepare_encoding
 from tiny_models import TEXTS, save_tiny_base
@@ -55,3 +59,47 @@ def test_models_of_others_are_refused():
     stock = SentenceTransformer(modules=[StaticEmbedding(Tokenizer(WordLevel({"a": 0}, "a")), embedding_dim=4)])
     with pytest.raises(ModelError, match=r"model\.encode"):
         encode_texts(stock, ["a"])
+
+
+@pytest.fixture
+def two_threads():
+    """Two lanes, whatever machine this is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_lanes_give_what_one_gives(family, bases, two_threads, monkeypatch):
+    fast = encode_texts(build(bases[family]), MANY, budget=50)
+    monkeypatch.setattr("poolwise.encoding.encode.num_lanes", lambda _device: 1)
+    assert np.linalg.norm(fast - encode_texts(build(bases[family]), MANY, budget=50), axis=1).max() < 1e-5
+
+
+def test_lanes_work_at_once_and_give_the_threads_back(bases, two_threads):
+    met = threading.Barrier(2, timeout=30)
+
+    def read(_model, item):
+        met.wait()  # breaks, and the test fails, unless two lanes stand here together
+        return item, torch.get_num_threads()
+
+    with open_lanes(build(bases["llama"]), 2) as read_all:
+        assert list(read_all(read, range(4))) == [(item, 1) for item in range(4)]
+    assert torch.get_num_threads() == 2
+
+
+def test_lanes_share_weights_and_nothing_that_a_forward_changes(bases):
+    model = build(bases["llama"])
+    other = replicate(model)
+    assert [id(w) for w in other.parameters()] == [id(w) for w in model.parameters()]
+    assert not {id(module) for module in other.modules()} & {id(module) for module in model.modules()}
+
+
+def test_what_fails_in_a_lane_reaches_the_caller(bases, two_threads):
+    def read(_model, item):
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="7"), open_lanes(build(bases["llama"]), 2) as read_all:
+        list(read_all(read, [7]))
+    assert torch.get_num_threads() == 2
