@@ -16,6 +16,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 T = TypeVar("T")
+Map = Callable[[Callable[..., T], Sequence[Any]], Iterator[T]]
 
 _MOST_LANES = 8
 """Python's lock is held for a tenth of a forward of a small base; beyond this many lanes they would queue for it."""
@@ -33,9 +34,7 @@ def replicate(model: SentenceTransformer) -> SentenceTransformer:
 
 
 @contextmanager
-def open_lanes(
-    model: SentenceTransformer, count: int
-) -> Iterator[Callable[[Callable[..., T], Sequence[Any]], Iterator[T]]]:
+def open_lanes(model: SentenceTransformer, count: int) -> Iterator[Map[T]]:
     """Give ``map(read, items)``: ``read(model, item)`` of every item, in order, ``count`` of them at a time.
 
     torch's threads are divided among the lanes, and are as before after the block.
