@@ -10,13 +10,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 
-T = TypeVar("T")
-Map = Callable[[Callable[..., T], Sequence[Any]], Iterator[T]]
+ReadAll = Callable[[Callable[[SentenceTransformer, Any], Any], Sequence[Any]], Iterator[Any]]
 
 _MOST_LANES = 8
 """Python's lock is held for a tenth of a forward of a small base; beyond this many lanes they would queue for it."""
@@ -34,7 +33,7 @@ def replicate(model: SentenceTransformer) -> SentenceTransformer:
 
 
 @contextmanager
-def open_lanes(model: SentenceTransformer, count: int) -> Iterator[Map[T]]:
+def open_lanes(model: SentenceTransformer, count: int) -> Iterator[ReadAll]:
     """Give ``map(read, items)``: ``read(model, item)`` of every item, in order, ``count`` of them at a time.
 
     torch's threads are divided among the lanes, and are as before after the block.

@@ -1,0 +1,93 @@
+"""How good a base is, before any training for embeddings: bits per byte of held-out text, samples, and embeddings.
+
+python scripts/measure_base.py poolwise/nano [FOLDER ...] --corpus ../shared/data/corpus.jsonl.xz --eval ../shared/data/eval
+
+Every base is measured on the same held-out articles, in windows of its own tokens, each window with the states of the
+one before it forgotten, as xz is measured on the same bytes. Embeddings are mean and EOS pooling, untrained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+from pathlib import Path
+
+import torch
+from pretrain_nano import CONTEXT, read_articles, split_articles
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from poolwise.modules import build_model, prepare_encoding, resolve_base
+from poolwise.tasks import ModelEncoder, evaluate_task, load_tasks
+
+DESIGNS = ("mean+causal", "mean+bidirectional", "last+causal")
+PROMPTS = ("The city of Lisbon is", "In mathematics, a group is", "Symptoms of asthma include")
+
+
+@torch.inference_mode()
+def bits_per_byte(base: str, texts: list[str]) -> float:
+    """Return the bits a byte of text costs under the base; EOS is not counted, nor is a window's first token free."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    start = tokenizer.eos_token_id  # what stood before every document in training
+    nats = 0.0
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for begin in range(0, len(ids), CONTEXT - 1):
+            window = torch.tensor([[start, *ids[begin : begin + CONTEXT - 1]]])
+            logits = model(window, use_cache=False).logits[0, :-1].float()
+            nats += functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
+    return nats / math.log(2) / sum(len(text.encode()) for text in texts)
+
+
+@torch.inference_mode()
+def samples(base: str) -> list[str]:
+    """Return greedy continuations of three beginnings."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    found = []
+    for prompt in PROMPTS:
+        ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, repetition_penalty=1.2
+        )
+        found.append(tokenizer.decode(output[0], skip_special_tokens=True))
+    return found
+
+
+def embeddings(base: str, root: Path, num_items: int) -> dict[str, dict[str, float]]:
+    """Return scores of untrained designs on STSBenchmark and SciFact."""
+    tasks = load_tasks([str(root / name) for name in ("sts/STSBenchmark", "retrieval/SciFact")], max_items=num_items)
+    found: dict[str, dict[str, float]] = {}
+    for design in DESIGNS:
+        model = prepare_encoding(build_model(design, base, method="frozen", max_tokens=128))
+        encoder = ModelEncoder(model)
+        found[design] = {task.name: round(evaluate_task(task, encoder).score, 4) for task in tasks}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bases", nargs="+")
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--eval", type=Path, required=True)
+    parser.add_argument("--articles", type=int, default=200, help="held-out articles to read")
+    parser.add_argument("--max-items", type=int, default=1000)
+    args = parser.parse_args()
+    texts = [text for _, text in split_articles(read_articles(args.corpus))[1][: args.articles]]
+    raw = "\n".join(texts).encode()
+    result: dict[str, object] = {"xz": {"bits_per_byte": 8 * len(lzma.compress(raw, preset=9)) / len(raw)}}
+    for base in args.bases:
+        place = resolve_base(base)
+        result[base] = {
+            "bits_per_byte": round(bits_per_byte(place, texts), 4),
+            "embeddings": embeddings(place, args.eval, args.max_items),
+            "samples": samples(place),
+        }
+    print(json.dumps({"articles": len(texts), "bytes": len(raw), **result}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
