@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import multiprocessing
+import re
 import resource
 import statistics
 import time
@@ -53,7 +54,7 @@ def in_own_process(run: Callable[..., int], *arguments: object) -> int:
 
 
 def record(claim: str, ratios: list[float], target: float | None = None, **config: object) -> None:
-    """Print the ratio with its spread and write it, with hardware, versions and settings, below ``records/``.
+    """Print the ratio with its spread and write it, with versions and settings, below ``records/`` of this hardware.
 
     Args:
         target: what we promise; a median below it is printed as missed and kept as such.
@@ -61,16 +62,21 @@ def record(claim: str, ratios: list[float], target: float | None = None, **confi
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
     verdict = "" if target is None else f", {'reached' if middle >= target else 'MISSED'}: {target:g}x"
     print(f"{claim}: {middle:.2f}x (median of {len(ratios)}, {low:.2f} to {high:.2f}){verdict}", flush=True)
-    RECORDS.mkdir(exist_ok=True)
+    where = machine()
+    folder = RECORDS / _slug(where["processor"] if where["accelerator"] == "none" else where["accelerator"])
+    folder.mkdir(parents=True, exist_ok=True)
     result = {
         "claim": claim,
         "median": middle,
         "ratios": ratios,
         "target": target,
         "config": config,
-        "machine": machine(),
+        "machine": where,
         "versions": versions(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    name = "".join(c if c.isalnum() else "-" for c in claim.lower())[:60].strip("-")
-    (RECORDS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / f"{_slug(claim)}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:60].strip("-")

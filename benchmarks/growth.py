@@ -2,7 +2,7 @@
 
 python benchmarks/growth.py [encoding|study]
 
-Growth of the statistics is measured by ``benchmarks/statistics.py``.
+Growth of the statistics is measured by ``benchmarks/statistics_speed.py``.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """How good a base is, before any training for embeddings: bits per byte of held-out text, samples, and embeddings.
 
-python scripts/measure_base.py poolwise/nano [FOLDER ...] --corpus ../shared/data/corpus.jsonl.xz --eval ../shared/data/eval
+python scripts/measure_base.py poolwise/nano [FOLDER ...] --corpus ../shared/data/corpus.jsonl.xz \\
+    --eval ../shared/data/eval
 
-Every base is measured on the same held-out articles, in windows of its own tokens, each window with the states of the
-one before it forgotten, as xz is measured on the same bytes. Embeddings are mean and EOS pooling, untrained.
+Every base reads the same held-out articles in windows of its own tokens, nothing of one window in the next; xz reads
+all of them at once. Embeddings are mean and EOS pooling, untrained.
 """
 
 from __future__ import annotations
