@@ -94,6 +94,11 @@ def enumerated(compute: Callable[[Draws], FloatArray], num_units: int, num_rows:
     return np.concatenate([compute(swaps[start : start + width]) for start in range(0, len(swaps), width)])
 
 
+def is_few(num_units: int, num_resamples: int) -> bool:
+    """Return whether units have so few arrangements that these, not the resamples, set the least possible p."""
+    return 2.0 ** (1 - num_units) > 1 / (num_resamples + 1)
+
+
 def chunk_width(num_rows: int) -> int:
     """Return how many resamples a chunk holds."""
     return max(1, min(WIDEST, CHUNK_CELLS // max(1, num_rows)))
