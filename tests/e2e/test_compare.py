@@ -108,6 +108,9 @@ def test_a_report_of_foreign_results(tmp_path: Path) -> None:
     assert "MTEB results (v2): a, 3 tasks, scores without items" in found.stderr
     assert (tmp_path / "report" / "report.html").is_file()
     assert "equivalence" in compare(tmp_path / "a", tmp_path / "b", "--equivalence", "x", code=2).stderr
+    (tmp_path / "taken").write_text("")
+    assert "is a file" in compare(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "taken", code=2).stderr
+    assert compare(tmp_path / "a", tmp_path / "b", "--equivalence", 0).stdout
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

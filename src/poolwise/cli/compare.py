@@ -33,12 +33,15 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
+    from poolwise.errors import ConfigError
     from poolwise.foreign import input_entries, input_lines, read_inputs
     from poolwise.records import load_texts
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
     from poolwise.stats import compare_runs, with_extremes
     from poolwise.stats.verdict import EQUIVALENCE
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
     inputs = read_inputs(paths, qrels or [], include_external)
     print("\n".join(input_lines(inputs)), file=sys.stderr)
     comparisons = ["reference"] if reference else ["reference", "pooling_given_attention", "attention_given_pooling"]

@@ -14,7 +14,7 @@ from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line
 from poolwise.foreign.trec import is_run_line, read_trec
-from poolwise.records import Run, iter_run_folders, load_run
+from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 
 WANTED = (
     "wanted runs or studies of poolwise, a model's folder of MTEB results, mteb predictions, TREC runs, or a CSV with "
@@ -58,7 +58,7 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
     if path.is_file():
         return [_file_source(path, everyone)]
     if folders := list(iter_run_folders(path)):
-        return [Source(path, "poolwise", [load_run(folder) for folder in folders])]
+        return [_own_source(path, folders)]
     found = [read_predictions(path, everyone)] if prediction_paths(path) else []
     if (results := read_mteb(path, include_external)) is not None:
         found.append(results)
@@ -70,6 +70,17 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
     if not found:
         raise EvalError(f"no run in {path}", WANTED, "make one with poolwise eval or study")
     return found
+
+
+def _own_source(path: Path, folders: Sequence[Path]) -> Source:
+    source = Source(path, "poolwise", [load_run(folder) for folder in folders])
+    planned, names = planned_runs(path), {folder.name for folder in folders}
+    for name in sorted((planned or set()) - names):
+        source.leave_out("not run yet", name)
+    for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
+        if folder.parent.name not in names:
+            source.leave_out("not of the study's present plan", folder.parent.name)
+    return source
 
 
 def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:

@@ -124,9 +124,18 @@ def read_json(path: Path) -> Any:
     Raises: EvalError where it is not JSON to its end.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=_each_once)
     except ValueError as error:
         raise EvalError(f"{path} is not JSON: {error}", hint=CUT) from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as a dict; of a name that comes twice one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice in one object")
+    return found
 
 
 def as_score(value: object) -> float | None:

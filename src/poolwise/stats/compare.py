@@ -116,7 +116,8 @@ def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[s
         raise EvalError(f"unknown category {unknown[0]!r} in equivalence", nearest(unknown[0], CATEGORIES))
     if bad := [size for size in sizes.values() if not 0 <= size < 1]:
         raise EvalError(f"equivalence {bad[0]:g} is no fraction", "wanted 0 <= equivalence < 1, such as 0.005")
-    return {category: sizes.get(category, EQUIVALENCE) * everyone.scale for category in everyone.tasks}
+    scale = everyone.scale
+    return {category: sizes.get(category, EQUIVALENCE) * scale for category in everyone.tasks}
 
 
 def _collected(plan: _Plan) -> _Findings:

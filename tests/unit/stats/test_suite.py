@@ -283,3 +283,9 @@ def test_more_resamples_are_not_asked_for_where_few_items_set_the_least_p() -> N
     few[:3] = 1.0
     notes = compare(untrained({REFERENCE: np.zeros(40).tolist(), OTHER: few.tolist()})).notes
     assert not any("give num_resamples" in note for note in notes)
+
+
+def test_percentages_of_poor_models_are_percentages() -> None:
+    rows = {name: [100.0, *[0.0] * 199] for name in (REFERENCE, OTHER)}
+    (contrast,) = compare(untrained(rows)).contrasts
+    assert contrast.equivalence == pytest.approx(0.5)
