@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import subprocess
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.records import RunManifest, items_path, save_record
 from support import shared_data
 from unit.foreign.files import write_text, write_v2
+from unit.stats.builders import values
 
 HEAD = "model,task,item,score"
+KEYS = set("category task a b difference interval test estimand p p_holm p_bh num_items smallest_p verdict".split())
 STS = ["BIOSSES", "SICK-R", *(f"STS{year}" for year in range(12, 18)), "STSBenchmark"]
 
 
@@ -36,6 +40,7 @@ def test_three_published_models() -> None:
     assert [len(revisions) for entry in found["inputs"] for revisions in entry["revisions"].values()] == [2, 1, 2]
     assert small["left_out"]["no English subset in the file"].count("STS22") == 1
     assert "sts/STS22" in small["missing"]["sentence-transformers/all-MiniLM-L12-v2"]
+    assert KEYS <= set(found["comparisons"][0]) and {"recommendations", "notes"} <= set(found)
     across = [c for c in found["comparisons"] if c["task"] is None and c["category"] == "sts"]
     assert len(across) == 3
     means = {model.name.replace("__", "/"): mean_by_hand(model) for model in models}
@@ -78,6 +83,28 @@ def test_items_of_a_table_are_tested_within_and_over_tasks(tmp_path: Path) -> No
 def test_bad_input_ends_with_2(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
     found = compare(write_text(tmp_path / "s.csv", HEAD, *lines), code=2)
     assert message in found.stderr and "Traceback" not in found.stderr and not found.stdout
+
+
+@pytest.mark.parametrize("kind", ["MTEB result", "packed table", "run of our own"])
+def test_a_file_cut_or_changed_in_the_middle_ends_with_2(tmp_path: Path, kind: str) -> None:
+    whole = write_v2(tmp_path / "m", "SciFact", 0.6).parent
+    if kind == "MTEB result":
+        path = write_v2(tmp_path / "cut", "SciFact", 0.6)
+        path.write_text(path.read_text()[:60])
+        given = path.parent
+    elif kind == "packed table":
+        given = path = tmp_path / "s.csv.gz"
+        path.write_bytes(gzip.compress(f"{HEAD}\n{'a,SciFact,1,0.5' * 50}".encode())[:-12])
+    else:
+        given = tmp_path / "run"
+        save_record(RunManifest(name="r", kind="external", model="r"), given / "run.json")
+        path = items_path(given, "retrieval/SciFact")
+        save_record(values("SciFact", [0.1, 0.2, 0.3]), path)
+        raw = bytearray(path.read_bytes())
+        raw[20:24] = bytes(255 - byte for byte in raw[20:24])
+        path.write_bytes(bytes(raw))
+    found = compare(whole, given, code=2)
+    assert str(path) in found.stderr and "Traceback" not in found.stderr and not found.stdout
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class Field:
 
 
 def _top(record: ItemScores) -> float:
-    """The largest score, of items too where the score is their mean: that may be below 1 in percentages of a poor model."""
+    """The largest score, of items too where the score is their mean: a poor model has a mean of less than 1 percent."""
     values = record.values if record.category in ("retrieval", "reranking", "classification") else []
     return max(map(abs, (record.score, *values)))
 
