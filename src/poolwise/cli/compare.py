@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json
+from poolwise.cli.options import Json, command_line
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
     from poolwise.errors import ConfigError
-    from poolwise.foreign import input_entries, input_lines, read_inputs
+    from poolwise.foreign import input_entries, input_lines, read_inputs, source_lines
     from poolwise.records import load_texts
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
     from poolwise.stats import compare_runs, with_extremes
@@ -55,7 +55,8 @@ def compare(
     comparison = with_extremes(comparison, inputs.runs, texts)
     comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
     if out is not None:
-        print(f"report: {write_comparison_report(comparison, inputs.runs, out)}", file=sys.stderr)
+        page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
+        print(f"report: {page}", file=sys.stderr)
     if as_json:
         print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:

@@ -115,7 +115,8 @@ def task_table(view: View) -> Table | None:
 
 def _task_note(task: TaskInfo) -> str:
     total = f" of {count_text(task.num_total)}" if task.num_total != task.num_items else ""
-    return f"{METRIC_TITLES.get(task.metric, task.metric)}, {count_text(task.num_items)}{total} items"
+    metric = METRIC_TITLES.get(task.metric, task.metric)
+    return f"{metric}, {count_text(task.num_items)}{total} items" if task.num_items else metric
 
 
 def _task_cell(value: float | None, is_best: bool) -> Cell:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 WIDTH = 400
 """Width of a panel in user units: about a phone's width, so that text keeps its size there."""
+MOST_LETTERS = 48
+"""What fits beside a number in one line of a panel, in the widest of the usual fonts (DejaVu Sans: 6.7 units each)."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,14 @@ def element(tag: str, content: str = "", **attributes: str | float) -> str:
 def tooltip(text: str) -> str:
     """Return what a pointer shows on a mark."""
     return f"<title>{html.escape(text)}</title>"
+
+
+def fitted(words: str) -> str:
+    """Return a label of at most MOST_LETTERS letters, its middle left out where it is longer."""
+    if len(words) <= MOST_LETTERS:
+        return words
+    half = (MOST_LETTERS - 1) // 2
+    return f"{words[:half]}…{words[-half:]}"
 
 
 @dataclass
