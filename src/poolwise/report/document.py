@@ -191,7 +191,8 @@ def _tuning(results: Results) -> Table | None:
         for design, scores in results.tuning.items()
     ]
     columns = [Column("Design"), *(Column(rate, is_number=True) for rate in rates)]
-    return Table("tab-tuning", "Dev score by learning rate, the same search for every design", columns, rows)
+    title = "Dev score by learning rate, the same search for every design"
+    return Table("tab-tuning", title, columns, rows, is_sortable=True)
 
 
 def _decisions(results: Results) -> Definitions | None:

@@ -139,7 +139,9 @@ class Drawing:
         """Draw vertical grid lines from ``top`` to ``bottom`` with labels below, and the axis's title."""
         for tick in scale.ticks():
             self.line(scale(tick), top, scale(tick), bottom, "grid")
-            self.text(scale(tick), bottom + 14, label(tick), "tick", "middle")
+            # A label in the middle of a tick at either end would stick out of the drawing.
+            near = [side for side, end in (("start", scale.start), ("end", scale.end)) if abs(scale(tick) - end) < 12]
+            self.text(scale(tick), bottom + 14, label(tick), "tick", near[0] if near else "middle")
         self.line(scale.start, bottom, scale.end, bottom, "axis")
         self.text((scale.start + scale.end) / 2, bottom + 31, title, "axis-title", "middle")
 
