@@ -230,15 +230,15 @@ def iter_run_folders(folder: Path) -> Iterator[Path]:
     yield from (path for path in found if planned is None or path.name in planned)
 
 
-def planned_runs(folder: Path) -> set[str] | None:
-    """Return the names of the runs that a study plans; None where the folder is no study.
+def planned_runs(folder: Path) -> list[str] | None:
+    """Return the names of the runs that a study plans, in its order; None where the folder is no study.
 
     Raises: EvalError where the plan is cut short.
     """
     if not (plan := folder / "plan.json").is_file():
         return None
     try:
-        return set(json.loads(plan.read_text())["runs"])
+        return list(json.loads(plan.read_text())["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvalError(f"cannot read {plan} as the plan of a study: {error}", hint="run the study again") from error
 

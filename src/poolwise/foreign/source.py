@@ -30,6 +30,7 @@ class Source:
     """One recognised input: its runs, and in words whatever was not taken from it.
 
     ``left_out`` maps a reason to the things it kept out; ``notes`` are limitations that belong into the report.
+    ``declared`` are the reference and the comparisons of a study.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Source:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
+    declared: tuple[str | None, list[str]] | None = None
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record one thing that was not read, under its reason."""
