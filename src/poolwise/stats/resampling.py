@@ -137,7 +137,8 @@ def on_grid(columns: FloatArray, num_terms: int) -> FloatArray:
         num_terms: the sum of the absolute weights of any sum to be taken.
     """
     largest = np.abs(columns).max(axis=0, initial=0.0) * max(1, num_terms)
-    step = np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) - 52)
+    # No step below the smallest number there is: it would be 0, and the quotient no number.
+    step = np.exp2(np.maximum(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) - 52, -1074))
     return np.asarray(np.rint(columns / step) * step)
 
 
