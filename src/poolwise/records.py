@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -180,7 +181,7 @@ def load_record(kind: type[R], path: Path) -> R:
     try:
         raw = path.read_bytes()
         return kind.model_validate_json(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (OSError, EOFError, ValidationError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EvalError(
             f"cannot read {path} as {kind.__name__}: {reason}", hint="run the command that made it again"
@@ -217,16 +218,29 @@ def iter_run_folders(folder: Path) -> Iterator[Path]:
     """Yield the run folders that ``folder`` is or holds (a run, a study, or a folder of runs).
 
     Of a study only the runs of its plan count: what changed inputs left behind stays on disk but is not read.
+
+    Raises: EvalError where the plan of a study is cut short.
     """
     if (folder / "run.json").is_file():
         yield folder
         return
     root = folder / "runs" if (folder / "runs").is_dir() else folder
     found = sorted(path.parent for path in root.glob("*/run.json"))
-    if (plan := folder / "plan.json").is_file():
-        current = set(json.loads(plan.read_text())["runs"])
-        found = [path for path in found if path.name in current]
-    yield from found
+    planned = planned_runs(folder)
+    yield from (path for path in found if planned is None or path.name in planned)
+
+
+def planned_runs(folder: Path) -> list[str] | None:
+    """Return the names of the runs that a study plans, in its order; None where the folder is no study.
+
+    Raises: EvalError where the plan is cut short.
+    """
+    if not (plan := folder / "plan.json").is_file():
+        return None
+    try:
+        return list(json.loads(plan.read_text())["runs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalError(f"cannot read {plan} as the plan of a study: {error}", hint="run the study again") from error
 
 
 def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:

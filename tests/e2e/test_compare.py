@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import resource
 import subprocess
@@ -10,10 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.records import RunManifest, items_path, save_record
 from support import shared_data
 from unit.foreign.files import write_text, write_v2
+from unit.stats.builders import values
 
 HEAD = "model,task,item,score"
+KEYS = {"category", "task", "a", "b", "difference", "interval", "test", "estimand", "p", "p_holm", "p_bh"} | {
+    "num_items",
+    "smallest_p",
+    "verdict",
+}
 STS = ["BIOSSES", "SICK-R", *(f"STS{year}" for year in range(12, 18)), "STSBenchmark"]
 
 
@@ -36,6 +44,7 @@ def test_three_published_models() -> None:
     assert [len(revisions) for entry in found["inputs"] for revisions in entry["revisions"].values()] == [2, 1, 2]
     assert small["left_out"]["no English subset in the file"].count("STS22") == 1
     assert "sts/STS22" in small["missing"]["sentence-transformers/all-MiniLM-L12-v2"]
+    assert set(found["comparisons"][0]) >= KEYS and {"recommendations", "notes"} <= set(found)
     across = [c for c in found["comparisons"] if c["task"] is None and c["category"] == "sts"]
     assert len(across) == 3
     means = {model.name.replace("__", "/"): mean_by_hand(model) for model in models}
@@ -80,6 +89,28 @@ def test_bad_input_ends_with_2(tmp_path: Path, lines: tuple[str, ...], message: 
     assert message in found.stderr and "Traceback" not in found.stderr and not found.stdout
 
 
+@pytest.mark.parametrize("kind", ["MTEB result", "packed table", "run of our own"])
+def test_a_file_cut_or_changed_in_the_middle_ends_with_2(tmp_path: Path, kind: str) -> None:
+    whole = write_v2(tmp_path / "m", "SciFact", 0.6).parent
+    if kind == "MTEB result":
+        path = write_v2(tmp_path / "cut", "SciFact", 0.6)
+        path.write_text(path.read_text()[:60])
+        given = path.parent
+    elif kind == "packed table":
+        given = path = tmp_path / "s.csv.gz"
+        path.write_bytes(gzip.compress(f"{HEAD}\n{'a,SciFact,1,0.5' * 50}".encode())[:-12])
+    else:
+        given = tmp_path / "run"
+        save_record(RunManifest(name="r", kind="external", model="r"), given / "run.json")
+        path = items_path(given, "retrieval/SciFact")
+        save_record(values("SciFact", [0.1, 0.2, 0.3]), path)
+        raw = bytearray(path.read_bytes())
+        raw[20:24] = bytes(255 - byte for byte in raw[20:24])
+        path.write_bytes(bytes(raw))
+    found = compare(whole, given, code=2)
+    assert str(path) in found.stderr and "Traceback" not in found.stderr and not found.stdout
+
+
 @pytest.mark.parametrize(
     ("head", "lines", "limitation"),
     [
@@ -106,8 +137,14 @@ def test_a_report_of_foreign_results(tmp_path: Path) -> None:
             write_v2(tmp_path / model, task, score + gain)
     found = compare(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "report", "--equivalence", "sts=0.02")
     assert "MTEB results (v2): a, 3 tasks, scores without items" in found.stderr
-    assert (tmp_path / "report" / "report.html").is_file()
+    page = (tmp_path / "report" / "report.html").read_text().replace("<wbr>", "")
+    assert "How to repeat this comparison" in page and "--equivalence sts=0.02" in page
+    assert "MTEB results (v2): a, 3 tasks" in page and "0 items" not in page
+    assert "The verdicts rest on the test across tasks" in page and "Seed spread" not in page
     assert "equivalence" in compare(tmp_path / "a", tmp_path / "b", "--equivalence", "x", code=2).stderr
+    (tmp_path / "taken").write_text("")
+    assert "is a file" in compare(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "taken", code=2).stderr
+    assert compare(tmp_path / "a", tmp_path / "b", "--equivalence", 0).stdout
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:

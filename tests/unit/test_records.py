@@ -109,6 +109,24 @@ def test_a_file_cut_in_the_middle_is_one_clear_error(tmp_path: Path) -> None:
         load_record(ItemScores, tmp_path / "missing.json")
 
 
+def test_a_file_changed_in_the_middle_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "items.json.gz"
+    save_record(scores(), path)
+    raw = bytearray(path.read_bytes())
+    raw[20:24] = bytes(255 - byte for byte in raw[20:24])
+    path.write_bytes(bytes(raw))
+    with pytest.raises(EvalError, match="cannot read"):
+        load_record(ItemScores, path)
+
+
+@pytest.mark.parametrize("text", ['{"runs": ["a"', "{}", "[]"])
+def test_a_plan_cut_short_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(EvalError, match=r"plan\.json"):
+        list(iter_run_folders(tmp_path))
+
+
 def test_run_folders_are_found_in_a_run_a_study_and_a_folder(tmp_path: Path) -> None:
     for name in ("b", "a"):
         run = tmp_path / "study" / "runs" / name

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json
+from poolwise.cli.options import Json, command_line
 
 
 def compare(
@@ -20,7 +21,9 @@ def compare(
             "with model, task, item, score."
         ),
     ],
-    reference: Annotated[str | None, typer.Option(help="The design or model the others are compared with.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The design or model the others are compared with; of a study its own.")
+    ] = None,
     qrels: Annotated[list[Path] | None, typer.Option(help="Relevance judgements for TREC runs; repeatable.")] = None,
     include_external: Annotated[
         bool, typer.Option("--include-external", help="Also take MTEB's self-reported scores, marked in the notes.")
@@ -33,15 +36,22 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
-    from poolwise.foreign import input_entries, input_lines, read_inputs
+    from poolwise.errors import ConfigError
+    from poolwise.foreign import input_entries, input_lines, read_inputs, source_lines
     from poolwise.records import load_texts
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
     from poolwise.stats import compare_runs, with_extremes
+    from poolwise.stats.contrasts import REASONS
     from poolwise.stats.verdict import EQUIVALENCE
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
     inputs = read_inputs(paths, qrels or [], include_external)
     print("\n".join(input_lines(inputs)), file=sys.stderr)
-    comparisons = ["reference"] if reference else ["reference", "pooling_given_attention", "attention_given_pooling"]
+    comparisons: Sequence[str] = ["reference"] if reference else REASONS
+    if not reference and inputs.declared:
+        # The family of tests is the one that the study declared before it ran.
+        reference, comparisons = inputs.declared
     comparison = compare_runs(
         inputs.runs,
         reference=reference,
@@ -52,7 +62,8 @@ def compare(
     comparison = with_extremes(comparison, inputs.runs, texts)
     comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
     if out is not None:
-        print(f"report: {write_comparison_report(comparison, inputs.runs, out)}", file=sys.stderr)
+        page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
+        print(f"report: {page}", file=sys.stderr)
     if as_json:
         print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:

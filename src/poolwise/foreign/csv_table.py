@@ -19,6 +19,8 @@ NEEDED = ("model", "task", "score")
 COLUMNS = (*NEEDED, "item", "category", "seed", "group", "metric")
 AVERAGED = ("retrieval", "reranking", "classification")
 """Categories whose metric is the mean of what the items have."""
+LARGEST = 1e9
+"""No measure of quality comes near it, and sums of such numbers are still exact to seven digits."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +70,32 @@ def _delimiter(line: str) -> str:
 
 def _rows(path: Path, text: str, source: Source) -> list[Row]:
     text = text.lstrip()
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.splitlines()[0]))
-    head = [name.strip().lower() for name in next(reader)]
+    # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.splitlines()[0]), strict=True)
+    try:
+        head, *lines = [(reader.line_num, fields) for fields in reader]
+    except csv.Error as error:
+        raise EvalError(f"{path}:{reader.line_num}: {error}", "wanted fields of text, quotes closed", CUT) from error
+    return _named_rows(path, [name.strip().lower() for name in head[1]], lines, source)
+
+
+def _named_rows(path: Path, head: list[str], lines: Sequence[tuple[int, list[str]]], source: Source) -> list[Row]:
     if repeated := [name for name in COLUMNS if head.count(name) > 1]:
         raise EvalError(f"{path}: column {repeated[0]} comes twice")
     for name in head:
         if name not in COLUMNS:
             source.leave_out("columns of no meaning here", name)
     rows, problems = [], []
-    for fields in reader:
+    for number, fields in lines:
         if not any(field.strip() for field in fields):
             continue
         if len(fields) != len(head):
-            problems.append(f"{path}:{reader.line_num}: {len(fields)} fields, the head has {len(head)}")
+            problems.append(f"{path}:{number}: {len(fields)} fields, the head has {len(head)}")
             continue
         try:
-            rows.append(_row(reader.line_num, dict(zip(head, (field.strip() for field in fields), strict=True))))
+            rows.append(_row(number, dict(zip(head, (field.strip() for field in fields), strict=True))))
         except ValueError as error:
-            problems.append(f"{path}:{reader.line_num}: {error}")
+            problems.append(f"{path}:{number}: {error}")
     collect(problems, EvalError, f"{path} has bad lines", CUT)
     if not rows:
         raise EvalError(f"{path} has a head and no rows", hint=CUT)
@@ -101,6 +111,8 @@ def _row(line: int, fields: Mapping[str, str]) -> Row:
         raise ValueError(f"score {fields['score']!r}, seed {fields.get('seed', '0')!r}: wanted numbers") from None
     if not math.isfinite(score):
         raise ValueError(f"score {fields['score']} is NaN or infinite")
+    if abs(score) > LARGEST:
+        raise ValueError(f"score {fields['score']} is too large to be one")
     category = re.sub(r"(?<=[a-z])(?=[A-Z])|[ -]+", "_", fields.get("category", "")).lower()
     if category and category not in CATEGORIES:
         raise ValueError(f"unknown category {fields['category']!r}, {nearest(category, CATEGORIES)}")

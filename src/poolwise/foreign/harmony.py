@@ -21,8 +21,7 @@ def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
 
     Raises: EvalError where a task's scores are fractions in one place and percentages in another.
     """
-    runs = _merged([run for source in sources for run in source.runs])
-    notes = []
+    runs, notes = _merged([(run, source) for source in sources for run in source.runs])
     for fold in (_fold_forums, _same_metric, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
@@ -30,15 +29,23 @@ def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
     return runs, [*notes, *_data_revisions(runs)]
 
 
-def _merged(runs: Sequence[Run]) -> list[Run]:
+def _merged(found: Sequence[tuple[Run, Source]]) -> tuple[list[Run], list[str]]:
     merged: list[Run] = []
-    for run in runs:
+    origins: list[list[str]] = []
+    for run, source in found:
         place = next((number for number, other in enumerate(merged) if _is_part(run, other)), None)
         if place is None:
             merged.append(run)
+            origins.append([str(source.path)])
         else:
             merged[place] = _with_scores(merged[place], merged[place].scores | run.scores)
-    return merged
+            origins[place].append(str(source.path))
+    together = zip(merged, origins, strict=True)
+    return merged, [
+        f"{run.manifest.name}: {', '.join(paths)} are taken for parts of one model, since they call it by one name"
+        for run, paths in together
+        if len(paths) > 1
+    ]
 
 
 def _is_part(run: Run, other: Run) -> bool:

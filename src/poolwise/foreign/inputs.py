@@ -12,9 +12,9 @@ from poolwise.foreign.harmony import joined
 from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
-from poolwise.foreign.source import Source, first_line
+from poolwise.foreign.source import Source, first_line, read_json
 from poolwise.foreign.trec import is_run_line, read_trec
-from poolwise.records import Run, iter_run_folders, load_run
+from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 
 WANTED = (
     "wanted runs or studies of poolwise, a model's folder of MTEB results, mteb predictions, TREC runs, or a CSV with "
@@ -29,6 +29,15 @@ class Inputs:
     runs: list[Run]
     sources: list[Source]
     notes: list[str]
+
+    @property
+    def declared(self) -> tuple[str | None, Sequence[str]] | None:
+        """The reference and the comparisons that a study declared before it ran; None unless it is the only input."""
+        found = self.sources[0].declared if len(self.sources) == 1 else None
+        if found is None:
+            return None
+        reference = found[0] if found[0] in self.sources[0].models else None
+        return reference, [name for name in found[1] if name != "reference" or reference]
 
 
 def read_inputs(paths: Sequence[Path], qrels: Sequence[Path] = (), include_external: bool = False) -> Inputs:
@@ -58,7 +67,7 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
     if path.is_file():
         return [_file_source(path, everyone)]
     if folders := list(iter_run_folders(path)):
-        return [Source(path, "poolwise", [load_run(folder) for folder in folders])]
+        return [_own_source(path, folders)]
     found = [read_predictions(path, everyone)] if prediction_paths(path) else []
     if (results := read_mteb(path, include_external)) is not None:
         found.append(results)
@@ -70,6 +79,28 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
     if not found:
         raise EvalError(f"no run in {path}", WANTED, "make one with poolwise eval or study")
     return found
+
+
+def _own_source(path: Path, folders: Sequence[Path]) -> Source:
+    planned, names = planned_runs(path), {folder.name for folder in folders}
+    # In the study's order, by which `a` and `b` of a contrast go.
+    places = {name: place for place, name in enumerate(planned or [])}
+    ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
+    source = Source(path, "poolwise", [load_run(folder) for folder in ordered])
+    source.declared = _declared(path / "study.json")
+    for name in (name for name in planned or [] if name not in names):
+        source.leave_out("not run yet", name)
+    for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
+        if folder.parent.name not in names:
+            source.leave_out("not of the study's present plan", folder.parent.name)
+    return source
+
+
+def _declared(path: Path) -> tuple[str | None, list[str]] | None:
+    recipe = read_json(path) if path.is_file() else None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("comparisons"), list):
+        return None
+    return recipe.get("reference"), recipe["comparisons"]
 
 
 def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:

@@ -32,8 +32,11 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
     source = Source(folder, "mteb-predictions")
     records: dict[str, ItemScores] = {}
     models: dict[str, str] = {}
+    first: dict[str, Path] = {}
     for path in prediction_paths(folder):
         task = path.name.removesuffix(SUFFIX)
+        if (earlier := first.setdefault(task, path)) != path:
+            raise EvalError(f"{earlier} and {path} are two predictions of {task}", "wanted the folder of one revision")
         data = read_json(path)
         if not isinstance(data, dict):
             raise EvalError(f"{path} holds no predictions of mteb", "wanted {subset: {split: predictions}}")

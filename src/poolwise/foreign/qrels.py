@@ -63,8 +63,11 @@ def load_qrels(path: Path) -> Qrels:
             # A line cut short may look like one of the other layout.
             if len(fields) not in (3, 4) or len(fields) != width:
                 raise ValueError(f"{len(fields)} fields")
-            query, document, grade = fields[0], fields[-2], int(float(fields[-1]))
-        except ValueError as error:
+            query, document, value = fields[0], fields[-2], float(fields[-1])
+            if not value.is_integer():
+                raise ValueError(f"grade {fields[-1]} is no whole number")
+            grade = int(value)
+        except (ValueError, OverflowError) as error:
             problems.append(f"{path}:{number}: {error}; wanted `query 0 document grade` or `query document grade`")
             continue
         if grades.setdefault(query, {}).setdefault(document, grade) != grade:

@@ -30,6 +30,7 @@ class Source:
     """One recognised input: its runs, and in words whatever was not taken from it.
 
     ``left_out`` maps a reason to the things it kept out; ``notes`` are limitations that belong into the report.
+    ``declared`` are the reference and the comparisons of a study.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Source:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
+    declared: tuple[str | None, list[str]] | None = None
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record one thing that was not read, under its reason."""
@@ -124,9 +126,18 @@ def read_json(path: Path) -> Any:
     Raises: EvalError where it is not JSON to its end.
     """
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), object_pairs_hook=_each_once)
     except ValueError as error:
         raise EvalError(f"{path} is not JSON: {error}", hint=CUT) from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as a dict; of a name that comes twice one value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice in one object")
+    return found
 
 
 def as_score(value: object) -> float | None:

@@ -44,27 +44,32 @@ def _items(records: Sequence[ItemScores], task: str) -> int | None:
 
 def input_lines(inputs: Inputs) -> list[str]:
     """Return what to say on standard error: a line an input, what is missing in whom, which tests that allows."""
-    lines = [line for source in inputs.sources for line in _source_lines(source)]
+    lines = source_lines(inputs)
     for name, tasks in missing_tasks(inputs.runs).items():
         if tasks:
             lines.append(f"missing in {name}: {', '.join(tasks)}")
     return [*lines, *(f"note: {note}" for note in inputs.notes), f"tests: {'; '.join(allowed_tests(inputs.runs))}"]
 
 
-def _source_lines(source: Source) -> list[str]:
+def source_lines(inputs: Inputs) -> list[str]:
+    """Return a line an input: what it is, its models, tasks and items, and the revisions that were read."""
+    return [_source_line(source) for source in inputs.sources]
+
+
+def _source_line(source: Source) -> str:
     records = [record for run in source.runs for record in run.scores.values()]
     with_items = {record.task for record in records if record.ids}
     items = f"items on {len(with_items)}" if with_items else "scores without items"
     layouts = source.details.get("layouts")
     kind = KINDS[source.kind] + (f" ({', '.join(layouts)})" if isinstance(layouts, list) else "")
     if source.kind == "qrels":
-        return [f"{source.path}: {kind}"]
+        return f"{source.path}: {kind}"
     revisions = [revision[:8] for found in source.revisions.values() for revision in found]
     of = f", revisions {', '.join(revisions)}" if revisions else ""
     names = f"{len(source.models)} models" if len(source.models) > 3 else ", ".join(source.models)
     seeds = {run.manifest.seed for run in source.runs}
     with_seeds = f", {len(seeds)} seeds" if len(seeds) > 1 else ""
-    return [f"{source.path}: {kind}: {names}{with_seeds}, {len(source.tasks)} tasks, {items}{of}"]
+    return f"{source.path}: {kind}: {names}{with_seeds}, {len(source.tasks)} tasks, {items}{of}"
 
 
 def allowed_tests(runs: Sequence[Run]) -> list[str]:

@@ -42,6 +42,7 @@ SCREEN_NOTE = (
     "candidates; every verdict below speaks about heads on this frozen base."
 )
 _TITLES = {"study": "Pooling and attention", "screen": "Screen of poolings on a frozen base"}
+SAME_AGAIN = "The resampling starts from a fixed seed: the same inputs give the same numbers. What the inputs were:"
 WITHIN_NOTE = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
 
 
@@ -66,10 +67,21 @@ def study_document(study: StudyResults) -> Document:
     )
 
 
-def comparison_document(comparison: Comparison, runs: Sequence[Run] = ()) -> Document:
-    """Return the report of a comparison of any runs."""
+def comparison_document(
+    comparison: Comparison, runs: Sequence[Run] = (), command: str = "", inputs: Sequence[str] = ()
+) -> Document:
+    """Return the report of a comparison of any runs.
+
+    Args:
+        command: what to type to compare them again. inputs: what each input was found to be, in words.
+    """
     view = runs_view(comparison, runs)
-    sections = [*_comparison_sections(view), *_test_sections(comparison)]
+    repeat: list[Block] = [Code(command, "sh"), Paragraph(SAME_AGAIN), Bullets(list(inputs))] if command else []
+    sections = [
+        *_comparison_sections(view),
+        *_test_sections(comparison),
+        _section("repeat", "How to repeat this comparison", *repeat),
+    ]
     facts = [("Compared", ", ".join(comparison.designs)), ("Reference", comparison.reference or "none")]
     if view.tasks:
         facts.append(("Tasks", f"{len(view.tasks)}"))
@@ -138,7 +150,8 @@ def _count_sentence(comparison: Comparison) -> str:
     verdicts = Counter(c.verdict or "not decided" for c in comparison.contrasts)
     counted = ", ".join(f"{verdicts[v]} {v}" for v in ("better", "worse", "equal", "not decided") if verdicts[v])
     sentences = [
-        f"Of {len(tested)} tested contrasts, {raw} have a raw p below {ALPHA:g} and {corrected} a corrected one.",
+        f"Of {len(tested)} tested contrasts, {raw} {'has' if raw == 1 else 'have'} a raw p below {ALPHA:g} and "
+        f"{corrected} a corrected one.",
         f"{hopeless} could not have reached {ALPHA:g}, whatever the scores." if hopeless else "",
         f"{untested} could not be tested." if untested else "",
         f"Verdicts: {counted}.",
@@ -178,7 +191,8 @@ def _tuning(results: Results) -> Table | None:
         for design, scores in results.tuning.items()
     ]
     columns = [Column("Design"), *(Column(rate, is_number=True) for rate in rates)]
-    return Table("tab-tuning", "Dev score by learning rate, the same search for every design", columns, rows)
+    title = "Dev score by learning rate, the same search for every design"
+    return Table("tab-tuning", title, columns, rows, is_sortable=True)
 
 
 def _decisions(results: Results) -> Definitions | None:

@@ -19,6 +19,8 @@ function sortTable(header) {
     return ascending ? order : -order;
   };
   const rows = [...body.rows].sort(compare);
+  // The line that set the anchors apart means nothing in another order.
+  for (const row of rows) row.classList.remove("break");
   for (const other of header.parentNode.children) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   body.append(...rows);

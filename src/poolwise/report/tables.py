@@ -41,6 +41,7 @@ def paper_table(view: View) -> Table:
         csv=_paper_csv(view),
         note=note,
         breaks=[len(view.designs)] if view.anchors else [],
+        is_sortable=True,
     )
 
 
@@ -63,9 +64,11 @@ def _score_cell(view: View, category: str, name: str) -> Cell:
     if contrast is None:
         return _anchor_cell(view, category, name)
     tone: Tone = "strong" if stars(contrast) == "**" else ""
+    mean = view.mean(category, name)
     return Cell(
         difference_text(contrast.difference) + stars(contrast),
-        sort=contrast.difference,
+        # By the mean, since differences stand beside the reference's and the anchors' means in one column.
+        sort=mean.mean if mean else None,
         note=spread_text(contrast.seed_spread),
         tone=tone,
     )
@@ -115,7 +118,8 @@ def task_table(view: View) -> Table | None:
 
 def _task_note(task: TaskInfo) -> str:
     total = f" of {count_text(task.num_total)}" if task.num_total != task.num_items else ""
-    return f"{METRIC_TITLES.get(task.metric, task.metric)}, {count_text(task.num_items)}{total} items"
+    metric = METRIC_TITLES.get(task.metric, task.metric)
+    return f"{metric}, {count_text(task.num_items)}{total} items" if task.num_items else metric
 
 
 def _task_cell(value: float | None, is_best: bool) -> Cell:
@@ -141,6 +145,8 @@ def cost_table(view: View) -> Table | None:
             cells = [Cell(text, sort=value) for text, value in zip(texts, values, strict=True)]
             rows.append([_design_cell(view, name), *cells])
             numbers.append([name, *values])
+    if not rows:
+        return None
     titles = ["Trainable parameters", "Training", "Tokens/s", "Peak memory", "Evaluation", "Texts/s"]
     header = ["name", "trainable_parameters", "train_seconds", "train_tokens_per_second", "train_peak_memory_gib"]
     return Table(

@@ -23,13 +23,16 @@ def write_reports(study: StudyResults, folder: Path) -> Path:
     return _write(study_document(study), study_view(study), folder)
 
 
-def write_comparison_report(comparison: Comparison, runs: Sequence[Run], folder: Path) -> Path:
+def write_comparison_report(
+    comparison: Comparison, runs: Sequence[Run], folder: Path, command: str = "", inputs: Sequence[str] = ()
+) -> Path:
     """Write report.html, report.md and report.tex of a comparison of any runs; return the path of the HTML.
 
     Args:
         runs: the runs that were compared, for the scores by task and the costs; none leaves those out.
+        command: what to type to compare them again. inputs: what each input was found to be, in words.
     """
-    return _write(comparison_document(comparison, runs), runs_view(comparison, runs), folder)
+    return _write(comparison_document(comparison, runs, command, inputs), runs_view(comparison, runs), folder)
 
 
 def _paper_tables(view: View) -> list[Table]:

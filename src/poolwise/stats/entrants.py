@@ -58,11 +58,17 @@ class Field:
     def scale(self) -> float:
         """100 where the scores are percentages, 1 where they are fractions."""
         records = (record for entrant in self.entrants for run in entrant.runs for record in run.scores.values())
-        return 100.0 if any(abs(record.score) > 1 + 1e-6 for record in records) else 1.0
+        return 100.0 if any(_top(record) > 1 + 1e-6 for record in records) else 1.0
 
     @property
     def names(self) -> list[str]:
         return [entrant.name for entrant in self.entrants]
+
+
+def _top(record: ItemScores) -> float:
+    """The largest score, of items too where the score is their mean: a poor model has a mean of less than 1 percent."""
+    values = record.values if record.category in ("retrieval", "reranking", "classification") else []
+    return max(map(abs, (record.score, *values)))
 
 
 def gather(runs: Sequence[Run]) -> Field:

@@ -26,6 +26,7 @@ from math import lcm
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poolwise.stats.bootstrap import weighted_means
 from poolwise.stats.clusters import bcubed_contributions, bcubed_f1
@@ -40,10 +41,18 @@ from poolwise.stats.resampling import (
     draw_swaps,
     draw_weights,
     enumerated,
+    is_few,
     permutation_p,
     resampled,
 )
-from poolwise.stats.signflip import Permutation, flipped_sums, noise_tests, signflip_tests, unit_sums
+from poolwise.stats.signflip import (
+    Permutation,
+    flipped_sums,
+    moved_units,
+    noise_tests,
+    signflip_tests,
+    unit_sums,
+)
 from poolwise.stats.swaps import SwappedPrecision, rank_moments, swapped_correlations
 from poolwise.stats.tables import TaskTable
 
@@ -53,11 +62,15 @@ SAME = 1e-6
 
 @dataclass(frozen=True)
 class Permuted:
-    """Differences of some pairs under the null: at hand, permuted (resamples x pairs), and the test of each."""
+    """Differences of some pairs under the null: at hand, permuted (resamples x pairs), and the test of each.
+
+    ``moved`` (units x pairs): whether a flip or swap of the unit changes anything; the others add no arrangement.
+    """
 
     observed: FloatArray
     permuted: FloatArray
     tests: list[Permutation]
+    moved: NDArray[np.bool_]
 
     def drawn(self, num_resamples: int, rng: np.random.Generator) -> FloatArray:
         """Return ``num_resamples`` permuted differences, drawn again where all arrangements were enumerated."""
@@ -111,7 +124,8 @@ def _flip_means(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng
     differences = np.column_stack([means[pair.a] - means[pair.b] for pair in pairs])
     sums = unit_sums(differences, table.units)
     flipped = flipped_sums(sums, num_resamples, rng)
-    return Permuted(differences.mean(axis=0), flipped / table.num_items, signflip_tests(sums, flipped))
+    tests = signflip_tests(sums, flipped)
+    return Permuted(differences.mean(axis=0), flipped / table.num_items, tests, moved_units(sums))
 
 
 def _spearman(table: TaskTable, weights: Draws) -> FloatArray:
@@ -131,8 +145,7 @@ def _swap_correlations(
     ranks = [doubled_ranks(row) for name in table.names for row in table.values[name]]
     moments = np.column_stack([rank_moments(row, gold) for row in ranks])
     by_unit, totals = unit_sums(moments, table.units), moments.sum(axis=0).reshape(-1, 3)
-    places = {name: range(len(ranks))[table.runs_of(name)] for name in table.names}
-    matched = [_matched(places[pair.a], places[pair.b]) for pair in pairs]
+    matched = _matched_runs(table, pairs)
 
     def differences(coins: Draws) -> FloatArray:
         # Whole numbers: exact, so that no order of adding matters. One product serves all pairs.
@@ -144,25 +157,41 @@ def _swap_correlations(
         by_pair = [np.mean([difference(a, b) for a, b in runs], axis=0) for runs in matched]
         return np.column_stack(by_pair) / np.sqrt(gold @ gold)
 
-    return _swap(table, differences, num_resamples, rng)
+    return _swap(table, differences, _swapped_units(table, ranks, matched), num_resamples, rng)
 
 
 def _swap_precisions(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
-    ranks = {name: [doubled_ranks(row) for row in rows] for name, rows in table.values.items()}
-    matched = [
-        [SwappedPrecision(one, two, table.gold) for one, two in _matched(ranks[pair.a], ranks[pair.b])]
-        for pair in pairs
-    ]
+    ranks = [doubled_ranks(row) for name in table.names for row in table.values[name]]
+    matched = _matched_runs(table, pairs)
+    prepared = [[SwappedPrecision(ranks[a], ranks[b], table.gold) for a, b in runs] for runs in matched]
 
     def differences(coins: Draws) -> FloatArray:
         swapped = np.vstack([by_item(coins, table.units), np.ones((1, len(coins)), dtype=np.float32)])
-        return np.column_stack([np.mean([one(swapped) for one in runs], axis=0) for runs in matched])
+        return np.column_stack([np.mean([one(swapped) for one in runs], axis=0) for runs in prepared])
 
-    return _swap(table, differences, num_resamples, rng)
+    return _swap(table, differences, _swapped_units(table, ranks, matched), num_resamples, rng)
+
+
+def _matched_runs(table: TaskTable, pairs: Sequence[Pair]) -> list[list[tuple[int, int]]]:
+    """Which runs, as columns of all runs, are set against each other for each pair."""
+    columns = range(sum(len(rows) for rows in table.values.values()))
+    return [_matched(columns[table.runs_of(pair.a)], columns[table.runs_of(pair.b)]) for pair in pairs]
+
+
+def _swapped_units(
+    table: TaskTable, ranks: Sequence[FloatArray], matched: Sequence[Sequence[tuple[int, int]]]
+) -> NDArray[np.bool_]:
+    """Which units (rows) a swap changes, by pair: those with an item that two matched runs rank differently."""
+    differ = np.column_stack([np.any([ranks[a] != ranks[b] for a, b in runs], axis=0) for runs in matched])
+    return unit_sums(differ.astype(np.float64), table.units) > 0
 
 
 def _swap(
-    table: TaskTable, differences: Callable[[Draws], FloatArray], num_resamples: int, rng: np.random.Generator
+    table: TaskTable,
+    differences: Callable[[Draws], FloatArray],
+    moved: NDArray[np.bool_],
+    num_resamples: int,
+    rng: np.random.Generator,
 ) -> Permuted:
     """Swap at random, or in all ways where they are few."""
     observed = differences(np.zeros((1, table.num_units), dtype=np.uint8))[0]
@@ -171,7 +200,8 @@ def _swap(
         permuted = enumerated(differences, table.num_units, table.num_items)
     else:
         permuted = resampled(differences, draw_swaps, table.num_units, num_resamples, rng, table.num_items)
-    return Permuted(observed, permuted, [_tested(*one, is_exact) for one in zip(observed, permuted.T, strict=True)])
+    columns = zip(observed, permuted.T, moved.sum(axis=0), strict=True)
+    return Permuted(observed, permuted, [_tested(*column, is_exact) for column in columns], moved)
 
 
 Seeds = TypeVar("Seeds")
@@ -183,11 +213,16 @@ def _matched(first: Sequence[Seeds], second: Sequence[Seeds]) -> list[tuple[Seed
     return list(zip(islice(cycle(first), length), islice(cycle(second), length), strict=True))
 
 
-def _tested(observed: float, permuted: FloatArray, is_exact: bool) -> Permutation:
-    if not is_exact:
-        return Permutation(permutation_p(observed, permuted, SAME / 1e-9), 1 / (len(permuted) + 1), False)
-    reached = np.count_nonzero(np.abs(permuted) >= abs(observed) - SAME)
-    return Permutation(reached / len(permuted), min(1.0, 2 / len(permuted)), True)
+def _tested(observed: float, permuted: FloatArray, num_moved: int, is_exact: bool) -> Permutation:
+    """The test of one pair. Swaps that change nothing, and ties of a rank metric, raise the least p it can give."""
+    sizes, count = np.abs(permuted), len(permuted)
+    outermost = max(abs(observed), float(sizes.max()))
+    if is_exact:
+        reached, at_most = (int(np.count_nonzero(sizes >= size - SAME)) for size in (abs(observed), outermost))
+        return Permutation(reached / count, at_most / count, True)
+    p = permutation_p(observed, permuted, SAME / 1e-9)
+    least = permutation_p(outermost, permuted, SAME / 1e-9) if is_few(num_moved, count) else 1 / (count + 1)
+    return Permutation(p, least, False, count)
 
 
 def _labels(table: TaskTable) -> IntArray:
@@ -215,7 +250,8 @@ def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, 
     sums = unit_sums(np.column_stack([items[pair.a] - items[pair.b] for pair in pairs]), table.units)
     observed = np.array([scores[pair.a] - scores[pair.b] for pair in pairs])
     flipped = flipped_sums(sums, num_resamples, rng)
-    return Permuted(observed, flipped / table.num_items, noise_tests(observed * table.num_items, sums, flipped))
+    tests = noise_tests(observed * table.num_items, sums, flipped)
+    return Permuted(observed, flipped / table.num_items, tests, moved_units(sums))
 
 
 def _num_items(table: TaskTable) -> int:

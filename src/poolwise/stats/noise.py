@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from poolwise.stats.resampling import FloatArray, permutation_p
+from poolwise.stats.resampling import FloatArray, is_few, permutation_p
 
 EDGE = 300
 """Draws kept one by one at either end when tails are needed; those between are averaged in blocks of their order."""
@@ -42,6 +42,16 @@ class Noise:
         shifts = self.items / self.seed_std
         beyond = stdtr(self.degrees, -reach - shifts) + stdtr(self.degrees, shifts - reach)
         return float((beyond.sum() + 1) / (len(shifts) + 1))
+
+    def least_p(self, observed: float, scale: float, num_units: int) -> float:
+        """Return the least p that these draws could give: that of their outermost where few units make them up.
+
+        Args:
+            num_units: the independent units behind the draws.
+        """
+        if not is_few(num_units, len(self.items)):
+            return 1 / (len(self.items) + 1)
+        return self.p(max(abs(observed), float(np.abs(self.items).max())), scale)
 
     def interval(self, observed: float, level: float) -> tuple[float, float]:
         """Return ``observed`` plus the central ``level`` part of the noise."""

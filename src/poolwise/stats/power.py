@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from math import ceil, log2
+from functools import lru_cache
+from math import ceil, inf, isfinite, log2
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from poolwise.results import Contrast, Power, VarianceShare
-from poolwise.stats.resampling import FloatArray
+from poolwise.stats.resampling import FloatArray, generator
 from poolwise.stats.suite import Finding
 from poolwise.stats.verdict import ALPHA
+from poolwise.stats.wilcoxon import walsh_outside
 
 POWER = 0.8
 MOST_SEEDS = 100
 SIGNED_RANK_EFFICIENCY = 0.955
-"""The signed-rank test needs 1 / 0.955 times the tasks of a t test on normal differences."""
+"""The signed-rank test needs 1 / 0.955 times the tasks of a t test on normal differences, if they are many."""
+FEW_TASKS = 50
+"""Up to here the power of the signed-rank test is simulated: the formula for many said 1.17 standard deviations for
+six tasks, which were found in 47 of 100 studies; at 30 tasks and ten contrasts it still was 73."""
+NUM_STUDIES = 4_000
 
 
 def variance_share(finding: Finding) -> VarianceShare | None:
@@ -53,7 +59,8 @@ def suite_power(finding: Finding, num_family: int, equivalence: float) -> Power 
     item, seed = float(finding.items.items.std()), finding.seed.std
     low, high = contrast.simultaneous
     error = float(np.hypot(item, seed))
-    detectable = (high - low) / 2 + float(ndtri(POWER)) * error
+    half = (high - low) / 2
+    detectable = error * t_reach(_joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
     seeds = _seeds_needed(item, seed, finding.seed.degrees, contrast.num_seeds or 1, num_family, equivalence)
     items = _items_factor(item, seed, detectable / error, equivalence) if error > 0 else 1.0
     tasks = tasks_needed(finding.task_differences, num_family, equivalence)
@@ -79,9 +86,32 @@ def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_fami
     for wanted in range(count, MOST_SEEDS + 1):
         error = np.hypot(item, seed * np.sqrt(count / wanted))
         left = degrees * (wanted - 1) / (count - 1)
-        if (float(stdtrit(left, 1 - ALPHA / (2 * num_family))) + float(ndtri(POWER))) * error <= effect:
+        if t_reach(left, float(stdtrit(left, 1 - ALPHA / (2 * num_family)))) * error <= effect:
             return wanted
     return None
+
+
+def _joint_degrees(item: float, seed: float, degrees: float) -> float:
+    """Satterthwaite's degrees of freedom of the joint error: the items' part is known, the seeds' is estimated."""
+    return degrees * (item**2 + seed**2) ** 2 / seed**4 if seed > 1e-9 * item else inf
+
+
+@lru_cache(maxsize=4096)
+def t_reach(degrees: float, threshold: float) -> float:
+    """Return the effect, in standard errors, that exceeds ``threshold`` estimated standard errors with power 0.8.
+
+    An error estimated from few seeds may come out too large, so this is more than the threshold and 0.84: with two
+    degrees of freedom these found 74 of 100 effects instead of 80.
+    """
+    if not isfinite(degrees):
+        return threshold + float(ndtri(POWER))
+    # The estimated over the true standard error, at 400 equally likely places.
+    ratios = np.sqrt(gammaincinv(degrees / 2, (np.arange(400) + 0.5) / 400) * 2 / degrees)
+    low, high = 0.0, threshold * float(ratios[-1]) + 2.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if ndtr(middle - threshold * ratios).mean() < POWER else (low, middle)
+    return high
 
 
 def _items_factor(item: float, seed: float, reach: float, effect: float) -> float | None:
@@ -95,8 +125,38 @@ def tasks_needed(differences: FloatArray, num_family: int, effect: float) -> int
     floor = ceil(1 - log2(ALPHA / num_family))
     if len(differences) < 2:
         return None
-    reach = float(ndtri(1 - ALPHA / (2 * num_family)) + ndtri(POWER)) * float(differences.std(ddof=1))
-    return max(floor, ceil((reach / effect) ** 2 / SIGNED_RANK_EFFICIENCY))
+    spread, level = float(differences.std(ddof=1)), 1 - ALPHA / num_family
+    if effect <= 0:
+        return None
+    if floor <= FEW_TASKS and signed_rank_reach(FEW_TASKS, level) * spread <= effect:
+        low, high = floor - 1, FEW_TASKS
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if signed_rank_reach(middle, level) * spread <= effect else (middle, high)
+        return high
+    return max(floor, FEW_TASKS + 1, ceil((_reach_of_many(level) * spread / effect) ** 2))
+
+
+@lru_cache(maxsize=1024)
+def signed_rank_reach(count: int, level: float) -> float:
+    """Return the mean of normal differences, in their standard deviations, that the signed-rank test finds at 80%.
+
+    Law: infinite below the least count that can reject at all.
+    """
+    if count > FEW_TASKS:
+        return _reach_of_many(level) / count**0.5
+    if not (outside := walsh_outside(count, level)):
+        return inf
+    # The test finds a mean as soon as it lifts the lower end of the interval above 0.
+    samples = generator(0, "power", str(count)).normal(size=(NUM_STUDIES, count))
+    row, column = np.triu_indices(count)
+    ends = [np.partition((one[row] + one[column]) / 2, outside - 1)[outside - 1] for one in samples]
+    return float(np.quantile(-np.array(ends), POWER))
+
+
+def _reach_of_many(level: float) -> float:
+    """The same for many tasks, times the root of their number."""
+    return float((ndtri((1 + level) / 2) + ndtri(POWER)) / np.sqrt(SIGNED_RANK_EFFICIENCY))
 
 
 def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equivalence: float) -> Power:
@@ -104,8 +164,7 @@ def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equ
     count, floor = len(differences), ceil(1 - log2(ALPHA / num_family))
     detectable = None
     if count >= floor and count > 1:
-        error = float(differences.std(ddof=1)) / np.sqrt(count * SIGNED_RANK_EFFICIENCY)
-        detectable = float(ndtri(1 - ALPHA / (2 * num_family)) + ndtri(POWER)) * error
+        detectable = float(differences.std(ddof=1)) * signed_rank_reach(count, 1 - ALPHA / num_family)
     needed = tasks_needed(differences, num_family, equivalence)
     found = (
         f"{count} tasks can find a difference of {detectable:.4f} in 80 of 100 studies"
@@ -117,7 +176,7 @@ def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equ
 
 
 def _sentence(detectable: float, effect: float, seeds: int | None, items: float | None, count: int) -> str:
-    found = f"A difference of {detectable:.4f} would be found in 80 of 100 such studies"
+    found = f"A difference of {detectable:.4f} would be found in 80 of 100 studies that vary as this one"
     if detectable <= effect:
         return found + "."
     ways = [f"{seeds} seeds instead of {count}"] if seeds is not None else []

@@ -94,6 +94,11 @@ def enumerated(compute: Callable[[Draws], FloatArray], num_units: int, num_rows:
     return np.concatenate([compute(swaps[start : start + width]) for start in range(0, len(swaps), width)])
 
 
+def is_few(num_units: int, num_resamples: int) -> bool:
+    """Return whether units have so few arrangements that these, not the resamples, set the least possible p."""
+    return 2.0 ** (1 - num_units) > 1 / (num_resamples + 1)
+
+
 def chunk_width(num_rows: int) -> int:
     """Return how many resamples a chunk holds."""
     return max(1, min(WIDEST, CHUNK_CELLS // max(1, num_rows)))
@@ -132,7 +137,8 @@ def on_grid(columns: FloatArray, num_terms: int) -> FloatArray:
         num_terms: the sum of the absolute weights of any sum to be taken.
     """
     largest = np.abs(columns).max(axis=0, initial=0.0) * max(1, num_terms)
-    step = np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) - 52)
+    # No step below the smallest number there is: it would be 0, and the quotient no number.
+    step = np.exp2(np.maximum(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))) - 52, -1074))
     return np.asarray(np.rint(columns / step) * step)
 
 

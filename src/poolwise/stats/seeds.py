@@ -94,13 +94,11 @@ class SeedTable:
 def satterthwaite(
     difference: float, item_variance: float, item_degrees: float, seed: SeedNoise, level: float
 ) -> tuple[float, tuple[float, float]]:
-    """Return the p and the interval of a t test on the sum of an item and a seed variance.
+    """Return the p and the interval of a t test on the sum of an item and a seed variance, which is above 0.
 
     Source: Satterthwaite (1946), degrees of freedom of a sum of mean squares.
     """
     variance = item_variance + seed.std**2
-    if variance <= 0:
-        return (1.0 if difference == 0 else np.finfo(float).tiny), (difference, difference)
     degrees = variance**2 / (item_variance**2 / item_degrees + seed.std**4 / seed.degrees)
     error = float(np.sqrt(variance))
     p = 2 * float(stdtr(degrees, -abs(difference) / error))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from poolwise.stats.resampling import (
     EXACT_UNITS,
@@ -27,6 +27,7 @@ from poolwise.stats.resampling import (
 class Permutation:
     """A two-sided permutation p, the least p it could have been, and whether all arrangements were enumerated.
 
+    ``num_drawn``: the random arrangements, 0 where all were enumerated.
     ``bound``: a number that the p over all arrangements cannot exceed, 1 where none is known.
     ``is_bounded``: whether p was taken from the bound, further permutations being of no use.
     """
@@ -34,6 +35,7 @@ class Permutation:
     p: float
     smallest_p: float
     is_exact: bool
+    num_drawn: int = 0
     bound: float = 1.0
     is_bounded: bool = False
 
@@ -75,33 +77,32 @@ def flipped_sums(sums: FloatArray, num_resamples: int, rng: np.random.Generator)
 
 
 def signflip_tests(sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
-    """Return the sign-flip test of each column; a column with few non-zero units is enumerated instead."""
-    scale = np.abs(sums).sum(axis=0)
-    nonzero = np.abs(sums) > 1e-12 + 1e-9 * np.abs(sums).max(axis=0, initial=0.0)
-    tests = []
-    for column in range(sums.shape[1]):
-        kept = sums[nonzero[:, column], column]
-        if len(kept) <= EXACT_UNITS:
-            tests.append(_enumerated(kept))
-        else:
-            p = permutation_p(float(sums[:, column].sum()), flipped[:, column], float(scale[column]))
-            tests.append(Permutation(p, 1 / (len(flipped) + 1), False, tail_bound(kept)))
-    return tests
+    """Return the sign-flip test of each column."""
+    return noise_tests(sums.sum(axis=0), sums, flipped)
 
 
 def noise_tests(observed: FloatArray, sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
     """Return the test of totals that are not the sums of what is flipped, but whose noise is that of the flips.
 
     A total beyond all flips counts as the outermost of them, so that a few units give no smaller p than their flips.
+    Where few units are moved, all their flips are enumerated instead of those drawn.
     """
     scale = np.abs(sums).sum(axis=0)
-    totals = np.clip(observed, -scale, scale)
-    return [
-        Permutation(
-            permutation_p(float(total), column, float(size)), 1 / (len(flipped) + 1), False, tail_bound(units, total)
-        )
-        for total, units, column, size in zip(totals, sums.T, flipped.T, scale, strict=True)
-    ]
+    totals, moved = np.clip(observed, -scale, scale), moved_units(sums)
+    tests = []
+    for column, (total, units, size) in enumerate(zip(totals, sums.T, scale, strict=True)):
+        kept, drawn = units[moved[:, column]], flipped[:, column]
+        if len(kept) <= EXACT_UNITS:
+            tests.append(_enumerated(kept, float(total)))
+        else:
+            p = permutation_p(float(total), drawn, float(size))
+            tests.append(Permutation(p, 1 / (len(drawn) + 1), False, len(drawn), tail_bound(kept, float(total))))
+    return tests
+
+
+def moved_units(sums: FloatArray) -> NDArray[np.bool_]:
+    """Return which units (rows) a flip changes, by contrast: those whose sum is more than rounding."""
+    return np.asarray(np.abs(sums) > 1e-12 + 1e-9 * np.abs(sums).max(axis=0, initial=0.0))
 
 
 def tail_bound(sums: FloatArray, total: float | None = None) -> float:
@@ -113,10 +114,10 @@ def tail_bound(sums: FloatArray, total: float | None = None) -> float:
     return min(1.0, 2 * float(np.exp(-(reach**2) / (2 * squares)))) if squares > 0 else 1.0
 
 
-def _enumerated(sums: FloatArray) -> Permutation:
-    """All 2^n sign vectors; the one at hand is among them, so p is at least 2^-n without a correction."""
+def _enumerated(sums: FloatArray, total: float) -> Permutation:
+    """All 2^n sign vectors; the outermost two reach any total, so p is at least 2^(1 - n) without a correction."""
     if len(sums) == 0:
         return Permutation(1.0, 1.0, True)
     flipped = sums.sum() - 2 * (all_swaps(len(sums)) @ sums)
-    reached = np.count_nonzero(np.abs(flipped) >= abs(sums.sum()) - 1e-9 * np.abs(sums).sum())
+    reached = int(np.count_nonzero(np.abs(flipped) >= abs(total) - 1e-9 * np.abs(sums).sum()))
     return Permutation(reached / len(flipped), min(1.0, 2.0 ** (1 - len(sums))), True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poolwise.results import Contrast
 from poolwise.stats.across import ONE_SEED, seed_differences, task_differences, task_scores
@@ -29,6 +30,7 @@ FEW_ITEMS: dict[str, object] = {
     "verdict": "not decided",
     "note": f"no interval below {MIN_ITEMS} independent items, hence no verdict",
 }
+STEADY = "items and seeds do not vary, so that a t test has nothing to compare the difference with"
 
 
 @dataclass
@@ -44,6 +46,7 @@ class Suite:
     num_units: int = 0
     scale: float = 0.0
     missing: list[str] = field(default_factory=list)
+    moved: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     null_sums: FloatArray = field(init=False)
     item_sums: FloatArray = field(init=False)
     run_sums: dict[str, FloatArray] | None = field(init=False)
@@ -66,11 +69,18 @@ class Suite:
             items = draws[:, column] if resampled is None else resampled - evidence.difference(pair)
             self.item_sums[:, column] += items
             self.null_sums[:, column] += draws[:, column] if evidence.procedure.permutes_score else items
+        # Tasks over the same groups flip them together, which adds no arrangement.
+        earlier = self.moved.get(table.stream)
+        self.moved[table.stream] = permuted.moved if earlier is None else earlier | permuted.moved
         self.num_tasks += 1
         self.num_items += table.num_items
         self.num_units += table.num_units
         self.scale = max(self.scale, float(np.abs(evidence.scores).max()))
         self._add_runs(evidence)
+
+    def num_moved(self, column: int) -> int:
+        """Return how many independent units tell the two models of a pair apart, over all tasks."""
+        return sum(int(moved[:, column].sum()) for moved in self.moved.values())
 
     def _add_runs(self, evidence: TaskEvidence) -> None:
         if evidence.bootstrap is None or self.run_sums is None:
@@ -121,7 +131,8 @@ def suite_findings(everyone: Field, suite: Suite, num_family: int, equivalence: 
             continue
         noise = Noise(suite.item_sums[:, column] / suite.num_tasks, seed.std, seed.degrees)
         null = Noise(_oriented(suite.null_sums[:, column], pair) / suite.num_tasks, seed.std, seed.degrees)
-        contrast = _tested(base, noise, null.p(base.difference, suite.scale), num_family)
+        least = null.least_p(base.difference, suite.scale, suite.num_moved(column))
+        contrast = _tested(base, noise, null.p(base.difference, suite.scale), least, num_family)
         if suite.num_units < MIN_ITEMS:
             contrast = contrast.model_copy(update=FEW_ITEMS)
         findings.append(Finding(contrast, differences, noise, seed, _others(base, suite, pair, noise, seeds)))
@@ -153,13 +164,13 @@ def _base(everyone: Field, suite: Suite, pair: Pair, tasks: Sequence[str], equiv
     )
 
 
-def _tested(base: Contrast, noise: Noise, p: float, num_family: int) -> Contrast:
+def _tested(base: Contrast, noise: Noise, p: float, least: float, num_family: int) -> Contrast:
     simultaneous = noise.interval(base.difference, 1 - ALPHA / num_family)
     verdict, remark = decide(simultaneous, base.equivalence or 0.0)
     return base.model_copy(
         update={
             "p": p,
-            "smallest_p": 1 / (len(noise.items) + 1),
+            "smallest_p": least,
             "interval": noise.interval(base.difference, 0.95),
             "interval_method": "bootstrap over items within tasks, with Student's t for the seeds",
             "simultaneous": simultaneous,
@@ -173,9 +184,11 @@ def _others(base: Contrast, suite: Suite, pair: Pair, noise: Noise, seeds: SeedT
     """The same difference with the seeds treated otherwise: these two designs' own seeds only, and drawn again."""
     own = seeds.own(pair.a, pair.b)
     degrees = max(1, suite.num_units - suite.num_tasks)
-    p, interval = satterthwaite(base.difference, float(noise.items.var()), degrees, own, 0.95)
-    update = {"test": "per-seed paired differences, Satterthwaite", "p": p, "interval": interval}
-    contrasts = [base.model_copy(update={**update, "interval_method": "Student's t"})]
+    update: dict[str, object] = {"test": "per-seed paired differences, Satterthwaite", "note": STEADY}
+    if np.hypot(noise.items.std(), own.std) > 1e-9 * suite.scale:
+        p, interval = satterthwaite(base.difference, float(noise.items.var()), degrees, own, 0.95)
+        update |= {"p": p, "interval": interval, "interval_method": "Student's t", "note": ""}
+    contrasts = [base.model_copy(update=update)]
     if suite.run_sums is not None:
         runs = (suite.run_sums[pair.a] / suite.num_tasks, suite.run_sums[pair.b] / suite.num_tasks)
         drawn = pigeonhole(

@@ -134,9 +134,13 @@ def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[f
     With ties it covers at least at its level.
     """
     averages = walsh_averages(differences)
-    count = len(_finite(differences))
-    if smallest_attainable_p(count) > 1 - level + 1e-12 or count == 0:
-        return None
+    outside = walsh_outside(len(_finite(differences)), level)
+    return (float(averages[outside - 1]), float(averages[len(averages) - outside])) if outside else None
+
+
+def walsh_outside(count: int, level: float) -> int:
+    """Return which Walsh average from either end is the end of the interval; 0 where the test can reject nothing."""
+    if count == 0 or smallest_attainable_p(count) > 1 - level + 1e-12:
+        return 0
     lower_tail = np.cumsum(null_distribution(np.arange(1, count + 1, dtype=np.int64)))
-    outside = int(np.searchsorted(lower_tail, (1 - level) / 2 + 1e-12, side="right"))
-    return float(averages[outside - 1]), float(averages[len(averages) - outside])
+    return int(np.searchsorted(lower_tail, (1 - level) / 2 + 1e-12, side="right"))

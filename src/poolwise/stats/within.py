@@ -96,19 +96,28 @@ def _refine(evidence: TaskEvidence, pairs: Sequence[Pair], more: int, rng: np.ra
     tests = evidence.permuted.tests
     open_ends: dict[int, int] = {}
     for number, test in enumerate(tests):
-        reached, smallest = round(test.p / test.smallest_p) - 1, 1 / (1 / test.smallest_p + more)
+        total = test.num_drawn + more
+        reached, smallest = _reached(test.p, test), 1 / (total + 1)
         if test.is_exact or reached >= ENOUGH:
             continue
         if test.bound <= smallest:
-            tests[number] = replace(test, p=smallest, smallest_p=smallest, is_bounded=True)
+            tests[number] = replace(test, p=smallest, smallest_p=smallest, num_drawn=total, is_bounded=True)
         else:
             open_ends[number] = reached
     if not open_ends:
         return
     again = evidence.procedure.permute(evidence.table, [pairs[number] for number in open_ends], more, rng)
     for (number, reached), test in zip(open_ends.items(), again.tests, strict=True):
-        smallest = 1 / (1 / tests[number].smallest_p + more)
-        tests[number] = Permutation((reached + round(test.p / test.smallest_p)) * smallest, smallest, False)
+        first = tests[number]
+        total = first.num_drawn + test.num_drawn
+        p = (reached + _reached(test.p, test) + 1) / (total + 1)
+        least = (_reached(first.smallest_p, first) + _reached(test.smallest_p, test) + 1) / (total + 1)
+        tests[number] = Permutation(p, least, False, total)
+
+
+def _reached(p: float, test: Permutation) -> int:
+    """How many of the drawn arrangements stand behind (b + 1) / (m + 1)."""
+    return round(p * (test.num_drawn + 1)) - 1
 
 
 def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[ItemScores]]) -> list[str]:
@@ -138,7 +147,7 @@ def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast
         difference=evidence.difference(pair),
         interval=interval,
         interval_method=method,
-        test=f"{evidence.procedure.test} ({_kind(test)})",
+        test=f"{evidence.procedure.test} ({_kind(test, evidence.procedure)})",
         estimand="checkpoints",
         p=test.p,
         smallest_p=test.smallest_p,
@@ -147,10 +156,10 @@ def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast
     )
 
 
-def _kind(test: Permutation) -> str:
+def _kind(test: Permutation, procedure: Procedure) -> str:
     if test.is_exact:
-        return "exact"
-    count = f"{round(1 / test.smallest_p) - 1} permutations"
+        return "exact" if procedure.permutes_score else "all sign patterns"
+    count = f"{test.num_drawn} permutations"
     return f"less than one of {count} by Hoeffding's bound" if test.is_bounded else count
 
 

@@ -6,6 +6,18 @@ from collections.abc import Sequence
 
 from poolwise.results import Contrast
 
+RESTS_ON_SUITE = (
+    "The verdicts rest on the test over these tasks, the next paragraph: it is the one that sees items and seeds, and "
+    "it is taken wherever every task has items and two designs have two seeds."
+)
+RESTS_ON_TASKS = (
+    "The verdicts rest on the test across tasks: scores, or one run of each model, are all that is needed for it. The "
+    "test over these tasks would need items on every task and two seeds of two designs."
+)
+RESTS_ON_BOTH = (
+    "The verdicts rest on the test over these tasks in the categories where every task has items and two designs have "
+    "two seeds, and on the test across tasks in the others."
+)
 SUITE = (
     "Over these tasks (a statement about these designs on these tasks): the mean difference over a category's tasks. "
     "Within each task items are permuted as in the test of that task, and the noise of the mean follows. Seeds are a "
@@ -45,9 +57,17 @@ def methods(
     primary: Sequence[Contrast], across: Sequence[Contrast], within: Sequence[Contrast], seeds: Sequence[Contrast]
 ) -> list[str]:
     """Return one paragraph a test that was used."""
-    has_suite = any(contrast.estimand == "designs_on_tasks" for contrast in primary)
+    estimands = {contrast.estimand for contrast in primary}
+    has_suite = "designs_on_tasks" in estimands
+    rests_on = RESTS_ON_BOTH if len(estimands) > 1 else RESTS_ON_SUITE if has_suite else RESTS_ON_TASKS
     has_across = bool(across) or any(contrast.estimand == "tasks_like_these" for contrast in primary)
-    used = ((has_suite, SUITE), (bool(seeds), OWN_SEEDS), (has_across, ACROSS), (bool(within), WITHIN))
+    used = (
+        (bool(primary), rests_on),
+        (has_suite, SUITE),
+        (bool(seeds), OWN_SEEDS),
+        (has_across, ACROSS),
+        (bool(within), WITHIN),
+    )
     paragraphs = [text for is_used, text in used if is_used]
     return [*paragraphs, PICTURES] if paragraphs else []
 

@@ -71,6 +71,19 @@ def test_pressing_a_number_column_sorts_it_and_pressing_again_turns_it(page: Bro
     assert [float(value) for value in _column(page, "tab-tasks", 1)] == sorted(before, reverse=True)
 
 
+def test_the_papers_table_sorts_by_means_though_it_shows_differences(page: Browser) -> None:
+    means = {m.name: m.mean for m in build_study().results.comparison.means if m.category == "sts"}
+    _press(page, "tab-paper", 1)
+    _press(page, "tab-paper", 1)
+    names = page.run(
+        "return [...document.querySelectorAll('#tab-paper tbody th')].map((cell) => "
+        "[...cell.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join(''))"
+    )
+    shown = [means[name] for name in names if name in means]
+    assert shown == sorted(means.values(), reverse=True)
+    assert page.run("return document.querySelectorAll('#tab-paper tr.break').length") == 0
+
+
 def test_rows_without_a_value_come_last_in_both_orders(page: Browser) -> None:
     num_tasks = len(_column(page, "tab-contrasts", 5))
     for _ in range(2):

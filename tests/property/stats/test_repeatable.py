@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from poolwise.records import CATEGORIES
@@ -39,6 +41,7 @@ def test_more_resamples_begin_with_the_same_ones() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.randoms())
+@example([1.1125369292536007e-308], random.Random(0))
 @settings(max_examples=100, deadline=None)
 def test_sums_on_the_grid_do_not_depend_on_their_order(values: list[float], luck: object) -> None:
     column = on_grid(np.array(values)[:, None], len(values))[:, 0]

@@ -63,6 +63,7 @@ def test_a_column_of_no_meaning_is_named(tmp_path: Path) -> None:
         (("a,STS12,1,0.5",), "no mean over items"),
         (("a,,1,0.5",), "task is empty"),
         (("a,SciFact,1,0.5", "b,SciFact,1,50"), "scales are mixed"),
+        (("a,SciFact,1,1e308",), "too large"),
         ((), "no rows"),
     ],
 )
@@ -93,6 +94,17 @@ def test_a_table_without_a_last_line_break_is_doubted(tmp_path: Path) -> None:
     assert any("cut short" in note for note in read_inputs([path]).notes)
 
 
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path) -> None:
+    lines = ["a,SciFact,1,0.5,g1", "b,SciFact,1,0.4,g1", 'a,NQ,1,0.5,"g1', "b,NQ,1,0.4,g1"]
+    with pytest.raises(EvalError, match="quotes closed"):
+        read_inputs([table(tmp_path, *lines, head=f"{HEAD},group")])
+
+
+def test_a_field_longer_than_a_csv_field_may_be(tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match="field larger than"):
+        read_inputs([table(tmp_path, f"a,SciFact,{'x' * 200_000},0.5")])
+
+
 def test_a_table_beside_mteb_files(tmp_path: Path) -> None:
     write_v2(tmp_path / "m", "SciFact", 0.6)
     inputs = read_inputs([tmp_path / "m", table(tmp_path, "a,SciFact,,0.5")])
@@ -102,8 +114,10 @@ def test_a_table_beside_mteb_files(tmp_path: Path) -> None:
 
 def test_parts_of_one_model_are_put_together(tmp_path: Path) -> None:
     write_v2(tmp_path / "m", "SciFact", 0.6)
-    (run,) = read_inputs([tmp_path / "m", table(tmp_path, "m,NQ,,0.5")]).runs
+    inputs = read_inputs([tmp_path / "m", table(tmp_path, "m,NQ,,0.5")])
+    (run,) = inputs.runs
     assert list(run.scores) == ["retrieval/NQ", "retrieval/SciFact"]
+    assert any("parts of one model" in note and "scores.csv" in note for note in inputs.notes)
     assert len(read_inputs([tmp_path / "m", table(tmp_path, "m,SciFact,,0.5")]).runs) == 2
 
 

@@ -120,6 +120,8 @@ def test_a_run_without_judgements_says_what_is_missing(tmp_path: Path) -> None:
         (("q1 0 d1 1", "q1 0 7"), "3 fields"),
         (("q1 0 d1 1", "q1 0 d1 2"), "judged twice"),
         (("q1 0 d1 0",), "no document relevant"),
+        (("q1 0 d1 1", "q1 0 d2 0.7"), "no whole number"),
+        (("q1 0 d1 1", "q1 0 d2 inf"), ":2: "),
     ],
 )
 def test_broken_judgements(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
@@ -159,4 +161,19 @@ def test_predictions_of_two_models_in_one_folder(tmp_path: Path) -> None:
     predictions(tmp_path / "p", "SciFact", {"q1": {"d9": 3.0}})
     predictions(tmp_path / "p", "NQ", {"q1": {"d9": 3.0}}, model="org/other")
     with pytest.raises(EvalError, match="org/other, org/model"):
+        read_inputs([tmp_path / "p"], [write_text(tmp_path / "judged.qrels", *QRELS)])
+
+
+def test_two_predictions_of_one_task(tmp_path: Path) -> None:
+    for revision in ("one", "two"):
+        predictions(tmp_path / "p" / revision, "SciFact", {"q1": {"d9": 3.0}})
+    with pytest.raises(EvalError, match="two predictions of SciFact"):
+        read_inputs([tmp_path / "p"], [write_text(tmp_path / "judged.qrels", *QRELS)])
+
+
+def test_a_query_that_comes_twice_in_predictions(tmp_path: Path) -> None:
+    predictions(tmp_path / "p", "SciFact", {"q1": {"d9": 3.0}, "q2": {"d3": 1.0}})
+    path = tmp_path / "p" / "SciFact_predictions.json"
+    path.write_text(path.read_text().replace('"q2"', '"q1"'))
+    with pytest.raises(EvalError, match="'q1' comes twice"):
         read_inputs([tmp_path / "p"], [write_text(tmp_path / "judged.qrels", *QRELS)])

@@ -10,6 +10,7 @@ import pytest
 
 from poolwise.report import critical_difference_svg
 from poolwise.report.blocks import Figure
+from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
 from poolwise.report.figures.forest import forest_figure
 from poolwise.report.figures.layers import layers_figure
@@ -17,9 +18,11 @@ from poolwise.report.figures.scatter import PARAMETERS, scatter_figure
 from poolwise.report.figures.seeds import seeds_figure
 from poolwise.report.figures.svg import Scale, linear_ticks, log_ticks, padded, signed_tick_text, tick_text
 from poolwise.report.styles import assign_styles
-from poolwise.report.view import study_view
+from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import DesignInfo, TrainingCurve
+from poolwise.stats import compare_runs
 from unit.report.synthetic import DESIGNS, build_study
+from unit.stats.builders import score_runs
 
 
 def _figures(**changes: object) -> list[Figure]:
@@ -28,7 +31,8 @@ def _figures(**changes: object) -> list[Figure]:
     costs = {name: float(count) for name, count in view.parameters.items()}
     found = [forest_figure(view), seeds_figure(view), scatter_figure(view, PARAMETERS, costs)]
     found += [layers_figure(results.designs), curves_figure(results.training, view.designs)]
-    assert None not in found
+    # One seed has no spread to draw.
+    assert [number for number, figure in enumerate(found) if figure is None] == [1] * (changes.get("num_seeds") == 1)
     return [figure for figure in found if figure]
 
 
@@ -163,3 +167,31 @@ def test_a_critical_difference_diagram_orders_by_rank_and_joins_groups() -> None
     assert len(bars) == 1
     assert (bars[0].get("y1"), bars[0].get("y2")) == ("79.0", "111.0")  # the second and third row's middles
     assert "not told apart: b<, a" in (root.get("aria-label") or "")
+
+
+def _long_names() -> View:
+    names = ("organisation-of-some-length/all-large-model-v2", "another-organisation/an-embedding-model-" + "x" * 60)
+    table = {name: [0.5 + k / 100 + j / 50 for k in range(6)] for j, name in enumerate((*names, "short"))}
+    return runs_view(compare_runs(score_runs(table, kind="external")), ())
+
+
+def test_long_names_stay_clear_of_the_numbers() -> None:
+    view = _long_names()
+    figures = [forest_figure(view), ranks_figure(view.comparison.rank_pictures)]
+    for figure in figures:
+        assert figure is not None
+        for panel in figure.panels:
+            texts = [node for node in ET.fromstring(panel.svg).iter() if node.tag.endswith("text")]
+            labels = [node.text or "" for node in texts if node.get("class") == "label"]
+            assert labels and max(map(len, labels)) <= 48
+    (panel,) = figures[0].panels if figures[0] else ()
+    labels = [node.text for node in ET.fromstring(panel.svg).iter() if node.get("class") == "label"]
+    # Both names of a row, one below the other; the whole of them in the text for readers who do not see.
+    assert [label for label in labels if label and label.startswith("−")] == [f"− {view.designs[0]}"] * 2 + [
+        "− another-organisation/…xxxxxxxxxxxxxxxxxxxxxxx"
+    ]
+    assert view.designs[1] in panel.alt
+
+
+def test_without_two_seeds_of_anything_there_is_no_seed_spread() -> None:
+    assert seeds_figure(_long_names()) is None

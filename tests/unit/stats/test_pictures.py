@@ -2,15 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.stats import nct
 
 from poolwise.results import Contrast
 from poolwise.stats.bayes import signed_rank_posterior
 from poolwise.stats.friedman import cliques, rank_picture
 from poolwise.stats.noise import Noise
-from poolwise.stats.power import suite_power, task_power, tasks_needed, variance_share
+from poolwise.stats.power import signed_rank_reach, suite_power, task_power, tasks_needed, variance_share
 from poolwise.stats.resampling import generator
 from poolwise.stats.seeds import SeedNoise
 from poolwise.stats.suite import Finding
+from poolwise.stats.wilcoxon import signed_rank_test
 
 STEPS = [np.array([0.5, 0.6, 0.4, 0.5, 0.7]) + 0.1 * k for k in range(3)]
 
@@ -81,11 +83,16 @@ def test_shares_by_hand() -> None:
     assert share.shares == pytest.approx({"item": 0.0009 / total, "seed": 0.0016 / total, "task": task / total})
 
 
-def test_detectable_is_half_the_interval_and_some_power() -> None:
+def test_detectable_is_what_a_t_test_of_that_threshold_finds_at_80_percent() -> None:
     power = suite_power(finding(0.003, 0.004, 0.02), 1, 0.005)
     assert power is not None
+    assert power.detectable is not None
+    # The error is 0.005, its degrees of freedom 7 * 0.005^4 / 0.004^4, the threshold four errors.
+    assert nct.sf(4, 7 * (5 / 4) ** 4, power.detectable / 0.005) == pytest.approx(0.8, abs=1e-3)
+    certain = suite_power(finding(0.005, 0.0, 0.02), 1, 0.005)
+    assert certain is not None
     # 0.84 is the normal quantile of 80%.
-    assert power.detectable == pytest.approx(0.02 + 0.8416 * 0.005, abs=1e-5)
+    assert certain.detectable == pytest.approx(0.02 + 0.8416 * 0.005, abs=1e-5)
     # The seeds alone are too noisy for 0.005, whatever the items.
     assert power.items_factor is None
     assert power.seeds_needed is None or power.seeds_needed > 2
@@ -115,6 +122,30 @@ def test_tasks_have_a_floor() -> None:
     assert few.detectable is None
     assert "3 task(s) can find nothing" in few.sentence
     many = task_power(contrast(0.1), np.linspace(-0.1, 0.1, 20), 1, 0.005)
-    assert many.detectable is not None
-    # 2.80 standard errors of 0.0607 / sqrt(20 * 0.955).
-    assert many.detectable == pytest.approx(2.8016 * np.linspace(-0.1, 0.1, 20).std(ddof=1) / np.sqrt(19.1), rel=1e-3)
+    assert many.detectable == pytest.approx(np.linspace(-0.1, 0.1, 20).std(ddof=1) * signed_rank_reach(20, 0.95))
+    assert task_power(contrast(0.1), np.linspace(-0.1, 0.1, 20), 1, 0.0).tasks_needed is None
+
+
+@pytest.mark.parametrize(("count", "num_family"), [(6, 1), (11, 4), (20, 10)])
+def test_the_signed_ranks_find_what_they_are_said_to_find(count: int, num_family: int) -> None:
+    level = 0.05 / num_family
+    samples = np.random.default_rng(1).normal(signed_rank_reach(count, 1 - level), 1.0, (600, count))
+    found = np.mean([signed_rank_test(row).p <= level for row in samples])
+    # Three standard errors of a rate of 0.8 in 600 repeats are 0.049.
+    assert found == pytest.approx(0.8, abs=0.049)
+
+
+def test_the_reach_of_the_signed_ranks_by_hand() -> None:
+    # Six tasks reject only if all agree: the sixth root of 0.8 is 0.9635, the normal quantile of which is 1.793.
+    assert signed_rank_reach(6, 0.95) == pytest.approx(1.793, abs=0.04)
+    assert signed_rank_reach(5, 0.95) == np.inf
+    # From 50 simulated tasks to 51 by the formula for many there is no jump.
+    assert signed_rank_reach(50, 0.95) / signed_rank_reach(51, 0.95) == pytest.approx((51 / 50) ** 0.5, rel=0.05)
+
+
+def test_more_tasks_than_needed_are_not_asked_for() -> None:
+    differences = np.array([0.01, 0.02, -0.01, 0.03])
+    needed = tasks_needed(differences, 8, 0.02)
+    assert needed is not None
+    spread, level = differences.std(ddof=1), 1 - 0.05 / 8
+    assert signed_rank_reach(needed, level) * spread <= 0.02 < signed_rank_reach(needed - 1, level) * spread

@@ -81,10 +81,6 @@ def test_satterthwaite_is_the_items_t_test_without_seed_noise() -> None:
     assert p == pytest.approx(0.07339, abs=1e-5)
 
 
-def test_no_variance_at_all() -> None:
-    assert satterthwaite(0.0, 0.0, 10, SeedNoise(0.0, 1), 0.95)[0] == 1.0
-
-
 def test_pigeonhole_draws_seeds_together() -> None:
     # Equal seeds: a - b is 0.1 at both, whatever is drawn; other seeds: it varies.
     runs = (np.tile([0.3, 0.9], (500, 1)), np.tile([0.2, 0.8], (500, 1)))

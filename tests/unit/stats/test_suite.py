@@ -223,3 +223,69 @@ def test_below_ten_items_there_is_a_p_and_no_interval() -> None:
     # Three items: a quarter of the sign patterns reach the difference.
     assert contrast.p == pytest.approx(0.25, abs=0.04)
     assert "no interval below 10" in contrast.note
+
+
+def untrained(rows: dict[str, Sequence[float]]) -> list[Run]:
+    """Two seeds that give the same scores, as of a pooling on a frozen base: the items are the only noise."""
+    return [run(n, [values("t", row)], seed=s, parameters=0) for n, row in rows.items() for s in (0, 1)]
+
+
+def test_the_least_p_knows_how_few_items_tell_two_designs_apart() -> None:
+    few, many = np.zeros(40), np.full(40, 0.5)
+    few[:5] = 1.0
+    contrast = only(compare(untrained({REFERENCE: np.zeros(40).tolist(), OTHER: few.tolist()})))
+    # Of 32 patterns of signs two reach what five items say together.
+    assert contrast.smallest_p == pytest.approx(2 / 32, abs=0.02)
+    assert contrast.p is not None and contrast.p >= contrast.smallest_p
+    assert contrast.verdict == "not decided"
+    same = only(compare(untrained({REFERENCE: many.tolist(), OTHER: many.tolist()})))
+    assert (same.p, same.smallest_p, same.verdict) == (1.0, 1.0, "equal")
+    rng = np.random.default_rng(0)
+    usual = only(compare(untrained({n: rng.normal(0.5, 0.1, 40).tolist() for n in (REFERENCE, OTHER)})))
+    assert usual.smallest_p == 1 / 2001
+
+
+def test_a_difference_that_never_varies_gives_no_t_test() -> None:
+    result = compare(untrained({REFERENCE: [0.2] * 12, OTHER: [0.3] * 12}))
+    (t_test,) = [c for c in result.seed_contrasts if "Satterthwaite" in c.test]
+    assert (t_test.p, t_test.interval) == (None, None)
+    assert "do not vary" in t_test.note
+    # Twelve items of one sign are a finding of their own.
+    assert only(result).p == pytest.approx(2 / 2**12, abs=0.002)
+
+
+def test_no_verdict_that_the_corrected_p_does_not_bear_out() -> None:
+    rng = np.random.default_rng(0)
+    taken_back = 0
+    for _ in range(60):
+        rows = {name: rng.normal(0.5, 0.1, 10).tolist() for name in (REFERENCE, OTHER)}
+        contrast = only(compare_runs(untrained(rows), reference=REFERENCE, num_resamples=400))
+        assert contrast.p_holm is not None
+        assert contrast.verdict in ("equal", "not decided") or contrast.p_holm <= 0.05
+        taken_back += "the corrected p is above 0.05" in contrast.note
+    assert taken_back > 0
+
+
+@pytest.mark.parametrize(("effect", "is_said"), [(0.5, True), (0.0, False)])
+def test_more_resamples_are_asked_for_where_they_set_the_least_p(effect: float, is_said: bool) -> None:
+    rng = np.random.default_rng(7)
+    runs = [
+        run(name, [values(f"t{k}", rng.normal(shift, 0.1, 40)) for k in range(8)], kind="external")
+        for name, shift in ((REFERENCE, 0.0), (OTHER, effect))
+    ]
+    # Eight tests of 99 resamples: no corrected p can be below 0.08.
+    notes = compare_runs(runs, num_resamples=99).notes
+    assert any("the within-task family has 8 tests" in note for note in notes) == is_said
+
+
+def test_more_resamples_are_not_asked_for_where_few_items_set_the_least_p() -> None:
+    few = np.zeros(40)
+    few[:3] = 1.0
+    notes = compare(untrained({REFERENCE: np.zeros(40).tolist(), OTHER: few.tolist()})).notes
+    assert not any("give num_resamples" in note for note in notes)
+
+
+def test_percentages_of_poor_models_are_percentages() -> None:
+    rows = {name: [100.0, *[0.0] * 199] for name in (REFERENCE, OTHER)}
+    (contrast,) = compare(untrained(rows)).contrasts
+    assert contrast.equivalence == pytest.approx(0.5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from poolwise.report.amounts import p_text
 from poolwise.report.blocks import Csv, Figure, Panel
-from poolwise.report.figures.svg import WIDTH, Drawing, Scale, tick_text
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, fitted, tick_text
 from poolwise.report.view import category_title
 from poolwise.results import RankPicture
 
@@ -62,7 +62,7 @@ def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequenc
         drawing.text(scale(tick), TOP - 10, tick_text(tick), "tick", "middle")
     middles = {name: TOP + ROW * row + 21 for row, name in enumerate(names)}
     for name, middle in middles.items():
-        drawing.text(left, middle - 9, name, "label")
+        drawing.text(left, middle - 9, fitted(name), "label")
         drawing.text(WIDTH - 2, middle - 9, f"{ranks[name]:.2f}", "value", "end")
         drawing.mark(scale(ranks[name]), middle, "undecided", f"{name}: average rank {ranks[name]:.2f}")
     for column, group in enumerate(bars):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from poolwise.report.amounts import difference_text, interval_text, p_text
 from poolwise.report.blocks import Csv, Figure, Panel
-from poolwise.report.figures.svg import WIDTH, Drawing, Scale, padded, signed_tick_text
+from poolwise.report.figures.svg import MOST_LETTERS, WIDTH, Drawing, Scale, fitted, padded, signed_tick_text
 from poolwise.report.view import REASONS, View, category_title, stars
 from poolwise.results import Contrast
 
-ROW, HEAD, LEFT, RIGHT = 33.0, 24.0, 8.0, 8.0
+ROW, LINE, HEAD, LEFT, RIGHT = 33.0, 14.0, 24.0, 8.0, 8.0
 
 
 def forest_figure(view: View) -> Figure | None:
@@ -44,7 +44,7 @@ def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
     groups: dict[str, list[Contrast]] = {}
     for contrast in contrasts:
         groups.setdefault(contrast.reason[0] if contrast.reason else "", []).append(contrast)
-    bottom = 4 + sum(HEAD + ROW * len(rows) for rows in groups.values())
+    bottom = 4 + sum(HEAD + sum(map(_height, rows)) for rows in groups.values())
     drawing = Drawing(WIDTH, bottom + 22)
     scale = Scale(*padded([v for c in contrasts for v in _extent(c)], zero=True), LEFT, WIDTH - RIGHT)
     if region := max((c.equivalence or 0.0 for c in contrasts), default=0.0):
@@ -54,20 +54,32 @@ def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
     y = 4.0
     for reason, rows in groups.items():
         title = REASONS.get(reason, reason) + (f" {rows[0].b}" if reason == "reference" else "")
-        drawing.text(LEFT, y + 16, title[:1].upper() + title[1:], "group")
+        drawing.text(LEFT, y + 16, fitted(title[:1].upper() + title[1:]), "group")
         y += HEAD
         for row in rows:
             _draw_row(drawing, scale, y, row)
-            y += ROW
+            y += _height(row)
     alt = f"{category_title(category)}: " + "; ".join(_words(c) for c in contrasts)
     return Panel(category_title(category), drawing.svg(alt), alt)
 
 
+def _labels(contrast: Contrast) -> list[str]:
+    """The names of a row, on two lines where they are long, as hub names are."""
+    if "reference" in contrast.reason:
+        return [contrast.a]
+    label = f"{contrast.a} − {contrast.b}"
+    return [label] if len(label) <= MOST_LETTERS else [contrast.a, f"− {contrast.b}"]
+
+
+def _height(contrast: Contrast) -> float:
+    return ROW + LINE * (len(_labels(contrast)) - 1)
+
+
 def _draw_row(drawing: Drawing, scale: Scale, y: float, contrast: Contrast) -> None:
-    label = contrast.a if "reference" in contrast.reason else f"{contrast.a} − {contrast.b}"
-    drawing.text(LEFT, y + 11, label, "label small" if len(label) > 48 else "label")
+    for number, label in enumerate(_labels(contrast)):
+        drawing.text(LEFT, y + 11 + LINE * number, fitted(label), "label")
     drawing.text(WIDTH - RIGHT, y + 11, difference_text(contrast.difference) + stars(contrast), "value", "end")
-    middle = y + 21
+    middle = y + _height(contrast) - ROW + 21
     tone = {"better": "better", "worse": "worse", "equal": "equal"}.get(contrast.verdict or "", "undecided")
     if contrast.simultaneous or (contrast.seed_spread is not None and not contrast.interval):
         low, high = _extent(contrast)

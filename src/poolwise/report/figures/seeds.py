@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from poolwise.report.amounts import score_text, spread_text
 from poolwise.report.blocks import Csv, Figure, Panel
-from poolwise.report.figures.svg import WIDTH, Drawing, Scale, padded, tick_text
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, fitted, padded, tick_text
 from poolwise.report.styles import Style, assign_styles
 from poolwise.report.view import View, category_title
 from poolwise.results import CategoryMean
@@ -15,14 +15,14 @@ ROW, LEFT, RIGHT = 32.0, 8.0, 8.0
 
 
 def seeds_figure(view: View) -> Figure | None:
-    """Return one panel a category; None where there is no mean."""
+    """Return one panel a category; None where there is no mean, or no design with two seeds."""
     styles = assign_styles(view.designs)
     panels = [
         _panel(category, means, styles)
         for category in view.categories
         if (means := [m for name in view.designs if (m := view.mean(category, name))])
     ]
-    if not panels:
+    if not panels or all(len(mean.by_seed) < 2 for mean in view.comparison.means if mean.name in view.designs):
         return None
     return Figure(
         key="fig-seeds",
@@ -46,7 +46,7 @@ def _panel(category: str, means: Sequence[CategoryMean], styles: dict[str, Style
 
 def _draw_row(drawing: Drawing, scale: Scale, y: float, mean: CategoryMean, style: Style) -> None:
     classes = style.classes
-    drawing.text(LEFT, y + 11, f"{style.number}  {mean.name}", "label")
+    drawing.text(LEFT, y + 11, fitted(f"{style.number}  {mean.name}"), "label")
     drawing.text(WIDTH - RIGHT, y + 11, score_text(mean.mean), "value", "end")
     middle = y + 21
     seeds = mean.by_seed or [mean.mean]

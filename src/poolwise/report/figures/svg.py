@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 WIDTH = 400
 """Width of a panel in user units: about a phone's width, so that text keeps its size there."""
+MOST_LETTERS = 48
+"""What fits beside a number in one line of a panel, in the widest of the usual fonts (DejaVu Sans: 6.7 units each)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,14 @@ def tooltip(text: str) -> str:
     return f"<title>{html.escape(text)}</title>"
 
 
+def fitted(words: str) -> str:
+    """Return a label of at most MOST_LETTERS letters, its middle left out where it is longer."""
+    if len(words) <= MOST_LETTERS:
+        return words
+    half = (MOST_LETTERS - 1) // 2
+    return f"{words[:half]}…{words[-half:]}"
+
+
 @dataclass
 class Drawing:
     """A drawing in user units; ``svg()`` gives the element."""
@@ -129,7 +139,9 @@ class Drawing:
         """Draw vertical grid lines from ``top`` to ``bottom`` with labels below, and the axis's title."""
         for tick in scale.ticks():
             self.line(scale(tick), top, scale(tick), bottom, "grid")
-            self.text(scale(tick), bottom + 14, label(tick), "tick", "middle")
+            # A label in the middle of a tick at either end would stick out of the drawing.
+            near = [side for side, end in (("start", scale.start), ("end", scale.end)) if abs(scale(tick) - end) < 12]
+            self.text(scale(tick), bottom + 14, label(tick), "tick", near[0] if near else "middle")
         self.line(scale.start, bottom, scale.end, bottom, "axis")
         self.text((scale.start + scale.end) / 2, bottom + 31, title, "axis-title", "middle")
 
