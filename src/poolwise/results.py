@@ -231,6 +231,7 @@ class AdaptationInfo(Record):
 
     run: str
     made: Adaptation
+    note: str = Field(description="what a reader of any difference must know")
     trainable_parameters: int | None
     curve: TrainingCurve
 

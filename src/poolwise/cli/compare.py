@@ -41,7 +41,9 @@ def compare(
 
     inputs = read_inputs(paths, qrels or [], include_external)
     print("\n".join(input_lines(inputs)), file=sys.stderr)
-    comparisons = ["reference"] if reference else ["reference", "pooling_given_attention", "attention_given_pooling"]
+    comparisons = ["reference", "adaptation_given_design"]
+    if not reference:
+        comparisons += ["pooling_given_attention", "attention_given_pooling"]
     comparison = compare_runs(
         inputs.runs,
         reference=reference,

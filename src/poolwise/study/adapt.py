@@ -109,36 +109,41 @@ def adaptation_costs(info: AdaptationInfo | None, out: Path) -> dict[str, Cost]:
     return {info.run: load_record(RunManifest, out / info.run / MANIFEST).cost} if info else {}
 
 
-def adaptation_info(jobs: Sequence[Job], out: Path) -> AdaptationInfo | None:
+def adaptation_info(recipe: Recipe, jobs: Sequence[Job], out: Path) -> AdaptationInfo | None:
     """Return how the base of a study was adapted; None where no finished job did that."""
     job = next((job for job in jobs if job.kind == "adapt"), None)
     if job is None or not _is_made(folder := adaptation_folder(out, job)):
         return None
     steps = load_steps(folder / "training.jsonl")
-    curve = TrainingCurve(
-        design=NAME,
-        seed=job.seed,
-        steps=[step.step for step in steps],
-        loss=[step.loss for step in steps],
-        learning_rate=[step.learning_rate for step in steps],
-    )
-    manifest = load_record(RunManifest, folder / MANIFEST)
     made = load_record(Adaptation, folder / BASE / ADAPTATION_FILE)
     return AdaptationInfo(
-        run=f"{FOLDER}/{job.run}", made=made, trainable_parameters=manifest.trainable_parameters, curve=curve
+        run=f"{FOLDER}/{job.run}",
+        made=made,
+        note=_note(recipe, made.steps),
+        trainable_parameters=load_record(RunManifest, folder / MANIFEST).trainable_parameters,
+        curve=TrainingCurve(
+            design=NAME,
+            seed=job.seed,
+            steps=[step.step for step in steps],
+            loss=[step.loss for step in steps],
+            learning_rate=[step.learning_rate for step in steps],
+        ),
     )
 
 
-def adaptation_note(recipe: Recipe, made: Adaptation | None) -> list[str]:
-    """Return what a reader of the results must know where the recipe adapts the base."""
-    if recipe.adapt is None:
-        return []
-    attentions = [parse_design(name).attention for name in recipe.designs]
-    if not any(map(is_bidirectional, attentions)):
+def _note(recipe: Recipe, steps: int) -> str:
+    note = f"bidirectional designs start from the base after {steps} steps of masked next-token training (adapt)"
+    if all(_starts_adapted(recipe)):
+        return note
+    return f"{note}, causal designs from the plain base: a difference between attentions is also one of that training"
+
+
+def _starts_adapted(recipe: Recipe) -> list[bool]:
+    return [is_bidirectional(parse_design(name).attention) for name in recipe.designs]
+
+
+def adaptation_notes(recipe: Recipe, info: AdaptationInfo | None) -> list[str]:
+    """Return what must stand beside the verdicts of a study whose recipe adapts the base."""
+    if recipe.adapt and not any(_starts_adapted(recipe)):
         return ["adapt: no design of the recipe is bidirectional, so the base was not adapted"]
-    if made is None:
-        return []
-    note = f"bidirectional designs start from the base after {made.steps} steps of masked next-token training (adapt)"
-    if all(map(is_bidirectional, attentions)):
-        return [note]
-    return [f"{note}, causal designs from the plain base: a difference between attentions is one of that training too"]
+    return [info.note] if info else []

@@ -11,7 +11,7 @@ from poolwise.errors import EvalError
 from poolwise.records import Run, load_run, load_steps, load_texts
 from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
 from poolwise.stats import compare_runs, with_extremes
-from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_note
+from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_notes
 from poolwise.study.executor import is_done, tuning_folder
 from poolwise.study.jobs import check_controls, tuning_scores
 from poolwise.study.plan import InputHashes, Job
@@ -39,8 +39,8 @@ def collect(
         raise EvalError(f"no design was trained and evaluated ({reasons})", hint=f"see {out / 'jobs'}")
     not_run = [job.label for job in jobs if job.label not in failures and not is_done(out, job)]
     check_controls([run.manifest for run in trained.values()])
-    adaptation = adaptation_info(jobs, out)
-    notes = [*adaptation_note(recipe, adaptation.made if adaptation else None), *_missing_notes(failures, not_run)]
+    adaptation = adaptation_info(recipe, jobs, out)
+    notes = [*adaptation_notes(recipe, adaptation), *_missing_notes(failures, not_run)]
     results = Results(
         name=recipe.name,
         base=recipe.base,

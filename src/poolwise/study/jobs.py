@@ -98,7 +98,7 @@ def train_run(
         layer_weights=weights,
         probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
         adaptation=adaptation.key if adaptation else "",
-        notes=adaptation_notes(adaptation),
+        notes=_base_notes(adaptation),
         versions=versions(),
         cost=cost,
     )
@@ -106,7 +106,7 @@ def train_run(
     return manifest
 
 
-def adaptation_notes(adaptation: Adaptation | None) -> list[str]:
+def _base_notes(adaptation: Adaptation | None) -> list[str]:
     """Return what the manifest of a run says of the base it starts from."""
     if adaptation is None:
         return []
