@@ -21,7 +21,7 @@ def adaptation_blocks(study: StudyResults) -> list[Block | None]:
     facts = [
         (
             "Steps",
-            f"{count_text(made.steps)}, {made.method}, seed {made.seed}, the same base for all designs and seeds",
+            f"{count_text(made.steps)}, {made.method}, seed {made.seed}; one base for all designs and seeds",
         ),
         ("Masked", f"{share_text(made.mask_share)} of the tokens of a text, each by {made.mask_token}"),
         ("Texts", f"{count_text(made.num_texts)} to draw from"),
