@@ -9,6 +9,7 @@ from poolwise.training.masked import NO_TARGET, MaskedTexts, draw_texts, maskabl
 from tiny_models import TEXTS, save_tiny_base
 
 MASK = 3
+DRAWS = tuple(range(len(TEXTS))) * 20
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -18,8 +19,8 @@ def backbone(request, tmp_path_factory):
     return build_model("mean+bidirectional", base, method="frozen", max_tokens=24)[0]
 
 
-def masked_texts(backbone, share=0.3, seed=0, draws=tuple(range(len(TEXTS))) * 20):
-    return MaskedTexts(backbone, TEXTS, draws, mask_id=MASK, mask_share=share, seed=seed)
+def masked_texts(backbone, share=0.3, seed=0):
+    return MaskedTexts(backbone, TEXTS, DRAWS, mask_id=MASK, mask_share=share, seed=seed)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
