@@ -53,7 +53,7 @@ def collect(
         comparison=_compare(recipe, list(runs.values()), out, notes),
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
-        hashes={f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()} | _inits(trained),
+        hashes=_shared(hashes) | _inits(trained),
         data_fingerprints={"base": hashes.base} | hashes.data,
         failures=failures,
         not_run=not_run,
@@ -125,6 +125,11 @@ def _curve(job: Job, out: Path) -> TrainingCurve:
         loss=[step.loss for step in steps],
         learning_rate=[step.learning_rate for step in steps],
     )
+
+
+def _shared(hashes: InputHashes) -> dict[str, str]:
+    found = {f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()}
+    return found | ({"texts of the adaptation": hashes.adapt_texts} if hashes.adapt_texts else {})
 
 
 def _inits(trained: dict[Job, Run]) -> dict[str, str]:
