@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 FAMILIES = ("llama", "qwen3", "mistral", "gpt2", "gpt_neox")
 HIDDEN, NUM_LAYERS, POSITIONS = 32, 3, 64
@@ -49,8 +49,13 @@ def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
     )
 
 
-def save_tiny_base(folder: Path, family: str) -> str:
-    """Write a base of ``family`` with 3 layers of width 32 into ``folder`` and return its name."""
+def save_tiny_base(folder: Path, family: str, *, with_head: bool = False, **settings: object) -> str:
+    """Write a base of ``family`` with 3 layers of width 32 into ``folder`` and return its name.
+
+    Args:
+        with_head: save the LM head as well, as published bases do.
+        settings: of the configuration, beside or instead of the usual ones.
+    """
     tokenizer = tiny_tokenizer(family)
     config = AutoConfig.for_model(
         family,
@@ -75,7 +80,9 @@ def save_tiny_base(folder: Path, family: str) -> str:
         config.intermediate_size = 48
     state = torch.get_rng_state()
     torch.manual_seed(7)
-    AutoModel.from_config(config).save_pretrained(folder)
+    for name, value in settings.items():
+        setattr(config, name, value)
+    (AutoModelForCausalLM if with_head else AutoModel).from_config(config).save_pretrained(folder)
     torch.set_rng_state(state)
     tokenizer.save_pretrained(folder)
     return str(folder)

@@ -82,6 +82,33 @@ class TrainConfig(Section):
     save_steps: int = Field(default=500, ge=1, description="steps between the checkpoints a resume starts from")
 
 
+class Adapt(Section):
+    """Masked next-token training that a base gets before bidirectional designs start from it; off where absent.
+
+    Method, precision, weight decay, warm-up, clipping and checkpoints are those of ``train``.
+    """
+
+    steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` there is no adaptation")
+    batch_size: int = Field(default=32, ge=1, description="texts a step")
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak, of LoRA or of the base")
+    mask_share: float = Field(default=0.2, gt=0, lt=1, description="of a text's tokens, and at least one")
+    mask_token: str | None = Field(
+        default=None, description="stands for a masked token; null is the tokenizer's mask token, or else `_`"
+    )
+    max_tokens: int = Field(default=128, ge=4, description="tokens a text keeps, EOS included")
+    data: list[str] | None = Field(
+        default=None, min_length=1, description="sources of texts; null is every text that training may read"
+    )
+    lora_rank: int = Field(default=16, ge=1, description="on all linear layers; merged into the base at the end")
+    lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
+    seed: int = Field(default=0, description="of texts, masks and LoRA; all seeds of the study share the result")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
 class TuneConfig(Section):
     """The same search for every design: each learning rate for ``steps`` steps, the best dev score wins."""
 
@@ -125,6 +152,7 @@ class Recipe(Section):
     data: DataConfig
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
+    adapt: Adapt | None = None
     eval: EvalConfig = EvalConfig()
     prompts: dict[Category, Prompts] = Field(
         default={}, description="by category: `{query: TEXT, document: TEXT}`, alike in training and evaluation"
@@ -176,7 +204,9 @@ class Recipe(Section):
     @property
     def fingerprint(self) -> str:
         """A hash of everything in the resolved recipe but its name."""
-        return fingerprint(self.model_dump(mode="json", exclude={"name"}))
+        # A recipe without an adaptation keeps the hash it had before there were any.
+        left_out = {"name"} if self.adapt else {"name", "adapt"}
+        return fingerprint(self.model_dump(mode="json", exclude=left_out))
 
 
 def fingerprint(value: object) -> str:

@@ -6,6 +6,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     training.jsonl                     one TrainingStep a line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
     model/                             the model (trained runs only)
+    base/                              the adapted base (adaptations only), with its Adaptation
     texts/<category>/<name>.json.gz    ItemTexts; the runs of a study share those in the study's folder
 """
 
@@ -122,12 +123,29 @@ class Cost(Record):
     encode_texts_per_second: float | None = None
 
 
+class Adaptation(Record):
+    """How a base was adapted to bidirectional attention, kept in its folder; equal wherever it is done again.
+
+    ``key`` hashes everything that can change the weights.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    base: str = Field(description="the plain base, as the recipe names it")
+    steps: int
+    method: Literal["lora", "full"]
+    mask_share: float
+    mask_token: str
+    num_texts: int = Field(description="different texts to draw from")
+    seed: int
+
+
 class RunManifest(Record):
-    """Which model a run evaluated and how it came to be."""
+    """Which model a run evaluated and how it came to be; of kind "adapted", how a base was made and nothing else."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    kind: Literal["trained", "anchor", "external"]
+    kind: Literal["trained", "anchor", "external", "adapted"]
     design: str | None = Field(default=None, description="canonical design; None for anchors and foreign models")
     seed: int = 0
     model: str = Field(description="folder or hub id of the model, or the anchor's name")
@@ -138,9 +156,16 @@ class RunManifest(Record):
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
     probe: dict[str, bool] = Field(default={}, description="token 0 moved: unpadded, padded_left, padded_right")
+    adaptation: str = Field(default="", description="key of the adaptation its base went through; empty: none")
+    variant: str = Field(default="", description="tells it from other runs of its design; set where they meet")
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()
+
+    @property
+    def label(self) -> str:
+        """What a comparison knows it by: its design, or its name where it has none, and its variant."""
+        return f"{self.design or self.name}{f' ({self.variant})' if self.variant else ''}"
 
 
 class TrainingStep(Record):
@@ -186,6 +211,15 @@ def load_record(kind: type[R], path: Path) -> R:
         raise EvalError(
             f"cannot read {path} as {kind.__name__}: {reason}", hint="run the command that made it again"
         ) from error
+
+
+ADAPTATION_FILE = "adaptation.json"
+
+
+def load_adaptation(base: str) -> Adaptation | None:
+    """Return how the base in a folder was adapted; None where it was not, or is no folder."""
+    path = Path(base) / ADAPTATION_FILE
+    return load_record(Adaptation, path) if path.is_file() else None
 
 
 def items_path(run: Path, task: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from poolwise.records import SCHEMA_VERSION, Category, Cost, Record
+from poolwise.records import SCHEMA_VERSION, Adaptation, Category, Cost, Record
 
 Estimand = Literal["checkpoints", "designs_on_tasks", "tasks_like_these"]
 Verdict = Literal["better", "worse", "equal", "not decided"]
@@ -226,6 +226,16 @@ class TrainingCurve(Record):
     learning_rate: list[float]
 
 
+class AdaptationInfo(Record):
+    """The base that bidirectional designs start from, and how training it went; ``run`` is its folder."""
+
+    run: str
+    made: Adaptation
+    note: str = Field(description="what a reader of any difference must know")
+    trainable_parameters: int | None
+    curve: TrainingCurve
+
+
 class Results(Record):
     """The part of ``results.json`` that repeats bit for bit on the same machine."""
 
@@ -240,6 +250,7 @@ class Results(Record):
     scores: list[TaskScore]
     comparison: Comparison
     training: list[TrainingCurve] = []
+    adaptation: AdaptationInfo | None = Field(default=None, description="None: all designs start from the plain base")
     hashes: dict[str, str] = Field(default={}, description="batch schedules and inits by seed")
     data_fingerprints: dict[str, str] = {}
     failures: dict[str, str] = Field(default={}, description="job -> error, for jobs that failed")

@@ -48,7 +48,7 @@ def compare(
         raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
     inputs = read_inputs(paths, qrels or [], include_external)
     print("\n".join(input_lines(inputs)), file=sys.stderr)
-    comparisons: Sequence[str] = ["reference"] if reference else REASONS
+    comparisons: Sequence[str] = ["reference", "adaptation_given_design"] if reference else REASONS
     if not reference and inputs.declared:
         # The family of tests is the one that the study declared before it ran.
         reference, comparisons = inputs.declared

@@ -2,6 +2,7 @@
 
 from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule
 from poolwise.data.sources import load_source, load_sources, read_sources, sample_triples
+from poolwise.data.texts import load_plain_texts, texts_fingerprint, triple_texts
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 
 __all__ = [
@@ -10,11 +11,14 @@ __all__ = [
     "TrainingData",
     "Triple",
     "build_schedule",
+    "load_plain_texts",
     "load_schedule",
     "load_source",
     "load_sources",
     "read_sources",
     "sample_triples",
     "save_schedule",
+    "texts_fingerprint",
+    "triple_texts",
     "triples_fingerprint",
 ]

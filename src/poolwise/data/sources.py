@@ -71,7 +71,7 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
     tables = []
     for name in names:
         try:
-            tables.append(_tables(name))
+            tables.append(source_tables(name))
         except DataError as error:
             problems.append(str(error))
     collect(problems, DataError, "training sources")
@@ -86,7 +86,11 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
     return [_finished(reader, source.category) for reader, source in zip(readers, sources, strict=True)]
 
 
-def _tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
+def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
+    """Return the tables that a source's name stands for: what each is called, and its rows with their numbers.
+
+    Raises: DataError where there is none.
+    """
     if name == PYDOC:
         from poolwise.data.pydoc import pydoc_train_path
 

@@ -13,6 +13,7 @@ from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
+from poolwise.foreign.studies import once, told_apart
 from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 
@@ -60,6 +61,9 @@ def read_inputs(paths: Sequence[Path], qrels: Sequence[Path] = (), include_exter
     if not any(source.runs for source in sources):
         raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
     runs, notes = joined(sources)
+    runs, repeated = once(runs)
+    runs, adapted = told_apart(runs)
+    notes = [*repeated, *adapted, *notes]
     return Inputs(runs, sources, [*(note for source in sources for note in source.notes), *_left_out(sources), *notes])
 
 
@@ -146,6 +150,6 @@ def missing_tasks(runs: Sequence[Run]) -> Mapping[str, list[str]]:
     everything = {task for run in taking_part for task in run.scores}
     missing: dict[str, set[str]] = {}
     for run in taking_part:
-        name = run.manifest.design or run.manifest.name
+        name = run.manifest.label
         missing.setdefault(name, set()).update(everything - run.scores.keys())
     return {name: sorted(tasks) for name, tasks in missing.items()}

@@ -49,7 +49,7 @@ class Source:
     @property
     def models(self) -> list[str]:
         """The names that the comparison will know the runs by, each once."""
-        return list(dict.fromkeys(run.manifest.design or run.manifest.name for run in self.runs))
+        return list(dict.fromkeys(run.manifest.label for run in self.runs))
 
     @property
     def tasks(self) -> list[str]:

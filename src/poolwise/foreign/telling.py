@@ -75,7 +75,7 @@ def _source_line(source: Source) -> str:
 def allowed_tests(runs: Sequence[Run]) -> list[str]:
     """Return in words which tests the runs allow, by how many tasks, items and seeds all models have."""
     taking_part = [run for run in runs if run.manifest.kind != "anchor"]
-    names = {run.manifest.design or run.manifest.name for run in taking_part}
+    names = {run.manifest.label for run in taking_part}
     if len(names) < 2:
         return [NO_TEST]
     common = set.intersection(*(set(run.scores) for run in taking_part))

@@ -2,20 +2,23 @@
 
 from poolwise.modules.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.modules.backbone import Backbone
-from poolwise.modules.base import base_shape, resolve_base
+from poolwise.modules.base import base_shape, resolve_base, vocabulary_size
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model
 from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.fused_training import fused_training
 from poolwise.modules.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
+from poolwise.modules.language import AdaptableBase, LanguageHead
 from poolwise.modules.merge import merge_adapters, prepare_encoding
 from poolwise.modules.pooling import Pooling
 from poolwise.modules.precision import autocast, has_fast_bf16, uses_bf16
 from poolwise.modules.seeds import derive_seed
 
 __all__ = [
+    "AdaptableBase",
     "AttentionProbe",
     "Backbone",
     "Check",
+    "LanguageHead",
     "Pooling",
     "autocast",
     "base_shape",
@@ -38,4 +41,5 @@ __all__ = [
     "probe_attention",
     "resolve_base",
     "uses_bf16",
+    "vocabulary_size",
 ]

@@ -20,7 +20,7 @@ from poolwise.design import POOLINGS, Attention, Design, parse_design
 from poolwise.errors import ModelError
 from poolwise.modules.adapter import load_adapter, save_adapter
 from poolwise.modules.attention import check_attention, set_attention
-from poolwise.modules.base import base_fingerprint, load_base
+from poolwise.modules.base import base_fingerprint, find_base, load_base, reference_beside
 from poolwise.modules.layers import decoder_layers, layer_states
 from poolwise.modules.packing import PackedReduction, forward_packed, longest_packable, pack_batch, use_packing
 from poolwise.modules.precision import Precision, autocast
@@ -195,6 +195,8 @@ class Backbone(InputModule):
         """Write the adapter and a reference to the base, or all weights and the tokenizer if all were trained."""
         folder = Path(output_path)
         self.save_config(output_path)
+        if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
+            _add(folder / self.config_file_name, {"base_beside": beside})
         if self.method == "lora":
             save_adapter(self.model, folder, self.base)
         elif self.method == "full":
@@ -212,7 +214,7 @@ class Backbone(InputModule):
         config = cls.load_config(str(folder))
         if not config:
             raise ModelError(f"{folder} has no {cls.config_file_name}", "wanted a folder saved by poolwise")
-        method, base = config["method"], config["base"]
+        method, base = config["method"], find_base(config["base"], config.get("base_beside"), folder)
         if method != "full" and base_fingerprint(base) != config["base_fingerprint"]:
             raise ModelError(
                 f"base {base!r} is not the one that {folder} was trained on",
@@ -242,9 +244,12 @@ def _require_versions(path: Path) -> None:
     """
     if not path.is_file():
         return
-    config = json.loads(path.read_text())
-    config["requirements"] = {
+    requirements = {
         "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
         "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
     }
-    path.write_text(json.dumps(config, indent=2, sort_keys=True))
+    _add(path, {"requirements": requirements})
+
+
+def _add(path: Path, more: dict[str, Any]) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | more, indent=2, sort_keys=True))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -23,6 +26,7 @@ from transformers.utils import logging
 from poolwise.errors import ModelError
 from poolwise.modules.families import attention_implementation, refuse_unsuitable
 from poolwise.modules.tokens import TextTokens
+from poolwise.records import load_adaptation
 
 EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "assets" / "nano"}
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
@@ -91,6 +95,11 @@ def base_shape(name: str) -> tuple[int, int]:
     return int(config.num_hidden_layers), int(config.hidden_size)
 
 
+def vocabulary_size(name: str) -> int:
+    """Return how many tokens a base scores, without reading its weights. Raises: ModelError as ``resolve_base``."""
+    return int(_read(name)[1].get_text_config().vocab_size)
+
+
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
     """Keep transformers' bar for each weights file out of ours."""
@@ -108,10 +117,34 @@ def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
     Raises: ModelError as ``resolve_base``, and where weights are missing, which transformers would draw at random.
     """
+    model, tokenizer, missing = _load(name, AutoModel)
+    _require_all(name, missing)
+    return model, tokenizer
+
+
+def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base with its LM head, the weights in fp32, and its tokenizer.
+
+    Raises: ModelError as ``load_base``, and where there is no LM head.
+    """
+    model, tokenizer, missing = _load(name, AutoModelForCausalLM)
+    head = model.get_output_embeddings()
+    of_head = {key for key, module in model.named_modules() if module is head}
+    if head is None or any(key.rpartition(".")[0] in of_head for key in missing):
+        raise ModelError(
+            f"base {name!r} has no LM head ({', '.join(missing) or 'none in its family'})",
+            "wanted the weights that predict the next token, which AutoModelForCausalLM saves and AutoModel leaves out",
+            "take the base as it was published, or leave `adapt` out of the recipe",
+        )
+    _require_all(name, missing)
+    return model, tokenizer
+
+
+def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     place, config, tokenizer = _read(name)
     try:
         with _quiet_loading():
-            model, info = AutoModel.from_pretrained(
+            model, info = kind.from_pretrained(
                 place,
                 dtype=torch.float32,
                 attn_implementation=attention_implementation(config.model_type),
@@ -119,9 +152,12 @@ def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             )
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
-    if missing := sorted(info["missing_keys"]):
+    return model, tokenizer, sorted(info["missing_keys"])
+
+
+def _require_all(name: str, missing: Sequence[str]) -> None:
+    if missing:
         raise _unreadable(name, ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}"))
-    return model, tokenizer
 
 
 @lru_cache(maxsize=64)
@@ -142,3 +178,27 @@ def base_fingerprint(name: str) -> str | None:
             stat = path.stat()
             total.update(f"{path.name}={_file_hash(path, stat.st_size, stat.st_mtime_ns)};".encode())
     return total.hexdigest()[:16]
+
+
+def reference_beside(base: str, folder: Path) -> str | None:
+    """Return the way from a model's folder to an adapted base, which belongs to the same study; None for others."""
+    if load_adaptation(base) is None:
+        return None
+    return os.path.relpath(Path(base).resolve(), folder.resolve())
+
+
+def find_base(name: str, beside: str | None, folder: Path) -> str:
+    """Return the base of a model in ``folder``: beside it, so that a study may be moved, or else where it once was.
+
+    Raises: ModelError where it is an adapted base that is in neither place.
+    """
+    if beside is None:
+        return name
+    places = [(folder / beside).resolve(), Path(name)]
+    if found := next((place for place in places if place.is_dir()), None):
+        return str(found)
+    raise ModelError(
+        f"the adapted base of {folder} is neither {places[0]} nor {places[1]}",
+        "wanted the folder that the study's adaptation wrote",
+        "move a study as a whole, its folder adapted/ beside runs/",
+    )

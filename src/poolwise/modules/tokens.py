@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -42,6 +43,11 @@ class TextTokens:
         # Padding is never read, so any id with an embedding will do where the tokenizer names none.
         self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
         self.prefix: list[int] = self._find_prefix()
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids that are no part of a text: BOS, EOS, padding and whatever else the tokenizer calls special."""
+        return frozenset({*self.tokenizer.all_special_ids, *self.prefix, self.eos_id, self.pad_id})
 
     def _find_prefix(self) -> list[int]:
         bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from poolwise.records import Run
+from poolwise.report.adaptation import adaptation_blocks, adaptation_warnings
 from poolwise.report.amounts import count_text, score_text, seconds_text
 from poolwise.report.blocks import (
     Block,
@@ -54,6 +55,7 @@ def study_document(study: StudyResults) -> Document:
         *_comparison_sections(view),
         _section("layers", "Learned layer weights", layers_figure(results.designs)),
         _section("training", "Training", curves_figure(results.training, view.designs), _tuning(results)),
+        _section("adaptation", "Adaptation of the base", *adaptation_blocks(study)),
         *_test_sections(view.comparison),
         _section("paper", "The paper's designs", _decisions(results)),
         _section("failures", "Failures", Definitions(sorted(failures.items())) if failures else None),
@@ -63,7 +65,11 @@ def study_document(study: StudyResults) -> Document:
         title=f"{_TITLES[results.kind]}: {results.name}",
         facts=_facts(study),
         sections=[section for section in sections if section.blocks],
-        warnings=[*([SCREEN_NOTE] if results.kind == "screen" else []), *_warnings(results)],
+        warnings=[
+            *([SCREEN_NOTE] if results.kind == "screen" else []),
+            *adaptation_warnings(results),
+            *_warnings(results),
+        ],
     )
 
 

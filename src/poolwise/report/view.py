@@ -31,6 +31,7 @@ REASONS = {
     "reference": "against the reference",
     "pooling_given_attention": "pooling, given the attention",
     "attention_given_pooling": "attention, given the pooling",
+    "adaptation_given_design": "adaptation of the base, given the design",
 }
 
 
@@ -154,7 +155,7 @@ def runs_view(comparison: Comparison, runs: Sequence[Run]) -> View:
 
 
 def _name(run: Run) -> str:
-    return run.manifest.design or run.manifest.name
+    return run.manifest.label
 
 
 def _task_infos(runs: Sequence[Run]) -> Iterable[TaskInfo]:

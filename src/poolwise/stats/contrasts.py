@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poolwise.errors import EvalError, nearest
 from poolwise.stats.entrants import Entrant
 
-REASONS = ("reference", "pooling_given_attention", "attention_given_pooling")
+REASONS = ("reference", "pooling_given_attention", "attention_given_pooling", "adaptation_given_design")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Pair:
 def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
     """Return the declared pairs, each once.
 
-    ``b`` is the reference, else the causal one, else the one listed earlier. Models without a design are compared
-    with the reference, or all with all where there is none.
+    ``b`` is the reference, else the causal one, else the one on the plain base, else the one listed earlier. Models
+    without a design are compared with the reference, or all with all where there is none.
 
     Raises: EvalError for an unknown comparison or a reference that is not among the entrants.
     """
@@ -51,8 +51,11 @@ def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons
         return ("reference",) if reference in (first.name, second.name) else ()
     asked = {
         "reference": reference in (first.name, second.name),
-        "pooling_given_attention": one.attention == two.attention and one.pooling_text != two.pooling_text,
+        "pooling_given_attention": one.attention == two.attention
+        and one.pooling_text != two.pooling_text
+        and first.adaptation == second.adaptation,
         "attention_given_pooling": one.pooling_text == two.pooling_text and one.attention != two.attention,
+        "adaptation_given_design": one == two and first.adaptation != second.adaptation,
     }
     return tuple(name for name in REASONS if name in comparisons and asked[name])
 
@@ -63,4 +66,6 @@ def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[E
     one, two = first.design, second.design
     if one and two and one.attention != two.attention:
         return (first, second) if two.attention == "causal" else (second, first)
+    if one and one == two:
+        return (second, first) if second.adaptation else (first, second)
     return second, first

@@ -29,6 +29,11 @@ class Entrant:
         return parse_design(text) if text else None
 
     @property
+    def adaptation(self) -> str:
+        """Key of what its base went through before it was trained; empty where it started from the plain one."""
+        return self.runs[0].manifest.adaptation
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.manifest.seed for run in self.runs)
 
@@ -98,7 +103,7 @@ def _entrants(runs: Sequence[Run]) -> list[Entrant]:
     grouped: dict[str, dict[int, Run]] = {}
     problems = []
     for run in runs:
-        name, seed = run.manifest.design or run.manifest.name, run.manifest.seed
+        name, seed = run.manifest.label, run.manifest.seed
         seeds = grouped.setdefault(name, {})
         if seed in seeds:
             problems.append(f"{name}, seed {seed}, is there twice ({seeds[seed].manifest.name}, {run.manifest.name})")

@@ -11,6 +11,7 @@ from poolwise.errors import EvalError
 from poolwise.records import Run, load_run, load_steps, load_texts
 from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
 from poolwise.stats import compare_runs, with_extremes
+from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_notes
 from poolwise.study.executor import is_done, tuning_folder
 from poolwise.study.jobs import check_controls, tuning_scores
 from poolwise.study.plan import InputHashes, Job
@@ -38,6 +39,8 @@ def collect(
         raise EvalError(f"no design was trained and evaluated ({reasons})", hint=f"see {out / 'jobs'}")
     not_run = [job.label for job in jobs if job.label not in failures and not is_done(out, job)]
     check_controls([run.manifest for run in trained.values()])
+    adaptation = adaptation_info(recipe, jobs, out)
+    notes = [*adaptation_notes(recipe, adaptation), *_missing_notes(failures, not_run)]
     results = Results(
         name=recipe.name,
         base=recipe.base,
@@ -47,15 +50,16 @@ def collect(
         anchors=[job.name for job in finished if job.kind == "anchor"],
         tasks=_tasks(list(runs.values())),
         scores=[_score(job, task, record.score) for job, run in runs.items() for task, record in run.scores.items()],
-        comparison=_compare(recipe, list(runs.values()), out, _missing_notes(failures, not_run)),
+        comparison=_compare(recipe, list(runs.values()), out, notes),
         training=[_curve(job, out) for job in trained],
-        hashes={f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()} | _inits(trained),
+        adaptation=adaptation,
+        hashes=_shared(hashes) | _inits(trained),
         data_fingerprints={"base": hashes.base} | hashes.data,
         failures=failures,
         not_run=not_run,
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
     )
-    costs = {job.run: run.manifest.cost for job, run in runs.items()}
+    costs = {job.run: run.manifest.cost for job, run in runs.items()} | adaptation_costs(adaptation, out)
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
 
 
@@ -80,10 +84,11 @@ def _design_info(name: str, trained: dict[Job, Run]) -> DesignInfo:
     design = parse_design(name)
     own = {str(job.seed): run.manifest for job, run in trained.items() if job.name == name}
     sizes = [manifest.trainable_parameters for manifest in own.values()]
+    on_adapted = ", on the adapted base" if any(manifest.adaptation for manifest in own.values()) else ""
     return DesignInfo(
         design=name,
         alias=design.alias,
-        summary=f"{POOLINGS[design.pooling].summary}, {design.attention} attention",
+        summary=f"{POOLINGS[design.pooling].summary}, {design.attention} attention{on_adapted}",
         decision=PAPER[design.alias].decision if design.alias else None,
         trainable_parameters=sizes[0] if sizes else None,
         learning_rate={seed: m.learning_rate for seed, m in own.items() if m.learning_rate is not None},
@@ -122,9 +127,14 @@ def _curve(job: Job, out: Path) -> TrainingCurve:
     )
 
 
+def _shared(hashes: InputHashes) -> dict[str, str]:
+    found = {f"schedule, seed {seed}": value for seed, value in hashes.schedules.items()}
+    return found | ({"texts of the adaptation": hashes.adapt_texts} if hashes.adapt_texts else {})
+
+
 def _inits(trained: dict[Job, Run]) -> dict[str, str]:
     found = {
-        f"{part}, seed {run.manifest.seed}": value
+        f"{'adapted ' if part == 'base' and run.manifest.adaptation else ''}{part}, seed {run.manifest.seed}": value
         for run in trained.values()
         for part, value in run.manifest.hashes.items()
         if part in ("base", "lora_init")

@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from poolwise.config import Recipe
+from poolwise.study.adapt_estimate import (
+    ACTIVATION_BYTES,
+    LIBRARIES_GIB,
+    STEP_PER_FORWARD,
+    adaptation_memory,
+    adaptation_seconds,
+)
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
 from poolwise.study.plan import Job
 
 SAMPLE_TEXTS = 64
-STEP_PER_FORWARD = 3.5
-"""A training step over one forward pass of the same tokens: backward takes two more, the optimiser the rest."""
 BM25_SECONDS = 10.0
 SCORING_SECONDS_PER_TASK = 0.6
 """Metrics after the embeddings exist: k-means and logistic regression dominate."""
-ACTIVATION_BYTES = 40
-"""Bytes kept for the backward pass per token, layer and hidden unit, measured on the embedded base in bf16."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> E
     """Return what the jobs are expected to take, from the speed of the base on a sample of the recipe's texts."""
     speed = _measure(recipe, inputs)
     seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
-    return Estimate(jobs, seconds, _memory(recipe, speed))
+    memory = max(_memory(recipe, speed), adaptation_memory(recipe, inputs.base, jobs))
+    return Estimate(jobs, seconds, memory)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
     step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second
     scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
     evaluation = speed.num_eval_texts / speed.eval_texts_per_second + scoring
+    if job.kind == "adapt":
+        return adaptation_seconds(recipe, inputs.base, speed.train_texts_per_second)
     if job.kind == "train":
         return step * recipe.train.steps
     if job.kind == "tune":
@@ -111,4 +117,4 @@ def _memory(recipe: Recipe, speed: _Speed) -> float:
     tokens = rows * recipe.train.max_tokens
     activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
     weights = speed.num_parameters * (16 if recipe.train.method == "full" else 6)
-    return (activations + weights) / 2**30 + 1.0  # the libraries themselves take about one
+    return (activations + weights) / 2**30 + LIBRARIES_GIB

@@ -13,6 +13,7 @@ from poolwise.config import Recipe
 from poolwise.design import parse_design
 from poolwise.errors import ModelError, PoolwiseError, is_out_of_memory
 from poolwise.records import Record, load_record, save_record
+from poolwise.study.adapt import inputs_for, run_adaptation
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import Report, evaluate_anchor, evaluate_trained, train_run, tune_run, tuned_config
 from poolwise.study.plan import Job
@@ -110,16 +111,18 @@ def _reporter(progress: Progress, job: Job) -> Report:
 
 
 def _run(job: Job, work: Work, report: Report) -> None:
-    recipe, inputs, out = work.recipe, work.inputs, work.out
+    recipe, inputs, out = work.recipe, inputs_for(job, work.jobs, work.inputs, work.out), work.out
     folder = out / "runs" / job.run
-    if job.kind == "anchor":
+    if job.kind == "adapt":
+        run_adaptation(job, recipe, inputs, out, report)
+    elif job.kind == "anchor":
         evaluate_anchor(job.name, inputs, recipe, folder, report)
     elif job.kind == "eval":
         evaluate_trained(folder, inputs.tasks, recipe.eval, report)
     elif job.kind == "tune":
         tune_run(parse_design(job.name), inputs, recipe, job.seed, tuning_folder(out, job), report)
     else:
-        tuned = next((other for other in work.jobs if other.id in job.needs), None)
+        tuned = next((other for other in work.jobs if other.kind == "tune" and other.id in job.needs), None)
         config = tuned_config(recipe, job.name, tuning_folder(out, tuned)) if tuned else recipe.train
         design, schedule = parse_design(job.name), inputs.schedules[job.seed]
         train_run(design, inputs, config, schedule, job.seed, folder, report, recipe.eval.max_tokens)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from poolwise.config import DataConfig, Prompts, Recipe
-from poolwise.data import Schedule, TrainingData, Triple, build_schedule, load_sources
+from poolwise.data import (
+    Schedule,
+    TrainingData,
+    Triple,
+    build_schedule,
+    load_plain_texts,
+    load_sources,
+    texts_fingerprint,
+    triple_texts,
+)
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
 from poolwise.study.plan import InputHashes
@@ -21,7 +30,10 @@ DATA_SEED = 0
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What the jobs of one recipe share. ``source_category`` tells whose prompts a source is trained with."""
+    """What the jobs of one recipe share. ``source_category`` tells whose prompts a source is trained with.
+
+    ``base`` is what designs start from; one job may see another than the recipe's, where that is adapted.
+    """
 
     base: str
     triples: list[Triple]
@@ -31,6 +43,7 @@ class StudyInputs:
     tasks: list[Task]
     dev: list[Task]
     hashes: InputHashes
+    adapt_texts: Sequence[str] = ()
 
 
 def load_inputs(recipe: Recipe) -> StudyInputs:
@@ -52,6 +65,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
     tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
+    own_texts = attempt(lambda: load_plain_texts(recipe.adapt.data or []) if recipe.adapt and recipe.adapt.data else [])
     dev = attempt(lambda: _load_dev(recipe, tasks or []))
     if len(problems) == 1:
         raise problems[0]
@@ -59,6 +73,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         raise ConfigError("\n".join(str(problem) for problem in problems))
     assert place is not None and data is not None and tasks is not None and dev is not None
     training, schedules = data
+    texts = own_texts or triple_texts(training.triples) if recipe.adapt else []
     return StudyInputs(
         base=portable_base(recipe.base),
         triples=training.triples,
@@ -73,7 +88,9 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             schedules={seed: schedule.hash for seed, schedule in schedules.items()},
             tasks={task.name: task.fingerprint for task in tasks},
             dev={task.name: task.fingerprint for task in dev},
+            adapt_texts=texts_fingerprint(texts) if recipe.adapt else None,
         ),
+        adapt_texts=texts,
     )
 
 

@@ -10,11 +10,13 @@ from poolwise.data import Schedule
 from poolwise.design import Design
 from poolwise.errors import EvalError, ModelError
 from poolwise.records import (
+    Adaptation,
     Cost,
     ItemScores,
     RunManifest,
     TrainingStep,
     items_path,
+    load_adaptation,
     load_record,
     save_record,
 )
@@ -62,6 +64,7 @@ def train_run(
         prompts=_named_prompts(inputs),
         gradient_checkpointing=config.gradient_checkpointing,
     )
+    adaptation = load_adaptation(inputs.base)
     hashes = init_hashes(model) | {"schedule": schedule.hash}
     num_trainable = count_trainable(model)
 
@@ -94,11 +97,20 @@ def train_run(
         hashes=hashes,
         layer_weights=weights,
         probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
+        adaptation=adaptation.key if adaptation else "",
+        notes=_base_notes(adaptation),
         versions=versions(),
         cost=cost,
     )
     save_record(manifest, folder / "run.json")
     return manifest
+
+
+def _base_notes(adaptation: Adaptation | None) -> list[str]:
+    """Return what the manifest of a run says of the base it starts from."""
+    if adaptation is None:
+        return []
+    return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
 def _named_prompts(inputs: StudyInputs) -> dict[str, str]:
@@ -234,14 +246,17 @@ def tuning_scores(recipe: Recipe, folder: Path) -> dict[float, float]:
 def check_controls(manifests: Sequence[RunManifest]) -> None:
     """Stop where two runs of one seed did not start from the same LoRA weights or batches.
 
+    The base must be the same among the runs that start from the plain base, and among those from the adapted one.
+
     Raises: ModelError naming the runs and the hash that differs.
     """
-    first: dict[tuple[int, str], RunManifest] = {}
+    first: dict[tuple[int, str, str], RunManifest] = {}
     for manifest in manifests:
         for name in ("schedule", "base", "lora_init"):
             if name not in manifest.hashes:
                 continue
-            known = first.setdefault((manifest.seed, name), manifest)
+            kind = manifest.adaptation if name == "base" else ""
+            known = first.setdefault((manifest.seed, name, kind), manifest)
             if known.hashes[name] != manifest.hashes[name]:
                 raise ModelError(
                     f"{known.name} and {manifest.name}, seed {manifest.seed}, differ in {name}: "

@@ -8,10 +8,14 @@ from typing import Literal
 
 import poolwise
 from poolwise.config import Recipe, fingerprint
-from poolwise.design import parse_design
+from poolwise.design import Attention, parse_design
 
-JobKind = Literal["tune", "train", "eval", "anchor", "pass"]
+JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
 ANCHOR_SEED = 0
+SCREEN_FOLDER = "screen"
+"""Where a study that began with a screen keeps it."""
+ADAPT_READS = ("warmup_ratio", "weight_decay", "max_grad_norm", "gradient_checkpointing", "precision")
+"""What an adaptation takes from ``train``, beside the method."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Job:
     """One unit of work. Equal keys mean equal results, so a job whose key is done is never run again.
 
     Args:
-        run: the folder below ``runs/`` that it writes.
+        run: the folder below ``runs/`` that it writes; of an adaptation, below ``adapted/``.
         design: canonical design, or None for an anchor.
         needs: ids of the jobs that must have succeeded.
     """
@@ -44,13 +48,17 @@ class Job:
 
 @dataclass(frozen=True)
 class InputHashes:
-    """Fingerprints of what a study reads. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name."""
+    """Fingerprints of what a study reads. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
+
+    ``adapt_texts`` is None where the base is not adapted.
+    """
 
     base: str
     data: dict[str, str]
     schedules: dict[int, str]
     tasks: dict[str, str]
     dev: dict[str, str]
+    adapt_texts: str | None = None
 
 
 def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
@@ -60,13 +68,36 @@ def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
     Seeds are the outer loop, so that an interrupted study has every design at one seed before a second seed.
     """
     jobs = [_anchor(recipe, inputs, name) for name in recipe.anchors]
-    tunes = {name: _tune(recipe, inputs, name) for name in recipe.designs} if recipe.tune else {}
+    adapts = {name: job for name in recipe.designs if (job := adapt_job(recipe, inputs, parse_design(name).attention))}
+    jobs += list(adapts.values())[:1]
+    tunes = {name: _tune(recipe, inputs, name, adapts.get(name)) for name in recipe.designs} if recipe.tune else {}
     jobs += tunes.values()
     for seed in recipe.seeds:
         for name in recipe.designs:
-            train = _train(recipe, inputs, name, seed, tunes.get(name))
+            train = _train(recipe, inputs, name, seed, adapts.get(name), tunes.get(name))
             jobs += [train, _eval(recipe, inputs, train)]
     return jobs
+
+
+def is_bidirectional(attention: Attention) -> bool:
+    """Return whether tokens see later ones in some layer: such designs start from an adapted base if there is one."""
+    return attention != "causal"
+
+
+def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job | None:
+    """Return the job that makes the base which designs of this attention start from; None where that is the plain one.
+
+    There is one for all of them, whatever their seeds.
+    """
+    if recipe.adapt is None or not is_bidirectional(attention):
+        return None
+    # Of ``train`` only what an adaptation reads: more steps of training do not adapt again.
+    train = recipe.train.model_dump(mode="json", include=set(ADAPT_READS))
+    train["method"] = "full" if recipe.train.method == "full" else "lora"
+    adapt = recipe.adapt.model_dump(mode="json", exclude={"data"})
+    spec = {"version": poolwise.__version__, "base": inputs.base, "texts": inputs.adapt_texts}
+    key = fingerprint(spec | {"adapt": adapt, "train": train})
+    return Job("adapt", "base", recipe.adapt.seed, key, f"base-{key[:8]}")
 
 
 def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
@@ -86,19 +117,28 @@ def _anchor(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
     return Job("anchor", name, ANCHOR_SEED, key, f"anchor-{name}-{key[:8]}")
 
 
-def _tune(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
+def _on(adapt: Job | None) -> dict[str, object]:
+    """What a design's key says of an adapted base: nothing where there is none, so that older keys stay as they are."""
+    return {"adapt": adapt.key} if adapt else {}
+
+
+def _ids(*jobs: Job | None) -> tuple[str, ...]:
+    return tuple(job.id for job in jobs if job)
+
+
+def _tune(recipe: Recipe, inputs: InputHashes, name: str, adapt: Job | None) -> Job:
     seed = recipe.seeds[0]
     spec = {"design": name, "train": _dump(recipe)["train"], "tune": _dump(recipe)["tune"]}
     spec |= {"schedule": inputs.schedules[seed], "seed": seed}
-    key = fingerprint(_common(recipe, inputs) | _evaluation(recipe, inputs.dev) | spec)
-    return Job("tune", name, seed, key, f"{parse_design(name).slug}-tune-{key[:8]}", name)
+    key = fingerprint(_common(recipe, inputs) | _evaluation(recipe, inputs.dev) | spec | _on(adapt))
+    return Job("tune", name, seed, key, f"{parse_design(name).slug}-tune-{key[:8]}", name, _ids(adapt))
 
 
-def _train(recipe: Recipe, inputs: InputHashes, name: str, seed: int, tune: Job | None) -> Job:
+def _train(recipe: Recipe, inputs: InputHashes, name: str, seed: int, adapt: Job | None, tune: Job | None) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.schedules[seed], "train": _dump(recipe)["train"]}
-    key = fingerprint(_common(recipe, inputs) | spec | {"tune": tune.key if tune else None})
+    key = fingerprint(_common(recipe, inputs) | spec | {"tune": tune.key if tune else None} | _on(adapt))
     run = f"{parse_design(name).slug}-s{seed}-{key[:8]}"
-    return Job("train", name, seed, key, run, name, (tune.id,) if tune else ())
+    return Job("train", name, seed, key, run, name, _ids(adapt, tune))
 
 
 def _eval(recipe: Recipe, inputs: InputHashes, train: Job) -> Job:

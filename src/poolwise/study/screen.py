@@ -13,13 +13,13 @@ from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.study.estimate import Estimate
 from poolwise.study.inputs import StudyInputs
-from poolwise.study.plan import Job
+from poolwise.study.plan import SCREEN_FOLDER, Job
 from poolwise.study.progress import Progress
 from poolwise.study.screen_estimate import estimate_screen, require_disk
 from poolwise.study.screen_jobs import perform
 from poolwise.study.screen_plan import plan_screen, screen_recipe
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
-from poolwise.study.study import SCREEN_FOLDER, STUDY, Course, plan_study, run_study
+from poolwise.study.study import STUDY, Course, plan_study, run_study
 
 PREFIX = "Screen, frozen base, heads only: "
 

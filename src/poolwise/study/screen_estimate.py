@@ -16,7 +16,13 @@ from poolwise.screening import disk_bytes
 from poolwise.screening.capture import reading_model, states_of
 from poolwise.screening.needs import Need, need_of
 from poolwise.screening.store import Key
-from poolwise.study.estimate import BM25_SECONDS, SAMPLE_TEXTS, SCORING_SECONDS_PER_TASK, Estimate
+from poolwise.study.adapt_estimate import LIBRARIES_GIB, adaptation_memory, adaptation_seconds
+from poolwise.study.estimate import (
+    BM25_SECONDS,
+    SAMPLE_TEXTS,
+    SCORING_SECONDS_PER_TASK,
+    Estimate,
+)
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.plan import Job
 from poolwise.study.screen_plan import KEPT, Role, attentions, pass_name, screen_keys, screen_needs
@@ -46,10 +52,11 @@ def estimate_screen(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) ->
     seconds = {job.id: _seconds(job, recipe, inputs, samples) for job in jobs}
     num_layers, dim = base_shape(inputs.base)
     size = num_bytes(jobs, recipe, inputs, samples)
-    # The base in fp32 and bf16, and a batch of layer states; the libraries take about one GiB.
+    # The base in fp32 and bf16, and a batch of layer states.
     weights = 12 * num_layers * dim**2 * 6
     batch = recipe.eval.batch_size * recipe.eval.max_tokens * dim * (num_layers + 8) * 4
-    return Estimate(jobs, seconds, (weights + batch) / 2**30 + 1.0, size / 2**30)
+    memory = max((weights + batch) / 2**30 + LIBRARIES_GIB, adaptation_memory(recipe, inputs.base, jobs))
+    return Estimate(jobs, seconds, memory, size / 2**30)
 
 
 def num_bytes(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs, samples: dict[Role, _Sample]) -> int:
@@ -100,6 +107,8 @@ def _time(model: object, sample: Sequence[Key], needs: Sequence[Need]) -> float:
 def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, samples: dict[Role, _Sample]) -> float:
     training, evaluation = samples["training"], samples["evaluation"]
     scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
+    if job.kind == "adapt":
+        return adaptation_seconds(recipe, inputs.base, training.texts_per_second)
     if job.kind == "pass":
         sample = samples["training" if job.name.endswith("training") else "evaluation"]
         return sample.num_texts / sample.texts_per_second

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from poolwise.design import Attention, Design, parse_design
 from poolwise.modules import count_trainable, head_hash, layer_weights
 from poolwise.records import Cost, RunManifest, TrainingStep, load_record, save_record
 from poolwise.screening import StateStore, StoredEncoder, build_stored_model, fill_store, load_head, save_head
+from poolwise.study.adapt import NAME, inputs_for, run_adaptation
 from poolwise.study.executor import Work
 from poolwise.study.jobs import UNTUNED_DESIGN, Report, evaluate_anchor, evaluate_run, sample_texts
-from poolwise.study.plan import Job
+from poolwise.study.plan import Job, adapt_job
 from poolwise.study.provenance import versions
 from poolwise.study.screen_plan import Role, screen_needs, screen_spec, states_folder
 from poolwise.training import train_model
@@ -22,8 +24,10 @@ HEAD_FOLDER = "head"
 
 def perform(job: Job, work: Work, report: Report) -> None:
     """Run one job of a screen."""
-    if job.kind == "pass":
-        read_states(job, work, report)
+    if job.kind == "adapt":
+        run_adaptation(job, work.recipe, work.inputs, work.out, report)
+    elif job.kind == "pass":
+        read_states(job, replace(work, inputs=inputs_for(job, work.jobs, work.inputs, work.out)), report)
     elif job.kind == "train":
         train_head(job, work, report)
     elif job.kind == "eval":
@@ -53,7 +57,8 @@ def train_head(job: Job, work: Work, report: Report) -> None:
     folder, schedule = work.out / "runs" / job.run, inputs.schedules[job.seed]
     store = open_store(work, "training", design.attention)
     model = build_stored_model(design, store, seed=job.seed, precision=recipe.train.precision)
-    hashes = head_hash(model) | {"base": inputs.hashes.base, "schedule": schedule.hash}
+    hashes = head_hash(model) | {"base": store.spec.base_hash, "schedule": schedule.hash}
+    adapt = adapt_job(recipe, inputs.hashes, design.attention)
 
     def on_step(step: TrainingStep) -> None:
         report(step.step, recipe.train.steps, f"loss {step.loss:.3f}")
@@ -80,7 +85,8 @@ def train_head(job: Job, work: Work, report: Report) -> None:
         learning_rate=recipe.train.head_learning_rate if design.is_trainable else None,
         hashes=hashes,
         layer_weights=layer_weights(model, sample_texts(inputs)),
-        notes=["a head on the frozen base, trained on stored states"],
+        adaptation=adapt.key if adapt else "",
+        notes=[f"a head on the frozen {NAME if adapt else 'base'}, trained on stored states"],
         versions=versions(),
         cost=cost,
     )

@@ -14,7 +14,7 @@ from poolwise.screening.arrays import Kept
 from poolwise.screening.store import Key
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN, sample_texts
-from poolwise.study.plan import ANCHOR_SEED, Job
+from poolwise.study.plan import ANCHOR_SEED, Job, adapt_job
 from poolwise.training.batches import TripleCollator, source_prompts
 
 Role = Literal["training", "evaluation"]
@@ -74,9 +74,11 @@ def screen_keys(recipe: Recipe, inputs: StudyInputs, role: Role) -> tuple[Key, .
 def screen_spec(recipe: Recipe, inputs: StudyInputs, role: Role, attention: Attention) -> StoreSpec:
     """Return what one pass reads, and how."""
     settings = recipe.train if role == "training" else recipe.eval
+    adapt = adapt_job(recipe, inputs.hashes, attention)
     return StoreSpec(
         base=inputs.base,
-        base_hash=inputs.hashes.base,
+        # An adapted base is not there yet when the plan is made; its key stands for its weights.
+        base_hash=adapt.key if adapt else inputs.hashes.base,
         attention=attention,
         max_tokens=settings.max_tokens,
         precision=settings.precision,
@@ -92,10 +94,11 @@ def pass_name(role: Role, attention: Attention) -> str:
 
 def plan_screen(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
     """Return the jobs of a screen, each after those it needs; a job whose key is done is never run again."""
-    passes = {job.name: job for job in _passes(recipe, inputs)}
+    reading = _passes(recipe, inputs)
+    passes = {job.name: job for job in reading if job.kind == "pass"}
     tasks: dict[str, object] = {"tasks": inputs.hashes.tasks, "max_items": recipe.max_items}
     tasks["prompts"] = recipe.model_dump(mode="json")["prompts"]
-    jobs = [*passes.values(), *(_anchor(recipe, name, passes, tasks) for name in recipe.anchors)]
+    jobs = [*reading, *(_anchor(recipe, name, passes, tasks) for name in recipe.anchors)]
     for seed in recipe.seeds:
         for name in recipe.designs:
             design = parse_design(name)
@@ -110,7 +113,7 @@ def plan_screen(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
 
 
 def _passes(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
-    jobs = []
+    jobs: list[Job] = []
     trained = {parse_design(name).attention for name in recipe.designs}
     for attention in attentions(recipe):
         for role in ROLES:
@@ -118,7 +121,12 @@ def _passes(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
                 continue
             needs = [need.name for need in screen_needs(recipe, inputs.base, role, attention)]
             key = fingerprint([screen_spec(recipe, inputs, role, attention).key, needs])
-            jobs.append(Job("pass", pass_name(role, attention), ANCHOR_SEED, key, ""))
+            adapt = adapt_job(recipe, inputs.hashes, attention)
+            if adapt and adapt not in jobs:
+                jobs.append(adapt)
+            jobs.append(
+                Job("pass", pass_name(role, attention), ANCHOR_SEED, key, "", needs=(adapt.id,) if adapt else ())
+            )
     return jobs
 
 

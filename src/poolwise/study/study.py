@@ -20,15 +20,12 @@ from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.executor import Perform, Work, execute, is_done, load_state
 from poolwise.study.inputs import StudyInputs, load_inputs
-from poolwise.study.plan import Job, plan_jobs, run_folders
+from poolwise.study.plan import SCREEN_FOLDER, Job, plan_jobs, run_folders
 from poolwise.study.progress import Progress
 from poolwise.study.provenance import machine, versions
 from poolwise.study.shortlist import with_shortlist
 from poolwise.study.workers import choose_workers, execute_parallel
 from poolwise.tasks import save_texts
-
-SCREEN_FOLDER = "screen"
-"""Where a study that began with a screen keeps it."""
 
 
 def _finish_study(results: StudyResults, out: Path) -> StudyResults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -12,6 +12,22 @@ from torch.utils.data import DataLoader
 from poolwise.config import Prompts
 from poolwise.data import Triple
 from poolwise.records import Category
+
+_ROWS_SHOWN = 8
+
+
+@runtime_checkable
+class Collator(Protocol):
+    """Numbers of rows to the inputs of one step."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
+
+    def describe(self, rows: Sequence[int]) -> str:
+        """Return a few words by which a reader finds these rows again."""
 
 
 class TripleCollator:
@@ -26,6 +42,10 @@ class TripleCollator:
 
     def __init__(self, model: SentenceTransformer, triples: Sequence[Triple], prompts: Mapping[str, Prompts]) -> None:
         self.model, self.triples, self.prompts = model, triples, prompts
+
+    def __len__(self) -> int:
+        """How many triples there are."""
+        return len(self.triples)
 
     def columns(self, rows: Sequence[int]) -> dict[str, list[str]]:
         """Return the texts of each column, in the order the loss reads them."""
@@ -49,17 +69,24 @@ class TripleCollator:
             inputs |= {f"{column}_{name}": value for name, value in features.items()}
         return inputs
 
+    def describe(self, rows: Sequence[int]) -> str:
+        """Return the source of a batch and where its first rows stand in it."""
+        triples = [self.triples[row] for row in rows]
+        numbers = ", ".join(str(triple.row) for triple in triples[:_ROWS_SHOWN])
+        more = f" and {len(triples) - _ROWS_SHOWN} more" if len(triples) > _ROWS_SHOWN else ""
+        return f"batch of {len(triples)} rows of {triples[0].source}: {numbers}{more}"
+
 
 def source_prompts(prompts: Mapping[Category, Prompts], source_category: Mapping[str, Category]) -> dict[str, Prompts]:
     """Return each source's prompts: those of its category, none where the category has none."""
     return {source: prompts.get(category, Prompts()) for source, category in source_category.items()}
 
 
-def build_loader(batches: Sequence[Sequence[int]], collator: TripleCollator) -> DataLoader[int]:
+def build_loader(batches: Sequence[Sequence[int]], collator: Collator) -> DataLoader[int]:
     """Return the loader of exactly these batches."""
     # Its own generator: a loader draws a seed when it starts, which must not come out of the dropout stream.
     return DataLoader(
-        range(len(collator.triples)),  # type: ignore[arg-type]
+        range(len(collator)),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
         collate_fn=collator,
         generator=torch.Generator(),
@@ -72,6 +99,6 @@ def count_tokens(inputs: Mapping[str, Any]) -> int:
 
 
 def count_negatives(inputs: Mapping[str, Any]) -> int:
-    """Return how many documents of the batch each query is told apart from: all but its own positive."""
+    """Return how many documents of the batch each query is told apart from: all but its own positive, if any."""
     masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]
-    return sum(len(mask) for mask in masks[1:]) - 1
+    return max(0, sum(len(mask) for mask in masks[1:]) - 1)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformer
 
 from poolwise.config import Prompts, TrainConfig, fingerprint
 from poolwise.data import Schedule, Triple
-from poolwise.errors import ConfigError, ModelError, is_out_of_memory
-from poolwise.modules import Backbone, derive_seed, design_of, fused_training, uses_bf16
+from poolwise.errors import ConfigError
+from poolwise.modules import design_of
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.training.batches import TripleCollator, source_prompts
-from poolwise.training.checkpoints import checkpoint_step, find_checkpoint
-from poolwise.training.interrupts import StopRequest
-from poolwise.training.measure import PeakMemory, StepLog
+from poolwise.training.losses import build_loss
 from poolwise.training.optimizer import trainable_parameters
-from poolwise.training.trainer import ScheduleTrainer
+from poolwise.training.run import Hints, run_steps
 
 logger = logging.getLogger(__name__)
 
@@ -62,55 +56,29 @@ def train_model(
             f"train.steps is {config.steps}",
             "build the schedule with as many steps",
         )
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / "checkpoints"
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
     by_source = source_prompts(prompts, source_category)
-    run_hash = _run_hash(model, schedule, config, seed, by_source)
-    checkpoint = find_checkpoint(folder, run_hash)
-    log = StepLog(out / "training.jsonl", done=checkpoint_step(checkpoint) if checkpoint else 0)
     if config.steps == 0 or not trainable_parameters(model):
         logger.info("%s: not trained (%s)", design_of(model), "0 steps" if not config.steps else "nothing to train")
-        return log.cost(0.0)
-
-    def record(step: TrainingStep) -> None:
-        log.add(step)
-        if on_step is not None:
-            on_step(step)
-
-    with (
-        _explained(config),
-        StopRequest() as stop,
-        PeakMemory(model.device) as peak,
-        _fused(model),
-    ):
-        collator = TripleCollator(model, triples, by_source)
-        trainer = ScheduleTrainer(
-            model,
-            config,
-            schedule.batches,
-            collator,
-            folder=folder,
-            run_hash=run_hash,
-            on_step=record,
-            stop=stop,
-        )
-        # The trainer seeds once itself; this comes after, so that no design's construction shifts the dropout stream.
-        torch.manual_seed(derive_seed(seed, "dropout"))
-        try:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        finally:
-            model.eval()
-    shutil.rmtree(folder, ignore_errors=True)
-    return log.cost(peak.gib)
-
-
-def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:
-    if not isinstance(backbone := model[0], Backbone):
-        return nullcontext()  # stored states have no layers
-    dtype = torch.bfloat16 if uses_bf16(backbone.precision, model.device) else torch.float32
-    return fused_training(backbone.model, dtype)
+    hints = Hints(
+        remedy=f"lower train.learning_rate ({config.learning_rate:g}) or train.head_learning_rate "
+        f"({config.head_learning_rate:g}), or set train.precision: fp32",
+        smaller=f"lower train.mini_batch_size ({config.mini_batch_size}; below batch_size {config.batch_size} it "
+        f"bounds the memory) or train.max_tokens ({config.max_tokens}), or set train.gradient_checkpointing: true",
+    )
+    collator, loss = TripleCollator(model, triples, by_source), build_loss(model, config)
+    return run_steps(
+        model,
+        config,
+        schedule.batches,
+        collator,
+        loss,
+        hints,
+        run_hash=_run_hash(model, schedule, config, seed, by_source),
+        out=out,
+        seed=seed,
+        on_step=on_step,
+        resume=resume,
+    )
 
 
 def _run_hash(
@@ -127,18 +95,3 @@ def _run_hash(
             "prompts": [prompts[source].model_dump() for source in sorted(prompts)],
         }
     )
-
-
-@contextmanager
-def _explained(config: TrainConfig) -> Iterator[None]:
-    """Turn running out of memory into an error that names the settings to lower."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"out of memory in training: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            hint=f"lower train.mini_batch_size ({config.mini_batch_size}; below batch_size {config.batch_size} it "
-            f"bounds the memory) or train.max_tokens ({config.max_tokens}), or set train.gradient_checkpointing: true",
-        ) from error

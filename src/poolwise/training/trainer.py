@@ -15,27 +15,27 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from poolwise.config import TrainConfig
 from poolwise.errors import ModelError
 from poolwise.records import TrainingStep
-from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens
+from poolwise.training.batches import Collator, build_loader, count_negatives, count_tokens
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.kernels import training_attention
-from poolwise.training.losses import build_loss
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
-
-_ROWS_SHOWN = 8
 
 
 class ScheduleTrainer(SentenceTransformerTrainer):
     """Trains a model on given batches, in order, one optimiser step each.
 
     Args:
-        batches: indices into the collator's triples; the first ``config.steps`` are used.
+        batches: what the collator makes a batch of; the first ``config.steps`` are used.
+        loss: gets the model's features by column and returns the loss of the batch.
+        remedy: what to change where the loss is not finite.
         folder: where checkpoints go.
         run_hash: what a checkpoint must agree with to be resumed from.
         on_step: called with the record of every step; an exception it raises ends training.
@@ -48,20 +48,23 @@ class ScheduleTrainer(SentenceTransformerTrainer):
         model: SentenceTransformer,
         config: TrainConfig,
         batches: Sequence[Sequence[int]],
-        collator: TripleCollator,
+        collator: Collator,
+        loss: nn.Module,
         *,
+        remedy: str,
         folder: Path,
         run_hash: str,
         on_step: Callable[[TrainingStep], None],
         stop: StopRequest,
     ) -> None:
         self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
+        self.remedy = remedy
         self.batches = [list(batch) for batch in batches[: config.steps]]
         self.record: dict[str, Any] = {}
         super().__init__(
             model=model,
             args=_arguments(config, folder, model.device),
-            loss=build_loss(model, config),
+            loss=loss,
             data_collator=collator,
             callbacks=[_StepEnd(self)],
         )
@@ -108,18 +111,12 @@ class ScheduleTrainer(SentenceTransformerTrainer):
         if math.isfinite(value):
             return value
         step = self.state.global_step
+        batch = self.data_collator.describe(self.batches[step])
         raise ModelError(
-            f"{what} is {value} at step {step + 1} of {self.config.steps}, {self._describe(self.batches[step])}",
+            f"{what} is {value} at step {step + 1} of {self.config.steps}, {batch}",
             "wanted a finite number; the weights are those of the step before",
-            f"lower train.learning_rate ({self.config.learning_rate:g}) or train.head_learning_rate "
-            f"({self.config.head_learning_rate:g}), or set train.precision: fp32",
+            self.remedy,
         )
-
-    def _describe(self, batch: Sequence[int]) -> str:
-        triples = [self.data_collator.triples[row] for row in batch]
-        rows = ", ".join(str(triple.row) for triple in triples[:_ROWS_SHOWN])
-        more = f" and {len(triples) - _ROWS_SHOWN} more" if len(triples) > _ROWS_SHOWN else ""
-        return f"batch of {len(triples)} rows of {triples[0].source}: {rows}{more}"
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:
         save_weights(self.model, Path(output_dir or self.args.output_dir), self.run_hash)

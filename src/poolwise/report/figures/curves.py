@@ -15,8 +15,19 @@ MAX_POINTS = 120
 Points = list[tuple[float, float]]
 
 
+def adaptation_figure(curve: TrainingCurve) -> Figure | None:
+    """Return the curve of the training that a base went through before any design; None where it has no steps."""
+    caption = "Loss of masked next-token training by step, before any design was trained."
+    return _figure([curve], [curve.design], "fig-adaptation", caption)
+
+
 def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Figure | None:
     """Return one panel for each design that was trained; None where nothing was."""
+    caption = "Training loss by step, one line a seed (dashed: causal); all other designs in grey, on the same batches."
+    return _figure(curves, designs, "fig-curves", caption)
+
+
+def _figure(curves: Sequence[TrainingCurve], designs: Sequence[str], key: str, caption: str) -> Figure | None:
     curves = [curve for curve in curves if curve.steps]
     if not curves:
         return None
@@ -28,13 +39,13 @@ def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Fi
     shown = list(dict.fromkeys(curve.design for curve in curves))
     everyone = "".join(path_data(_points(curve, bin_size, x, y)) for curve in curves)
     # The grey lines are the same in every panel: drawn in the first, referred to in the others.
-    behind = [element("path", id="all-curves", class_="behind", d=everyone)]
-    behind += [element("use", href="#all-curves")] * (len(shown) - 1)
+    name = "all-curves" if key == "fig-curves" else f"all-{key}"
+    behind = [element("path", id=name, class_="behind", d=everyone)]
+    behind += [element("use", href=f"#{name}")] * (len(shown) - 1)
     every = f" Each point is the mean of {bin_size} steps." if bin_size > 1 else ""
     return Figure(
-        key="fig-curves",
-        caption="Training loss by step, one line a seed (dashed: causal); all other designs in grey, "
-        f"on the same batches.{every}",
+        key=key,
+        caption=f"{caption}{every}",
         panels=[
             _panel([c for c in curves if c.design == design], styles[design], x, y, bin_size, grey)
             for design, grey in zip(shown, behind, strict=True)

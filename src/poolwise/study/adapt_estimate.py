@@ -1,0 +1,42 @@
+"""How long adapting a base will take, and how much memory: what a step of any training costs, and the LM head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poolwise.config import Recipe
+from poolwise.study.plan import Job
+
+STEP_PER_FORWARD = 3.5
+"""A training step over one forward pass of the same tokens: backward takes two more, the optimiser the rest."""
+ACTIVATION_BYTES = 40
+"""Bytes kept for the backward pass per token, layer and hidden unit, measured on the embedded base in bf16."""
+LIBRARIES_GIB = 1.0
+_LOGIT_BYTES = 12
+"""A logit, its softmax and its gradient, in fp32."""
+
+
+def adaptation_seconds(recipe: Recipe, base: str, texts_per_second: float) -> float:
+    """Return what an adaptation takes where the base alone reads this many texts a second.
+
+    The LM head costs beside the base as their parameters do, for the masked share of the tokens.
+    """
+    from poolwise.modules import base_shape, vocabulary_size
+
+    assert recipe.adapt is not None
+    num_layers, dim = base_shape(base)
+    head = 1 + recipe.adapt.mask_share * vocabulary_size(base) / (12 * num_layers * dim)
+    return STEP_PER_FORWARD * head * recipe.adapt.batch_size / texts_per_second * recipe.adapt.steps
+
+
+def adaptation_memory(recipe: Recipe, base: str, jobs: Sequence[Job]) -> float:
+    """Return the peak memory in GiB of the adaptation among these jobs; 0 if there is none."""
+    if recipe.adapt is None or not any(job.kind == "adapt" for job in jobs):
+        return 0.0
+    from poolwise.modules import base_shape, vocabulary_size
+
+    (num_layers, dim), vocabulary = base_shape(base), vocabulary_size(base)
+    tokens = recipe.adapt.batch_size * recipe.adapt.max_tokens
+    kept = tokens * (num_layers * dim * ACTIVATION_BYTES + recipe.adapt.mask_share * vocabulary * _LOGIT_BYTES)
+    weights = (12 * num_layers * dim**2 + vocabulary * dim) * (16 if recipe.train.method == "full" else 6)
+    return (kept + weights) / 2**30 + LIBRARIES_GIB

@@ -1,0 +1,120 @@
+"""The steps of one training from the first, or the last checkpoint, to the end: whatever the model and the loss."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from poolwise.config import TrainConfig
+from poolwise.errors import ModelError, is_out_of_memory
+from poolwise.modules import Backbone, derive_seed, fused_training, uses_bf16
+from poolwise.records import Cost, TrainingStep
+from poolwise.training.batches import Collator
+from poolwise.training.checkpoints import checkpoint_step, find_checkpoint
+from poolwise.training.interrupts import StopRequest
+from poolwise.training.measure import PeakMemory, StepLog
+from poolwise.training.optimizer import trainable_parameters
+from poolwise.training.trainer import ScheduleTrainer
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What to say where a training stops.
+
+    Args:
+        remedy: what to change where loss or gradient is not finite.
+        smaller: what to lower where memory runs out.
+    """
+
+    remedy: str
+    smaller: str
+
+
+def run_steps(
+    model: SentenceTransformer,
+    config: TrainConfig,
+    batches: Sequence[Sequence[int]],
+    collator: Collator,
+    loss: nn.Module,
+    hints: Hints,
+    *,
+    run_hash: str,
+    out: Path,
+    seed: int,
+    on_step: Callable[[TrainingStep], None] | None = None,
+    resume: bool = True,
+) -> Cost:
+    """Train ``model`` in place on the first ``config.steps`` batches, and return what it took; see ``train_model``.
+
+    Args:
+        run_hash: what two calls must share for one to go on where the other stopped.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = out / "checkpoints"
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = find_checkpoint(folder, run_hash)
+    log = StepLog(out / "training.jsonl", done=checkpoint_step(checkpoint) if checkpoint else 0)
+    if config.steps == 0 or not trainable_parameters(model):
+        return log.cost(0.0)
+
+    def record(step: TrainingStep) -> None:
+        log.add(step)
+        if on_step is not None:
+            on_step(step)
+
+    with (
+        _explained(hints.smaller),
+        StopRequest() as stop,
+        PeakMemory(model.device) as peak,
+        _fused(model),
+    ):
+        trainer = ScheduleTrainer(
+            model,
+            config,
+            batches,
+            collator,
+            loss,
+            remedy=hints.remedy,
+            folder=folder,
+            run_hash=run_hash,
+            on_step=record,
+            stop=stop,
+        )
+        # The trainer seeds once itself; this comes after, so that no design's construction shifts the dropout stream.
+        torch.manual_seed(derive_seed(seed, "dropout"))
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            model.eval()
+    shutil.rmtree(folder, ignore_errors=True)
+    return log.cost(peak.gib)
+
+
+def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:
+    if not isinstance(backbone := model[0], Backbone):
+        return nullcontext()  # stored states have no layers
+    dtype = torch.bfloat16 if uses_bf16(backbone.precision, model.device) else torch.float32
+    return fused_training(backbone.model, dtype)
+
+
+@contextmanager
+def _explained(smaller: str) -> Iterator[None]:
+    """Turn running out of memory into an error that names the settings to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"out of memory in training: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            hint=smaller,
+        ) from error
