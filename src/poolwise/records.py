@@ -136,7 +136,9 @@ class RunManifest(Record):
         default={}, description="schedule, lora_init, head_init ... equal across designs where they must be"
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
-    probe: dict[str, bool] = Field(default={}, description="token 0 moved: unpadded, padded_left, padded_right")
+    probe: dict[str, bool] = Field(
+        default={}, description="token 0 moved: unpadded, padded_left, padded_right; first_layer, prompt if partial"
+    )
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from poolwise.config import DataConfig, Prompts, Recipe
 from poolwise.data import Schedule, TrainingData, Triple, build_schedule, load_sources
+from poolwise.design import parse_design
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
 from poolwise.study.plan import InputHashes
@@ -51,6 +52,8 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
 
     place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
+    if place is not None:
+        attempt(lambda: _require_layers(recipe))
     tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
     dev = attempt(lambda: _load_dev(recipe, tasks or []))
     if len(problems) == 1:
@@ -75,6 +78,20 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             dev={task.name: task.fingerprint for task in dev},
         ),
     )
+
+
+def _require_layers(recipe: Recipe) -> None:
+    from poolwise.modules import base_shape
+
+    num_layers = base_shape(recipe.base)[0]
+    problems = []
+    for name in recipe.designs:
+        try:
+            parse_design(name).require_layers(num_layers)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def portable_base(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import Drawing, Scale, element, padded, path_data, tick_text
-from poolwise.report.styles import Style, assign_styles
+from poolwise.report.styles import Style, assign_styles, pale_words
 from poolwise.results import TrainingCurve
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300.0, 150.0, 34.0, 8.0, 6.0, 118.0
@@ -31,9 +31,10 @@ def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Fi
     behind = [element("path", id="all-curves", class_="behind", d=everyone)]
     behind += [element("use", href="#all-curves")] * (len(shown) - 1)
     every = f" Each point is the mean of {bin_size} steps." if bin_size > 1 else ""
+    lines = "; ".join(part for part in ("dashed: causal", pale_words(styles, "dotted")) if part)
     return Figure(
         key="fig-curves",
-        caption="Training loss by step, one line a seed (dashed: causal); all other designs in grey, "
+        caption=f"Training loss by step, one line a seed ({lines}); all other designs in grey, "
         f"on the same batches.{every}",
         panels=[
             _panel([c for c in curves if c.design == design], styles[design], x, y, bin_size, grey)
