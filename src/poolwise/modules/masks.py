@@ -84,8 +84,8 @@ def adds_masks(config: PreTrainedConfig) -> bool:
 
 
 def earlier_only(
-    mask: Shaped[Tensor, "B #H #T T"] | None, states: Shaped[Tensor, "B T D"], is_added: bool
-) -> Shaped[Tensor, "_ #H T T"]:
+    mask: Shaped[Tensor, "B 1 T T"] | None, states: Shaped[Tensor, "B T D"], is_added: bool
+) -> Shaped[Tensor, "_ 1 T T"]:
     """Return a layer's mask without later tokens; None stands for all tokens."""
     earlier = _earlier(states.shape[1], states.device)
     if mask is None:
