@@ -137,7 +137,8 @@ class RunManifest(Record):
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
     probe: dict[str, bool] = Field(
-        default={}, description="token 0 moved: unpadded, padded_left, padded_right; first_layer, prompt if partial"
+        default={},
+        description="token 0 moved: unpadded, padded_left, padded_right; of partial attentions layer_N, prompt",
     )
     notes: list[str] = []
     versions: dict[str, str] = {}

@@ -70,10 +70,12 @@ class AttentionProbe:
 
     @property
     def facts(self) -> dict[str, bool]:
-        """What goes into a run's record: what moved, by its name."""
+        """What goes into a run's record: what moved, by its name; of layers, the last that did not and the next."""
         facts = {"unpadded": self.unpadded, "padded_left": self.padded_left, "padded_right": self.padded_right}
         if self.layers:
-            facts["first_layer"] = any(layers[0] for layers in self.layers)
+            layers = self.layers[0]
+            edge = layers.count(False)
+            facts |= {f"layer_{n}": layers[n - 1] for n in (edge, edge + 1) if 0 < n <= len(layers)}
         if self.prompt:
             facts["prompt"] = all(self.prompt)
         return facts

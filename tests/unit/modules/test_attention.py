@@ -62,7 +62,11 @@ def test_probe_of_the_prompt_in_a_word(moved, prompt, wanted):
 def test_facts_for_the_record():
     plain = {"unpadded": True, "padded_left": True, "padded_right": True}
     assert AttentionProbe(True, True, True).facts == plain
-    assert AttentionProbe(True, True, True, ((False, True),) * 3).facts == plain | {"first_layer": False}
+    assert AttentionProbe(True, True, True, ((False, False, True),) * 3).facts == plain | {
+        "layer_2": False,
+        "layer_3": True,
+    }
+    assert AttentionProbe(True, True, True, ((True, True),) * 3).facts == plain | {"layer_1": True}
     assert AttentionProbe(True, True, True, prompt=(True,) * 3).facts == plain | {"prompt": True}
 
 

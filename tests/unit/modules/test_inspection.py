@@ -91,6 +91,13 @@ def test_doctor_finds_a_silently_causal_model(attention, base):
     assert findings(model)["attention"] == "fail"
 
 
+def test_doctor_tells_what_moved_under_a_partial_attention(base):
+    for option, moved in (("top=1", "layer 2 False, layer 3 True)"), ("on=prompt", "right False, prompt True)")):
+        model = build_model(f"mean+bidirectional({option})", base, method="frozen", max_tokens=32)
+        found = diagnose(model)[0].found
+        assert found.startswith(f"bidirectional({option}) (token 0 moved: unpadded ") and found.endswith(moved)
+
+
 def test_doctor_on_an_encoder():
     checks = {check.name: check for check in diagnose(SentenceTransformer(str(get_model_path()), device="cpu"))}
     assert checks["attention"].found.startswith("bidirectional")
