@@ -87,9 +87,10 @@ class LatentMemory(nn.Module):
 class NvLatentPooling(Pooling):
     """Latent attention with tokens as queries, then the mean over tokens.
 
-    Source: NV-Embed, arXiv:2405.17428, equations 1 and 2. It uses one array of latents as keys and as values and adds
-    the raw states; here keys and values are projected from the latents, and states are normalised before they are
-    added, so that an untrained head is comparable with the others'. Sizes are those of ``latent``.
+    Source: NV-Embed, arXiv:2405.17428, section 3.1. The paper writes one array of latents as keys and as values, an MLP
+    with GELU and a mean. Here keys and values are projected from the latents, residuals and GEGLU are those of the
+    other heads, and states are normalised before anything is added to them, so that untrained heads are comparable.
+    Sizes are those of ``latent``.
     """
 
     config_keys = ("dim", "latents", "heads", "head_dim", "init")
