@@ -8,7 +8,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from poolwise.encoding import encode_texts
 from poolwise.modules import build_model, fused_training, prepare_encoding
+from poolwise.modules.fused import FusedAttention
 from poolwise.modules.packing import PACKED_ATTENTION, _varlen, pack_batch, packed_attention
+from poolwise.training.losses import join_columns
 from tiny_models import NUM_LAYERS, TEXTS, save_tiny_base
 
 ATTENTIONS = ("bidirectional(top=1)", "bidirectional(top=2)", "bidirectional(on=prompt)")
@@ -77,6 +79,18 @@ def test_layers_are_those_of_masks_written_out(family, attention, side, packs, b
             torch.testing.assert_close(layers, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("packs", [True, False], ids=["packed", "padded"])
+def test_texts_of_one_batch_may_have_prompts_of_their_own(packs, bases):
+    model = build(bases["llama"], ATTENTIONS[2])
+    model[0].packs = packs
+    prompts = ["", PROMPT, "query : ", PROMPT]
+    columns = [model.preprocess([text], prompt=prompt) for text, prompt in zip(TEXTS, prompts, strict=True)]
+    with torch.no_grad():
+        together = model(join_columns(columns))["sentence_embedding"]
+        alone = torch.cat([model(column)["sentence_embedding"] for column in columns])
+    assert (together - alone).norm(dim=1).max() < 1e-5 * torch.pdist(alone).mean()
+
+
 @pytest.mark.parametrize("attention", ["bidirectional(top=1)", "bidirectional(on=prompt)"])
 def test_a_family_that_adds_its_masks_gives_left_what_it_gives_right(attention, bases):
     model = build(bases["gemma2"], attention)
@@ -92,6 +106,7 @@ def test_prepared_for_encoding_it_gives_the_same(attention, bases):
     model = build(bases["llama"], attention)
     before = model.encode(list(TEXTS), prompt=PROMPT, convert_to_tensor=True)
     after = torch.from_numpy(encode_texts(prepare_encoding(model), TEXTS, PROMPT, budget=40))
+    assert sum(isinstance(module, FusedAttention) for module in model.modules()) == NUM_LAYERS
     assert (after - before).norm(dim=1).max() < 1e-5 * torch.pdist(before).mean()
 
 

@@ -103,8 +103,11 @@ def test_a_prompt_that_does_not_reach_the_layers_is_found(base, monkeypatch):
 
 def test_text_that_reaches_back_into_the_prompt_is_found(base, monkeypatch):
     model = build_model("mean+bidirectional(on=prompt)", base, method="frozen", max_tokens=32)
-    monkeypatch.setattr("poolwise.modules.backbone.Backbone._prompt", lambda self, features: None)
-    set_attention(model[0].model, "bidirectional")
+
+    def whole_text(self, features):
+        return features["attention_mask"].bool() if "prompt_mask" in features else None
+
+    monkeypatch.setattr("poolwise.modules.backbone.Backbone._prompt", whole_text)
     with pytest.raises(ModelError, match="behaves bidirectional "):
         check_attention(model)
 

@@ -39,9 +39,9 @@ def test_layer_mix_weighs_by_softmax():
 def test_a_subset_pools_its_layers_alone():
     pooling = build_pooling(parse_design("layer_mean(layers=last1)+causal"), 2, 2)
     assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([1, -1], abs=1e-4)
-    pooling = build_pooling(parse_design("layer_mix(layers=1)+causal"), 2, 2)
+    pooling = build_pooling(parse_design("layer_mix(layers=2)+causal"), 2, 2)
     assert pooling.weights().tolist() == [1.0]
-    assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([-1, 1], abs=1e-4)
+    assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([1, -1], abs=1e-4)
     pooling = build_pooling(parse_design("multilayer(layers=every2)+causal"), 16, 5)
     assert pooling.layers.shape == (3, 16)
     states = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
