@@ -42,13 +42,12 @@ def outcome(model, packs):
     return vectors.detach(), {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
 
 
-CASES = [(pooling, mode) for pooling in ("multilayer(tokens=last)", "latent") for mode in ATTENTIONS]
-PARTIAL = ("bidirectional(top=1)", "bidirectional(on=prompt)")
-CASES += [("multilayer(tokens=mean)", mode) for mode in (*ATTENTIONS, *PARTIAL)]
+POOLINGS = ("multilayer(tokens=last)", "multilayer(tokens=mean)", "latent")
+CASES = [(pooling, mode, side) for pooling in POOLINGS for mode in ATTENTIONS for side in ("left", "right")]
+CASES += [("multilayer(tokens=mean)", mode, "left") for mode in ("bidirectional(top=1)", "bidirectional(on=prompt)")]
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize(("pooling", "attention"), CASES)
+@pytest.mark.parametrize(("pooling", "attention", "side"), CASES)
 @pytest.mark.parametrize("family", sorted(PACKABLE))
 def test_packed_is_padded(family, pooling, attention, side, bases):
     model = build(family, f"{pooling}+{attention}", bases, side)

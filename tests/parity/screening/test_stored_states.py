@@ -32,8 +32,6 @@ POOLINGS = (
     "mlp",
     "mlp(tokens=mean)",
     "nv_latent",
-    "nv_latent(prompt=skip)",
-    "layer_mean(layers=last2)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )
@@ -83,7 +81,6 @@ TRAINED = (
     "latent+bidirectional",
     "multilayer+causal",
     "mlp+bidirectional",
-    "nv_latent+bidirectional(top=1)",
 )
 
 

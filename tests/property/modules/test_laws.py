@@ -29,19 +29,13 @@ OPTIONS = (
     "mlp(tokens=last)",
     "mlp(tokens=mean)",
     "nv_latent(latents=40,heads=2,head_dim=3,init=random,prompt=skip)",
-    "layer_mean(layers=last2)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )
 PLAIN = [f"{pooling}+{mode}" for pooling in POOLINGS for mode in ATTENTIONS]
 WITH_OPTIONS = sorted({str(parse_design(f"{pooling}+{mode}")) for pooling in OPTIONS for mode in ATTENTIONS} - {*PLAIN})
-# Each partial attention under a pooling of layers and one of tokens, which between them show every layer's states.
-PARTIAL = [
-    "multilayer(layers=2)+bidirectional(top=1)",
-    "mean+bidirectional(top=2)",
-    "multilayer(tokens=mean)+bidirectional(on=prompt)",
-    "nv_latent+bidirectional(on=prompt)",
-]
+# Each partial attention under a pooling that shows what becomes of it: in some layers, in every token.
+PARTIAL = ["multilayer(layers=2-3)+bidirectional(top=1)", "nv_latent+bidirectional(on=prompt)"]
 DESIGNS = PLAIN + WITH_OPTIONS + PARTIAL
 # Options change the pooling, not the base: they go over one family with rotary and one with absolute positions.
 CASES = [(f, d) for f in FAMILIES for d in PLAIN + PARTIAL] + [(f, d) for f in ("llama", "gpt2") for d in WITH_OPTIONS]
