@@ -19,7 +19,7 @@ from _measure import REPEATS, record, seconds
 
 from poolwise.config import Recipe, build_recipe
 from poolwise.data.pydoc import pydoc_suite_path
-from poolwise.design import parse_design
+from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.modules import build_model
 from poolwise.modules.pooling.base import Pooling
 from poolwise.screening import load_head
@@ -40,7 +40,8 @@ TASKS = (
 RECIPE = {
     "name": "screening",
     "base": "poolwise/nano",
-    "designs": "all",
+    # The measured ratios are of these 16; a pooling that is added later would change what they mean.
+    "designs": [name for name in ALL_DESIGNS if not name.startswith("nv_latent")],
     "reference": "last+causal",
     "seeds": [0, 1],
     "data": {"train": ["poolwise/pydoc"], "max_rows": 4000},

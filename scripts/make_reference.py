@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from poolwise.config import Recipe
-from poolwise.design import DEFAULTS, PAPER, POOLINGS, OptionKind
+from poolwise.design import DEFAULTS, PAPER, POOLINGS, OptionKind, default_tokens
+from poolwise.layer_subsets import LayerSubset
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -25,17 +26,32 @@ NOTE = "<!-- Made from the code by `make docs`; edits here are lost. -->\n\n"
 
 def designs_page() -> str:
     """Return the page of poolings, their options, and the paper's designs."""
-    lines = ["# Designs", "", "A design is `pooling+attention`, with options in parentheses after the pooling:"]
-    lines += ["`latent(keys=last)+causal`. The attention is `causal` or `bidirectional`.", "", "## Poolings", ""]
+    lines = ["# Designs", "", "A design is `pooling+attention`, with options in parentheses after either:"]
+    lines += ["`latent(keys=last)+causal`, `multilayer(layers=last4)+bidirectional(top=4)`.", "", "## Attentions", ""]
+    lines += ["| attention | which tokens a token sees | a layer stands for a text by |", "|---|---|---|"]
+    lines += [
+        f"| `{text}` | {words} | its {_STANDS[default_tokens(text.replace('N', '1'))]} |"
+        for text, words in _ATTENTIONS.items()
+    ]
+    lines += [
+        "",
+        "A partial attention is proved by behaviour as the others are: with `top=N` token 0 must not move below",
+    ]
+    lines += [
+        "the top N layers when the last token is exchanged, and must move from there on; with `on=prompt` token 0"
+    ]
+    lines += ["must move with the prompt's last token and never with the text. `all` in a recipe leaves them out.", ""]
+    lines += ["## Poolings", ""]
     lines += ["| pooling | trains | what it returns | options (default first) |", "|---|---|---|---|"]
     for name, spec in POOLINGS.items():
         options = ", ".join(_option(key, kind) for key, kind in spec.options.items())
         lines.append(f"| `{name}` | {'yes' if spec.is_trainable else 'no'} | {spec.summary} | {options} |")
     lines += [
         "",
-        "`tokens` says which state stands for a layer (or enters the MLP): `last` under causal and `mean` under",
+        "`tokens` says which state stands for a layer (or enters the MLP): by the attention, as above, unless written.",
     ]
-    lines += ["bidirectional attention unless written. `prompt=skip` leaves the prompt's tokens out of the pooling."]
+    lines += ["`prompt=skip` leaves the prompt's tokens out of the pooling. `layers` pools some of the layers 1 .. L:"]
+    lines += ["`last4` the last four, `every2` every second from the last down, `5-8` a range, `6` one."]
     lines += ["`size=auto` scales with the hidden size d: max(16, 3d/16) latents, max(4, d/128) heads of d/2, which is"]
     lines += ["the paper's 768 x 32 x 2048 at d = 4096; `size=paper` takes those numbers at any d.", ""]
     lines += ["## The paper's designs", "", "| alias | design | which way we went |", "|---|---|---|"]
@@ -43,7 +59,18 @@ def designs_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_ATTENTIONS = {
+    "causal": "those before it",
+    "bidirectional": "all",
+    "bidirectional(top=N)": "those before it; all in the last N layers",
+    "bidirectional(on=prompt)": "in the prompt, the prompt's; elsewhere those before it; causal without a prompt",
+}
+_STANDS = {"last": "last token", "mean": "mean"}
+
+
 def _option(name: str, kind: OptionKind) -> str:
+    if kind is LayerSubset:
+        return f"`{name}=all/lastN/everyN/A-B/N`"
     if isinstance(kind, tuple):
         default = DEFAULTS.get(name)
         words = sorted(kind, key=lambda word: word != default)

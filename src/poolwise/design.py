@@ -1,7 +1,8 @@
 """``Design = pooling x attention``, as a value that prints and parses back to an equal value.
 
-A design is written ``multilayer+bidirectional``; options stand in parentheses after the pooling,
-``latent(keys=last)+causal``. ``paper:1`` to ``paper:5`` are the five designs of arXiv:2409.02727.
+A design is written ``multilayer+bidirectional``; options stand in parentheses after the pooling or the attention,
+``latent(keys=last)+causal``, ``mean+bidirectional(top=4)``. ``paper:1`` to ``paper:5`` are the five designs of
+arXiv:2409.02727.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from poolwise.errors import ConfigError, nearest
+from poolwise.attentions import ATTENTIONS, Attention, parse_attention
+from poolwise.errors import ConfigError, PoolwiseError, nearest
+from poolwise.layer_subsets import LayerSubset
 
-Attention = Literal["causal", "bidirectional"]
 OptionValue = str | int | bool
-ATTENTIONS: tuple[Attention, ...] = ("causal", "bidirectional")
 
-# An option's kind is either the tuple of the words it takes, or int (a positive whole number), or bool.
-OptionKind = tuple[str, ...] | type[int] | type[bool]
+# An option's kind is the tuple of the words it takes, or int (a positive whole number), or bool, or a subset of layers.
+OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
 _PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
 _TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
+_LAYERS: dict[str, OptionKind] = _TOKENS | {"layers": LayerSubset}
 _HEAD: dict[str, OptionKind] = {
     "size": ("auto", "paper"),
     "latents": int,
@@ -45,16 +46,22 @@ POOLINGS: Mapping[str, PoolingSpec] = {
     "last": PoolingSpec(_PROMPT, False, False, "the EOS token's state of the last layer"),
     "mean": PoolingSpec(_PROMPT, False, False, "the mean over tokens of the last layer"),
     "weighted_mean": PoolingSpec(_PROMPT, False, False, "the mean with weights 1, 2, 3 ... by position"),
-    "layer_mean": PoolingSpec(_PROMPT | _TOKENS, False, True, "the uniform mean over the layers"),
-    "layer_mix": PoolingSpec(_PROMPT | _TOKENS, True, True, "a softmax-weighted mean over the layers"),
+    "layer_mean": PoolingSpec(_PROMPT | _LAYERS, False, True, "the uniform mean over the layers"),
+    "layer_mix": PoolingSpec(_PROMPT | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
     "latent": PoolingSpec(
         _PROMPT | _HEAD | {"keys": ("all", "last")},
         True,
         False,
         "trained latents query the tokens of the last layer (the paper's last-layer trainable pooling)",
     ),
+    "nv_latent": PoolingSpec(
+        _PROMPT | _HEAD,
+        True,
+        False,
+        "the tokens of the last layer query trained latents and are averaged (NV-Embed's direction)",
+    ),
     "multilayer": PoolingSpec(
-        _PROMPT | _TOKENS | _HEAD | {"layer_embedding": bool},
+        _PROMPT | _LAYERS | _HEAD | {"layer_embedding": bool},
         True,
         True,
         "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
@@ -68,7 +75,7 @@ POOLINGS: Mapping[str, PoolingSpec] = {
 }
 
 ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in ATTENTIONS for pooling in POOLINGS)
-"""Every pooling without options, with both attentions."""
+"""Every pooling and both attentions, all without options."""
 
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
@@ -76,6 +83,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "size": "auto",
     "init": "mean",
     "layer_embedding": True,
+    "layers": "all",
 }
 """Values an option has when it is not written; ``tokens`` depends on the attention, sizes on the base."""
 
@@ -84,6 +92,8 @@ def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
     if isinstance(kind, tuple):
         if value not in kind:
             raise ConfigError(f"option {name}={value!s} is unknown", nearest(str(value), kind))
+    elif kind is LayerSubset:
+        return str(LayerSubset(_text(value)))
     elif kind is bool:
         if not isinstance(value, bool):
             raise ConfigError(f"option {name}={value!s} is not true or false")
@@ -93,8 +103,11 @@ def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
 
 
 def default_tokens(attention: Attention) -> str:
-    """Return which state stands for a layer: the last token if causal, the mean if bidirectional (paper, 1)."""
-    return "last" if attention == "causal" else "mean"
+    """Return which state stands for a layer: the last token if causal, the mean if bidirectional (paper, 1).
+
+    Of the partial attentions, ``on=prompt`` leaves the text causal and takes the last token, ``top`` takes the mean.
+    """
+    return "last" if parse_attention(attention).ends_causal else "mean"
 
 
 @dataclass(frozen=True, order=True)
@@ -114,8 +127,7 @@ class Design:
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ConfigError(f"unknown pooling {self.pooling!r}", nearest(self.pooling, POOLINGS))
-        if self.attention not in ATTENTIONS:
-            raise ConfigError(f"unknown attention {self.attention!r}", nearest(self.attention, ATTENTIONS))
+        object.__setattr__(self, "attention", str(parse_attention(self.attention)))
         kinds = POOLINGS[self.pooling].options
         kept = {}
         for name, value in self.options:
@@ -141,6 +153,18 @@ class Design:
                 nearest(name, POOLINGS[self.pooling].options),
             )
         return dict(self.options).get(name, self._default(name))
+
+    def require_layers(self, num_layers: int) -> None:
+        """Check that a base of ``num_layers`` has the layers this design names.
+
+        Raises: ConfigError naming the design and the range.
+        """
+        try:
+            parse_attention(self.attention).num_causal(num_layers)
+            if "layers" in POOLINGS[self.pooling].options:
+                LayerSubset(str(self.option("layers"))).numbers(num_layers)
+        except PoolwiseError as error:
+            raise ConfigError(f"design {self}: {error.got}", error.wanted, error.hint) from None
 
     @property
     def is_trainable(self) -> bool:
@@ -204,14 +228,15 @@ PAPER: Mapping[str, PaperDesign] = {
     ),
 }
 
-_FORM = re.compile(r"(?P<pooling>\w+)(?:\((?P<options>[^()]*)\))?\+(?P<attention>\w+)")
+_FORM = re.compile(r"(?P<pooling>\w+)(?:\((?P<options>[^()]*)\))?\+(?P<attention>\w+(?:\([^()]*\))?)")
 
 
 def parse_design(text: str) -> Design:
     """Return the design that ``text`` names.
 
     Args:
-        text: ``pooling+attention``, ``pooling(option=value,...)+attention`` or ``paper:1`` to ``paper:5``.
+        text: ``pooling+attention``, ``pooling(option=value,...)+attention(option=value)`` or ``paper:1`` to
+            ``paper:5``.
     Raises: ConfigError for anything else, with the nearest known name.
     """
     text = "".join(text.split())
@@ -229,7 +254,7 @@ def parse_design(text: str) -> Design:
     if bad := [part for part in parts if part.count("=") != 1]:
         raise ConfigError(f"cannot read option {bad[0]!r} in design {text!r}", "wanted name=value")
     options = tuple((name, _parsed(value)) for name, value in (part.split("=") for part in parts))
-    return Design(match["pooling"], match["attention"], options)  # type: ignore[arg-type]
+    return Design(match["pooling"], match["attention"], options)
 
 
 def _parsed(value: str) -> OptionValue:

@@ -155,7 +155,10 @@ class RunManifest(Record):
         default={}, description="schedule, lora_init, head_init ... equal across designs where they must be"
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
-    probe: dict[str, bool] = Field(default={}, description="token 0 moved: unpadded, padded_left, padded_right")
+    probe: dict[str, bool] = Field(
+        default={},
+        description="token 0 moved: unpadded, padded_left, padded_right; of partial attentions layer_N, prompt",
+    )
     adaptation: str = Field(default="", description="key of the adaptation its base went through; empty: none")
     variant: str = Field(default="", description="tells it from other runs of its design; set where they meet")
     notes: list[str] = []

@@ -1,9 +1,13 @@
 """Designs: names, options, aliases and errors."""
 
+import re
+
 import pytest
 
+from poolwise.attentions import parse_attention
 from poolwise.design import PAPER, Design, default_tokens, parse_design
 from poolwise.errors import ConfigError
+from poolwise.layer_subsets import LayerSubset
 
 
 def test_paper_designs_are_those_of_the_paper() -> None:
@@ -56,10 +60,24 @@ def test_boolean_option() -> None:
         ("latent(heads=1,heads=2)+causal", "twice"),
         ("multilayer(layer_embedding=7)+causal", "true or false"),
         ("multilayer(heads=true)+causal", "positive whole number"),
+        ("mean+bidirectional(tp=4)", "attention 'bidirectional' has no option 'tp'; did you mean 'top'"),
+        ("mean+bidirectional(on=prmpt)", "did you mean 'prompt'"),
+        ("mean+bidirectional(prompt)", "wanted top=N or on=prompt"),
+        ("mean+bidirectional(top=0)", "positive whole number"),
+        ("mean+bidirectional(top=x)", "positive whole number"),
+        ("mean+bidirectional(top=1,on=prompt)", "wanted one of"),
+        ("mean+bidirectionl(top=1)", "did you mean 'bidirectional'"),
+        ("mean+causal(top=1)", "attention 'causal' has no option 'top=1'"),
+        ("mean(layers=last2)+causal", "no option 'layers'"),
+        ("layer_mean(layers=lst2)+causal", "did you mean 'last4'"),
+        ("layer_mean(layers=0)+causal", "wanted all, lastN, everyN, A-B or N"),
+        ("layer_mean(layers=true)+causal", "wanted all, lastN"),
+        ("layer_mean(layers=8-5)+causal", "wanted layers=5-8"),
+        ("layer_mean(layers=every1)+causal", "wanted every2 or more"),
     ],
 )
 def test_bad_designs_are_refused_with_the_reason(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         parse_design(text)
 
 
@@ -72,3 +90,73 @@ def test_slug_is_safe_for_folders_and_tells_designs_apart() -> None:
 def test_option_of_another_pooling_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no option"):
         Design("mean", "causal").option("heads")
+
+
+def test_partial_attentions_are_part_of_the_value() -> None:
+    design = parse_design("multilayer( layers = last2 )+bidirectional( top = 4 )")
+    assert str(design) == "multilayer(layers=last2)+bidirectional(top=4)"
+    assert design.attention == "bidirectional(top=4)" and design.option("tokens") == "mean"
+    assert design.slug == "multilayer-layers-last2+bidirectional-top-4"
+    assert Design("mean", "bidirectional( on=prompt )") == parse_design("mean+bidirectional(on=prompt)")
+    assert parse_design("multilayer+bidirectional(on=prompt)").option("tokens") == "last"
+
+
+def test_what_was_written_before_is_what_it_was() -> None:
+    """Keys of finished jobs and names of folders rest on these texts."""
+    for text in ("last+causal", "latent(keys=last)+causal", "multilayer(tokens=last)+bidirectional"):
+        assert str(parse_design(text)) == text
+    assert str(parse_design("multilayer(layers=all)+causal")) == "multilayer+causal"
+    assert parse_design("latent(keys=last)+causal").slug == "latent-keys-last+causal"
+    assert parse_design("mean+bidirectional").slug == "mean+bidirectional"
+
+
+@pytest.mark.parametrize(
+    ("subset", "numbers"),
+    [
+        ("all", (1, 2, 3, 4, 5)),
+        ("last2", (4, 5)),
+        ("last5", (1, 2, 3, 4, 5)),
+        ("every2", (1, 3, 5)),
+        ("every4", (1, 5)),
+        ("2-4", (2, 3, 4)),
+        ("5-5", (5,)),
+        ("3", (3,)),
+    ],
+)
+def test_subsets_of_five_layers(subset: str, numbers: tuple[int, ...]) -> None:
+    assert LayerSubset(subset).numbers(5) == numbers
+
+
+@pytest.mark.parametrize(
+    ("design", "message"),
+    [
+        ("mean+bidirectional(top=4)", "top=4 on a base of 3 layers; wanted top=1 to top=3"),
+        ("layer_mean(layers=last4)+causal", "layers=last4 on a base of 3 layers; wanted last1 to last3"),
+        ("layer_mix(layers=2-4)+causal", "wanted layers of 1-3"),
+        ("multilayer(layers=4)+causal", "wanted layers of 1-3"),
+        ("multilayer(layers=every4)+causal", "wanted every2 to every3"),
+    ],
+)
+def test_layers_the_base_has_not_are_refused_with_the_range(design: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse_design(design).require_layers(3)
+    parse_design(design).require_layers(4)
+
+
+def test_attentions_sort_by_what_they_let_a_token_see() -> None:
+    texts = ["bidirectional", "bidirectional(top=4)", "causal", "bidirectional(top=2)", "bidirectional(on=prompt)"]
+    assert sorted(texts, key=lambda text: parse_attention(text).reach) == [
+        "causal",
+        "bidirectional(on=prompt)",
+        "bidirectional(top=2)",
+        "bidirectional(top=4)",
+        "bidirectional",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "num_causal"),
+    [("causal", 6), ("bidirectional", 0), ("bidirectional(top=2)", 4), ("bidirectional(on=prompt)", 6)],
+)
+def test_how_many_of_six_layers_are_causal(text: str, num_causal: int) -> None:
+    assert parse_attention(text).num_causal(6) == num_causal

@@ -92,9 +92,7 @@ def _tokenised(backbone: Backbone, texts: Sequence[str], prompt: str) -> Iterato
 
 @torch.inference_mode()
 def _read(model: SentenceTransformer, work: Rows) -> Float[np.ndarray, "B D"]:
-    (rows, num_prompt), backbone = work, model[0]
-    skipped = num_prompt if backbone.skips_prompt else [0] * len(rows)
-    features: dict[str, Any] = backbone.tokens.pad(rows, skipped, backbone.padding_side)
+    features: dict[str, Any] = model[0].arrange(*work)
     output = model({name: value.to(model.device) for name, value in features.items()})
     vectors: NDArray[np.float32] = output["sentence_embedding"].float().cpu().numpy()
     return vectors

@@ -16,12 +16,15 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from poolwise.design import POOLINGS, Attention, Design, parse_design
+from poolwise.attentions import Attention, AttentionMode, parse_attention
+from poolwise.design import POOLINGS, Design, parse_design
 from poolwise.errors import ModelError
 from poolwise.modules.adapter import load_adapter, save_adapter
 from poolwise.modules.attention import check_attention, set_attention
 from poolwise.modules.base import base_fingerprint, find_base, load_base, reference_beside
+from poolwise.modules.families import refuse_prompt_attention
 from poolwise.modules.layers import decoder_layers, layer_states
+from poolwise.modules.masks import adds_masks, prefix_mask
 from poolwise.modules.packing import PackedReduction, forward_packed, longest_packable, pack_batch, use_packing
 from poolwise.modules.precision import Precision, autocast
 from poolwise.modules.reduction import reduce_tokens
@@ -40,7 +43,8 @@ class Backbone(InputModule):
         layer_tokens: "last" or "mean" to give one state per layer, None to give none.
         max_tokens: texts are cut to this many tokens, EOS included.
         padding_side: "right" or "left"; embeddings do not depend on it.
-    Raises: ModelError for a base without EOS, or ``max_tokens`` beyond its positions.
+    Raises: ModelError for a base without EOS, one that cannot have the attention, or ``max_tokens`` beyond its
+        positions.
     """
 
     config_file_name = "poolwise.json"
@@ -67,19 +71,26 @@ class Backbone(InputModule):
         self.method = method
         self.precision: Precision = precision
         self.padding_side: PaddingSide = padding_side
+        self.longest_packable = longest_packable(model)
         self.max_seq_length = max_tokens
         uses_layers = POOLINGS[design.pooling].uses_layers
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
         self.skips_prompt = design.option("prompt") == "skip"
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        if self.attention_mode.on_prompt:
+            refuse_prompt_attention(model.config)
         set_attention(model, self.attention)
         self.packs = use_packing(model)
-        self.longest_packable = longest_packable(model)
 
     @property
     def attention(self) -> Attention:
         """The attention this model was built with."""
         return parse_design(self.design).attention
+
+    @property
+    def attention_mode(self) -> AttentionMode:
+        """The attention this model was built with, as a value."""
+        return parse_attention(self.attention)
 
     @property
     def eos_id(self) -> int:
@@ -103,11 +114,15 @@ class Backbone(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        positions = getattr(self.model.config, "max_position_embeddings", None) or value
-        if not MIN_TOKENS <= value <= positions:
+        limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
+        if self.attention_mode.is_partial:
+            # transformers counts a window differently for layers that look both ways, so that the two cannot be mixed.
+            limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
+        name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
+        if not MIN_TOKENS <= value <= limit:
             raise ModelError(
                 f"max_tokens is {value}",
-                f"wanted {MIN_TOKENS} to {positions}, the positions of base {self.base!r}",
+                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}",
                 "set max_tokens accordingly",
             )
         self._max_tokens = value
@@ -125,14 +140,24 @@ class Backbone(InputModule):
     ) -> dict[str, Int[Tensor, "B T"]]:
         """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of ``prompt + text`` for each text.
 
+        Where the attention depends on the prompt, ``prompt_mask`` says which tokens it has.
+
         Args:
             max_length: cuts to fewer tokens than the model's own ``max_tokens``.
         Raises: DataError where an input is not a text.
         """
         limit = min(max_length or self.max_tokens, self.max_tokens)
         rows, num_prompt = self.tokens.encode(list(inputs), prompt or "", limit)
+        return self.arrange(rows, num_prompt)
+
+    def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
+        """Return the features of texts that are ids already, ``num_prompt`` of the first of them the prompt's."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
-        return self.tokens.pad(rows, skipped, self.padding_side)
+        features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.attention_mode.on_prompt:
+            text = self.tokens.pad(rows, num_prompt, self.padding_side)["pooling_mask"]
+            features["prompt_mask"] = features["attention_mask"] - text
+        return features
 
     def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Return the features with ``token_embeddings`` (B T D) and, where asked for, ``layer_embeddings`` (B L D).
@@ -143,17 +168,27 @@ class Backbone(InputModule):
         """
         mask = features["attention_mask"]
         pooled = features.get("pooling_mask", mask).bool()
+        prompt = self._prompt(features)
         read = self._read_packed if self._can_pack(mask) else self._read_padded
         with autocast(self.precision, mask.device):
-            return {**features, **read(features["input_ids"], mask, pooled), "pooling_mask": pooled}
+            return {**features, **read(features["input_ids"], mask, pooled, prompt), "pooling_mask": pooled}
+
+    def _prompt(self, features: dict[str, Any]) -> Bool[Tensor, "B T"] | None:
+        """Return which tokens see each other both ways because they are prompt; None where there are none."""
+        prompt = features.get("prompt_mask") if self.attention_mode.on_prompt else None
+        return prompt.bool() if prompt is not None and bool(prompt.any()) else None
 
     def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
         return self.packs and (self.longest_packable is None or mask.shape[1] <= self.longest_packable)
 
     def _read_packed(
-        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"]
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Int[Tensor, "B T"],
+        pooled: Bool[Tensor, "B T"],
+        prompt: Bool[Tensor, "B T"] | None,
     ) -> dict[str, Float[Tensor, "B _ D"]]:
-        packing = pack_batch(mask.bool())
+        packing = pack_batch(mask.bool(), prompt)
         if self.layer_tokens is None:
             return {"token_embeddings": packing.unpack(forward_packed(self.model, ids, packing))}
         reduce = PackedReduction(packing, packing.pack(pooled), self.layer_tokens)
@@ -164,21 +199,31 @@ class Backbone(InputModule):
         return {"token_embeddings": packing.unpack(last), "layer_embeddings": torch.stack([*ordered, reduce(last)], 1)}
 
     def _read_padded(
-        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], pooled: Bool[Tensor, "B T"]
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Int[Tensor, "B T"],
+        pooled: Bool[Tensor, "B T"],
+        prompt: Bool[Tensor, "B T"] | None,
     ) -> dict[str, Float[Tensor, "B _ D"]]:
         """The slow twin, and the only way for families that cannot be packed."""
         if self.layer_tokens is None:
-            return {"token_embeddings": self._last_states(ids, mask)}
+            return {"token_embeddings": self._last_states(ids, mask, prompt)}
         reduce = partial(reduce_tokens, mask=pooled, tokens=self.layer_tokens)
         layers = decoder_layers(self.model)
         with layer_states(layers, reduce) as states:
-            last = self._last_states(ids, mask)
+            last = self._last_states(ids, mask, prompt)
         ordered = [states[number] for number in range(1, len(layers))]
         return {"token_embeddings": last, "layer_embeddings": torch.stack([*ordered, reduce(last)], dim=1)}
 
-    def _last_states(self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+    def _last_states(
+        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T D"]:
         positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
-        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **positions)
+        seen = mask
+        if prompt is not None:
+            # A mask of four dimensions is handed on to the layers as it is.
+            seen = prefix_mask(mask.bool(), prompt, is_added=adds_masks(self.model.config))
+        output = self.model(input_ids=ids, attention_mask=seen, use_cache=False, **positions)
         return output.last_hidden_state
 
     def on_model_ready(self, model: SentenceTransformer) -> None:

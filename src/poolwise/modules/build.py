@@ -44,10 +44,12 @@ def build_model(
         max_tokens: texts are cut to this many tokens, EOS included.
         prompts: texts by name, such as "query", put before a text that is encoded with ``prompt_name``.
         gradient_checkpointing: recompute layers in the backward, for less memory.
-    Raises: ConfigError for an unknown design; ModelError for a base that will not do, or that ignores the attention.
+    Raises: ConfigError for an unknown design, or one that names layers the base has not; ModelError for a base that
+        will not do, or that ignores the attention.
     """
     design = parse_design(design) if isinstance(design, str) else design
     model, tokenizer = load_base(base)
+    design.require_layers(model.config.num_hidden_layers)
     if method == "lora":
         add_lora(model, rank=lora_rank, alpha=lora_alpha, dropout=lora_dropout, seed=seed)
     else:

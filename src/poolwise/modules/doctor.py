@@ -90,11 +90,11 @@ def _check_attention(model: SentenceTransformer) -> Check:
     probe = probe_attention(model)
     wanted = model[0].attention if isinstance(model[0], Backbone) else "the same with and without padding"
     is_right = probe.attention == wanted if isinstance(model[0], Backbone) else probe.attention != "mixed"
-    found = f"{probe.attention} (token 0 moved: unpadded {probe.unpadded}, left {probe.padded_left}, right "
+    moved = ", ".join(f"{name.removeprefix('padded_').replace('_', ' ')} {fact}" for name, fact in probe.facts.items())
     return Check(
         "attention",
         "ok" if is_right else "fail",
-        f"{found}{probe.padded_right})",
+        f"{probe.attention} (token 0 moved: {moved})",
         wanted,
         "" if is_right else "another attention implementation (eager) may obey; otherwise take another base",
     )

@@ -92,3 +92,16 @@ def refuse_unsuitable(config: PreTrainedConfig, name: str) -> None:
             "wanted a decoder-only base with attention in every layer",
             "families known to work: " + ", ".join(SUPPORTED),
         )
+
+
+_ALIBI = ("bloom",)
+
+
+def refuse_prompt_attention(config: PreTrainedConfig) -> None:
+    """Raise ModelError where a family takes no mask of its own making, which attention on the prompt needs."""
+    if config.model_type in _ALIBI:
+        raise ModelError(
+            f"{config.model_type} computes its positions from the padding mask",
+            "wanted a family that takes a mask of queries and keys for bidirectional(on=prompt)",
+            "families that do: " + ", ".join(family for family in SUPPORTED if family not in _ALIBI),
+        )

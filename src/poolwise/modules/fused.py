@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from poolwise.modules.layers import decoder_layers
+from poolwise.modules.masks import has_mark, set_mark
 from poolwise.modules.packing import Packing, pack_batch, packed_attention
 
 _SAME = 1e-4
@@ -79,6 +80,7 @@ class FusedAttention(nn.Module):
         self.scaling: float = plain.scaling
         self.width: int = plain.head_dim
         self.num_key_value_groups: int = plain.num_key_value_groups
+        set_mark(self, has_mark(source))
         query, key, value, self.out = _linears(source, "q_proj", "k_proj", "v_proj", "o_proj")
         self.num_heads, self.num_keys = query.out_features // self.width, key.out_features // self.width
         self.joint = _joined([_interleaved(query, self.width), _interleaved(key, self.width), value])

@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from poolwise.layer_subsets import LayerSubset
 from poolwise.modules.pooling.layer_mean import LayerMeanPooling
 from poolwise.modules.pooling.layer_mix import LayerMixPooling
 from poolwise.modules.pooling.multilayer import MultilayerPooling
@@ -56,16 +57,21 @@ def head_hash(model: SentenceTransformer) -> dict[str, str]:
 def layer_weights(model: SentenceTransformer, texts: Sequence[str]) -> list[float] | None:
     """Return the share of layers 1 .. L in the vectors of ``texts``, summing to 1; None if no layers are pooled.
 
-    For ``multilayer`` the share is attention, averaged over latents, heads and texts.
+    Layers that the design leaves out have share 0. For ``multilayer`` the share is attention, averaged over latents,
+    heads and texts.
     """
     pooling = model[1]
+    if not isinstance(pooling, LayerMeanPooling | LayerMixPooling | MultilayerPooling):
+        return None
+    numbers = LayerSubset(pooling.subset).numbers(model[0].num_layers)
     if isinstance(pooling, LayerMeanPooling):
-        return [1 / model[0].num_layers] * model[0].num_layers
-    if isinstance(pooling, LayerMixPooling):
-        return pooling.weights().tolist()
-    if isinstance(pooling, MultilayerPooling):
-        return _attention_share(model, pooling, texts)
-    return None
+        shares = [1 / len(numbers)] * len(numbers)
+    elif isinstance(pooling, LayerMixPooling):
+        shares = pooling.weights().tolist()
+    else:
+        shares = _attention_share(model, pooling, texts)
+    by_layer = dict(zip(numbers, shares, strict=True))
+    return [by_layer.get(number, 0.0) for number in range(1, model[0].num_layers + 1)]
 
 
 @torch.no_grad()
@@ -74,10 +80,11 @@ def _attention_share(
 ) -> list[float]:
     was_training = model.training
     model.eval()
-    total = torch.zeros(pooling.num_layers, dtype=torch.float64)
+    total: Tensor | float = 0.0
     for start in range(0, len(texts), batch_size):
         features = model.preprocess(list(texts[start : start + batch_size]))
         placed = {name: value.to(model.device) for name, value in features.items()}
         total += pooling.layer_attention(model[0](placed)).sum(dim=0).double().cpu()
     model.train(was_training)
+    assert isinstance(total, Tensor), "a training set has texts"
     return (total / total.sum()).tolist()

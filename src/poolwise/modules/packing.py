@@ -25,7 +25,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-from poolwise.modules.reduction import widen
+from poolwise.modules.masks import is_causal
+from poolwise.modules.reduction import mean_rows, widen
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Packing:
         lengths: real tokens of each, in that order.
         index: where each packed token stood in the flattened batch.
         positions: each token's place in its text, from 0.
+        num_prompt: how many of each text's first tokens see each other both ways, in that order; None for none.
     """
 
     order: Int[Tensor, " B"]
@@ -56,6 +58,7 @@ class Packing:
     index: Int[Tensor, " N"]
     positions: Int[Tensor, " N"]
     width: int
+    num_prompt: list[int] | None = None
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
@@ -68,6 +71,36 @@ class Packing:
         lengths = torch.tensor([0, *self.lengths], dtype=torch.int32, device=self.index.device)
         return lengths.cumsum(0, dtype=torch.int32)
 
+    @cached_property
+    def prefix_masks(self) -> list[Bool[Tensor, "G 1 T T"] | None]:
+        """For each run of equally long texts, which keys a query sees; None where it has no prompt."""
+        if self.num_prompt is None:
+            return [None] * len(self.groups)
+        masks: list[Tensor | None] = []
+        counts = iter(self.num_prompt)
+        for count, length in self.groups:
+            prompts = torch.tensor([next(counts) for _ in range(count)], device=self.index.device)
+            if not bool(prompts.any()):
+                masks.append(None)
+                continue
+            place = torch.arange(length, device=self.index.device)
+            in_prompt = place < prompts[:, None]
+            both = in_prompt[:, :, None] & in_prompt[:, None, :]
+            masks.append((both | (place[:, None] >= place))[:, None])
+        return masks
+
+    @cached_property
+    def prompt_rows(self) -> Int[Tensor, " M"]:
+        """The packed tokens that are prompt, in order."""
+        counts = torch.tensor(self.num_prompt or [0] * len(self.lengths), device=self.index.device)
+        return (self.positions < counts.repeat_interleave(self.boundaries.diff())).nonzero()[:, 0]
+
+    @cached_property
+    def prompt_boundaries(self) -> Int[Tensor, " P1"]:
+        """The first of ``prompt_rows`` of every prompt, and M; texts without one are left out."""
+        counts = [0, *(count for count in self.num_prompt or [] if count)]
+        return torch.tensor(counts, dtype=torch.int32, device=self.index.device).cumsum(0, dtype=torch.int32)
+
     def pack(self, values: Tensor) -> Tensor:
         """Return the real tokens' rows of (B T ...) as (N ...)."""
         return values.flatten(0, 1)[self.index]
@@ -78,14 +111,20 @@ class Packing:
         return flat.index_copy(0, self.index, packed).unflatten(0, (len(self.lengths), self.width))
 
 
-def pack_batch(mask: Bool[Tensor, "B T"]) -> Packing:
-    """Return the packing of a batch padded on either side, by its mask alone."""
+def pack_batch(mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None = None) -> Packing:
+    """Return the packing of a batch padded on either side, by its mask alone.
+
+    Args:
+        prompt: the first tokens of a text, if they are to see each other both ways.
+    """
     order = mask.sum(dim=1).argsort(stable=True)
     rows, columns = mask[order].nonzero(as_tuple=True)
     lengths = mask.sum(dim=1)[order]
     starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
     positions = torch.arange(len(rows), device=mask.device) - starts
-    return Packing(order, lengths.tolist(), order[rows] * mask.shape[1] + columns, positions, mask.shape[1])
+    num_prompt = None if prompt is None else prompt.sum(dim=1)[order].tolist()
+    index = order[rows] * mask.shape[1] + columns
+    return Packing(order, lengths.tolist(), index, positions, mask.shape[1], num_prompt)
 
 
 class PackedReduction:
@@ -110,9 +149,7 @@ class PackedReduction:
         if self._tokens == "last":
             return widen(states[self._last[self._place]])
         kept = widen(states if self._kept is None else states[self._kept])
-        # Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA.
-        sums = torch.segment_reduce(kept.contiguous(), "sum", lengths=self._counts, axis=0)
-        return (sums / self._counts[:, None])[self._place]
+        return mean_rows(kept, self._counts)[self._place]
 
 
 def num_filler(num_tokens: int, device: torch.device) -> int:
@@ -175,23 +212,24 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    is_causal = bool(getattr(module.config, "is_causal", True))
+    sees_earlier_only = is_causal(module)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
-        return _varlen(query, key, value, packing, scaling, is_causal), None
+        return _varlen(query, key, value, packing, scaling, sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)
     # Split, not sliced: the gradient of a slice is a whole tensor of zeros, once for each group.
     sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
     outputs = []
-    for (count, length), *parts in zip(
-        packing.groups, *(x[0].split(sizes, 1) for x in (query, key, value)), strict=False
+    for (count, length), mask, *parts in zip(
+        packing.groups, packing.prefix_masks, *(x[0].split(sizes, 1) for x in (query, key, value)), strict=False
     ):
         states = [part.unflatten(1, (count, length)).transpose(0, 1) for part in parts]
         attended = functional.scaled_dot_product_attention(
             states[0],
             states[1],
             states[2],
+            attn_mask=mask,
             dropout_p=dropout,
-            is_causal=is_causal and length > 1,
+            is_causal=mask is None and sees_earlier_only and length > 1,
             scale=scaling,
             enable_gqa=key.shape[1] != query.shape[1],
         )
@@ -202,26 +240,39 @@ def packed_attention(
 
 
 def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, is_causal: bool
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, sees_earlier_only: bool
 ) -> Float[Tensor, "1 N H E"]:
+    states = [states[0].transpose(0, 1) for states in (query, key, value)]
+    attended = _attend_texts(states, packing.boundaries, packing.lengths[-1], scaling, sees_earlier_only)
+    if packing.num_prompt is not None:
+        # A prompt sees nothing but itself: its rows are those of an attention over prompts alone.
+        rows = packing.prompt_rows
+        prompts = [part[rows] for part in states]
+        both_ways = _attend_texts(prompts, packing.prompt_boundaries, max(packing.num_prompt), scaling, False)
+        attended = attended.index_copy(0, rows, both_ways)
+    return attended[None]
+
+
+def _attend_texts(
+    states: list[Tensor], boundaries: Int[Tensor, " B1"], longest: int, scaling: float | None, sees_earlier_only: bool
+) -> Float[Tensor, "N H E"]:
     from torch.nn.attention.varlen import varlen_attn
 
-    longest = packing.lengths[-1]
-    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    query, key, value = states
     attended = varlen_attn(
         query,
         key,
         value,
-        packing.boundaries,
-        packing.boundaries,
+        boundaries,
+        boundaries,
         longest,
         longest,
         scale=scaling,
-        window_size=(-1, 0) if is_causal else (-1, -1),
+        window_size=(-1, 0) if sees_earlier_only else (-1, -1),
         enable_gqa=key.shape[1] != query.shape[1],
     )
     assert isinstance(attended, Tensor)
-    return attended[None]
+    return attended
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

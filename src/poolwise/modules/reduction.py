@@ -1,15 +1,17 @@
 """Token states (B T D) to one vector a text (B D), by the mask alone: neither ids nor the padding side matter.
 
-Shapes in this package: B texts, T tokens, L layers, N keys, D hidden, K latents, H heads, E head width.
+Shapes in this package: B texts, T tokens, L layers, S of them, N keys, D hidden, K latents, H heads, E head width.
 Masked positions are chosen away with ``where``, never multiplied by zero: 0 * NaN is NaN.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from poolwise.layer_subsets import LayerSubset
 
 
 def widen(states: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -35,6 +37,14 @@ def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Fl
     """
     kept = torch.where(mask[:, :, None], widen(hidden), 0.0)
     return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def mean_rows(rows: Float[Tensor, "N D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
+    """Return the mean of each run of ``counts`` rows; the runs stand one after the other.
+
+    Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA.
+    """
+    return torch.segment_reduce(rows.contiguous(), "sum", lengths=counts, axis=0) / counts[:, None]
 
 
 def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
@@ -64,3 +74,15 @@ def normalise(states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     decides every sum over layers.
     """
     return functional.layer_norm(states, states.shape[-1:])
+
+
+def select_layers(states: Float[Tensor, "B L D"], subset: str) -> Float[Tensor, "B S D"]:
+    """Return the states of some of the layers 1 .. L, in order.
+
+    Args:
+        subset: as ``LayerSubset`` writes it.
+    Raises: ConfigError where it names a layer beyond L.
+    """
+    if subset == "all":
+        return states
+    return states[:, [number - 1 for number in LayerSubset(subset).numbers(states.shape[1])]]

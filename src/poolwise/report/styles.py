@@ -1,4 +1,4 @@
-"""How a design is drawn: colour by pooling, filled or hollow by attention, and a number for both.
+"""How a design is drawn: colour by pooling; filled, pale or hollow by attention; and a number for both.
 
 Nothing is told by colour alone: the number stands beside every mark where marks can be mixed up.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poolwise.attentions import parse_attention
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError
 from poolwise.report.blocks import LegendEntry
@@ -20,11 +21,13 @@ class Style:
     number: int
     colour: int
     is_hollow: bool
+    is_pale: bool = False
 
     @property
     def classes(self) -> str:
-        """CSS classes of the design's marks and lines; hollow marks and dashed lines are causal."""
-        return f"c{self.colour}{' hollow' if self.is_hollow else ''}"
+        """CSS classes of the design's marks and lines: hollow and dashed are causal, pale and dotted are causal in
+        part, in some layers or but for the prompt."""
+        return f"c{self.colour}{' hollow' if self.is_hollow else ' pale' if self.is_pale else ''}"
 
 
 def assign_styles(names: Sequence[str]) -> dict[str, Style]:
@@ -32,10 +35,15 @@ def assign_styles(names: Sequence[str]) -> dict[str, Style]:
     colours: dict[str, int] = {}
     styles = {}
     for number, name in enumerate(names, start=1):
-        pooling, is_hollow = _parts(name)
+        pooling, is_hollow, is_pale = _parts(name)
         colour = colours.setdefault(pooling, len(colours) % NUM_COLOURS + 1)
-        styles[name] = Style(number, colour, is_hollow)
+        styles[name] = Style(number, colour, is_hollow, is_pale)
     return styles
+
+
+def pale_words(styles: dict[str, Style], sign: str) -> str:
+    """Return what a caption says of pale marks or dotted lines, or nothing where none are drawn."""
+    return f"{sign}: bidirectional in part" if any(style.is_pale for style in styles.values()) else ""
 
 
 def legend(styles: dict[str, Style]) -> list[LegendEntry]:
@@ -43,9 +51,9 @@ def legend(styles: dict[str, Style]) -> list[LegendEntry]:
     return [LegendEntry(style.number, name, style.classes) for name, style in styles.items()]
 
 
-def _parts(name: str) -> tuple[str, bool]:
+def _parts(name: str) -> tuple[str, bool, bool]:
     try:
         design = parse_design(name)
     except ConfigError:  # a foreign model: its name is all there is
-        return name, False
-    return design.pooling_text, design.attention == "causal"
+        return name, False, False
+    return design.pooling_text, design.attention == "causal", parse_attention(design.attention).is_partial

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from poolwise.design import Attention, Design
+from poolwise.attentions import Attention
+from poolwise.design import Design
 from poolwise.errors import EvalError
 from poolwise.modules import Backbone, autocast, build_model, prepare_encoding
 from poolwise.modules.reduction import last_token, mean_tokens, weighted_mean_tokens

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from poolwise.design import POOLINGS, Attention, Design
+from poolwise.attentions import Attention
+from poolwise.design import POOLINGS, Design
 from poolwise.modules.pooling import build_pooling
 from poolwise.modules.pooling.base import TokensRead
 

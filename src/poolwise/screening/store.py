@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from poolwise.attentions import Attention, parse_attention
 from poolwise.config import fingerprint
-from poolwise.design import Attention
 from poolwise.errors import EvalError
 from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
 from poolwise.screening.needs import Need
@@ -69,7 +69,7 @@ class StateStore:
 
     def __init__(self, spec: StoreSpec, root: Path) -> None:
         self.spec = spec
-        self.folder = root / f"{spec.attention}-{spec.key}"
+        self.folder = root / f"{parse_attention(spec.attention).slug}-{spec.key}"
 
     @property
     def is_laid_out(self) -> bool:

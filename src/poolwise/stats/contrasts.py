@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from poolwise.attentions import parse_attention
 from poolwise.errors import EvalError, nearest
 from poolwise.stats.entrants import Entrant
 
@@ -23,8 +24,9 @@ class Pair:
 def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
     """Return the declared pairs, each once.
 
-    ``b`` is the reference, else the causal one, else the one on the plain base, else the one listed earlier. Models
-    without a design are compared with the reference, or all with all where there is none.
+    ``b`` is the reference, else the one whose attention reaches less (the causal one), else the one on the plain base,
+    else the one listed earlier. Models without a design are compared with the reference, or all with all where there
+    is none.
 
     Raises: EvalError for an unknown comparison or a reference that is not among the entrants.
     """
@@ -65,7 +67,8 @@ def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[E
         return (first, second) if second.name == reference else (second, first)
     one, two = first.design, second.design
     if one and two and one.attention != two.attention:
-        return (first, second) if two.attention == "causal" else (second, first)
+        is_second_less = parse_attention(two.attention).reach < parse_attention(one.attention).reach
+        return (first, second) if is_second_less else (second, first)
     if one and one == two:
         return (second, first) if second.adaptation else (first, second)
     return second, first

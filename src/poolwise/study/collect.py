@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from poolwise.attentions import parse_attention
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
@@ -88,7 +89,7 @@ def _design_info(name: str, trained: dict[Job, Run]) -> DesignInfo:
     return DesignInfo(
         design=name,
         alias=design.alias,
-        summary=f"{POOLINGS[design.pooling].summary}, {design.attention} attention{on_adapted}",
+        summary=f"{POOLINGS[design.pooling].summary}, {parse_attention(design.attention).words}{on_adapted}",
         decision=PAPER[design.alias].decision if design.alias else None,
         trainable_parameters=sizes[0] if sizes else None,
         learning_rate={seed: m.learning_rate for seed, m in own.items() if m.learning_rate is not None},

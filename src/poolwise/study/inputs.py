@@ -18,6 +18,7 @@ from poolwise.data import (
     texts_fingerprint,
     triple_texts,
 )
+from poolwise.design import parse_design
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
 from poolwise.study.plan import InputHashes
@@ -64,6 +65,8 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
 
     place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
+    if place is not None:
+        attempt(lambda: _require_layers(recipe))
     tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
     own_texts = attempt(lambda: load_plain_texts(recipe.adapt.data or []) if recipe.adapt and recipe.adapt.data else [])
     dev = attempt(lambda: _load_dev(recipe, tasks or []))
@@ -92,6 +95,20 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         ),
         adapt_texts=texts,
     )
+
+
+def _require_layers(recipe: Recipe) -> None:
+    from poolwise.modules import base_shape
+
+    num_layers = base_shape(recipe.base)[0]
+    problems = []
+    for name in recipe.designs:
+        try:
+            parse_design(name).require_layers(num_layers)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def portable_base(name: str) -> str:

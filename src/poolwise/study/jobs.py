@@ -96,7 +96,7 @@ def train_run(
         learning_rate=config.learning_rate,
         hashes=hashes,
         layer_weights=weights,
-        probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
+        probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
         notes=_base_notes(adaptation),
         versions=versions(),

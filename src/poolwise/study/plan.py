@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import poolwise
+from poolwise.attentions import Attention
 from poolwise.config import Recipe, fingerprint
-from poolwise.design import Attention, parse_design
+from poolwise.design import parse_design
 
 JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
 ANCHOR_SEED = 0
@@ -80,8 +81,11 @@ def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
 
 
 def is_bidirectional(attention: Attention) -> bool:
-    """Return whether tokens see later ones in some layer: such designs start from an adapted base if there is one."""
-    return attention != "causal"
+    """Return whether every token sees every other in every layer, as an adaptation trains it.
+
+    Only such designs start from an adapted base; partial attentions would read it as it was never trained.
+    """
+    return attention == "bidirectional"
 
 
 def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job | None:

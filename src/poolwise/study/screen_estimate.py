@@ -134,6 +134,6 @@ def _share(name: str, base: str) -> float:
         return 0.0
     num_layers, dim = base_shape(base)
     need = need_of(design, dim, num_layers)
-    if design.pooling in ("latent", "multilayer"):
+    if design.pooling in ("latent", "nv_latent", "multilayer"):
         return 0.3 if need.tokens == "all" else 0.2
     return 0.02

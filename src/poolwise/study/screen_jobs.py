@@ -7,7 +7,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from poolwise.design import Attention, Design, parse_design
+from poolwise.attentions import Attention
+from poolwise.design import Design, parse_design
 from poolwise.modules import count_trainable, head_hash, layer_weights
 from poolwise.records import Cost, RunManifest, TrainingStep, load_record, save_record
 from poolwise.screening import StateStore, StoredEncoder, build_stored_model, fill_store, load_head, save_head

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from poolwise.attentions import Attention
 from poolwise.config import Recipe, fingerprint
-from poolwise.design import Attention, Design, parse_design
+from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.modules import base_shape
 from poolwise.screening import Need, StoreSpec, needs_of
@@ -25,7 +26,7 @@ KEPT: Kept = "float16"
 def screen_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe a screen runs: the base frozen, one learning rate, every design against the reference.
 
-    Of 16 designs there are 71 declared pairs; to choose candidates, 15 against the reference are enough and leave
+    Of 18 designs there are 89 declared pairs; to choose candidates, 17 against the reference are enough and leave
     each of them more power.
 
     Raises: ConfigError where the whole base is to be trained, which says little about a frozen one.

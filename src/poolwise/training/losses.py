@@ -38,8 +38,8 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
 def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tensor, "B T"]]:
     """Return the features of several batches as one, padded on the right to the longest; masks stay as they are."""
     width = max(column["input_ids"].shape[1] for column in columns)
-    names = ("input_ids", "attention_mask", "pooling_mask")
-    padded = {name: [functional.pad(c[name], (0, width - c[name].shape[1])) for c in columns] for name in names}
+    # All that preprocessing gives is one number a token, and 0 where there is none.
+    padded = {n: [functional.pad(c[n], (0, width - c[n].shape[1])) for c in columns] for n in columns[0]}
     return {name: torch.cat(parts) for name, parts in padded.items()}
 
 

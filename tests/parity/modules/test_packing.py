@@ -12,6 +12,7 @@ from poolwise.modules.reduction import reduce_tokens
 from tiny_models import TEXTS, save_tiny_base
 
 # Repeats make groups of equal length; the single texts make groups of one.
+PROMPT = "search query : "
 BATCH = [*TEXTS, TEXTS[1], TEXTS[0], "stocks"]
 
 
@@ -36,14 +37,17 @@ def outcome(model, packs):
     """The vectors, and the gradient of every trained weight of a sum over them."""
     model[0].packs = packs
     model.zero_grad()
-    vectors = model(model.preprocess(BATCH))["sentence_embedding"]
+    vectors = model(model.preprocess(BATCH, prompt=PROMPT))["sentence_embedding"]
     (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors)).sum().backward()
     return vectors.detach(), {n: w.grad.clone() for n, w in model.named_parameters() if w.grad is not None}
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("pooling", ["multilayer(tokens=last)", "multilayer(tokens=mean)", "latent"])
+POOLINGS = ("multilayer(tokens=last)", "multilayer(tokens=mean)", "latent")
+CASES = [(pooling, mode, side) for pooling in POOLINGS for mode in ATTENTIONS for side in ("left", "right")]
+CASES += [("multilayer(tokens=mean)", mode, "left") for mode in ("bidirectional(top=1)", "bidirectional(on=prompt)")]
+
+
+@pytest.mark.parametrize(("pooling", "attention", "side"), CASES)
 @pytest.mark.parametrize("family", sorted(PACKABLE))
 def test_packed_is_padded(family, pooling, attention, side, bases):
     model = build(family, f"{pooling}+{attention}", bases, side)

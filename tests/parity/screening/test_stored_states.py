@@ -31,7 +31,15 @@ POOLINGS = (
     "multilayer(tokens=mean,layer_embedding=false,init=random)",
     "mlp",
     "mlp(tokens=mean)",
+    "nv_latent",
+    "layer_mix(layers=every2)",
+    "multilayer(layers=1-2)",
 )
+PARTIAL = ("bidirectional(top=1)", "bidirectional(on=prompt)")
+OF_PARTIAL = ("mean", "nv_latent(prompt=skip)", "multilayer(layers=last2)")
+"""Poolings tried with partial attentions, which change the states and not what is done with them."""
+CASES = [(pooling, mode) for pooling in POOLINGS for mode in ("causal", "bidirectional")]
+CASES += [(pooling, mode) for pooling in OF_PARTIAL for mode in PARTIAL]
 PROMPTS = ("", "search query : ")
 KEYS = [(prompt, text) for prompt in PROMPTS for text in TEXTS]
 # Measured worst cases: fp32 against itself 2.4e-7 (other batches), float16 states 3e-4; room for other machines.
@@ -45,13 +53,12 @@ def base(request, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["float32", "float16"])
 def stores(request, base, tmp_path_factory):
-    designs = {a: [f"{pooling}+{a}" for pooling in POOLINGS] for a in ("causal", "bidirectional")}
+    designs = {mode: [f"{pooling}+{mode}" for pooling, m in CASES if m == mode] for _, mode in CASES}
     root = tmp_path_factory.mktemp("states")
     return {a: toy_store(base, a, KEYS, names, root, kept=request.param) for a, names in designs.items()}
 
 
-@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize(("pooling", "attention"), CASES)
 def test_a_head_on_stored_states_embeds_as_the_frozen_model(stores, base, pooling, attention):
     store = stores[attention]
     design = f"{pooling}+{attention}"
@@ -69,7 +76,12 @@ def flat(model):
 
 
 SAME = ("step", "tokens", "negatives", "head_learning_rate", "learning_rate")
-TRAINED = ("layer_mix+causal", "latent+bidirectional", "multilayer+causal", "mlp+bidirectional")
+TRAINED = (
+    "layer_mix+causal",
+    "latent+bidirectional",
+    "multilayer+causal",
+    "mlp+bidirectional",
+)
 
 
 @pytest.mark.parametrize("design", TRAINED)

@@ -5,18 +5,20 @@ import math
 import pytest
 import torch
 
+from poolwise.config import Prompts
 from poolwise.data import build_schedule
 from poolwise.records import load_steps
 from poolwise.training.batches import TripleCollator
 from poolwise.training.kernels import training_attention
 from poolwise.training.losses import build_loss
-from toy_training import toy_config, toy_model, toy_train, toy_triples, weights
+from toy_training import SOURCE, toy_config, toy_model, toy_train, toy_triples, weights
 
+PARTIAL = ("nv_latent+bidirectional(top=2)", "mean+bidirectional(on=prompt)")
 COLUMNS = ("anchor", "positive", "negative_1")
 
 
-def features(model, triples, batch):
-    inputs = TripleCollator(model, triples, {})(batch)
+def features(model, triples, batch, prompts=None):
+    inputs = TripleCollator(model, triples, prompts or {})(batch)
     return [
         {name.removeprefix(f"{column}_"): value for name, value in inputs.items() if name.startswith(f"{column}_")}
         for column in COLUMNS
@@ -39,13 +41,13 @@ def gradients(model, loss):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("design", ["last+causal", "multilayer+bidirectional", "latent+causal"])
+@pytest.mark.parametrize("design", ["last+causal", "multilayer+bidirectional", "latent+causal", *PARTIAL])
 @pytest.mark.parametrize("mini_batch_size", [8, 3])
 def test_plain_and_cached_loss_equal_the_formula_in_value_and_gradient(design, mini_batch_size, base):
     config = toy_config(batch_size=8, mini_batch_size=mini_batch_size, lora_dropout=0.0, temperature=0.07)
     model, triples = toy_model(design, base, config), toy_triples()
     model.train()
-    batch = features(model, triples, list(range(8)))
+    batch = features(model, triples, list(range(8)), {SOURCE: Prompts(query="search query : ")})
     embeddings = [model(dict(column))["sentence_embedding"] for column in batch]
     expected = plain_info_nce(embeddings[0], torch.cat(embeddings[1:]), 0.07)
     expected_gradients = gradients(model, expected)

@@ -28,12 +28,17 @@ OPTIONS = (
     "multilayer(layer_embedding=false,init=random)",
     "mlp(tokens=last)",
     "mlp(tokens=mean)",
+    "nv_latent(latents=40,heads=2,head_dim=3,init=random,prompt=skip)",
+    "layer_mix(layers=every2)",
+    "multilayer(layers=1-2)",
 )
 PLAIN = [f"{pooling}+{mode}" for pooling in POOLINGS for mode in ATTENTIONS]
 WITH_OPTIONS = sorted({str(parse_design(f"{pooling}+{mode}")) for pooling in OPTIONS for mode in ATTENTIONS} - {*PLAIN})
-DESIGNS = PLAIN + WITH_OPTIONS
+# Each partial attention under a pooling that shows what becomes of it: in some layers, in every token.
+PARTIAL = ["multilayer(layers=2-3)+bidirectional(top=1)", "nv_latent+bidirectional(on=prompt)"]
+DESIGNS = PLAIN + WITH_OPTIONS + PARTIAL
 # Options change the pooling, not the base: they go over one family with rotary and one with absolute positions.
-CASES = [(f, d) for f in FAMILIES for d in PLAIN] + [(f, d) for f in ("llama", "gpt2") for d in WITH_OPTIONS]
+CASES = [(f, d) for f in FAMILIES for d in PLAIN + PARTIAL] + [(f, d) for f in ("llama", "gpt2") for d in WITH_OPTIONS]
 PROMPT = "search query : "
 
 
@@ -103,6 +108,41 @@ def test_saved_model_loads_bit_for_bit(case, tmp_path):
     assert loaded.prompts == model.prompts
     assert init_hashes(loaded) == init_hashes(model)
     assert torch.equal(vectors(loaded.eval(), TEXTS), vectors(model, TEXTS))
+
+
+def first_states(model, text, prompt=PROMPT):
+    """Token 0 after each layer."""
+    features = model.preprocess([text], prompt=prompt)
+    first = torch.zeros_like(features["attention_mask"])
+    first[0, 0] = 1
+    model[0].layer_tokens = "last"
+    with torch.no_grad():
+        return model[0]({**features, "pooling_mask": first})["layer_embeddings"][0]
+
+
+def moved_layers(model, one, other):
+    """By layer, whether token 0 differs between two (prompt, text)."""
+    pairs = zip(*(first_states(model, text, prompt) for prompt, text in (one, other)), strict=True)
+    return [not torch.equal(a, b) for a, b in pairs]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_partial_attention_reaches_exactly_where_it_says(family, bases):
+    text, other = (PROMPT, "a dog runs"), (PROMPT, "a dog fell")
+    by_layer, on_prompt = (
+        build_model(f"mean+bidirectional({option})", bases[family], method="frozen", max_tokens=32, precision="fp32")
+        for option in ("top=2", "on=prompt")
+    )
+    by_layer.eval(), on_prompt.eval()
+    for packs in {by_layer[0].packs, False}:
+        by_layer[0].packs = on_prompt[0].packs = packs
+        assert moved_layers(by_layer, text, other) == [False, True, True]
+        assert moved_layers(on_prompt, text, other) == [False] * 3
+        # The same number of tokens, so that nothing but the prompt's last word differs.
+        assert moved_layers(on_prompt, text, ("search query , ", "a dog runs")) == [True] * 3
+        assert moved_layers(on_prompt, ("", "search query : a dog"), ("", "search query , a dog")) == [False] * 3
+        assert probe_attention(by_layer).attention == "bidirectional(top=2)"
+        assert probe_attention(on_prompt).attention == "bidirectional(on=prompt)"
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)

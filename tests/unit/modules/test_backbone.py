@@ -112,6 +112,17 @@ def test_trainers_collator_gives_the_features_encoding_uses(llama):
     assert {name.removeprefix("positive_") for name in batch if name.startswith("positive_")} == set(wanted)
 
 
+def test_prompts_are_marked_where_the_attention_asks_for_them(llama):
+    model = build("mean+bidirectional(on=prompt)", llama)
+    features = model.preprocess(list(TEXTS), prompt="search query : ")
+    skipped = build("mean(prompt=skip)+causal", llama).preprocess(list(TEXTS), prompt="search query : ")
+    assert torch.equal(features["pooling_mask"], features["attention_mask"])
+    assert torch.equal(features["prompt_mask"], skipped["attention_mask"] - skipped["pooling_mask"])
+    assert features["prompt_mask"].sum(dim=1).tolist() == [4] * len(TEXTS)  # BOS and three words
+    assert not model.preprocess(list(TEXTS))["prompt_mask"].any()
+    assert "prompt_mask" not in build("mean+bidirectional(top=1)", llama).preprocess(list(TEXTS))
+
+
 def test_prompt_is_pooled_unless_told_otherwise(llama):
     features = build("mean+causal", llama).preprocess(list(TEXTS), prompt="search query : ")
     assert torch.equal(features["pooling_mask"], features["attention_mask"])

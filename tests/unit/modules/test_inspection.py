@@ -49,6 +49,15 @@ def test_layer_weights(base):
     assert shares("latent+causal") is None
     assert shares("layer_mean+causal") == pytest.approx([1 / NUM_LAYERS] * NUM_LAYERS)
 
+    assert shares("layer_mean(layers=last2)+causal") == pytest.approx([0, 0.5, 0.5])
+
+    def prefer_second(pooling):
+        pooling.logits.data[1] = torch.tensor(3.0).log()
+
+    assert shares("layer_mix(layers=every2)+causal", prefer_second) == pytest.approx([0.25, 0, 0.75])
+    found = shares("multilayer(layers=2-3)+causal")
+    assert found[0] == 0 and sum(found) == pytest.approx(1) and min(found[1:]) > 0
+
     def prefer_first(pooling):
         pooling.logits.data[0] = torch.tensor(2.0).log()
 
@@ -68,17 +77,25 @@ def test_layer_weights(base):
 
 
 def test_doctor_finds_nothing_wrong_with_our_models(base):
-    for design in ("last+causal", "paper:5"):
+    for design in ("last+causal", "paper:5", "mean+bidirectional(top=1)", "nv_latent+bidirectional(on=prompt)"):
         model = build_model(design, base, max_tokens=32)
         precision = model[0].precision
         assert set(findings(model).values()) == {"ok"}
         assert (model[0].precision, model[1].precision) == (precision, precision)
 
 
-def test_doctor_finds_a_silently_causal_model(base):
-    model = build_model("mean+bidirectional", base, max_tokens=32)
+@pytest.mark.parametrize("attention", ["bidirectional", "bidirectional(top=1)"])
+def test_doctor_finds_a_silently_causal_model(attention, base):
+    model = build_model(f"mean+{attention}", base, max_tokens=32)
     set_attention(model[0].model, "causal")
     assert findings(model)["attention"] == "fail"
+
+
+def test_doctor_tells_what_moved_under_a_partial_attention(base):
+    for option, moved in (("top=1", "layer 2 False, layer 3 True)"), ("on=prompt", "right False, prompt True)")):
+        model = build_model(f"mean+bidirectional({option})", base, method="frozen", max_tokens=32)
+        found = diagnose(model)[0].found
+        assert found.startswith(f"bidirectional({option}) (token 0 moved: unpadded ") and found.endswith(moved)
 
 
 def test_doctor_on_an_encoder():

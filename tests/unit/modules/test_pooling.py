@@ -36,6 +36,41 @@ def test_layer_mix_weighs_by_softmax():
     assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([-0.5, 0.5], abs=1e-4)
 
 
+def test_a_subset_pools_its_layers_alone():
+    pooling = build_pooling(parse_design("layer_mean(layers=last1)+causal"), 2, 2)
+    assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([1, -1], abs=1e-4)
+    pooling = build_pooling(parse_design("layer_mix(layers=2)+causal"), 2, 2)
+    assert pooling.weights().tolist() == [1.0]
+    assert pooled(pooling, layer_embeddings=LAYERS)[0].tolist() == pytest.approx([1, -1], abs=1e-4)
+    pooling = build_pooling(parse_design("multilayer(layers=every2)+causal"), 16, 5)
+    assert pooling.layers.shape == (3, 16)
+    states = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    other = states.clone()
+    other[:, [1, 3]] = torch.nan
+    assert torch.equal(pooled(pooling, layer_embeddings=states), pooled(pooling, layer_embeddings=other))
+
+
+def test_all_layers_start_as_they_did_without_subsets():
+    states = {}
+    for design in ("multilayer+causal", "multilayer(layers=1-5)+causal"):
+        torch.manual_seed(0)
+        states[design] = build_pooling(parse_design(design), 16, 5).state_dict()
+    one, two = states.values()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert "layers" in one  # the name under which saved models hold the layer embedding
+
+
+def test_untrained_nv_latent_is_the_mean_of_normalised_tokens_and_has_the_size_of_latent():
+    torch.manual_seed(0)
+    pooling, twin = (build_pooling(parse_design(f"{name}+causal"), 64, 6) for name in ("nv_latent", "latent"))
+    states = torch.randn(2, 3, 64) * torch.tensor([0.1, 5, 20])[:, None]
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
+    found = pooling({"token_embeddings": states, "attention_mask": mask, "pooling_mask": mask})["sentence_embedding"]
+    normed = layer_norm(states, (64,))
+    torch.testing.assert_close(found, torch.stack([normed[0, :2].mean(dim=0), normed[1].mean(dim=0)]))
+    assert count(pooling) == count(twin)
+
+
 @pytest.mark.parametrize("design", ["latent+causal", "multilayer+causal"])
 def test_untrained_head_returns_about_the_mean_of_its_normalised_states(design):
     torch.manual_seed(0)

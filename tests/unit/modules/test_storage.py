@@ -11,8 +11,10 @@ from peft import PeftModel
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
+from poolwise.design import parse_design
 from poolwise.errors import ModelError
 from poolwise.modules import build_model, design_of, init_hashes, is_poolwise_model, load_model, resolve_base
+from poolwise.modules.pooling import build_pooling
 from tiny_models import TEXTS, save_tiny_base
 
 
@@ -138,3 +140,16 @@ def test_spoiled_or_incomplete_weights_are_an_error(base, tmp_path):
 def test_foreign_model_has_no_design():
     with pytest.raises(ModelError, match="starts with Identity"):
         design_of(SentenceTransformer(modules=[torch.nn.Identity()]))
+
+
+@pytest.mark.parametrize("design", ["layer_mean+causal", "layer_mix+causal", "multilayer+causal"])
+def test_a_pooling_saved_before_there_were_subsets_reads_all_layers(design, tmp_path):
+    pooling = build_pooling(parse_design(design), 16, 3)
+    pooling.save(str(tmp_path))
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("subset") == "all"
+    path.write_text(json.dumps(config))
+    loaded = type(pooling).load(str(tmp_path))
+    features = {"layer_embeddings": torch.randn(2, 3, 16), "attention_mask": torch.ones(2, 1)}
+    assert torch.equal(*(x(features)["sentence_embedding"] for x in (pooling, loaded)))

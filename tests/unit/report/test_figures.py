@@ -157,6 +157,34 @@ def test_designs_of_one_pooling_share_a_colour_and_causal_is_hollow() -> None:
     assert [style.number for style in styles.values()] == [1, 2, 3, 4]
 
 
+def test_a_partial_attention_is_pale_and_captions_say_so_where_one_is_drawn() -> None:
+    names = ["mean+causal", "mean+bidirectional", "mean+bidirectional(top=4)", "mean+bidirectional(on=prompt)"]
+    styles = assign_styles(names)
+    assert [style.classes for style in styles.values()] == ["c1 hollow", "c1", "c1 pale", "c1 pale"]
+    captions = []
+    for shown in (names, names[:2]):
+        curves = [
+            TrainingCurve(design=n, seed=0, steps=[1, 2], loss=[2.0, 1.0], learning_rate=[0.1] * 2) for n in shown
+        ]
+        figure = curves_figure(curves, shown)
+        assert figure is not None
+        captions.append(figure.caption)
+    assert "(dashed: causal; dotted: bidirectional in part)" in captions[0]
+    assert "(dashed: causal);" in captions[1]
+
+
+def test_layers_that_a_design_leaves_out_are_not_drawn() -> None:
+    info = DesignInfo(design="layer_mix(layers=last2)+causal", summary="", layer_weights={"0": [0.0, 0.75, 0.25]})
+    figure = layers_figure([info])
+    assert figure is not None
+    svg = figure.panels[0].svg
+    assert svg.count("<circle") == 2
+    heights = re.findall(r'<line class="uniform"[^>]* y1="([\d.]+)"', svg)
+    # The uniform share of two layers, a half, on the scale of the test above.
+    assert float(heights[0]) == pytest.approx(142 - 134 / 1.08 * 0.5 / 0.75, abs=0.06)
+    assert [row[3] for row in figure.csv.rows] == [0.0, 0.75, 0.25]
+
+
 def test_a_critical_difference_diagram_orders_by_rank_and_joins_groups() -> None:
     ranks = {"a": 2.6, "c": 1.2, "b<": 2.2}
     svg = critical_difference_svg(ranks, [["b<", "a"], ["c"]], "STS")

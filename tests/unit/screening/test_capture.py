@@ -49,7 +49,9 @@ def contents(store):
         (["latent+causal", "latent(prompt=skip)+causal"], {"final-all"}),
         (["multilayer+causal", "layer_mix+causal", "layer_mean+causal"], {"layers-last"}),
         (["multilayer(tokens=mean)+causal", "multilayer+bidirectional"], {"layers-mean-keep"}),
-        (["weighted_mean+bidirectional"], set()),
+        (["multilayer(layers=last2)+causal", "layer_mean(layers=1)+causal"], {"layers-last"}),
+        (["nv_latent+causal"], {"final-all"}),
+        (["weighted_mean+bidirectional", "mean+bidirectional(top=1)"], set()),
     ],
 )
 def test_a_pass_keeps_what_the_designs_of_its_attention_read(designs, names):
@@ -83,10 +85,11 @@ def test_other_content_takes_another_folder(base, tmp_path):
     first = toy_store(base, "causal", KEYS, [], tmp_path, fill=False)
     for changed in (
         toy_store(base, "bidirectional", KEYS, [], tmp_path, fill=False),
+        toy_store(base, "bidirectional(on=prompt)", KEYS, [], tmp_path, fill=False),
         toy_store(base, "causal", KEYS[1:], [], tmp_path, fill=False),
         toy_store(base, "causal", KEYS, [], tmp_path, kept="float16", fill=False),
     ):
-        assert changed.folder != first.folder
+        assert changed.folder != first.folder and "(" not in changed.folder.name
     assert toy_store("elsewhere", "causal", KEYS[::-1], [], tmp_path, fill=False).folder == first.folder
 
 

@@ -28,6 +28,27 @@ def test_b_is_the_causal_one_or_the_earlier_one() -> None:
     ]
 
 
+def test_b_is_the_one_whose_attention_reaches_less() -> None:
+    names = (
+        "mean+bidirectional(top=4)",
+        "mean+bidirectional",
+        "mean+bidirectional(top=2)",
+        "mean+bidirectional(on=prompt)",
+    )
+    pairs = declare(entrants(*names), None, ["attention_given_pooling"])
+    assert {(pair.a, pair.b) for pair in pairs} == {
+        (names[1], names[0]),
+        (names[0], names[2]),
+        (names[0], names[3]),
+        (names[1], names[2]),
+        (names[1], names[3]),
+        (names[2], names[3]),
+    }
+    assert declare(entrants("mean+bidirectional(top=4)", "last+bidirectional"), None, REASONS) == []
+    pairs = declare(entrants("mean+bidirectional(top=4)", "last+bidirectional(top=4)"), None, REASONS)
+    assert [pair.reasons for pair in pairs] == [("pooling_given_attention",)]
+
+
 def test_written_options_make_another_pooling() -> None:
     names = ("latent(keys=last)+causal", "latent+causal", "latent+bidirectional")
     pairs = declare(entrants(*names), None, ["attention_given_pooling"])

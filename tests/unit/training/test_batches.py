@@ -5,6 +5,7 @@ import pytest
 from poolwise.config import Prompts
 from poolwise.data import Triple
 from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens, source_prompts
+from poolwise.training.losses import join_columns
 from toy_training import SOURCE, toy_config, toy_model
 
 TRIPLES = [
@@ -66,3 +67,12 @@ def test_the_loader_gives_exactly_the_batches_in_their_order(model):
     sizes = [len(inputs["anchor_input_ids"]) for inputs in loader]
     assert sizes == [2, 1]
     assert len(loader) == 2
+
+
+def test_joined_columns_keep_every_feature_and_pad_it_with_zeros(base):
+    model = toy_model("mean+bidirectional(on=prompt)", base, toy_config())
+    columns = [model.preprocess(texts, prompt="query : ") for texts in (["a dog"], ["a dog runs in the park", "one"])]
+    joined = join_columns(columns)
+    assert joined.keys() == {"input_ids", "attention_mask", "pooling_mask", "prompt_mask"}
+    assert joined["prompt_mask"].sum(dim=1).tolist() == [3, 3, 3]  # BOS and two words
+    assert {tuple(value.shape) for value in joined.values()} == {(3, columns[1]["input_ids"].shape[1])}

@@ -7,13 +7,25 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from poolwise.design import Design
 from poolwise.modules.pooling.base import Pooling
-from poolwise.modules.reduction import normalise
+from poolwise.modules.reduction import normalise, select_layers
 
 
 class LayerMeanPooling(Pooling):
-    """The uniform mean over layers 1 .. L of their normalised states."""
+    """The uniform mean over the normalised states of layers 1 .. L, or of a subset of them."""
+
+    config_keys = ("dim", "subset")
+
+    def __init__(self, dim: int, subset: str = "all") -> None:
+        super().__init__(dim)
+        self.subset = subset
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> LayerMeanPooling:
+        """Return the pooling of the design's layers."""
+        return cls(dim, str(design.option("layers")))
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the mean over layers."""
-        return normalise(features["layer_embeddings"]).mean(dim=1)
+        return normalise(select_layers(features["layer_embeddings"], self.subset)).mean(dim=1)

@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from poolwise.design import Design
+from poolwise.layer_subsets import LayerSubset
 from poolwise.modules.pooling.base import Pooling
 from poolwise.modules.pooling.cross_attention import SMALL_STD, CrossAttention, HeadSize, Start, head_size
-from poolwise.modules.reduction import normalise
+from poolwise.modules.reduction import normalise, select_layers
 
 
 class MultilayerPooling(Pooling):
@@ -20,10 +21,13 @@ class MultilayerPooling(Pooling):
     Each layer's state is normalised before the layer embedding is added: hidden states differ so much in norm that
     otherwise either the embedding or the text drowns.
 
+    Args:
+        num_layers: layers of the base.
+        subset: which of them are pooled, as ``LayerSubset`` writes it; each has an embedding of its own.
     Source: arXiv:2409.02727, designs 3 and 5.
     """
 
-    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding")
+    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding", "subset")
 
     def __init__(
         self,
@@ -34,13 +38,15 @@ class MultilayerPooling(Pooling):
         head_dim: int,
         init: Start = "mean",
         layer_embedding: bool = True,
+        subset: str = "all",
     ) -> None:
         super().__init__(dim)
         self.num_layers, self.latents, self.heads, self.head_dim = num_layers, latents, heads, head_dim
-        self.init, self.layer_embedding = init, layer_embedding
+        self.init, self.layer_embedding, self.subset = init, layer_embedding, subset
         self.head = CrossAttention(dim, HeadSize(latents, heads, head_dim), init)
         std = SMALL_STD if init == "mean" else 1.0
-        self.layers = nn.Parameter(torch.randn(num_layers, dim) * std) if layer_embedding else None
+        num_read = len(LayerSubset(subset).numbers(num_layers))
+        self.layers = nn.Parameter(torch.randn(num_read, dim) * std) if layer_embedding else None
 
     @classmethod
     def from_design(cls, design: Design, dim: int, num_layers: int) -> MultilayerPooling:
@@ -54,15 +60,16 @@ class MultilayerPooling(Pooling):
             size.head_dim,
             init=design.option("init"),  # type: ignore[arg-type]
             layer_embedding=bool(design.option("layer_embedding")),
+            subset=str(design.option("layers")),
         )
 
-    def states(self, features: dict[str, Any]) -> Float[Tensor, "B L D"]:
-        """Return the normalised state of each layer, with the layer's embedding."""
-        states = normalise(features["layer_embeddings"])
+    def states(self, features: dict[str, Any]) -> Float[Tensor, "B S D"]:
+        """Return the normalised state of each of the subset's layers, with the layer's embedding."""
+        states = normalise(select_layers(features["layer_embeddings"], self.subset))
         return states if self.layers is None else states + self.layers
 
-    def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B L"]:
-        """Return the share of each layer in each text, averaged over latents and heads; rows sum to 1."""
+    def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
+        """Return the share of the subset's layers in each text, averaged over latents and heads; rows sum to 1."""
         states = self.states(features)
         mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))

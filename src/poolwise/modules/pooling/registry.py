@@ -13,6 +13,7 @@ from poolwise.modules.pooling.layer_mix import LayerMixPooling
 from poolwise.modules.pooling.mean import MeanPooling
 from poolwise.modules.pooling.mlp import MlpPooling
 from poolwise.modules.pooling.multilayer import MultilayerPooling
+from poolwise.modules.pooling.nv_latent import NvLatentPooling
 from poolwise.modules.pooling.weighted_mean import WeightedMeanPooling
 
 POOLING_CLASSES: Mapping[str, type[Pooling]] = {
@@ -22,6 +23,7 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
     "layer_mean": LayerMeanPooling,
     "layer_mix": LayerMixPooling,
     "latent": LatentPooling,
+    "nv_latent": NvLatentPooling,
     "multilayer": MultilayerPooling,
     "mlp": MlpPooling,
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import Drawing, Scale, element, padded, path_data, tick_text
-from poolwise.report.styles import Style, assign_styles
+from poolwise.report.styles import Style, assign_styles, pale_words
 from poolwise.results import TrainingCurve
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 300.0, 150.0, 34.0, 8.0, 6.0, 118.0
@@ -23,7 +23,8 @@ def adaptation_figure(curve: TrainingCurve) -> Figure | None:
 
 def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Figure | None:
     """Return one panel for each design that was trained; None where nothing was."""
-    caption = "Training loss by step, one line a seed (dashed: causal); all other designs in grey, on the same batches."
+    lines = "; ".join(part for part in ("dashed: causal", pale_words(assign_styles(designs), "dotted")) if part)
+    caption = f"Training loss by step, one line a seed ({lines}); all other designs in grey, on the same batches."
     return _figure(curves, designs, "fig-curves", caption)
 
 

@@ -35,12 +35,14 @@ def _panel(design: str, by_seed: Mapping[str, Sequence[float]], style: Style, to
     y = Scale(0.0, top * 1.08, BOTTOM, TOP)
     drawing.y_axis(y, LEFT, WIDTH - RIGHT, tick_text)
     _layer_axis(drawing, x, num_layers)
-    drawing.line(LEFT, y(1 / num_layers), WIDTH - RIGHT, y(1 / num_layers), "uniform")
+    uniform = 1 / max(sum(share > 0 for share in weights) for weights in by_seed.values())
+    drawing.line(LEFT, y(uniform), WIDTH - RIGHT, y(uniform), "uniform")
     for seed, weights in by_seed.items():
-        points = [(x(layer), y(share)) for layer, share in enumerate(weights, start=1)]
-        drawing.path(points, f"curve {style.classes}")
-        for layer, ((px, py), share) in enumerate(zip(points, weights, strict=True), start=1):
-            drawing.mark(px, py, style.classes, f"seed {seed}, layer {layer}: {share:.4f}", 3)
+        # Layers that the design leaves out have no mark.
+        shares = {layer: share for layer, share in enumerate(weights, start=1) if share > 0}
+        drawing.path([(x(layer), y(share)) for layer, share in shares.items()], f"curve {style.classes}")
+        for layer, share in shares.items():
+            drawing.mark(x(layer), y(share), style.classes, f"seed {seed}, layer {layer}: {share:.4f}", 3)
     alt = f"{design}: " + "; ".join(f"seed {seed}: {_words(weights)}" for seed, weights in by_seed.items())
     return Panel(f"{style.number}  {design}", drawing.svg(alt), alt)
 

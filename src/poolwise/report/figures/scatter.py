@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from poolwise.report.amounts import count_text, score_text, short_count_text
 from poolwise.report.blocks import Csv, Figure, Panel
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, log_padded, padded, tick_text
-from poolwise.report.styles import Style, assign_styles, legend
+from poolwise.report.styles import Style, assign_styles, legend, pale_words
 from poolwise.report.view import View, category_title
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 264.0, 46.0, 14.0, 12.0, 220.0
@@ -36,9 +36,11 @@ def scatter_figure(view: View, axis: CostAxis, costs: Mapping[str, float]) -> Fi
     styles = assign_styles(view.designs)
     panels = [_panel(view, category, axis, costs, styles) for category in view.categories]
     pareto = " Ringed and joined: the Pareto set of the recommendation." if axis.has_pareto else ""
+    pale = pale_words(styles, "Pale")
+    causal = f"Hollow: causal. {pale}." if pale else "Hollow: causal."
     return Figure(
         key=f"fig-cost-{axis.key}",
-        caption=f"Mean score against {axis.title} (logarithmic). Hollow: causal.{pareto} "
+        caption=f"Mean score against {axis.title} (logarithmic). {causal}{pareto} "
         "Differences this small may be noise: the table of contrasts says which are not.",
         panels=[panel for panel in panels if panel],
         csv=_csv(view, axis, costs),
