@@ -72,7 +72,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError as error:  # covers text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError covers text that is not UTF-8
         return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
 
 
