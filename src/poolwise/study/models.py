@@ -19,16 +19,22 @@ def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = 
         for_encoding: ours come with their adapters merged, quick to use and not to be trained any more.
     Raises: ModelError where nothing loads.
     """
-    from poolwise.modules import is_poolwise_model, load_model, prepare_encoding
+    from poolwise.modules import load_model, prepare_encoding
 
     path = Path(name)
-    for folder in (path / "model", path):
-        if is_poolwise_model(folder):
-            model = load_model(folder, precision=precision, max_tokens=max_tokens)
-            return prepare_encoding(model) if for_encoding else model
+    if folder := own_folder(name):
+        model = load_model(folder, precision=precision, max_tokens=max_tokens)
+        return prepare_encoding(model) if for_encoding else model
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
     return _load_foreign(name, max_tokens)
+
+
+def own_folder(name: str) -> Path | None:
+    """Return the folder of the model of ours that ``name`` is (itself or a run's ``model/``), None for any other."""
+    from poolwise.modules import is_poolwise_model
+
+    return next((folder for folder in (Path(name) / "model", Path(name)) if is_poolwise_model(folder)), None)
 
 
 def _load_foreign(name: str, max_tokens: int | None) -> Any:
