@@ -90,7 +90,7 @@ def _text(item: object, field: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8: JSON allows half a surrogate pair, everything after it does not."""
+    """Return whether a text can be written as UTF-8: JSON allows half a surrogate pair, tokenizers do not."""
     try:
         text.encode()
     except UnicodeEncodeError:
