@@ -224,9 +224,16 @@ def iter_run_folders(folder: Path) -> Iterator[Path]:
     root = folder / "runs" if (folder / "runs").is_dir() else folder
     found = sorted(path.parent for path in root.glob("*/run.json"))
     if (plan := folder / "plan.json").is_file():
-        current = set(json.loads(plan.read_text())["runs"])
+        current = _planned_runs(plan)
         found = [path for path in found if path.name in current]
     yield from found
+
+
+def _planned_runs(plan: Path) -> set[str]:
+    try:
+        return set(json.loads(plan.read_text())["runs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvalError(f"cannot read {plan}: {error}", hint="run the command that made it again") from error
 
 
 def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:
@@ -236,7 +243,15 @@ def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:
 
 
 def load_steps(path: Path) -> list[TrainingStep]:
-    """Return the training steps of a JSON-lines file; of a step logged twice (resumed runs) the later line."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line]
-    latest = {row["step"]: TrainingStep.model_validate(row) for row in rows}
+    """Return the training steps of a JSON-lines file; of a step logged twice (resumed runs) the later line.
+
+    A last line without an end, which a crash in the middle of writing leaves, is no step.
+    Raises: EvalError where any other line is no step.
+    """
+    whole, _, _ = path.read_text().rpartition("\n")
+    try:
+        steps = [TrainingStep.model_validate_json(line) for line in whole.splitlines() if line]
+    except ValidationError as error:
+        raise EvalError(f"{path} holds a line that is no training step", hint="delete the run's folder") from error
+    latest = {step.step: step for step in steps}
     return [latest[step] for step in sorted(latest)]

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "poolwise"
 LEVELS = {
     "errors": 0,
     "yaml_text": 0,
+    "hub": 0,
     "design": 0,
     "config": 0,
     "records": 0,
@@ -29,7 +30,7 @@ LEVELS = {
     "study": 6,
     "cli": 7,
 }
-LEVEL_0_ORDER = ["errors", "yaml_text", "design", "records", "results", "config"]
+LEVEL_0_ORDER = ["errors", "yaml_text", "hub", "design", "records", "results", "config"]
 LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
 
 

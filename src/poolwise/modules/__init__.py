@@ -2,7 +2,7 @@
 
 from poolwise.modules.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.modules.backbone import Backbone
-from poolwise.modules.base import base_shape, resolve_base
+from poolwise.modules.base import EMBEDDED, base_shape, resolve_base
 from poolwise.modules.build import build_model, design_of, is_poolwise_model, load_model, stored_prompts
 from poolwise.modules.doctor import Check, diagnose
 from poolwise.modules.fused_training import fused_training
@@ -13,6 +13,7 @@ from poolwise.modules.precision import autocast, has_fast_bf16, uses_bf16
 from poolwise.modules.seeds import derive_seed
 
 __all__ = [
+    "EMBEDDED",
     "AttentionProbe",
     "Backbone",
     "Check",

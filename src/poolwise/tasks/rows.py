@@ -83,14 +83,22 @@ def find_rows(folder: Path, stem: str) -> Path | None:
 
 
 def iter_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines that hold more than white space; a cut or unreadable file is noted."""
+    """Yield line numbers (from 1) and lines that hold more than white space.
+
+    A line that is not UTF-8 is noted and left out, and so is the rest of a file that is cut or cannot be read.
+    """
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    problems.append(f"{path}:{number}: not UTF-8: {error.reason}")
+                    continue
+                if text.strip():
+                    yield number, text.rstrip("\r\n")
+    except (OSError, EOFError, zlib.error) as error:
         problems.append(f"{path}:{number + 1}: cannot be read further: {error}")
 
 

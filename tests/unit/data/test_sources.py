@@ -93,7 +93,7 @@ def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
         read_sources(configs(bad, str(cut), str(tmp_path / "c.parquet")))
-    assert "b.jsonl.gz" in str(caught.value) and "c.parquet" in str(caught.value)
+    assert "b.jsonl.gz:1: cannot be read further" in str(caught.value) and "c.parquet" in str(caught.value)
 
 
 @pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n", b"[" * 100_000 + b"\n"])

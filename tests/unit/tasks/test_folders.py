@@ -229,6 +229,14 @@ def test_rows_that_no_later_step_could_take(tmp_path: Path) -> None:
     assert "test.jsonl:3: not JSON" in text
 
 
+def test_every_line_that_is_not_utf8_is_counted(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "sts" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
+    with gzip.open(folder / "test.jsonl.gz", "ab") as file:
+        file.write(b"\xff\n" * 3 + b'{"sentence1": "\xe9"}\n')
+    text = problems_of(folder)
+    assert "4 problem(s)" in text and all(f"test.jsonl.gz:{line}: not UTF-8" in text for line in (3, 4, 5, 6))
+
+
 def test_a_file_cut_in_the_middle(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "sts" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
     path = folder / "test.jsonl.gz"
