@@ -6,6 +6,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     training.jsonl                     one TrainingStep a line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
     model/                             the model (trained runs only)
+    evaluation.json                    what its scores have in common (runs of ``poolwise eval`` only)
     texts/<category>/<name>.json.gz    ItemTexts; the runs of a study share those in the study's folder
 """
 

@@ -11,6 +11,7 @@ import toys
 from poolwise.config import EvalConfig, Recipe, build_recipe
 from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
+from poolwise.study.screen import run_screened_study
 from poolwise.study.single import build_single_run, evaluate_single, train_single
 from poolwise.study.study import check_folder, run_study
 
@@ -81,6 +82,16 @@ def test_a_study_with_bad_input_leaves_its_folder_to_the_mended_recipe(
         run_study(recipe_of(tmp_path, **changes), out)
     assert list(out.iterdir()) == []
     check_folder(recipe_of(tmp_path), out)
+
+
+def test_a_screened_study_with_bad_input_leaves_its_folder_too(tmp_path: Path) -> None:
+    designs = {"designs": ["mean+causal", "last+causal"], "tasks": ["nowhere"]}
+    for _ in range(2):  # the second is not told that the folder is taken
+        with pytest.raises(DataError, match="nowhere"):
+            run_screened_study(recipe_of(tmp_path, **designs), 1, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not empty and holds no screen"):
+        run_screened_study(recipe_of(tmp_path, **designs), 1, tmp_path / "out")
 
 
 def test_a_training_with_bad_input_leaves_its_folder_to_the_mended_command(tmp_path: Path) -> None:
