@@ -15,8 +15,8 @@ import toys
 POOLWISE = [sys.executable, "-m", "poolwise.cli.main"]
 
 
-def poolwise(*args: str | Path, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+def poolwise(*args: str | Path, cwd: Path, code: int = 0, offline: str = "1") -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"HF_HUB_OFFLINE": offline, "OMP_NUM_THREADS": "1"}
     command = [*POOLWISE, *map(str, args)]
     found = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
     assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"

@@ -9,20 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.records import CATEGORIES, Category
+from poolwise.yaml_text import load_mapping, parse_value
 
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, and a value is never silently converted."""
+    """A part of a recipe: unknown keys are errors, and so are numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)
@@ -38,7 +38,7 @@ class Prompts(Section):
 class SourceConfig(Section):
     """One training source and the category whose prompts it is trained with."""
 
-    source: str
+    source: str = Field(min_length=1)
     category: Category = "retrieval"
 
 
@@ -116,6 +116,15 @@ class TuneConfig(Section):
     steps: int = Field(ge=1, description="of each trial")
     dev: list[str] = Field(min_length=1, description="tasks, none of which the study is evaluated on")
 
+    @field_validator("learning_rate")
+    @classmethod
+    def _usable_rates(cls, rates: list[float]) -> list[float]:
+        if min(rates) <= 0:
+            raise ValueError(f"learning rates are not above 0: {rates}")
+        if len({f"{rate:g}" for rate in rates}) < len(rates):  # what trials are named by
+            raise ValueError(f"learning rates repeat, to six digits: {rates}")
+        return rates
+
 
 class EvalConfig(Section):
     """How models encode for evaluation."""
@@ -139,7 +148,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
-    base: str = Field(description="`poolwise/nano`, a folder, or a hub id")
+    base: str = Field(min_length=1, description="`poolwise/nano`, a folder, or a hub id")
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )
@@ -188,7 +197,9 @@ class Recipe(Section):
 
     @field_validator("seeds")
     @classmethod
-    def _unique_seeds(cls, seeds: list[int]) -> list[int]:
+    def _usable_seeds(cls, seeds: list[int]) -> list[int]:
+        if min(seeds) < 0:
+            raise ValueError(f"seeds are negative: {seeds}")
         if len(set(seeds)) != len(seeds):
             raise ValueError(f"seeds repeat: {seeds}")
         return seeds
@@ -215,37 +226,13 @@ def fingerprint(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, which plain YAML takes the last of."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ConfigError(f"key {key!r} stands twice in the recipe, line {key_node.start_mark.line + 1}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
 
     File names in ``data.train`` and ``tasks`` are taken as the user's working directory sees them.
     Raises: ConfigError naming every bad key or value at once, with the nearest known key.
     """
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read recipe {path}: {error.strerror}", hint="give the path of a YAML file"
-        ) from error
-    try:
-        tree = yaml.load(text, _UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"recipe {path} holds {type(tree).__name__}", "wanted a mapping with name, base, designs ...")
+    tree = load_mapping(path, "recipe", "name, base, designs ...")
     for override in overrides:
         _apply(tree, override)
     return build_recipe(tree, str(path))
@@ -269,12 +256,19 @@ def build_section(kind: type[S], tree: Mapping[str, Any], origin: str) -> S:
 def parse_override(text: str) -> tuple[list[str], Any]:
     """Return the key path and the YAML value of ``key.key=value``.
 
-    Raises: ConfigError where there is no ``=`` or no key.
+    Raises: ConfigError where there is no ``=``, no key, or what follows is not YAML.
     """
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
         raise ConfigError(f"cannot read override {text!r}", "wanted key=value, such as train.steps=50")
-    value = yaml.safe_load(raw) if raw.strip() else ""
+    try:
+        value = parse_value(raw)
+    except ConfigError as error:
+        raise ConfigError(
+            f"cannot read override {text!r}: {error}",
+            "wanted key=value, such as train.steps=50 or seeds=[0,1]",
+            "in a shell, put quotes around it",
+        ) from error
     if isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML 1.1 reads 2e-5 as text
             value = float(value)

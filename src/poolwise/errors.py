@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 
 MAX_SHOWN = 10
@@ -61,6 +62,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     torch's own class is known by its name: to ask for it would import torch.
     """
-    phrases = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+    phrases = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "alloc_failed")
     is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return is_named or any(phrase in str(error).lower() for phrase in phrases)
+
+
+def explain(error: Exception) -> PoolwiseError | None:
+    """Return an error as one that the user can mend, None where it is not one: then it is a bug of ours."""
+    if isinstance(error, PoolwiseError):
+        return error
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    if is_out_of_memory(error):
+        return ModelError(
+            f"out of memory: {first}",
+            hint="lower eval.batch_size, train.mini_batch_size or max_tokens, or set train.gradient_checkpointing",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(
+            f"the disk is full: {first}", hint="make room, then run the same command again: it goes on from there"
+        )
+    return None

@@ -7,6 +7,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     items/<category>/<name>.json.gz    ItemScores
     model/                             the model (trained runs only)
     base/                              the adapted base (adaptations only), with its Adaptation
+    evaluation.json                    what its scores have in common (runs of ``poolwise eval`` only)
     texts/<category>/<name>.json.gz    ItemTexts; the runs of a study share those in the study's folder
 """
 
@@ -287,7 +288,15 @@ def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:
 
 
 def load_steps(path: Path) -> list[TrainingStep]:
-    """Return the training steps of a JSON-lines file; of a step logged twice (resumed runs) the later line."""
-    rows = [json.loads(line) for line in path.read_text().splitlines() if line]
-    latest = {row["step"]: TrainingStep.model_validate(row) for row in rows}
+    """Return the training steps of a JSON-lines file; of a step logged twice (resumed runs) the later line.
+
+    A last line without an end, which a crash in the middle of writing leaves, is no step.
+    Raises: EvalError where any other line is no step.
+    """
+    whole, _, _ = path.read_text().rpartition("\n")
+    try:
+        steps = [TrainingStep.model_validate_json(line) for line in whole.splitlines() if line]
+    except ValidationError as error:
+        raise EvalError(f"{path} holds a line that is no training step", hint="delete the run's folder") from error
+    latest = {step.step: step for step in steps}
     return [latest[step] for step in sorted(latest)]

@@ -31,6 +31,27 @@ def test_bad_recipes(tmp_path: Path, changes: dict[str, Any], message: str) -> N
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize("override", ["train.steps=[1", "=3", "seeds=[-1]", "train.learning_rate=.inf", "base="])
+def test_bad_overrides(tmp_path: Path, override: str) -> None:
+    write_recipe(tmp_path)
+    found = poolwise("study", "toy.yaml", "--out", "out", "--set", override, "--json", cwd=tmp_path, code=2)
+    assert found.stderr.startswith("error: ") and found.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [bytes(range(256)), b"", b"- a\n", b"? [1]\n: 2\n", "name: a".encode("utf-16")])
+def test_files_that_are_no_recipe(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "toy.yaml").write_bytes(content)
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    assert "toy.yaml" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_bad_input_leaves_nothing_that_refuses_the_mended_recipe(tmp_path: Path) -> None:
+    write_recipe(tmp_path, tasks=["nowhere"])
+    poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_bad_lines_are_counted_and_named(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     lines = (tmp_path / "train.jsonl").read_text().splitlines()
@@ -43,11 +64,17 @@ def test_bad_lines_are_counted_and_named(tmp_path: Path) -> None:
         assert place in found.stderr
 
 
-def test_a_hub_name_without_a_network_says_how_to_use_a_folder(tmp_path: Path) -> None:
+def test_a_hub_name_without_a_network_says_how_to_use_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A port where nobody listens, and libraries that have not been told so.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     write_recipe(tmp_path, base="someone/some-model")
-    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2)
+    found = poolwise("study", "toy.yaml", "--out", "out", cwd=tmp_path, code=2, offline="0")
     assert "someone/some-model" in found.stderr
     assert "folder" in found.stderr
+    assert found.stderr.count("\n") == 1  # no word of retries
 
 
 def test_eval_of_a_missing_model(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"reference": "paper:2"}, "not among the designs"),
         ({"designs": ["paper:1", "last+causal"]}, "listed twice"),
         ({"seeds": []}, "seeds"),
+        ({"seeds": [0, -1]}, "seeds are negative"),
+        ({"base": ""}, "base"),
+        ({"train": {"learning_rate": float("inf")}}, "finite"),
+        ({"tune": {"learning_rate": [1e-4, 0], "steps": 1, "dev": ["d"]}}, "not above 0"),
+        ({"tune": {"learning_rate": [1e-4, 1.0000001e-4], "steps": 1, "dev": ["d"]}}, "repeat"),
         ({"train": {"batch_size": 1}}, "batch_size"),
         ({"prompts": {"stss": {}}}, "sts"),
         ({"name": "a/b"}, "name"),
@@ -87,19 +92,33 @@ def test_overrides_reach_nested_keys_and_keep_types(tmp_path: Path) -> None:
     assert recipe.tasks == ["mteb:SciFact"]
 
 
-def test_override_needs_a_value() -> None:
+@pytest.mark.parametrize(
+    "text", ["seeds", "=3", "seeds=[1", "train={a", "base=\x01", "base=2020-99-99", "a=" + "[" * 5000]
+)
+def test_override_needs_a_value(text: str) -> None:
     assert parse_override("seeds=[1, 2]") == (["seeds"], [1, 2])
     with pytest.raises(ConfigError, match="key=value"):
-        parse_override("seeds")
+        parse_override(text)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n", "wanted a mapping"), ("a: [\n", "not YAML"), ("name: a\nname: b\n", "twice")],
+    [
+        (b"- a\n", "wanted a mapping"),
+        (b"a: [\n", "not YAML: line 2"),
+        (b"name: a\nname: b\n", "twice, again in line 2"),
+        (b"? [1, 2]\n: 3\n", "key .1, 2. in line 1 is not a name"),
+        (b"base: 2020-99-99", "not YAML"),
+        (b"[" * 5000, "not YAML"),
+        (bytes(range(256)), "not UTF-8"),
+        ("name: a".encode("utf-16"), "not UTF-8"),
+        (b"", "name: missing"),
+        (b"1: 2\n", "name: missing"),
+    ],
 )
-def test_unreadable_recipes(tmp_path: Path, text: str, message: str) -> None:
+def test_unreadable_recipes(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "recipe.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(ConfigError, match=message):
         load_recipe(path)
 

@@ -14,6 +14,8 @@ LEVELS = {
     "errors": 0,
     "attentions": 0,
     "layer_subsets": 0,
+    "yaml_text": 0,
+    "hub": 0,
     "design": 0,
     "config": 0,
     "records": 0,
@@ -30,7 +32,7 @@ LEVELS = {
     "study": 6,
     "cli": 7,
 }
-LEVEL_0_ORDER = ["errors", "attentions", "layer_subsets", "design", "records", "results", "config"]
+LEVEL_0_ORDER = ["errors", "yaml_text", "hub", "attentions", "layer_subsets", "design", "records", "results", "config"]
 LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
 
 

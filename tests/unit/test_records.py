@@ -151,3 +151,21 @@ def test_steps_logged_twice_count_once_with_the_later_line(tmp_path: Path) -> No
     append_steps([step(1, 0.5), step(2, 0.4)], path)
     append_steps([step(2, 0.3)], path)
     assert [(row.step, row.loss) for row in load_steps(path)] == [(1, 0.5), (2, 0.3)]
+
+
+def test_a_line_that_a_crash_cut_is_no_step_and_any_other_bad_line_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "training.jsonl"
+    append_steps([step(1, 0.5)], path)
+    with path.open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert [row.step for row in load_steps(path)] == [1]
+    path.write_text("what\n" + path.read_text())
+    with pytest.raises(EvalError, match="no training step"):
+        load_steps(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"runs": 3}'])
+def test_a_damaged_plan_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(EvalError, match=r"cannot read .*plan\.json"):
+        list(iter_run_folders(tmp_path))

@@ -15,7 +15,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A run or model folder of ours, or any sentence-transformers model.")],
     tasks: Annotated[list[str], typer.Option(help="A task, category or suite folder, or mteb:NAME; repeatable.")],
     out: Annotated[Path, typer.Option(help="The run's folder, for `poolwise compare`.")],
-    max_items: Annotated[int | None, typer.Option(help="Cap on the items of a task, a seeded subset.")] = None,
+    max_items: Annotated[int | None, typer.Option(min=2, help="Cap on the items of a task, a seeded subset.")] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens a text keeps.")] = 512,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
     as_json: Json = False,

@@ -12,7 +12,7 @@ import traceback
 import typer
 
 from poolwise.cli import compare, doctor, evaluate, report, screen, study, train
-from poolwise.errors import PoolwiseError
+from poolwise.errors import explain
 
 app = typer.Typer(
     name="poolwise",
@@ -35,13 +35,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except PoolwiseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except Exception:
+    except Exception as error:
+        if known := explain(error):
+            print(f"error: {known}", file=sys.stderr)
+            sys.exit(2)
         traceback.print_exc()
         print("error: this is a bug in poolwise; please report it with the lines above", file=sys.stderr)
         sys.exit(1)

@@ -52,7 +52,8 @@ class _Drawing:
         self._bars.stop()
 
     def _say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        # Lines of a log are not broken: a message is found again by searching for it.
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:
@@ -101,7 +102,7 @@ class ProgressView(_Drawing, Progress):
         self.num_failed += 1
         self._left.pop(job.id, None)
         self._close(job)
-        self.console.print(f"failed: {job.label}: {message}", style="red", markup=False)
+        self.console.print(f"failed: {job.label}: {message}", style="red", markup=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
         self._say(message)

@@ -15,9 +15,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder: model/, training.jsonl, run.json.")],
     data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
     base: Annotated[str, typer.Option(help="A decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of batches, LoRA start and head start.")] = 0,
-    max_rows: Annotated[int | None, typer.Option(help="Training rows taken of all sources together.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA start and head start.")] = 0,
+    max_rows: Annotated[int | None, typer.Option(min=1, help="Training rows taken of all sources together.")] = None,
     set_: Set = None,
 ) -> None:
     """Train one design and save the model; the same command goes on after an interruption.

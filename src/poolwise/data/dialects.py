@@ -84,4 +84,15 @@ def _text(item: object, field: str) -> str:
         raise RowError(f"field {field!r} holds {type(item).__name__}, wanted text")
     if not item.strip():
         raise RowError(f"empty text in {field!r}")
+    if not is_unicode(item):
+        raise RowError(f"half a surrogate pair in {field!r}, which cannot be written as UTF-8")
     return item
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8: JSON allows half a surrogate pair, tokenizers do not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

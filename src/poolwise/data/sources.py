@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -67,14 +68,14 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
     Raises: DataError naming all missing sources at once, or else all bad lines of all sources at once.
     """
     names = [source.source for source in sources]
-    problems = [f"{name}: listed twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    problems: list[str] = []
     tables = []
     for name in names:
         try:
             tables.append(source_tables(name))
         except DataError as error:
             problems.append(str(error))
-    collect(problems, DataError, "training sources")
+    collect([*problems, *_repeated(tables)], DataError, "training sources")
     readers = [_Reader(name) for name in names]
     for reader, parts in zip(readers, tables, strict=True):
         for table, rows in parts:
@@ -84,6 +85,14 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
                 reader.problems.append(str(error))
     collect([p for reader in readers for p in reader.problems], DataError, "bad training data", "mend or remove them")
     return [_finished(reader, source.category) for reader, source in zip(readers, sources, strict=True)]
+
+
+def _repeated(tables: Sequence[Sequence[tuple[str, object]]]) -> list[str]:
+    """Return what is read twice, under whatever names: a file and the folder it lies in, say."""
+    names: dict[Path, list[str]] = {}
+    for table in (table for parts in tables for table, _ in parts):
+        names.setdefault(Path(table).resolve(), []).append(table)
+    return [f"{found[0]}: listed twice" for found in names.values() if len(found) > 1]
 
 
 def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from poolwise.errors import DataError
+from poolwise.hub import hub_access
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
@@ -55,10 +56,13 @@ def iter_rows(path: Path) -> Iterator[tuple[int, object]]:
 
     Raises: DataError where the file itself cannot be read.
     """
+    number = 0
     try:
-        yield from _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+        for number, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+            yield number, row
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error or type(error).__name__}", hint="is the file whole?") from error
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}:{number + 1}: cannot be read further: {reason}", hint="is the file whole?") from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -72,7 +76,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
 def _parsed(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError as error:  # covers text that is not UTF-8
+    except (ValueError, RecursionError) as error:  # ValueError covers text that is not UTF-8
         return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
 
 
@@ -97,7 +101,8 @@ def load_hub_rows(name: str) -> Iterable[object]:
 
     path, _, config = name.partition(":")
     try:
-        return datasets.load_dataset(path, config or None, split="train")
+        with hub_access():
+            return datasets.load_dataset(path, config or None, split="train")
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(

@@ -256,9 +256,7 @@ class Backbone(InputModule):
         Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on.
         """
         folder = Path(model_name_or_path) / subfolder
-        config = cls.load_config(str(folder))
-        if not config:
-            raise ModelError(f"{folder} has no {cls.config_file_name}", "wanted a folder saved by poolwise")
+        config = cls._stored_config(folder)
         method, base = config["method"], find_base(config["base"], config.get("base_beside"), folder)
         if method != "full" and base_fingerprint(base) != config["base_fingerprint"]:
             raise ModelError(
@@ -280,6 +278,17 @@ class Backbone(InputModule):
             max_tokens=config["max_tokens"],
             padding_side=config["padding_side"],
         )
+
+    @classmethod
+    def _stored_config(cls, folder: Path) -> dict[str, Any]:
+        path = folder / cls.config_file_name
+        try:
+            config = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
+        if missing := sorted({*cls.config_keys, "base_fingerprint"} - set(config if isinstance(config, dict) else ())):
+            raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
+        return dict(config)
 
 
 def _require_versions(path: Path) -> None:

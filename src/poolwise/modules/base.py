@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from poolwise.errors import ModelError
+from poolwise.hub import hub_access
 from poolwise.modules.families import attention_implementation, refuse_unsuitable
 from poolwise.modules.tokens import TextTokens
 from poolwise.records import load_adaptation
@@ -52,6 +53,10 @@ def locate_base(name: str) -> str:
     return name
 
 
+def _access(place: str) -> AbstractContextManager[None]:
+    return nullcontext() if Path(place).is_dir() else hub_access()
+
+
 def _unreadable(name: str, error: Exception) -> ModelError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"cannot read base {name!r}: {reason}", "wanted a decoder-only transformers model", _HINT)
@@ -64,12 +69,14 @@ def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
     """
     place = locate_base(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        with _access(place):
+            config = AutoConfig.from_pretrained(place)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     refuse_unsuitable(config, name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        with _access(place):
+            tokenizer = AutoTokenizer.from_pretrained(place)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     TextTokens(tokenizer, config.get_text_config().vocab_size)
@@ -143,7 +150,7 @@ def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     place, config, tokenizer = _read(name)
     try:
-        with _quiet_loading():
+        with _quiet_loading(), _access(place):
             model, info = kind.from_pretrained(
                 place,
                 dtype=torch.float32,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
@@ -87,6 +88,22 @@ def _load_pooling(folder: Path, design: Design) -> Pooling:
     return cls.load(str(folder), subfolder=f"1_{cls.__name__}")
 
 
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config_sentence_transformers.json"
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
+
+
+def stored_prompts(path: str | Path) -> dict[str, str]:
+    """Return the prompts that a model was saved with, by name, without loading it.
+
+    Raises: ModelError where its settings cannot be read.
+    """
+    return dict(_settings(Path(path)).get("prompts") or {})
+
+
 def load_model(
     path: str | Path, *, precision: Precision = "auto", max_tokens: int | None = None
 ) -> SentenceTransformer:
@@ -108,8 +125,7 @@ def load_model(
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
     pooling = _load_pooling(folder, parse_design(backbone.design))
-    settings_path = folder / "config_sentence_transformers.json"
-    settings = json.loads(settings_path.read_text()) if settings_path.is_file() else {}
+    settings = _settings(folder)
     return SentenceTransformer(
         modules=[backbone, pooling, Normalize()],
         prompts=settings.get("prompts"),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from poolwise.config import Recipe
 from poolwise.design import parse_design
-from poolwise.errors import ModelError, PoolwiseError, is_out_of_memory
+from poolwise.errors import explain
 from poolwise.records import Record, load_record, save_record
 from poolwise.study.adapt import inputs_for, run_adaptation
 from poolwise.study.inputs import StudyInputs
@@ -135,13 +135,8 @@ def tuning_folder(out: Path, job: Job) -> Path:
 
 def _explain(error: Exception, out: Path, job: Job) -> str:
     """Return one message for the record; an error that is not the user's leaves its traceback beside it."""
-    if is_out_of_memory(error) and not isinstance(error, PoolwiseError):
-        error = ModelError(
-            f"out of memory: {' '.join(str(error).splitlines()[:1]) or type(error).__name__}",
-            hint="lower eval.batch_size, train.mini_batch_size or max_tokens, or set train.gradient_checkpointing",
-        )
-    if isinstance(error, PoolwiseError):
-        return str(error)
+    if known := explain(error):
+        return str(known)
     path = state_path(out, job).with_suffix(".traceback.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(traceback.format_exception(error)))

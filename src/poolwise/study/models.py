@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 from poolwise.errors import ModelError
+from poolwise.hub import hub_access
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -19,23 +21,36 @@ def load_any(name: str, precision: Precision = "auto", max_tokens: int | None = 
         for_encoding: ours come with their adapters merged, quick to use and not to be trained any more.
     Raises: ModelError where nothing loads.
     """
-    from poolwise.modules import is_poolwise_model, load_model, prepare_encoding
+    from poolwise.modules import EMBEDDED, load_model, prepare_encoding
 
     path = Path(name)
-    for folder in (path / "model", path):
-        if is_poolwise_model(folder):
-            model = load_model(folder, precision=precision, max_tokens=max_tokens)
-            return prepare_encoding(model) if for_encoding else model
+    if folder := own_folder(name):
+        model = load_model(folder, precision=precision, max_tokens=max_tokens)
+        return prepare_encoding(model) if for_encoding else model
+    if name in EMBEDDED:
+        raise ModelError(
+            f"{name} is a base, which makes no embeddings yet",
+            "wanted an embedding model",
+            f"poolwise train --base {name} makes one; with --steps 0 it is the design untrained",
+        )
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
     return _load_foreign(name, max_tokens)
+
+
+def own_folder(name: str) -> Path | None:
+    """Return the folder of the model of ours that ``name`` is (itself or a run's ``model/``), None for any other."""
+    from poolwise.modules import is_poolwise_model
+
+    return next((folder for folder in (Path(name) / "model", Path(name)) if is_poolwise_model(folder)), None)
 
 
 def _load_foreign(name: str, max_tokens: int | None) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        model = SentenceTransformer(name)
+        with nullcontext() if Path(name).is_dir() else hub_access():
+            model = SentenceTransformer(name)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"cannot load {name} as an embedding model: {str(error).splitlines()[0]}",

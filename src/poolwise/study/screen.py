@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from poolwise.errors import ConfigError
 from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.study.estimate import Estimate
+from poolwise.study.folders import read_json, require_empty
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.plan import SCREEN_FOLDER, Job
 from poolwise.study.progress import Progress
@@ -45,7 +45,7 @@ SCREEN = Course("screen", plan_screen, estimate_screen, perform, _finish)
 def course_of(out: Path) -> Course:
     """Return what kind of study a folder holds, as its plan says."""
     path = out / "plan.json"
-    is_screen = path.is_file() and json.loads(path.read_text()).get("kind") == SCREEN.kind
+    is_screen = path.is_file() and read_json(path).get("kind") == SCREEN.kind
     return SCREEN if is_screen else STUDY
 
 
@@ -106,8 +106,8 @@ def run_screened_study(
     """
     _require_choice(recipe, keep)
     screen = out / SCREEN_FOLDER
-    if out.exists() and any(out.iterdir()) and not (screen / "study.json").is_file():
-        raise ConfigError(f"{out} is not empty and holds no screen", hint="give a new or empty folder as --out")
+    if not (screen / "study.json").is_file():
+        require_empty(out, "screen", but=[SCREEN_FOLDER])
     run_screen(recipe, screen, progress, command, workers)
     found = load_record(StudyResults, screen / "results.json").results
     ranks = mean_ranks(found.comparison.means, recipe.designs)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.config import DataConfig, EvalConfig, TrainConfig, build_section, fingerprint, parse_override
+from poolwise.config import DataConfig, EvalConfig, Prompts, TrainConfig, build_section, parse_override
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
-from poolwise.records import Cost, ItemScores, RunManifest, load_record, save_record
+from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
+from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import Report, evaluate_run, train_run
+
+EVALUATION = "evaluation.json"
+"""Beside the scores of a model: what the scores that join them must have in common with them."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
     from poolwise.study.plan import InputHashes
 
     resolve_base(run.base)
-    _claim(run, out)
+    _check_training(run, out)
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
     training = load_training(run.data)
@@ -88,18 +91,24 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
         dev=[],
         hashes=InputHashes(run.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
     )
+    write_json(out / "spec.json", run.spec)
     return train_run(run.design, inputs, run.train, schedule, run.seed, out, report, EvalConfig().max_tokens)
 
 
-def _claim(run: SingleRun, out: Path) -> None:
+def _check_training(run: SingleRun, out: Path) -> None:
     path = out / "spec.json"
-    if path.is_file():
-        if fingerprint(json.loads(path.read_text())) != fingerprint(run.spec):
-            raise ConfigError(f"{out} holds another training run", hint="give another --out, or the same options")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is not empty and holds no training run", hint="give a new or empty folder as --out")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(run.spec, indent=2) + "\n")
+    if not path.is_file():
+        require_empty(out, "training run")
+    elif differing := _differing(run.spec, read_json(path)):
+        raise ConfigError(
+            f"{out} holds another training run: {', '.join(differing)} differ(s)",
+            hint="give another --out, or the same options",
+        )
+    require_writable(out)
+
+
+def _differing(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
+    return sorted(key for key in mine if mine[key] != theirs.get(key))
 
 
 def evaluate_single(
@@ -107,29 +116,33 @@ def evaluate_single(
 ) -> tuple[RunManifest, list[ItemScores]]:
     """Evaluate any embedding model on tasks; write a run into ``out`` that ``compare`` reads.
 
-    Raises: ConfigError where ``out`` holds the run of another model.
+    A model of ours reads texts with the prompts of the recipe that it was trained with.
+    Raises: ConfigError where ``out`` holds the scores of another model, or of this one at another length.
     """
-    from poolwise.modules import check_attention, count_trainable, design_of, is_poolwise_model
-    from poolwise.study.models import load_any
+    from poolwise.modules import check_attention, count_trainable, design_of, stored_prompts
+    from poolwise.study.models import load_any, own_folder
     from poolwise.study.provenance import versions
     from poolwise.tasks import ModelEncoder, load_tasks, save_texts
 
-    loaded = load_tasks(tasks, max_items=max_items, prompts={})
+    folder = own_folder(name)
+    spec = _evaluation_spec(name, folder, config)
+    _check_evaluation(spec, name, out)
+    prompts = _by_category(stored_prompts(folder)) if folder else {}
+    loaded = load_tasks(tasks, max_items=max_items, prompts=prompts)
     model = load_any(name, config.precision, config.max_tokens)
-    ours = is_poolwise_model(Path(name)) or is_poolwise_model(Path(name) / "model")
-    if ours:
+    if folder:
         check_attention(model)
     manifest = RunManifest(
         name=_short_name(name),
         kind="external",
-        design=str(design_of(model)) if ours else None,
+        design=str(design_of(model)) if folder else None,
         model=name,
-        trainable_parameters=count_trainable(model) if ours else None,
+        trainable_parameters=count_trainable(model) if folder else None,
         versions=versions(),
     )
     if (trained := Path(name) / "run.json").is_file():
         manifest = load_record(RunManifest, trained)
-    _claim_evaluation(manifest, out)
+    write_json(out / EVALUATION, spec)
     save_texts(loaded, out)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
     scores = evaluate_run(encoder, loaded, out, report)
@@ -146,7 +159,32 @@ def _short_name(name: str) -> str:
     return path.resolve().name if path.exists() else name
 
 
-def _claim_evaluation(manifest: RunManifest, out: Path) -> None:
-    path = out / "run.json"
-    if path.is_file() and (known := load_record(RunManifest, path)).model != manifest.model:
-        raise ConfigError(f"{out} holds the run of {known.model}", hint="give another --out")
+def _by_category(named: Mapping[str, str]) -> dict[Category, Prompts]:
+    """Return prompts by category from those that a model was saved with, ``retrieval-query`` and so on."""
+    sides = {c: {side: named.get(f"{c}-{side}", "") for side in ("query", "document")} for c in CATEGORIES}
+    return {category: Prompts(**texts) for category, texts in sides.items() if any(texts.values())}
+
+
+def _evaluation_spec(name: str, folder: Path | None, config: EvalConfig) -> dict[str, object]:
+    """Return what scores in one folder must share; what they say of tasks, their fingerprints tell."""
+    from poolwise.study.provenance import fingerprint_folder
+
+    place = folder or Path(name)
+    model = fingerprint_folder(place) if place.is_dir() else name
+    return {"model": model, "max_tokens": config.max_tokens, "precision": config.precision}
+
+
+def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
+    path, run = out / EVALUATION, out / "run.json"
+    hint = "give another --out"
+    if path.is_file():
+        if differing := _differing(spec, read_json(path)):
+            named = ", ".join(differing)
+            raise ConfigError(f"{out} holds the scores of another evaluation: {named} differ(s)", hint=hint)
+    elif run.is_file():
+        # A model may be evaluated into the folder it was trained into, unless a study has done so its own way.
+        if Path(name).resolve() != out.resolve() or (out / "items").is_dir():
+            raise ConfigError(f"{out} holds the run of {load_record(RunManifest, run).model}", hint=hint)
+    else:
+        require_empty(out, "evaluation")
+    require_writable(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from poolwise.results import Measured, StudyResults
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.executor import Perform, Work, execute, is_done, load_state
+from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.inputs import StudyInputs, load_inputs
 from poolwise.study.plan import SCREEN_FOLDER, Job, plan_jobs, run_folders
 from poolwise.study.progress import Progress
@@ -68,19 +68,16 @@ def run_study(
     Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
     """
     progress = progress or Progress()
-    claim_folder(recipe, out)
+    check_folder(recipe, out)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
-    listed = [{"id": job.id, "label": job.label} for job in jobs]
-    _write_json(out / "plan.json", {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed})
-    save_texts(inputs.tasks, out)
-    for seed, schedule in inputs.schedules.items():
-        save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
     remaining = [job for job in jobs if not is_done(out, job)]
+    estimate = course.estimate(remaining, recipe, inputs) if remaining else None
+    # From here on the folder is this recipe's: what was wrong before could be mended with another recipe.
+    _write_plan(recipe, jobs, inputs, out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
-    if remaining:
-        estimate = course.estimate(remaining, recipe, inputs)
+    if estimate is not None:
         num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
         progress.started(remaining, estimate.seconds, num_workers)
         work = Work(jobs, recipe, inputs, out, course.perform)
@@ -107,7 +104,7 @@ def publish_unfinished(out: Path, course: Course = STUDY) -> Path:
     path = out / "study.json"
     if not path.is_file():
         raise EvalError(f"{out} holds no study", hint="give the --out folder of poolwise study")
-    recipe = build_recipe(json.loads(path.read_text()), str(path))
+    recipe = build_recipe(read_json(path), str(path))
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     save_texts(inputs.tasks, out)
@@ -123,32 +120,34 @@ def plan_study(recipe: Recipe, course: Course = STUDY) -> Estimate:
     return course.estimate(course.plan(recipe, inputs), recipe, inputs)
 
 
-def claim_folder(recipe: Recipe, out: Path) -> None:
-    """Make ``out`` the folder of this recipe.
-
-    Raises: ConfigError where it holds another recipe's study (naming what differs) or other files.
+def check_folder(recipe: Recipe, out: Path) -> None:
+    """Raise ConfigError where ``out`` cannot be written, or holds another recipe's study (naming what differs) or
+    other files.
     """
     path = out / "study.json"
-    mine = recipe.model_dump(mode="json")
     if path.is_file():
-        theirs = json.loads(path.read_text())
+        mine, theirs = recipe.model_dump(mode="json"), read_json(path)
         differing = sorted(key for key in mine if key != "name" and mine[key] != theirs.get(key))
         if differing:
             raise ConfigError(
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",
                 hint="give another --out, or the recipe that this folder was made with",
             )
-    elif out.exists() and (not out.is_dir() or any(entry.name != SCREEN_FOLDER for entry in out.iterdir())):
-        raise ConfigError(f"{out} is not empty and holds no study", hint="give a new or empty folder as --out")
-    _write_json(path, mine)
+    else:
+        require_empty(out, "study", but=[SCREEN_FOLDER])
+    require_writable(out)
+
+
+def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course) -> None:
+    write_json(out / "study.json", recipe.model_dump(mode="json"))
+    listed = [{"id": job.id, "label": job.label} for job in jobs]
+    write_json(out / "plan.json", {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed})
+    save_texts(inputs.tasks, out)
+    for seed, schedule in inputs.schedules.items():
+        save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
 
 
 def _publish(results: StudyResults, out: Path, course: Course) -> Path:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
     return write_reports(results, out)
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n")

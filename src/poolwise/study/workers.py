@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,8 @@ from poolwise.study.progress import Progress
 MOST_WORKERS = 8
 MEMORY_SHARE = 0.6
 """Share of the free memory that workers may be expected to fill."""
+STOP_SECONDS = 60.0
+"""As long as a worker may take to finish its step and write a checkpoint once the study is interrupted."""
 
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 """For glibc, read when a process starts: memory once had is kept, instead of being mapped and zeroed for every
@@ -57,15 +60,31 @@ def execute_parallel(work: Work, progress: Progress, num_workers: int) -> dict[s
     listener.start()
     pool = _Pool(num_workers, context, (work, events, max(1, len(_cores()) // num_workers)))
     try:
-        return _drive(work, progress, pool, num_workers)
+        failures = _drive(work, progress, pool, num_workers)
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        # Nobody waits for queues any more: a process that is ended may hold the lock of one.
+        _end_workers()
+        pool.executor.shutdown(wait=False, cancel_futures=True)
         raise
-    finally:
-        pool.executor.shutdown(wait=True, cancel_futures=True)
-        events.put(None)
-        listener.join()
+    pool.executor.shutdown()
+    events.put(None)
+    listener.join()
+    return failures
+
+
+def _end_workers() -> None:
+    """Ask the workers to end, which a training does after a checkpoint; end those that have not in a minute."""
+    processes = multiprocessing.active_children()
+    for process in processes:
+        process.terminate()
+    latest = time.monotonic() + STOP_SECONDS
+    try:
+        for process in processes:
+            process.join(max(0.0, latest - time.monotonic()))
+    finally:  # a second interruption does not wait
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 class _Pool:

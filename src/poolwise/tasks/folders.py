@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from poolwise.config import Prompts, Section, build_section
-from poolwise.errors import ConfigError, DataError, PoolwiseError, collect, nearest
+from poolwise.errors import DataError, PoolwiseError, collect, nearest
 from poolwise.records import CATEGORIES, METRICS, Category
 from poolwise.tasks.classification import known_samples_per_label
 from poolwise.tasks.layouts import Source, read_task
 from poolwise.tasks.task import Task
+from poolwise.yaml_text import load_mapping
 
 PYDOC = "poolwise/pydoc"
 MTEB_PREFIX = "mteb:"
@@ -52,7 +52,7 @@ def load_tasks(
     tasks = [task for name in names for task in _load_name(name, prompts or {}, problems)]
     for name, count in Counter(task.name for task in tasks).items():
         if count > 1:
-            problems.append(f"{name}: {count} tasks have this name; rename a folder")
+            problems.append(f"{name}: {count} tasks have this name; name it once, or rename a folder")
     collect(problems, DataError, "tasks cannot be used", "mend the files, or name other tasks")
     return tasks if max_items is None else [task.capped(max_items, seed) for task in tasks]
 
@@ -147,10 +147,4 @@ def read_settings(folder: Path) -> TaskSettings:
     path = folder / "task.yaml"
     if not path.is_file():
         return TaskSettings()
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict | None):
-        raise ConfigError(f"{path} holds {type(tree).__name__}", "wanted a mapping with category, metric ...")
-    return build_section(TaskSettings, tree or {}, str(path))
+    return build_section(TaskSettings, load_mapping(path, "task settings", "category, metric ..."), str(path))

@@ -7,6 +7,7 @@ from typing import Any
 
 from poolwise.config import Prompts
 from poolwise.errors import DataError, nearest
+from poolwise.hub import hub_access
 from poolwise.records import METRICS, Category
 from poolwise.tasks import bridge
 from poolwise.tasks.classification import ClassificationTask
@@ -59,7 +60,8 @@ def _find(name: str) -> Any:
 
 def _download(source: Any, name: str) -> None:
     try:
-        source.load_data()
+        with hub_access():
+            source.load_data()
     except OSError as error:
         raise DataError(
             f"cannot fetch mteb:{name}: {type(error).__name__}",

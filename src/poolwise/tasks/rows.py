@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from poolwise.data.dialects import is_unicode
+
 
 @dataclass(frozen=True)
 class Row:
@@ -50,7 +52,7 @@ class Row:
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             self.problem(f"{key!r} is neither a text nor a whole number: {_short(value)}")
-        return str(value)
+        return self._unicode(str(value), repr(key))
 
     def group(self) -> str | None:
         return self.name("group") if self.fields.get("group") is not None else None
@@ -67,6 +69,11 @@ class Row:
             return ""
         if not may_be_empty and not value.strip():
             self.problem(f"{what} is empty")
+        return self._unicode(value, what)
+
+    def _unicode(self, value: str, what: str) -> str:
+        if not is_unicode(value):
+            self.problem(f"{what} holds half a surrogate pair, which cannot be written as UTF-8")
         return value
 
 
@@ -76,14 +83,22 @@ def find_rows(folder: Path, stem: str) -> Path | None:
 
 
 def iter_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines that hold more than white space; a cut or unreadable file is noted."""
+    """Yield line numbers (from 1) and lines that hold more than white space.
+
+    A line that is not UTF-8 is noted and left out, and so is the rest of a file that is cut or cannot be read.
+    """
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                if raw.strip():
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    problems.append(f"{path}:{number}: not UTF-8: {error.reason}")
+                    continue
+                if text.strip():
+                    yield number, text.rstrip("\r\n")
+    except (OSError, EOFError, zlib.error) as error:
         problems.append(f"{path}:{number + 1}: cannot be read further: {error}")
 
 
@@ -95,7 +110,7 @@ def iter_rows(path: Path, problems: list[str]) -> Iterator[Row]:
         empty = False
         try:
             fields = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{path}:{line}: not JSON: {error}")
             continue
         if isinstance(fields, dict):

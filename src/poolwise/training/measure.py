@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +22,8 @@ class PeakMemory:
     """Measures the most memory in use inside the block, in GiB.
 
     On CUDA what torch allocated; elsewhere the resident size of this process, sampled 20 times a second.
+
+    Law: what the process had and freed before the block does not count.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,6 +43,7 @@ class PeakMemory:
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
+            release_freed_memory()
             self._thread.start()
         return self
 
@@ -49,6 +55,17 @@ class PeakMemory:
         else:
             self._done.set()
             self._thread.join()
+
+
+def release_freed_memory() -> None:
+    """Give the system back what is freed but kept for later, where the C library can.
+
+    One process runs many jobs: with what the models before left behind, the last of eight alike designs seemed to
+    take 3.8 GiB and the first 2.9.
+    """
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # glibc's; other systems' libraries keep less
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class StepLog:

@@ -55,6 +55,7 @@ def test_a_passage_title_stands_before_its_text():
         ({"query": 3, "positive": "p"}, "field 'query' holds int"),
         ({"query": ["q", "r"], "positive": "p"}, "2 texts in 'query'"),
         ({"query": "q", "positive": {"title": "T"}}, "a passage of 'positive' has no 'text'"),
+        ({"query": "q", "positive": "half \ud83d"}, "half a surrogate pair in 'positive'"),
         (["q", "p"], "not an object but list"),
     ],
 )

@@ -78,6 +78,14 @@ def test_all_missing_files_come_in_one_error(tmp_path):
         assert part in str(caught.value)
 
 
+def test_one_file_under_two_names_is_listed_twice(tmp_path, monkeypatch):
+    write(tmp_path / "a.jsonl", ROWS)
+    monkeypatch.chdir(tmp_path)
+    for names in (("a.jsonl", "./a.jsonl"), ("a.jsonl", str(tmp_path))):
+        with pytest.raises(DataError, match=r"a\.jsonl: listed twice"):
+            read_sources(configs(*names))
+
+
 def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
     bad = write(tmp_path / "a.jsonl", ["{"])
     cut = tmp_path / "b.jsonl.gz"
@@ -85,11 +93,11 @@ def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
         read_sources(configs(bad, str(cut), str(tmp_path / "c.parquet")))
-    assert "b.jsonl.gz" in str(caught.value) and "c.parquet" in str(caught.value)
+    assert "b.jsonl.gz:1: cannot be read further" in str(caught.value) and "c.parquet" in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n"])
-def test_text_that_is_not_utf8_is_a_bad_line(tmp_path, raw):
+@pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n", b"[" * 100_000 + b"\n"])
+def test_what_no_json_reader_takes_is_a_bad_line(tmp_path, raw):
     (tmp_path / "a.jsonl").write_bytes(raw)
     with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
         load_source(str(tmp_path / "a.jsonl"))

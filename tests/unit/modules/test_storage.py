@@ -94,6 +94,9 @@ def test_changed_or_missing_base_is_an_error(saved, base, tmp_path):
     ("name", "spoil", "message"),
     [
         ("poolwise.json", None, r"has no poolwise\.json"),
+        ("poolwise.json", b"{", r"cannot read .*poolwise\.json"),
+        ("poolwise.json", b'{"design": "last+causal"}', "lacks base, base_fingerprint, eos_id"),
+        ("config_sentence_transformers.json", b"[1]", r"cannot read .*config_sentence_transformers\.json"),
         ("adapter_model.safetensors", None, "cannot read the adapter"),
         ("adapter_model.safetensors", b"xx", "cannot read the adapter"),
         ("1_MultilayerPooling/model.safetensors", None, "cannot read the pooling"),

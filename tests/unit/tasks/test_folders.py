@@ -80,7 +80,8 @@ def test_task_yaml_says_what_the_folder_name_does_not(tmp_path: Path) -> None:
         ("metric: ndcg_at_1", "metric 'ndcg_at_1' for sts; known: cosine_spearman"),
         ("samples_per_label: 4", "samples_per_label is for classification, this is sts"),
         ("[1]", "holds list"),
-        ("a: b: c", "cannot read"),
+        ("a: b: c", "is not YAML: line 1, column 5"),
+        ("metric: map\nmetric: ndcg_at_10", "key 'metric' stands twice"),
     ],
 )
 def test_a_bad_task_yaml(tmp_path: Path, text: str, message: str) -> None:
@@ -215,6 +216,25 @@ def test_tasks_with_one_label(tmp_path: Path) -> None:
 def test_a_label_that_is_neither_zero_nor_one(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path / "pair_classification" / "x", [("a", "b", 1), ("c", "d", 2)], "label")
     assert "test.jsonl.gz:2: 'label' is 2, wanted 0 or 1" in problems_of(folder)
+
+
+def test_rows_that_no_later_step_could_take(tmp_path: Path) -> None:
+    folder = tmp_path / "clustering" / "x"
+    folder.mkdir(parents=True)
+    lines = ['{"text": "half \\ud83d", "label": "x"}', '{"text": "a", "label": "\\udfff"}', "[" * 100_000]
+    (folder / "test.jsonl").write_text("\n".join(lines))
+    text = problems_of(folder)
+    assert "test.jsonl:1: 'text' holds half a surrogate pair" in text
+    assert "test.jsonl:2: 'label' holds half a surrogate pair" in text
+    assert "test.jsonl:3: not JSON" in text
+
+
+def test_every_line_that_is_not_utf8_is_counted(tmp_path: Path) -> None:
+    folder = write_pairs(tmp_path / "sts" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
+    with gzip.open(folder / "test.jsonl.gz", "ab") as file:
+        file.write(b"\xff\n" * 3 + b'{"sentence1": "\xe9"}\n')
+    text = problems_of(folder)
+    assert "4 problem(s)" in text and all(f"test.jsonl.gz:{line}: not UTF-8" in text for line in (3, 4, 5, 6))
 
 
 def test_a_file_cut_in_the_middle(tmp_path: Path) -> None:

@@ -1,5 +1,11 @@
 """What a training writes, what it leaves alone, and how it fails."""
 
+import ctypes
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 
@@ -149,3 +155,24 @@ def test_peak_memory_sees_what_was_there_for_a_moment():
             held.add_(1)
         del held
     assert peak.gib > before.gib + 0.2
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library keeps no freed memory")
+def test_peak_memory_of_a_run_does_not_count_what_runs_before_it_freed():
+    # In a process that keeps freed memory, as the workers of a study do.
+    script = """
+        import torch
+        from poolwise.training.measure import PeakMemory
+        with PeakMemory(torch.device("cpu")) as before:
+            pass
+        held = [torch.ones(2**18) for _ in range(512)]
+        kept = torch.ones(2**18)
+        del held
+        with PeakMemory(torch.device("cpu")) as after:
+            pass
+        print(after.gib - before.gib)
+    """
+    keep = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | keep)
+    assert float(found.stdout) < 0.1

@@ -1,0 +1,57 @@
+"""The Hugging Face Hub: asked once whether it answers, before its libraries retry for a minute what cannot succeed."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CONNECT_SECONDS = 5.0
+"""Twice what a far and busy line takes; without a network a name is not resolved, which is known at once."""
+
+
+def is_reachable() -> bool:
+    """Return whether the hub's address takes a connection; behind a proxy that is not ours to know, so True."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return False
+    if urllib.request.getproxies().keys() & {"http", "https", "all"}:
+        return True
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        with socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def hub_access() -> Iterator[None]:
+    """Have the hub's libraries look into their cache only while the hub cannot be reached.
+
+    Left to themselves they ask again, five times a file: 23 s for a base, 70 s for a model (measured without a
+    network).
+    """
+    if is_reachable():
+        yield
+        return
+    from huggingface_hub import constants
+
+    # Each of them keeps its own copy of the setting, read once from the environment.
+    owners: list[Any] = [constants]
+    if "datasets.config" in sys.modules:
+        owners.append(sys.modules["datasets.config"])
+    before = [owner.HF_HUB_OFFLINE for owner in owners]
+    for owner in owners:
+        owner.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for owner, value in zip(owners, before, strict=True):
+            owner.HF_HUB_OFFLINE = value

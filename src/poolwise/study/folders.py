@@ -1,0 +1,62 @@
+"""Output folders: can they be written, whose are they; and their JSON files, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from poolwise.errors import ConfigError, EvalError
+
+
+def require_writable(out: Path) -> None:
+    """Make ``out`` a folder in which files can be written, or find out now and not after hours.
+
+    Raises: ConfigError where it is a file, or cannot be made or written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"cannot write into {out}: {reason}", hint="give another folder as --out") from error
+
+
+def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
+    """Raise ConfigError where ``out`` is a file, or a folder with anything in it ``but`` these names.
+
+    Args:
+        wanted: what the folder should hold, for the message.
+    """
+    if out.exists() and (not out.is_dir() or any(_counts(entry, but) for entry in out.iterdir())):
+        raise ConfigError(f"{out} is not empty and holds no {wanted}", hint="give a new or empty folder as --out")
+
+
+def _counts(entry: Path, but: Container[str]) -> bool:
+    # A kill in the middle of ``write_json`` leaves a partial file and nothing else.
+    return entry.name not in but and entry.suffix != ".partial"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file of ours holds.
+
+    Raises: EvalError where it cannot be read or was damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvalError(f"cannot read {path}: {error}", hint="delete it, or give another folder") from error
+    if not isinstance(found, dict):
+        raise EvalError(f"{path} holds {type(found).__name__}", "wanted an object", "delete it, or give another folder")
+    return found
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file, whole or not at all: a study that is killed here must go on later."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,71 @@
+"""YAML as people write it, read strictly: one clear error for whatever cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from poolwise.errors import ConfigError
+
+# ValueError: a date such as 2020-99-99. RecursionError: brackets without end.
+_UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice, which plain YAML takes the last of."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"key {key!r} in line {line} is not a name")
+            if key in seen:
+                raise ConfigError(f"key {key!r} stands twice, again in line {line}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_mapping(path: Path, what: str, wanted: str) -> dict[Any, Any]:
+    """Return the mapping in a YAML file; an empty one where the file says nothing.
+
+    Args:
+        what: the kind of file, such as "recipe", for the message.
+        wanted: the keys such a file has, for the message.
+    Raises: ConfigError where it cannot be read, is no YAML, holds no mapping, or a key stands in it twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {what} {path}: {reason}", hint="give the path of a YAML file") from error
+    try:
+        tree = yaml.load(text, _UniqueKeyLoader)
+    except ConfigError as error:
+        raise ConfigError(f"{what} {path}: {error}") from error
+    except _UNREADABLE as error:
+        raise ConfigError(f"{what} {path} is not YAML: {_reason(error)}") from error
+    if not isinstance(tree, dict | None):
+        raise ConfigError(f"{what} {path} holds {type(tree).__name__}", f"wanted a mapping with {wanted}")
+    return tree or {}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def parse_value(text: str) -> Any:
+    """Return the value that one piece of YAML stands for; nothing stands for an empty text.
+
+    Raises: ConfigError where it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text) if text.strip() else ""
+    except _UNREADABLE as error:
+        raise ConfigError(f"{text!r} is not a YAML value") from error
