@@ -91,7 +91,8 @@ def run_study(
         versions=versions(),
         command=command,
         started=started,
-        wall_seconds=time.monotonic() - start,
+        # Of a study that went on where another call stopped, this call saw a part only.
+        wall_seconds=time.monotonic() - start if len(remaining) == len(jobs) else None,
     )
     return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
 
