@@ -1,8 +1,12 @@
 """Shape checks for every test run: jaxtyping signatures are checked by beartype under pytest only."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 # Two test processes with all threads each would wait for one another; torch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,3 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jaxtyping import install_import_hook
 
 install_import_hook(["poolwise.modules", "poolwise.training"], "beartype.beartype")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as at a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

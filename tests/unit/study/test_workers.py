@@ -37,6 +37,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_a_worker_that_does_not_listen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "stubborn_jobs.py").write_text(textwrap.dedent(STUBBORN))
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -75,18 +75,14 @@ def test_without_the_stored_random_state_the_weights_differ(base, tmp_path, unin
     assert any(not torch.equal(value, uninterrupted[0][name]) for name, value in weights(model).items())
 
 
-def test_a_signal_waits_for_its_checkpoint_and_is_then_delivered(base, tmp_path, uninterrupted):
+def test_a_signal_waits_for_its_checkpoint_and_is_then_delivered(base, tmp_path, uninterrupted, interruptible):
     def on_step(step):
         if step.step == 3:
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts without one
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=on_step)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=on_step)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-3"]
     model, steps = resumed(base, tmp_path)
     assert steps == [4, 5, 6]
