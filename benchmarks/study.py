@@ -31,7 +31,7 @@ TASKS = (
     "retrieval/pydoc-summary-body",
     "classification/pydoc-kind",
     "clustering/pydoc-modules",
-    "sts/pysts",
+    "sts/pysts-code",
     "sts/pysts-hard",
 )
 REPEATS, TARGET = 5, 1 / 0.6
