@@ -28,7 +28,8 @@ def script(monkeypatch):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    words = "the state of a token after many layers says which word is next in this text".split()
+    sentence = "the state of a token after many layers says which word is next in this text"
+    words = sentence.split()
     rng, path = random.Random(0), tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     rows = [
         {"title": f"Article {number}", "text": "\n".join(" ".join(rng.choices(words, k=80)) + "." for _ in range(4))}
