@@ -159,7 +159,7 @@ def windows(tokens: np.ndarray, num_steps: int, start: int, batch: int) -> Itera
             if epoch not in orders:
                 orders = {epoch: np.random.default_rng(epoch).permutation(per_epoch), **orders}
             # Every epoch cuts the stream elsewhere.
-            begin = (orders[epoch][index] * CONTEXT + epoch * 131) % (len(tokens) - CONTEXT - 1)
+            begin = (orders[epoch][index] * CONTEXT + epoch * 131) % (len(tokens) - CONTEXT)
             rows.append(tokens[begin : begin + CONTEXT + 1].astype(np.int64))
         yield torch.from_numpy(np.stack(rows))
 
