@@ -59,3 +59,15 @@ def toy_train(model, config: TrainConfig, out: Path, *, triples=None, schedule=N
 def weights(model) -> dict:
     """Return copies of all weights by name."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at(number):
+    def on_step(step):
+        if step.step == number:
+            raise StopError
+
+    return on_step

@@ -12,19 +12,7 @@ from poolwise.modules import build_model
 from poolwise.records import load_adaptation, load_steps
 from tiny_models import TEXTS, save_tiny_base
 from toy_adaptation import toy_adapt, toy_adaptable, toy_adapted, toy_record
-from toy_training import weights
-
-
-class StopError(Exception):
-    pass
-
-
-def stop_at(number):
-    def on_step(step):
-        if step.step == number:
-            raise StopError
-
-    return on_step
+from toy_training import StopError, stop_at, weights
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,9 @@ import torch
 
 from poolwise.errors import ConfigError
 from poolwise.records import load_steps
-from toy_training import toy_config, toy_model, toy_train, weights
+from toy_training import StopError, stop_at, toy_config, toy_model, toy_train, weights
 
 DESIGN = "multilayer+bidirectional"
-
-
-class StopError(Exception):
-    pass
-
-
-def stop_at(number):
-    def on_step(step):
-        if step.step == number:
-            raise StopError
-
-    return on_step
 
 
 @pytest.fixture(scope="module")
