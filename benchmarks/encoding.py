@@ -29,8 +29,9 @@ from poolwise.modules import build_model, prepare_encoding
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "eval"
 POOLINGS = ("last", "mean", "multilayer")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-NUM_TOKENS = {("nano", "fp32"): 20_000, ("nano", "bf16"): 20_000, ("110M", "fp32"): 6_000, ("110M", "bf16"): 20_000}
-"""Of a measurement; fp32 on the large shape is cut so that all of it takes eight minutes on two cores."""
+MOST_TOKENS, LEAST_TOKENS = 20_000, 3_000
+SECONDS, SHARE = {"nano": 2.0, "110M": 8.0}, 0.3
+"""A sample takes the peer about so long at this share of the machine's rate of products, which few reach."""
 LEAST_COSINE = {"fp32": 0.99999, "bf16": 0.999}
 TARGET = 2.0
 MEMORY_TARGET = 1.1
@@ -73,13 +74,24 @@ def matmul_rate(dtype: torch.dtype) -> float:
     return 10 * 2 * 2048**3 / seconds(lambda: [left @ right for _ in range(10)])
 
 
+def num_tokens_of(model: SentenceTransformer, size: str, dtype: torch.dtype) -> int:
+    """Return the size of a sample: 20,000 tokens where the machine is fast, less where all would take hours."""
+    wanted = SECONDS[size] * SHARE * matmul_rate(dtype) / (2 * num_weights(model))
+    return int(min(MOST_TOKENS, max(LEAST_TOKENS, wanted)))
+
+
+def num_weights(model: SentenceTransformer) -> int:
+    """Return the weights that every token is multiplied with."""
+    return sum(w.numel() for name, w in model[0].named_parameters() if "embed" not in name)
+
+
 def measure(size: str, precision: str, base: str, poolings: Sequence[str] = POOLINGS) -> None:
     """Time both on one base in one precision, for every pooling, after comparing what they give."""
     dtype = DTYPES[precision]
     for pooling in poolings:
         peer = stock_model(base, f"{pooling}+causal", dtype)
         ours = fast_model(base, pooling, precision, peer)
-        texts, num_tokens = sample(ours, NUM_TOKENS[size, precision])
+        texts, num_tokens = sample(ours, num_tokens_of(ours, size, dtype))
         exact = stock_model(base, f"{pooling}+causal") if precision == "bf16" else peer
         if precision == "bf16" and pooling == "multilayer":
             exact[1].pooling.load_state_dict(peer[1].pooling.state_dict())
@@ -89,8 +101,7 @@ def measure(size: str, precision: str, base: str, poolings: Sequence[str] = POOL
         assert cosine > LEAST_COSINE[precision], f"{size} {pooling} {precision}: cosine {cosine}"
         ratios = paired_ratios(lambda p=peer, t=texts: p.encode(t), lambda m=ours, t=texts: encode_texts(m, t))
         elapsed = seconds(lambda m=ours, t=texts: encode_texts(m, t))
-        weights = sum(w.numel() for name, w in ours[0].named_parameters() if "embed" not in name)
-        share = 2 * weights * num_tokens / elapsed / matmul_rate(dtype)
+        share = 2 * num_weights(ours) * num_tokens / elapsed / matmul_rate(dtype)
         record(
             f"encoding {size} {pooling} {precision}",
             ratios,

@@ -3,6 +3,8 @@
 python scripts/measure_base.py poolwise/nano [FOLDER ...] --corpus ../shared/data/corpus.jsonl.xz \\
     --eval ../shared/data/eval
 
+With --card FOLDER the figures go into the model card in that folder, beside those of the other bases.
+
 Every base reads the same held-out articles in windows of its own tokens, nothing of one window in the next; xz reads
 all of them at once. Embeddings are mean and EOS pooling, untrained.
 """
@@ -14,8 +16,11 @@ import json
 import lzma
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
+from _card import FIGURES
+from _pages import replace_between
 from pretrain_nano import CONTEXT, read_articles, split_articles
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -69,6 +74,27 @@ def embeddings(base: str, root: Path, num_items: int) -> dict[str, dict[str, flo
     return found
 
 
+def figures_table(found: dict[str, Any], command: str) -> str:
+    """Return the figures of every base side by side as Markdown, and the samples of the last."""
+    bases = {name: row for name, row in found.items() if isinstance(row, dict) and "embeddings" in row}
+    lines = [
+        f"`{command}`: {found['articles']} held-out articles, {found['bytes']:,} bytes.",
+        "",
+        f"| | {' | '.join(bases)} | xz |",
+        "| :--- |" + " ---: |" * (len(bases) + 1),
+        f"| Bits per byte | {' | '.join(str(row['bits_per_byte']) for row in bases.values())} "
+        f"| {found['xz']['bits_per_byte']:.4f} |",
+    ]
+    for design in DESIGNS:
+        for task in next(iter(bases.values()))["embeddings"][design]:
+            scores = " | ".join(f"{row['embeddings'][design][task]:.4f}" for row in bases.values())
+            lines.append(f"| `{design}` untrained, {task} | {scores} | |")
+    lines += ["", "Greedy samples of the last (repetition penalty 1.2):", ""]
+    return "\n".join(
+        [*lines, *(f"> {sample.replace(chr(10), ' ')}\n" for sample in list(bases.values())[-1]["samples"])]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bases", nargs="+")
@@ -76,18 +102,25 @@ def main() -> None:
     parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--articles", type=int, default=200, help="held-out articles to read")
     parser.add_argument("--max-items", type=int, default=1000)
+    parser.add_argument("--names", nargs="*", help="what the card calls the bases, in order")
+    parser.add_argument("--card", type=Path, help="the folder of a base whose model card takes the figures")
     args = parser.parse_args()
     texts = [text for _, text in split_articles(read_articles(args.corpus))[1][: args.articles]]
     raw = "\n".join(texts).encode()
-    result: dict[str, object] = {"xz": {"bits_per_byte": 8 * len(lzma.compress(raw, preset=9)) / len(raw)}}
-    for base in args.bases:
+    result: dict[str, Any] = {"xz": {"bits_per_byte": 8 * len(lzma.compress(raw, preset=9)) / len(raw)}}
+    for base, name in zip(args.bases, args.names or args.bases, strict=True):
         place = resolve_base(base)
-        result[base] = {
+        result[name] = {
             "bits_per_byte": round(bits_per_byte(place, texts), 4),
             "embeddings": embeddings(place, args.eval, args.max_items),
             "samples": samples(place),
         }
-    print(json.dumps({"articles": len(texts), "bytes": len(raw), **result}, indent=2))
+    result = {"articles": len(texts), "bytes": len(raw), **result}
+    print(json.dumps(result, indent=2))
+    if args.card:
+        card = args.card / "README.md"
+        command = f"python scripts/measure_base.py {' '.join(args.bases)} --corpus {args.corpus} --eval {args.eval}"
+        card.write_text(replace_between(card.read_text(), FIGURES, figures_table(result, command)))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 python scripts/pretrain_nano.py --corpus ../shared/data/corpus.jsonl.xz --out runs/nano --tokens 12e6
 
 Reads JSON lines {"title", "text"} (plain, .gz or .xz). Writes OUT/tokenizer, OUT/tokens.npy, OUT/checkpoint.pt (the
-same command goes on from it), OUT/log.jsonl, and OUT/model: a Hugging Face folder in bf16. `scripts/measure_base.py`
-says how good it is.
+same command goes on from it), OUT/log.jsonl, and OUT/model: a Hugging Face folder in bf16 with a model card.
+`scripts/measure_base.py` says how good it is.
 
 Documents are titles and passages, EOS after each, and those of one article follow each other, so that the state at EOS
 has something to say: what the next passage of this article, or its title, begins with. A base whose EOS is followed by
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _card import card_text, write_card
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional
@@ -194,6 +195,21 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
     tokenizer.save_pretrained(folder)
 
 
+def training_text(args: argparse.Namespace, num_tokens: int, num_steps: int) -> str:
+    """Return how the model was trained, for its card: settings, and what the log says."""
+    rows = [json.loads(line) for line in (args.out / "log.jsonl").open()]
+    losses = [row["loss"] for row in rows[-50:]]
+    start = f"from `{args.start}`" if args.start else "from random weights"
+    command = f"python scripts/pretrain_nano.py --corpus {args.corpus} --out {args.out} --tokens {args.tokens:g}"
+    options = f"{f' --start {args.start}' if args.start else ''} --lr {args.lr:g} --muon-lr {args.muon_lr:g}"
+    return f"""`{command}{options}`
+
+{num_steps * args.batch * CONTEXT / 1e6:.2f} M tokens, {start}, in {num_steps} steps of {args.batch} windows of
+{CONTEXT} tokens out of a stream of {num_tokens / 1e6:.1f} M. Muon for the layers' matrices, AdamW for the rest;
+warm-up, stable rate, linear decay over the last 40%; bf16 autocast. Mean loss of the last {len(losses)} steps:
+{sum(losses) / len(losses):.2f} nats a token."""
+
+
 def prepare(args: argparse.Namespace) -> tuple[PreTrainedTokenizerFast, np.ndarray]:
     """Return tokenizer and token stream, made at the first call and read at later ones."""
     folder, stream = args.out / "tokenizer", args.out / "tokens.npy"
@@ -261,6 +277,7 @@ def train(args: argparse.Namespace) -> None:
                 sys.exit(f"stopped after step {step}; the same command goes on")
     save_checkpoint(checkpoint, model, optimizers, num_steps)
     save_model(model, tokenizer, args.out / "model")
+    write_card(args.out / "model", card_text(model.config, num_weights, training_text(args, len(tokens), num_steps)))
     print(args.out / "model")
 
 

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from _pages import replace_between
+
 from poolwise.report.figures.svg import Drawing, Scale, log_padded, tick_text
 
 ROOT = Path(__file__).parents[1]
@@ -16,13 +18,6 @@ RECORDS = ROOT / "benchmarks" / "records"
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 Record = dict[str, Any]
-
-
-def replace_between(text: str, name: str, content: str) -> str:
-    """Return a page with what stands between its two marks of this name exchanged."""
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, rest = text.split(start)
-    return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
 
 
 def load_records() -> dict[str, dict[str, Record]]:

@@ -1,4 +1,4 @@
-"""Keep a finished study as a record: docs/results/NAME/ and, for the README, its table.
+"""Keep a finished study as a record: docs/results/NAME/ and, of the one in the README, its table there.
 
 python scripts/record_results.py runs/controlled
 """
@@ -9,12 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
+from _pages import replace_between
+
 from poolwise.records import load_record, save_record
 from poolwise.results import StudyResults
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
-START, END = "<!-- recorded -->", "<!-- /recorded -->"
+README, IN_README = ROOT / "README.md", "controlled"
 
 
 def section(markdown: str, title: str) -> str:
@@ -29,7 +30,7 @@ def _without_texts(study: StudyResults) -> StudyResults:
 
 
 def main(folder: Path) -> None:
-    """Copy the record and rewrite the README between its two marks."""
+    """Copy the record and, of the README's study, rewrite the README between its two marks."""
     study = load_record(StudyResults, folder / "results.json")
     target = ROOT / "docs" / "results" / study.results.name
     target.mkdir(parents=True, exist_ok=True)
@@ -46,8 +47,8 @@ def main(folder: Path) -> None:
         f"The whole record: [report](docs/results/{study.results.name}/report.md).\n\n"
         f"{section(markdown, 'Scores by category')}\n\n{section(markdown, 'Verdict')}"
     )
-    before, rest = README.read_text().split(START)
-    README.write_text(f"{before}{START}\n{text}\n{END}{rest.split(END)[1]}")
+    if study.results.name == IN_README:
+        README.write_text(replace_between(README.read_text(), "recorded", text))
     print(f"recorded: {target}")
 
 

@@ -16,6 +16,7 @@ from support import ROOT
 
 @pytest.fixture
 def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
     spec = importlib.util.spec_from_file_location("pretrain_nano", ROOT / "scripts" / "pretrain_nano.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -64,6 +65,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(script, corpus, tmp_
     assert steps == [0, 1, 2, 3]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "cut" / "model")
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
+    card = (tmp_path / "cut" / "model" / "README.md").read_text()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "cut" / "log.jsonl").open()]
+    assert f"{np.mean(losses):.2f} nats a token" in card and "CC BY-SA 3.0" in card and "2 layers, width 64" in card
 
 
 def test_passages_keep_the_text_and_their_length(script):

@@ -1,0 +1,202 @@
+"""Write the tables of docs/findings.md from the records in docs/results: every number there comes from here.
+
+python scripts/findings_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from _pages import replace_between
+
+from poolwise.records import load_record
+from poolwise.results import Contrast, Power, StudyResults
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "findings.md"
+CATEGORIES = {"sts": "STS", "classification": "Classification", "retrieval": "Retrieval", "clustering": "Clustering"}
+NAMES = {1: "last+causal", 2: "latent(keys=last)+causal", 3: "multilayer+causal", 4: "latent+bidirectional",
+         5: "multilayer+bidirectional"}  # fmt: skip
+PAPER = {
+    2: {"sts": 0.0129, "classification": -0.0035, "retrieval": 0.0102, "clustering": -0.0076},
+    3: {"sts": 0.0118, "classification": -0.0033, "retrieval": 0.0135, "clustering": -0.0017},
+    4: {"sts": 0.0095, "classification": -0.0483, "retrieval": 0.0213, "clustering": -0.0493},
+    5: {"sts": 0.0166, "classification": -0.0143, "retrieval": 0.0226, "clustering": -0.0246},
+    1: dict.fromkeys(CATEGORIES, 0.0),
+}
+"""arXiv:2409.02727, Mistral-7B: differences to its design 1, read off the figure of results."""
+PAPER_STARS = {
+    (2, "sts"), (3, "sts"), (4, "sts"), (5, "sts"), (5, "classification"), (5, "retrieval"), (4, "clustering"),
+    (5, "clustering"),
+}  # fmt: skip
+"""Of those, the ones with p < 0.05 before any correction."""
+PAPER_PAIRS = ((2, 1), (3, 1), (4, 1), (5, 1), (5, 4), (3, 2))
+BIDIRECTIONAL = ("mean", "latent", "multilayer", "mlp", "last")
+
+
+class Contrasts:
+    """The contrasts of one comparison, found by category and pair, whichever way round they were made."""
+
+    def __init__(self, contrasts: Iterable[Contrast], power: Iterable[Power]) -> None:
+        self._found = {(c.category, c.a, c.b): c for c in contrasts}
+        self._detectable = {(p.category, p.a, p.b): p.detectable for p in power}
+
+    def find(self, category: str, a: str, b: str) -> tuple[Contrast, float | None]:
+        """Return the contrast as a - b, and the effect that would be found in 80 of 100 repeats."""
+        if (key := (category, a, b)) in self._found:
+            return self._found[key], self._detectable.get(key)
+        turned = self._found[category, b, a]
+        verdicts = {"better": "worse", "worse": "better"}
+        flipped = turned.model_copy(
+            update={
+                "a": a,
+                "b": b,
+                "difference": -turned.difference,
+                "by_seed": [-value for value in turned.by_seed],
+                "interval": _turn(turned.interval),
+                "simultaneous": _turn(turned.simultaneous),
+                "verdict": verdicts.get(turned.verdict or "", turned.verdict),
+            }
+        )
+        return flipped, self._detectable.get((category, b, a))
+
+
+def _turn(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (-interval[1], -interval[0])
+
+
+def signed(value: float) -> str:
+    """Return a number of four decimals with its sign."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def within(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else f"{signed(interval[0])} to {signed(interval[1])}"
+
+
+def p_text(p: float | None) -> str:
+    return "–" if p is None else "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def reading(found: Contrast, detectable: float | None, paper: float) -> str:
+    """Return what one of our contrasts says of the paper's difference."""
+    if found.verdict in ("better", "worse"):
+        if abs(paper) < 0.005:
+            return f"**{found.verdict}**; the paper has next to none"
+        return "**reappears**" if (found.difference > 0) == (paper > 0) else "**the other way round**"
+    if found.verdict == "equal":
+        return "practically equal"
+    outside = found.simultaneous is not None and not found.simultaneous[0] <= paper <= found.simultaneous[1]
+    if outside:
+        return "not decided, but the paper's size is outside the interval"
+    if detectable is not None and detectable > abs(paper):
+        return "not decided: too small to be seen here"
+    return "not decided"
+
+
+def paper_table(contrasts: Contrasts) -> str:
+    """Return the paper's differences beside ours."""
+    lines = [
+        "| Category | Designs | Paper | Here | 95% interval | p (Holm) | Would be seen from | Reading |",
+        "| :--- | :--- | ---: | ---: | :---: | ---: | ---: | :--- |",
+    ]
+    for category, label in CATEGORIES.items():
+        for first, second in PAPER_PAIRS:
+            found, detectable = contrasts.find(category, NAMES[first], NAMES[second])
+            paper = PAPER[first][category] - PAPER[second][category]
+            star = "\\*" if second == 1 and (first, category) in PAPER_STARS else ""
+            seen = "–" if detectable is None else f"{detectable:.4f}"
+            lines.append(
+                f"| {label} | {first} − {second} | {signed(paper)}{star} | {signed(found.difference)} | "
+                f"{within(found.simultaneous)} | {p_text(found.p_holm)} | {seen} | "
+                f"{reading(found, detectable, paper)} |"
+            )
+    return "\n".join(lines)
+
+
+def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]], categories: Sequence[str]) -> str:
+    """Return differences of pairs of designs by category; bold where a verdict was reached."""
+    lines = [
+        f"| Difference | {' | '.join(CATEGORIES.get(c, c) for c in categories)} |",
+        "| :--- |" + " ---: |" * len(categories),
+    ]
+    for a, b in pairs:
+        cells = []
+        for category in categories:
+            found, _ = contrasts.find(category, a, b)
+            value = signed(found.difference)
+            decided = found.verdict in ("better", "worse")
+            size = f"**{value}**" if decided else f"{value} =" if found.verdict == "equal" else value
+            cells.append(f"{size} ({within(found.simultaneous or found.interval)})")
+        lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def means_table(study: StudyResults) -> str:
+    """Return every design's mean score by category, with the spread over seeds, and what it trains."""
+    comparison = study.results.comparison
+    means = {(m.category, m.name): m for m in comparison.means}
+    sizes = {info.design: info.trainable_parameters for info in study.results.designs}
+    lines = [
+        f"| Design | Trained | {' | '.join(CATEGORIES.values())} |",
+        "| :--- | ---: |" + " ---: |" * len(CATEGORIES),
+    ]
+    for name in [*comparison.designs, *study.results.anchors]:
+        cells = []
+        for category in CATEGORIES:
+            mean = means.get((category, name))
+            spread = "" if mean is None or mean.seed_std is None else f" ± {mean.seed_std:.4f}"
+            cells.append("–" if mean is None else f"{mean.mean:.4f}{spread}")
+        size = f"{sizes[name]:,}" if sizes.get(name) else "–"
+        lines.append(f"| {name} | {size} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
+    """Return a recorded study and its contrasts."""
+    study = load_record(StudyResults, RESULTS / name / "results.json")
+    return study, Contrasts(study.results.comparison.contrasts, study.results.comparison.power)
+
+
+def compared(name: str) -> tuple[Contrasts, list[Contrast]]:
+    """Return the contrasts that ``poolwise compare --json`` wrote."""
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    contrasts = [Contrast.model_validate(row) for row in found["contrasts"]]
+    return Contrasts(contrasts, [Power.model_validate(row) for row in found.get("power", [])]), contrasts
+
+
+def main() -> None:
+    study, main_contrasts = study_contrasts("controlled")
+    categories = list(CATEGORIES)
+    text = replace_between(PAGE.read_text(), "means", means_table(study))
+    text = replace_between(text, "paper", paper_table(main_contrasts))
+    attention = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
+    text = replace_between(text, "attention", pairs_table(main_contrasts, attention, categories))
+    pooling = [(f"{name}+bidirectional", "mean+bidirectional") for name in BIDIRECTIONAL[1:]]
+    pooling += [("multilayer+bidirectional", "mlp+bidirectional"), ("latent+bidirectional", "mlp+bidirectional")]
+    text = replace_between(text, "pooling", pairs_table(main_contrasts, pooling, categories))
+    _, layers = study_contrasts("layer-embedding")
+    pairs = [
+        (f"multilayer+{attention}", f"multilayer(layer_embedding=false)+{attention}")
+        for attention in ("causal", "bidirectional")
+    ]
+    text = replace_between(text, "layer-embedding", pairs_table(layers, pairs, categories))
+    padding, _ = compared("padding")
+    ways = [("batches", "masked"), ("shuffled", "masked")]
+    text = replace_between(text, "padding", pairs_table(padding, ways, categories))
+    adapted, rows = compared("adapt")
+    names = sorted({(row.a, row.b) for row in rows if "adapt" in row.a + row.b and _same_design(row)})
+    kinds = list(dict.fromkeys(row.category for row in rows))
+    text = replace_between(text, "adapt", pairs_table(adapted, names, kinds))
+    PAGE.write_text(text)
+    print(f"written: {PAGE}")
+
+
+def _same_design(row: Contrast) -> bool:
+    return row.a.split(" (")[0] == row.b.split(" (")[0]
+
+
+if __name__ == "__main__":
+    main()
