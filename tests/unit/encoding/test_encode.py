@@ -70,11 +70,21 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_lanes_give_what_one_gives(family, bases, two_threads, monkeypatch):
-    fast = encode_texts(build(bases[family]), MANY, budget=50)
+LANE_DESIGNS = ["multilayer+bidirectional", "nv_latent+bidirectional", "mean+bidirectional(top=1)"]
+
+
+@pytest.mark.parametrize(
+    ("family", "design"),
+    [
+        *((family, design) for family in ("llama", "gpt2") for design in LANE_DESIGNS),
+        ("llama", "mean+bidirectional(on=prompt)"),
+    ],
+)
+def test_lanes_give_what_one_gives(family, design, bases, two_threads, monkeypatch):
+    fast = encode_texts(build(bases[family], design), MANY, PROMPT, budget=50)
     monkeypatch.setattr("poolwise.encoding.encode.num_lanes", lambda _device: 1)
-    assert np.linalg.norm(fast - encode_texts(build(bases[family]), MANY, budget=50), axis=1).max() < 1e-5
+    slow = encode_texts(build(bases[family], design), MANY, PROMPT, budget=50)
+    assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
 
 
 def test_lanes_work_at_once_and_give_the_threads_back(bases, two_threads):
