@@ -163,7 +163,8 @@ def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
 def compared(name: str) -> tuple[Contrasts, list[Contrast]]:
     """Return the contrasts that ``poolwise compare --json`` wrote."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
-    contrasts = [Contrast.model_validate(row) for row in found["contrasts"]]
+    rows = [row for row in found["comparisons"] if row.pop("family") == "primary"]
+    contrasts = [Contrast.model_validate(row) for row in rows]
     return Contrasts(contrasts, [Power.model_validate(row) for row in found.get("power", [])]), contrasts
 
 

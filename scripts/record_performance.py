@@ -18,6 +18,7 @@ RECORDS = ROOT / "benchmarks" / "records"
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
 Record = dict[str, Any]
+PROFILE = "profile "
 
 
 def load_records() -> dict[str, dict[str, Record]]:
@@ -39,7 +40,7 @@ def machine_name(records: dict[str, Record]) -> str:
 
 def ratios_table(machines: dict[str, dict[str, Record]]) -> str:
     """Return one row a claim, one column a machine."""
-    claims = sorted({claim for records in machines.values() for claim in records})
+    claims = sorted({claim for records in machines.values() for claim in records if not claim.startswith(PROFILE)})
     heads = [f"{machine_name(records)} | Spread" for records in machines.values()]
     lines = [f"| What | Promise | {' | '.join(heads)} |", "| :--- | ---: |" + " ---: | ---: |" * len(machines)]
     for claim in claims:
@@ -66,6 +67,26 @@ def rates_table(machines: dict[str, dict[str, Record]]) -> str:
             if "share_of_matmul_rate" in (config := record["config"]):
                 rate = f"{config['tokens_per_second']:,.0f} | {config['share_of_matmul_rate']:.0%}"
                 lines.append(f"| {claim} | {machine_name(records)} | {rate} |")
+    return "\n".join(lines)
+
+
+def profiles_table(machines: dict[str, dict[str, Record]]) -> str:
+    """Return seconds by kind of operation before and after, of every profile there is."""
+    lines = [
+        "| Base | Machine | Kind of operation | `encode` | `encode_texts` |",
+        "| :--- | :--- | :--- | ---: | ---: |",
+    ]
+    for records in machines.values():
+        for claim, record in records.items():
+            if not claim.startswith(PROFILE):
+                continue
+            before, after = record["config"]["before"], record["config"]["after"]
+            base = claim.removeprefix(PROFILE).split(",")[0]
+            for kind in sorted(before, key=before.get, reverse=True):
+                times = f"{before[kind]:.2f} s | {after.get(kind, 0):.2f} s"
+                lines.append(f"| {base} | {machine_name(records)} | {kind} | {times} |")
+            total = f"**{sum(before.values()):.2f} s** | **{sum(after.values()):.2f} s**"
+            lines.append(f"| {base} | {machine_name(records)} | **all** | {total} |")
     return "\n".join(lines)
 
 
@@ -122,7 +143,8 @@ def statistics_lines() -> dict[str, dict[float, float]]:
 def main() -> None:
     machines = load_records()
     text = replace_between(PAGE.read_text(), "recorded", ratios_table(machines))
-    PAGE.write_text(replace_between(text, "rates", rates_table(machines)))
+    text = replace_between(text, "rates", rates_table(machines))
+    PAGE.write_text(replace_between(text, "profiles", profiles_table(machines)))
     for name, title, unit, lines in (
         ("encoding", "Encoding", "texts", growth_lines(machines, "growth of encoding")),
         ("study", "A study", "designs", growth_lines(machines, "growth of a study")),

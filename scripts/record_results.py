@@ -1,10 +1,12 @@
 """Keep a finished study as a record: docs/results/NAME/ and, of the one in the README, its table there.
 
 python scripts/record_results.py runs/controlled
+python scripts/record_results.py runs/padding.json     what ``poolwise compare --json`` printed
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -27,6 +29,14 @@ def _without_texts(study: StudyResults) -> StudyResults:
     """The study without the items behind its differences, whose texts are other people's data."""
     comparison = study.results.comparison.model_copy(update={"extremes": []})
     return study.model_copy(update={"results": study.results.model_copy(update={"comparison": comparison})})
+
+
+def keep_comparison(path: Path) -> None:
+    """Copy what a comparison printed, without texts of items."""
+    found = json.loads(path.read_text()) | {"extremes": []}
+    target = ROOT / "docs" / "results" / path.name
+    target.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"recorded: {target}")
 
 
 def main(folder: Path) -> None:
@@ -53,4 +63,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    given = Path(sys.argv[1])
+    keep_comparison(given) if given.suffix == ".json" else main(given)
