@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test install lint types bench docs clean
+.PHONY: study test install lint types bench levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -32,8 +32,14 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run
-	@for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+BENCHES := $(filter-out %/statistics_levels.py %/statistics_page.py,$(wildcard benchmarks/[a-z]*.py))
+
+bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run, in 25 minutes
+	@for f in $(BENCHES); do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+	$(BIN)/python scripts/record_performance.py
+
+levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated
+	$(BIN)/python benchmarks/statistics_levels.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py

@@ -3,12 +3,14 @@
 On a processor the norms, the rotation and the gate of such a layer cost more than its matrix products, since every
 elementwise step writes a tensor and reads it again. Here q, k and v come out of one product, a rotation is one
 complex product in place, and gate and activation work in place. A module is exchanged only if its replacement gives
-the same on a trial; every other family keeps its own modules.
+the same on a trial; every other family keeps its own modules, and a warning says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -20,6 +22,8 @@ from transformers import PreTrainedModel
 from poolwise.modules.layers import decoder_layers
 from poolwise.modules.masks import has_mark, set_mark
 from poolwise.modules.packing import Packing, pack_batch, packed_attention
+
+logger = logging.getLogger(__name__)
 
 _SAME = 1e-4
 """Greatest difference on the trial, relative to the values' size, in fp32."""
@@ -168,13 +172,24 @@ def fuse_layers(model: PreTrainedModel) -> int:
     For a model in evaluation whose adapters are merged. In fp32 the values are the same up to rounding.
     """
     rotation, count = Rotation(), 0
+    kept: set[str] = set()
     for layer in decoder_layers(model):
         for name, module in list(layer.named_children()):
             fused = _attempt(module, rotation, model)
             if fused is not None:
                 setattr(layer, name, fused.to(module_dtype(module)))
                 count += 1
+            elif any(True for _ in module.parameters()):
+                kept.add(type(module).__name__)
+    if kept:
+        say_kept("encoding", ", ".join(sorted(kept)))
     return count
+
+
+@cache  # once a process: a study prepares many models of one base
+def say_kept(work: str, names: str) -> None:
+    """Say which modules of a base have no faster form, or one that failed its trial."""
+    logger.warning("%s with %s as they are, in more passes over memory: the same values, more slowly", work, names)
 
 
 def module_dtype(module: nn.Module) -> torch.dtype:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from poolwise.modules.fused import Rotation, same_on_trial
+from poolwise.modules.fused import Rotation, same_on_trial, say_kept
 from poolwise.modules.layers import decoder_layers
 from poolwise.modules.packing import Packing, packed_attention
 
@@ -191,6 +191,7 @@ def _forms(model: PreTrainedModel, dtype: torch.dtype) -> list[tuple[nn.Module, 
     rotation = Rotation()
     cached: dict[int, Tensor] = {}
     forms: list[tuple[nn.Module, Callable[..., Any]]] = []
+    kept: set[str] = set()
     for layer in decoder_layers(model):
         forms += [(part, partial(_adapted, part, dtype, cached)) for part in layer.modules() if _is_plain(part)]
         for module in layer.children():
@@ -201,7 +202,13 @@ def _forms(model: PreTrainedModel, dtype: torch.dtype) -> list[tuple[nn.Module, 
             elif hasattr(module, "q_proj") and hasattr(module, "head_dim"):
                 exact = form = partial(_attended, module, rotation)
             else:
+                if not hasattr(module, "gate_proj"):  # feed-forward parts gain by their adapters alone
+                    kept.update([type(module).__name__] if any(True for _ in module.parameters()) else [])
                 continue
             if same_on_trial(module, exact, model):
                 forms.append((module, form))
+            else:
+                kept.add(type(module).__name__)
+    if kept:
+        say_kept("training", ", ".join(sorted(kept)))
     return forms

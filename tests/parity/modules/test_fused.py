@@ -8,7 +8,7 @@ import torch
 from poolwise.design import ATTENTIONS
 from poolwise.modules import build_model, prepare_encoding
 from poolwise.modules.families import SUPPORTED
-from poolwise.modules.fused import FusedAttention, FusedGate, FusedNorm
+from poolwise.modules.fused import FusedAttention, FusedGate, FusedNorm, say_kept
 from tiny_models import TEXTS, save_tiny_base
 
 ALL = {FusedAttention, FusedGate, FusedNorm}
@@ -36,6 +36,15 @@ def test_vectors_stay(family, attention, tmp_path):
     assert (after - before).norm(dim=1).max() < 1e-5 * torch.pdist(before).mean()
     kinds = {type(module) for module in model.modules()} & ALL
     assert kinds >= FUSED.get(family, set())
+
+
+@pytest.mark.parametrize(("family", "named"), [("llama", False), ("gpt_neox", True)])
+def test_what_keeps_its_own_form_is_named_once(family, named, tmp_path, caplog):
+    say_kept.cache_clear()
+    for _ in range(2):
+        prepare_encoding(stirred(save_tiny_base(tmp_path, family), "mean+causal"))
+    found = [record.getMessage() for record in caplog.records if "more passes over memory" in record.getMessage()]
+    assert len(found) == named and all("GPTNeoXAttention" in text for text in found)
 
 
 def test_a_form_that_differs_is_not_taken(tmp_path, monkeypatch):
