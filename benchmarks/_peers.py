@@ -78,7 +78,7 @@ def plain_head(head: CrossAttention, states: Tensor, mask: Tensor) -> Tensor:
     """The published order: latents expanded over the batch, then normalised and projected; output projection last."""
     size = head.size
     latents = head.latents.expand(len(states), -1, -1)
-    keys = head.norm_keys(states)
+    keys = head.norm_states(states)
 
     def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (size.heads, size.head_dim)).transpose(1, 2)

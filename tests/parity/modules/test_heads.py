@@ -17,7 +17,7 @@ DIM, NUM_LAYERS = 16, 5
 def plain_head(head, states):
     """e = mean over latents of Z2, for one text with states X (N D): no rewriting, no mask."""
     size = head.size
-    keys = layer_norm(states, (DIM,), head.norm_keys.weight, head.norm_keys.bias)
+    keys = layer_norm(states, (DIM,), head.norm_states.weight, head.norm_states.bias)
     normed = layer_norm(head.latents, (DIM,), head.norm_latents.weight, head.norm_latents.bias)
     query, key, value = normed @ head.to_query.weight.T, keys @ head.to_key.weight.T, keys @ head.to_value.weight.T
     outputs = []

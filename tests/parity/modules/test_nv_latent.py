@@ -20,7 +20,7 @@ def plain_token(head, token):
     """X2 of one token."""
     size = head.size
     state = (token - token.mean()) / (token.var(correction=0) + 1e-5).sqrt()
-    query = head.to_query.weight @ layer_norm(state, (DIM,), head.norm_tokens.weight, head.norm_tokens.bias)
+    query = head.to_query.weight @ layer_norm(state, (DIM,), head.norm_states.weight, head.norm_states.bias)
     latents = layer_norm(head.latents, (DIM,), head.norm_latents.weight, head.norm_latents.bias)
     key, value = latents @ head.to_key.weight.T, latents @ head.to_value.weight.T
     heads = []

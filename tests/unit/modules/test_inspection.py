@@ -65,7 +65,7 @@ def test_layer_weights(base):
 
     def query_layer_two(pooling):
         pooling.layers.data[1] += 5 * torch.randn(32, generator=torch.Generator().manual_seed(1))
-        wanted = pooling.head.norm_keys(pooling.layers[1].detach())
+        wanted = pooling.head.norm_states(pooling.layers[1].detach())
         query = pooling.head.to_key(wanted) * 30
         pooling.head.to_query.weight.data = query[:, None] * torch.ones(32) / 32
         pooling.head.norm_latents.weight.data.zero_()

@@ -59,7 +59,32 @@ def head_size(design: Design, dim: int) -> HeadSize:
     return HeadSize(**{name: int(design.option(name) or size) for name, size in sizes.items()})
 
 
-class CrossAttention(nn.Module):
+class LatentHead(nn.Module):
+    """What attention between states and trained latents is made of, whichever of the two asks.
+
+    Args:
+        size: of the attention; K latents of width D.
+    """
+
+    def __init__(self, dim: int, size: HeadSize) -> None:
+        super().__init__()
+        self.dim, self.size = dim, size
+        self.latents = nn.Parameter(torch.randn(size.latents, dim))
+        self.norm_latents = nn.LayerNorm(dim)
+        self.norm_states = nn.LayerNorm(dim)
+        self.to_query = nn.Linear(dim, size.inner, bias=False)
+        self.to_key = nn.Linear(dim, size.inner, bias=False)
+        self.to_value = nn.Linear(dim, size.inner, bias=False)
+        self.to_out = nn.Linear(size.inner, dim, bias=False)
+        self.norm_ff = nn.LayerNorm(dim)
+        self.ff_in = nn.Linear(dim, 8 * dim)
+        self.ff_out = nn.Linear(4 * dim, dim)
+
+    def _split(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch H E"]:
+        return states.unflatten(-1, (self.size.heads, self.size.head_dim))
+
+
+class CrossAttention(LatentHead):
     """Latents that attend to the states of one text and are averaged.
 
     Args:
@@ -68,18 +93,7 @@ class CrossAttention(nn.Module):
     """
 
     def __init__(self, dim: int, size: HeadSize, init: Start) -> None:
-        super().__init__()
-        self.dim, self.size = dim, size
-        self.latents = nn.Parameter(torch.randn(size.latents, dim))
-        self.norm_latents = nn.LayerNorm(dim)
-        self.norm_keys = nn.LayerNorm(dim)
-        self.to_query = nn.Linear(dim, size.inner, bias=False)
-        self.to_key = nn.Linear(dim, size.inner, bias=False)
-        self.to_value = nn.Linear(dim, size.inner, bias=False)
-        self.to_out = nn.Linear(size.inner, dim, bias=False)
-        self.norm_ff = nn.LayerNorm(dim)
-        self.ff_in = nn.Linear(dim, 8 * dim)
-        self.ff_out = nn.Linear(4 * dim, dim)
+        super().__init__(dim, size)
         if init == "mean":
             self._start_as_mean()
 
@@ -98,9 +112,6 @@ class CrossAttention(nn.Module):
         self.latents.mul_(SMALL_STD)
         self.ff_out.weight.zero_()
         self.ff_out.bias.zero_()
-
-    def _split(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch H E"]:
-        return states.unflatten(-1, (self.size.heads, self.size.head_dim))
 
     def attention(self, keys: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H K N"]:
         """Return how much each latent, in each head, takes from each normalised state; 0 where masked."""
@@ -125,7 +136,7 @@ class CrossAttention(nn.Module):
 
     def keys(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
         """Return the normalised states; what stands in masked positions is replaced before it can spread."""
-        return self.norm_keys(torch.where(mask[:, :, None], widen(states), 0.0))
+        return self.norm_states(torch.where(mask[:, :, None], widen(states), 0.0))
 
     def folds_output(self, num_keys: int) -> bool:
         """Return whether V Wo costs fewer multiplications than the average first, with ``num_keys`` keys a text."""

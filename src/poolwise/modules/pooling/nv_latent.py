@@ -21,11 +21,11 @@ from torch.nn import functional
 
 from poolwise.design import Design
 from poolwise.modules.pooling.base import Pooling
-from poolwise.modules.pooling.cross_attention import SMALL_STD, HeadSize, Start, head_size
+from poolwise.modules.pooling.cross_attention import SMALL_STD, HeadSize, LatentHead, Start, head_size
 from poolwise.modules.reduction import mean_rows, normalise, widen
 
 
-class LatentMemory(nn.Module):
+class LatentMemory(LatentHead):
     """Latents that every token of a text looks up, and a mean over the tokens.
 
     Args:
@@ -34,25 +34,11 @@ class LatentMemory(nn.Module):
     """
 
     def __init__(self, dim: int, size: HeadSize, init: Start) -> None:
-        super().__init__()
-        self.dim, self.size = dim, size
-        self.latents = nn.Parameter(torch.randn(size.latents, dim))
-        self.norm_latents = nn.LayerNorm(dim)
-        self.norm_tokens = nn.LayerNorm(dim)
-        self.to_query = nn.Linear(dim, size.inner, bias=False)
-        self.to_key = nn.Linear(dim, size.inner, bias=False)
-        self.to_value = nn.Linear(dim, size.inner, bias=False)
-        self.to_out = nn.Linear(size.inner, dim, bias=False)
-        self.norm_ff = nn.LayerNorm(dim)
-        self.ff_in = nn.Linear(dim, 8 * dim)
-        self.ff_out = nn.Linear(4 * dim, dim)
+        super().__init__(dim, size)
         if init == "mean":
             self.latents.data.mul_(SMALL_STD)
             for weight in (self.to_out.weight, self.ff_out.weight, self.ff_out.bias):
                 nn.init.zeros_(weight)
-
-    def _split(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch H E"]:
-        return states.unflatten(-1, (self.size.heads, self.size.head_dim))
 
     def folds(self, num_tokens: int) -> bool:
         """Return whether K Wq^T and V Wo cost fewer multiplications than Q and the average first."""
@@ -78,7 +64,7 @@ class LatentMemory(nn.Module):
         num_tokens = mask.sum(dim=1)
         # Only real tokens go on: what stands in masked positions is left behind, NaN or not.
         tokens = normalise(widen(states[mask]))
-        tokens = tokens + widen(self._looked_up(self.norm_tokens(tokens)))
+        tokens = tokens + widen(self._looked_up(self.norm_states(tokens)))
         inner, gate = self.ff_in(self.norm_ff(tokens)).chunk(2, dim=-1)
         hidden = mean_rows(widen(inner * functional.gelu(gate)), num_tokens)
         return mean_rows(tokens, num_tokens) + widen(self.ff_out(hidden))
