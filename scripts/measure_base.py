@@ -119,7 +119,10 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if args.card:
         card = args.card / "README.md"
-        command = f"python scripts/measure_base.py {' '.join(args.bases)} --corpus {args.corpus} --eval {args.eval}"
+        sizes = f"--articles {args.articles} --max-items {args.max_items}"
+        command = (
+            f"python scripts/measure_base.py {' '.join(args.bases)} --corpus {args.corpus} --eval {args.eval} {sizes}"
+        )
         card.write_text(replace_between(card.read_text(), FIGURES, figures_table(result, command)))
 
 
