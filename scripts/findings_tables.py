@@ -84,7 +84,7 @@ def reading(found: Contrast, detectable: float | None, paper: float) -> str:
     """Return what one of our contrasts says of the paper's difference."""
     if found.verdict in ("better", "worse"):
         if abs(paper) < 0.005:
-            return f"**{found.verdict}**; the paper has next to none"
+            return f"**{found.verdict}** here; next to nothing in the paper"
         return "**reappears**" if (found.difference > 0) == (paper > 0) else "**the other way round**"
     if found.verdict == "equal":
         return "practically equal"
@@ -92,7 +92,7 @@ def reading(found: Contrast, detectable: float | None, paper: float) -> str:
     if outside:
         return "not decided, but the paper's size is outside the interval"
     if detectable is not None and detectable > abs(paper):
-        return "not decided: too small to be seen here"
+        return "not decided; the paper's size would not be seen here"
     return "not decided"
 
 
@@ -173,17 +173,24 @@ def main() -> None:
     categories = list(CATEGORIES)
     text = replace_between(PAGE.read_text(), "means", means_table(study))
     text = replace_between(text, "paper", paper_table(main_contrasts))
+    _, ablations = study_contrasts("ablations")
     attention = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
     text = replace_between(text, "attention", pairs_table(main_contrasts, attention, categories))
+    apart = [
+        ("multilayer(tokens=mean)+causal", "multilayer+causal"),
+        ("multilayer+bidirectional", "multilayer(tokens=mean)+causal"),
+        ("latent+bidirectional", "latent+causal"),
+    ]
+    text = replace_between(text, "tokens", pairs_table(ablations, apart, categories))
     pooling = [(f"{name}+bidirectional", "mean+bidirectional") for name in BIDIRECTIONAL[1:]]
     pooling += [("multilayer+bidirectional", "mlp+bidirectional"), ("latent+bidirectional", "mlp+bidirectional")]
+    pooling += [("latent+bidirectional", "multilayer+bidirectional"), ("mean+causal", "last+causal")]
     text = replace_between(text, "pooling", pairs_table(main_contrasts, pooling, categories))
-    _, layers = study_contrasts("layer-embedding")
     pairs = [
         (f"multilayer+{attention}", f"multilayer(layer_embedding=false)+{attention}")
         for attention in ("causal", "bidirectional")
     ]
-    text = replace_between(text, "layer-embedding", pairs_table(layers, pairs, categories))
+    text = replace_between(text, "layer-embedding", pairs_table(ablations, pairs, categories))
     padding, _ = compared("padding")
     ways = [("batches", "masked"), ("shuffled", "masked")]
     text = replace_between(text, "padding", pairs_table(padding, ways, categories))
