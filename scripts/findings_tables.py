@@ -160,12 +160,12 @@ def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
     return study, Contrasts(study.results.comparison.contrasts, study.results.comparison.power)
 
 
-def compared(name: str) -> tuple[Contrasts, list[Contrast]]:
+def compared(name: str) -> Contrasts:
     """Return the contrasts that ``poolwise compare --json`` wrote."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
     rows = [row for row in found["comparisons"] if row.pop("family") == "primary"]
-    contrasts = [Contrast.model_validate(row) for row in rows]
-    return Contrasts(contrasts, [Power.model_validate(row) for row in found.get("power", [])]), contrasts
+    power = [Power.model_validate(row) for row in found["power"]]
+    return Contrasts([Contrast.model_validate(row) for row in rows], power)
 
 
 def main() -> None:
@@ -191,19 +191,11 @@ def main() -> None:
         for attention in ("causal", "bidirectional")
     ]
     text = replace_between(text, "layer-embedding", pairs_table(ablations, pairs, categories))
-    padding, _ = compared("padding")
+    padding = compared("padding")
     ways = [("batches", "masked"), ("shuffled", "masked")]
     text = replace_between(text, "padding", pairs_table(padding, ways, categories))
-    adapted, rows = compared("adapt")
-    names = sorted({(row.a, row.b) for row in rows if "adapt" in row.a + row.b and _same_design(row)})
-    kinds = list(dict.fromkeys(row.category for row in rows))
-    text = replace_between(text, "adapt", pairs_table(adapted, names, kinds))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
-
-
-def _same_design(row: Contrast) -> bool:
-    return row.a.split(" (")[0] == row.b.split(" (")[0]
 
 
 if __name__ == "__main__":
