@@ -194,6 +194,8 @@ def main() -> None:
     padding = compared("padding")
     ways = [("batches", "masked"), ("shuffled", "masked")]
     text = replace_between(text, "padding", pairs_table(padding, ways, categories))
+    adapted = [(f"{name}+bidirectional (adapted)", f"{name}+bidirectional") for name in ("last", "mean")]
+    text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted, categories))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 

@@ -67,10 +67,12 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("study", type=Path, help="the recipe's finished study")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--max-items", type=int, default=None, help="of a task; the study's own if not given")
+    parser.add_argument(
+        "--set", action="append", default=[], help="change the recipe's tasks or max_items, as in a study"
+    )
     args = parser.parse_args()
-    recipe = load_recipe(args.recipe)
-    tasks = load_tasks(recipe.tasks, max_items=args.max_items or recipe.max_items)
+    recipe = load_recipe(args.recipe, args.set)
+    tasks = load_tasks(recipe.tasks, max_items=recipe.max_items)
     cosines = {}
     for manifest in sorted(args.study.glob("runs/*/run.json")):
         run = load_record(RunManifest, manifest)
