@@ -34,7 +34,7 @@ types: $(STAMP)
 
 BENCHES := $(filter-out %/statistics_levels.py %/statistics_page.py,$(wildcard benchmarks/[a-z]*.py))
 
-bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run, in 25 minutes
+bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run
 	@for f in $(BENCHES); do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 	$(BIN)/python scripts/record_performance.py
 

@@ -116,15 +116,15 @@ def paper_table(contrasts: Contrasts) -> str:
     return "\n".join(lines)
 
 
-def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]], categories: Sequence[str]) -> str:
+def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]]) -> str:
     """Return differences of pairs of designs by category; bold where a verdict was reached."""
     lines = [
-        f"| Difference | {' | '.join(CATEGORIES.get(c, c) for c in categories)} |",
-        "| :--- |" + " ---: |" * len(categories),
+        f"| Difference | {' | '.join(CATEGORIES.values())} |",
+        "| :--- |" + " ---: |" * len(CATEGORIES),
     ]
     for a, b in pairs:
         cells = []
-        for category in categories:
+        for category in CATEGORIES:
             found, _ = contrasts.find(category, a, b)
             value = signed(found.difference)
             decided = found.verdict in ("better", "worse")
@@ -170,32 +170,31 @@ def compared(name: str) -> Contrasts:
 
 def main() -> None:
     study, main_contrasts = study_contrasts("controlled")
-    categories = list(CATEGORIES)
     text = replace_between(PAGE.read_text(), "means", means_table(study))
     text = replace_between(text, "paper", paper_table(main_contrasts))
     _, ablations = study_contrasts("ablations")
     attention = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
-    text = replace_between(text, "attention", pairs_table(main_contrasts, attention, categories))
+    text = replace_between(text, "attention", pairs_table(main_contrasts, attention))
     apart = [
         ("multilayer(tokens=mean)+causal", "multilayer+causal"),
         ("multilayer+bidirectional", "multilayer(tokens=mean)+causal"),
         ("latent+bidirectional", "latent+causal"),
     ]
-    text = replace_between(text, "tokens", pairs_table(ablations, apart, categories))
+    text = replace_between(text, "tokens", pairs_table(ablations, apart))
     pooling = [(f"{name}+bidirectional", "mean+bidirectional") for name in BIDIRECTIONAL[1:]]
     pooling += [("multilayer+bidirectional", "mlp+bidirectional"), ("latent+bidirectional", "mlp+bidirectional")]
     pooling += [("latent+bidirectional", "multilayer+bidirectional"), ("mean+causal", "last+causal")]
-    text = replace_between(text, "pooling", pairs_table(main_contrasts, pooling, categories))
+    text = replace_between(text, "pooling", pairs_table(main_contrasts, pooling))
     pairs = [
         (f"multilayer+{attention}", f"multilayer(layer_embedding=false)+{attention}")
         for attention in ("causal", "bidirectional")
     ]
-    text = replace_between(text, "layer-embedding", pairs_table(ablations, pairs, categories))
+    text = replace_between(text, "layer-embedding", pairs_table(ablations, pairs))
     padding = compared("padding")
     ways = [("batches", "masked"), ("shuffled", "masked")]
-    text = replace_between(text, "padding", pairs_table(padding, ways, categories))
+    text = replace_between(text, "padding", pairs_table(padding, ways))
     adapted = [(f"{name}+bidirectional (adapted)", f"{name}+bidirectional") for name in ("last", "mean")]
-    text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted, categories))
+    text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 
