@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from poolwise.study.provenance import machine, versions
 
+T = TypeVar("T")
 RECORDS = Path(__file__).parent / "records"
 REPEATS = 5
 
@@ -47,7 +49,7 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def in_own_process(run: Callable[..., int], *arguments: object) -> int:
+def in_own_process(run: Callable[..., T], *arguments: object) -> T:
     """Return what ``run(*arguments)`` gives in a process of its own, which starts with no memory used."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(run, *arguments).result()

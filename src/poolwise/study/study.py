@@ -24,7 +24,7 @@ from poolwise.study.plan import SCREEN_FOLDER, Job, plan_jobs, run_folders
 from poolwise.study.progress import Progress
 from poolwise.study.provenance import machine, versions
 from poolwise.study.shortlist import with_shortlist
-from poolwise.study.workers import choose_workers, execute_parallel
+from poolwise.study.workers import choose_workers, execute_parallel, prepare_workers, wants_workers
 from poolwise.tasks import save_texts
 
 
@@ -69,6 +69,8 @@ def run_study(
     """
     progress = progress or Progress()
     check_folder(recipe, out)
+    if wants_workers(workers) and not (out / "results.json").is_file():
+        prepare_workers()
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     remaining = [job for job in jobs if not is_done(out, job)]
