@@ -35,8 +35,10 @@ types: $(STAMP)
 BENCHES := $(filter-out %/statistics_levels.py %/statistics_page.py,$(wildcard benchmarks/[a-z]*.py))
 
 bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run
-	@for f in $(BENCHES); do echo "== $$f"; $(BIN)/python $$f || exit 1; done
-	$(BIN)/python scripts/record_performance.py
+	@failed=; for f in $(BENCHES); do \
+	  start=$$(date +%s); echo "== $$f"; $(BIN)/python $$f || failed="$$failed $$f"; \
+	  echo "$$f took $$(($$(date +%s) - start)) s"; \
+	done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated
 	$(BIN)/python benchmarks/statistics_levels.py

@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -22,27 +23,45 @@ REPEATS = 5
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the wall time of one call."""
+    """Return the wall time of one call, on a GPU until its work is done."""
+    _synchronise()
     start = time.perf_counter()
     run()
+    _synchronise()
     return time.perf_counter() - start
+
+
+def _synchronise() -> None:
+    torch = sys.modules.get("torch")  # what does not use it is not made to wait for its import
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def paired_ratios(
     slow: Callable[[], object], fast: Callable[[], object], repeats: int = REPEATS, warm: bool = True
 ) -> list[float]:
-    """Return slow / fast for each repeat, both timed one after the other so that drift hits both.
+    """Return slow / fast for each repeat; see ``paired_seconds``."""
+    return [long / short for long, short in paired_seconds(slow, fast, repeats, warm)]
+
+
+def paired_seconds(
+    slow: Callable[[], object], fast: Callable[[], object], repeats: int = REPEATS, warm: bool = True
+) -> list[tuple[float, float]]:
+    """Return the wall times of each repeat, both taken one after the other so that drift hits both.
 
     Args:
         warm: call both once before; not needed where the check of their results did.
     """
     if warm:
         slow(), fast()  # the first calls set kernels up
-    return [seconds(slow) / seconds(fast) for _ in range(repeats)]
+    return [(seconds(slow), seconds(fast)) for _ in range(repeats)]
 
 
-def peak_rss() -> int:
-    """Return the most memory this process ever had, in bytes."""
+def peak_memory() -> int:
+    """Return the most memory this process ever had, in bytes: allocated on a GPU where there is one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
     status = Path("/proc/self/status")
     if status.is_file():  # Linux's getrusage starts a child at the peak of its parent
         return next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith("VmHWM"))

@@ -36,6 +36,7 @@ from poolwise.training.batches import TripleCollator
 from poolwise.training.optimizer import linear_factor
 
 MAX_TOKENS = 512
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def save_base(folder: Path, size: str) -> str:
@@ -106,13 +107,13 @@ class PlainPooling(nn.Module):
         else:
             states = features["token_embeddings"].float()
             if self.tokens == "last":
-                states = states[torch.arange(len(states)), mask.sum(dim=1) - 1][:, None]
+                states = states[torch.arange(len(states), device=mask.device), mask.sum(dim=1) - 1][:, None]
                 mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         return {**features, "sentence_embedding": plain_head(self.pooling.head, states, mask).float()}
 
     def _layers(self, stack: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if self.tokens == "last":
-            states = stack[torch.arange(len(stack)), :, mask.sum(dim=1) - 1].float()
+            states = stack[torch.arange(len(stack), device=mask.device), :, mask.sum(dim=1) - 1].float()
         else:
             states = (stack.float() * mask[:, None, :, None]).sum(dim=2) / mask.sum(dim=1)[:, None, None]
         states = functional.layer_norm(states, states.shape[-1:]) + self.pooling.layers
@@ -133,7 +134,7 @@ def stock_model(base: str, text: str, dtype: torch.dtype = torch.float32, seed: 
         transformer.auto_model.config.output_hidden_states = design.pooling == "multilayer"
         ours = build_model(design, base, method="frozen", seed=seed, max_tokens=MAX_TOKENS)[1]
         pooling = PlainPooling(ours, str(design.option("tokens" if design.pooling == "multilayer" else "keys")))
-    return SentenceTransformer(modules=[transformer, pooling, Normalize()], device="cpu")
+    return SentenceTransformer(modules=[transformer, pooling, Normalize()], device=DEVICE)
 
 
 class _Clock(TrainerCallback):
@@ -184,8 +185,9 @@ def train_stock(
     names = list(columns[0])
     rows = Dataset.from_dict({name: [text for batch in columns for text in batch[name]] for name in names})
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder), max_steps=config.steps, per_device_train_batch_size=config.batch_size, use_cpu=True,
-        bf16=has_fast_bf16("cpu"), save_strategy="no", report_to="none", disable_tqdm=True, logging_strategy="no",
+        output_dir=str(folder), max_steps=config.steps, per_device_train_batch_size=config.batch_size,
+        use_cpu=DEVICE == "cpu",
+        bf16=has_fast_bf16(DEVICE), save_strategy="no", report_to="none", disable_tqdm=True, logging_strategy="no",
     )  # fmt: skip
     loss, clock = _NotedLoss(model, scale=1 / config.temperature), _Clock()
     head = [weight for weight in model[1].parameters() if weight.requires_grad]

@@ -65,4 +65,4 @@ def main(sizes: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(TOKENS))
+    main(sys.argv[1:] or ["nano"])

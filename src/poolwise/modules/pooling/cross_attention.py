@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from poolwise.design import Design
 from poolwise.modules.pooling.gated_mean import gated_mean
+from poolwise.modules.pooling.headwise import headwise
 from poolwise.modules.reduction import widen
 
 Start = Literal["mean", "random"]
@@ -80,8 +81,20 @@ class LatentHead(nn.Module):
         self.ff_in = nn.Linear(dim, 8 * dim)
         self.ff_out = nn.Linear(4 * dim, dim)
 
-    def _split(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch H E"]:
-        return states.unflatten(-1, (self.size.heads, self.size.head_dim))
+    def _project(self, states: Float[Tensor, "N D"], linear: nn.Linear) -> Float[Tensor, "H N E"]:
+        """Return what a projection from the hidden size makes of the states, by heads."""
+        return headwise(states, self._by_heads(linear).transpose(1, 2))
+
+    def _folded_query(self, keys: Float[Tensor, "H N E"]) -> Float[Tensor, "H N D"]:
+        """Return K Wq^T of each head."""
+        return headwise(keys, self._by_heads(self.to_query))
+
+    def _folded_output(self, values: Float[Tensor, "H N E"]) -> Float[Tensor, "H N D"]:
+        """Return V Wo of each head."""
+        return headwise(values, self.to_out.weight.unflatten(1, (self.size.heads, -1)).permute(1, 2, 0))
+
+    def _by_heads(self, linear: nn.Linear) -> Float[Tensor, "H E D"]:
+        return linear.weight.unflatten(0, (self.size.heads, self.size.head_dim))
 
 
 class CrossAttention(LatentHead):
@@ -115,15 +128,18 @@ class CrossAttention(LatentHead):
 
     def attention(self, keys: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H K N"]:
         """Return how much each latent, in each head, takes from each normalised state; 0 where masked."""
-        scaled = widen(self._scores(self.norm_latents(self.latents), self._split(self.to_key(keys))))
+        scaled = widen(self._scores(self.norm_latents(self.latents), self._of_texts(keys, self.to_key)))
         scaled = scaled / self.size.head_dim**0.5
         return scaled.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
 
-    def _scores(self, latents: Float[Tensor, "K D"], keys: Float[Tensor, "B N H E"]) -> Float[Tensor, "B H K N"]:
-        if not self.folds_query(keys.shape[0] * keys.shape[1]):
-            return torch.einsum("khe,bnhe->bhkn", self._split(self.to_query(latents)), keys)
-        folded = torch.einsum("bnhe,hed->bnhd", keys, self.to_query.weight.unflatten(0, keys.shape[2:]))
-        return torch.einsum("kd,bnhd->bhkn", latents, folded)
+    def _of_texts(self, states: Float[Tensor, "B N D"], linear: nn.Linear) -> Float[Tensor, "H B N E"]:
+        return self._project(states.flatten(0, 1), linear).unflatten(1, states.shape[:2])
+
+    def _scores(self, latents: Float[Tensor, "K D"], keys: Float[Tensor, "H B N E"]) -> Float[Tensor, "B H K N"]:
+        if not self.folds_query(keys.shape[1] * keys.shape[2]):
+            return torch.einsum("hke,hbne->bhkn", self._project(latents, self.to_query), keys)
+        folded = self._folded_query(keys.flatten(1, 2)).unflatten(1, keys.shape[1:3])
+        return torch.einsum("kd,hbnd->bhkn", latents, folded)
 
     def folds_query(self, num_keys: int) -> bool:
         """Return whether K Wq^T costs fewer multiplications than Q, with ``num_keys`` keys in the whole batch."""
@@ -142,16 +158,16 @@ class CrossAttention(LatentHead):
         """Return whether V Wo costs fewer multiplications than the average first, with ``num_keys`` keys a text."""
         return self._folding_pays(num_keys)
 
-    def _collect(self, weights: Float[Tensor, "B H K N"], values: Float[Tensor, "B N H E"]) -> Float[Tensor, "B K D"]:
-        if not self.folds_output(values.shape[1]):
-            return self.to_out(torch.einsum("bhkn,bnhe->bkhe", weights, values).flatten(-2))
-        folded = torch.einsum("bnhe,dhe->bhnd", values, self._split(self.to_out.weight))
-        return torch.einsum("bhkn,bhnd->bkd", weights, folded)
+    def _collect(self, weights: Float[Tensor, "B H K N"], values: Float[Tensor, "H B N E"]) -> Float[Tensor, "B K D"]:
+        if not self.folds_output(values.shape[2]):
+            return self.to_out(torch.einsum("bhkn,hbne->bkhe", weights, values).flatten(-2))
+        folded = self._folded_output(values.flatten(1, 2)).unflatten(1, values.shape[1:3])
+        return torch.einsum("bhkn,hbnd->bkd", weights, folded)
 
     def forward(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B D"]:
         """Return the mean over latents of what they collected from the unmasked states, in fp32."""
         keys = self.keys(states, mask)
-        collected = self._collect(self.attention(keys, mask), self._split(self.to_value(keys)))
+        collected = self._collect(self.attention(keys, mask), self._of_texts(keys, self.to_value))
         latents = self.latents + widen(collected)
         hidden = gated_mean(self.norm_ff(latents), self.ff_in.weight, self.ff_in.bias)
         return latents.mean(dim=1) + widen(self.ff_out(hidden))

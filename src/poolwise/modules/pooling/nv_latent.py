@@ -47,14 +47,12 @@ class LatentMemory(LatentHead):
 
     def _looked_up(self, tokens: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         latents = self.norm_latents(self.latents)
-        key, value = self._split(self.to_key(latents)), self._split(self.to_value(latents))
+        key, value = self._project(latents, self.to_key), self._project(latents, self.to_value)
         if not self.folds(len(tokens)):
-            weights = self._weights(torch.einsum("nhe,khe->nhk", self._split(self.to_query(tokens)), key))
-            return self.to_out(torch.einsum("nhk,khe->nhe", weights, value).flatten(-2))
-        to_scores = torch.einsum("khe,hed->hkd", key, self.to_query.weight.unflatten(0, key.shape[1:]))
-        weights = self._weights(torch.einsum("nd,hkd->nhk", tokens, to_scores))
-        outputs = torch.einsum("khe,dhe->hkd", value, self._split(self.to_out.weight))
-        return torch.einsum("nhk,hkd->nd", weights, outputs)
+            weights = self._weights(torch.einsum("hne,hke->nhk", self._project(tokens, self.to_query), key))
+            return self.to_out(torch.einsum("nhk,hke->nhe", weights, value).flatten(-2))
+        weights = self._weights(torch.einsum("nd,hkd->nhk", tokens, self._folded_query(key)))
+        return torch.einsum("nhk,hkd->nd", weights, self._folded_output(value))
 
     def _weights(self, scores: Float[Tensor, "N H K"]) -> Float[Tensor, "N H K"]:
         return (widen(scores) / self.size.head_dim**0.5).softmax(dim=-1)
