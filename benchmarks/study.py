@@ -53,10 +53,10 @@ def recipe_tree(base: str) -> dict[str, Any]:
         "reference": "paper:1",
         "seeds": [0, 1],
         "data": {"train": ["poolwise/pydoc"], "max_rows": 1000},
-        "train": {"steps": 3, "batch_size": 16, "max_tokens": 48, "lora_dropout": 0.0, "learning_rate": 1e-3},
+        "train": {"steps": 4, "batch_size": 16, "max_tokens": 48, "lora_dropout": 0.0, "learning_rate": 1e-3},
         "eval": {"max_tokens": 64},
         "tasks": [str(pydoc_suite_path() / task) for task in TASKS],
-        "max_items": 30,
+        "max_items": 40,
         "anchors": [],
     }
 

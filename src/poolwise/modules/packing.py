@@ -25,6 +25,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
+from poolwise.modules.causal_blocks import attend_in_blocks, pays
 from poolwise.modules.masks import is_causal
 from poolwise.modules.reduction import mean_rows, widen
 
@@ -223,16 +224,19 @@ def packed_attention(
         packing.groups, packing.prefix_masks, *(x[0].split(sizes, 1) for x in (query, key, value)), strict=False
     ):
         states = [part.unflatten(1, (count, length)).transpose(0, 1) for part in parts]
-        attended = functional.scaled_dot_product_attention(
-            states[0],
-            states[1],
-            states[2],
-            attn_mask=mask,
-            dropout_p=dropout,
-            is_causal=mask is None and sees_earlier_only and length > 1,
-            scale=scaling,
-            enable_gqa=key.shape[1] != query.shape[1],
-        )
+        if mask is None and sees_earlier_only and not dropout and pays(states[0]):
+            attended = attend_in_blocks(states[0], states[1], states[2], scaling)
+        else:
+            attended = functional.scaled_dot_product_attention(
+                states[0],
+                states[1],
+                states[2],
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=mask is None and sees_earlier_only and length > 1,
+                scale=scaling,
+                enable_gqa=key.shape[1] != query.shape[1],
+            )
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     if idle:
         outputs.append(outputs[0].new_zeros(idle, *outputs[0].shape[1:]))
