@@ -160,7 +160,7 @@ def main(wanted: list[str]) -> None:
                 measure_budgets(base)
                 continue
             for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
-                # Ten minutes a pooling without AMX: where it is not asked for by name, fp32 is measured on nano alone.
+                # Slower still than bf16, seven minutes a pooling without AMX: measured where fp32 is named.
                 usual = POOLINGS if (size, precision) != ("110M", "fp32") or precision in wanted else ()
                 measure(size, precision, base, [p for p in POOLINGS if p in wanted] or usual)
             if size == "110M":

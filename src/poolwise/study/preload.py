@@ -1,6 +1,6 @@
 """What a worker needs, imported once by the process that workers are forked from; for ``set_forkserver_preload`` alone.
 
-Importing this module in another process does nothing but import.
+Importing this module freezes what is imported, for the collector: nothing else in poolwise imports it.
 """
 
 from __future__ import annotations

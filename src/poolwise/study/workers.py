@@ -58,8 +58,9 @@ def _cores() -> Sequence[int]:
 
 def wants_workers(workers: int | None) -> bool:
     """Return whether jobs will probably be shared, as far as can be told without torch; see ``choose_workers``."""
-    has_gpu = any(Path(path).exists() for path in _GPU_DEVICES)
-    return workers > 1 if workers is not None else not has_gpu and len(_cores()) > 1
+    if workers is not None:
+        return workers > 1
+    return len(_cores()) > 1 and not any(Path(path).exists() for path in _GPU_DEVICES)
 
 
 def prepare_workers() -> Any:
