@@ -22,9 +22,10 @@ def token_budget(device: torch.device) -> int:
 
 
 def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = None) -> list[list[int]]:
-    """Return rows by batch: longest first, each batch of at most ``budget`` tokens, or of one text.
+    """Return rows by batch, each of at most ``budget`` tokens, or of one text; the batches with most tokens first.
 
-    Padded to its longest text a batch stays within the budget too, so that models which read padding are served.
+    Lanes that take the next batch as soon as they are free then end nearly together. Padded to its longest text a batch
+    stays within the budget too, so that models which read padding are served.
 
     Args:
         most_texts: at most so many rows a batch.
@@ -37,4 +38,4 @@ def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = N
             batches.append([])
             capacity = max(1, min(budget // lengths[row], most_texts or budget))
         batches[-1].append(row)
-    return batches
+    return sorted(batches, key=lambda batch: -sum(lengths[row] for row in batch))

@@ -17,6 +17,7 @@ from poolwise.encoding.batches import plan_batches, token_budget
 from poolwise.encoding.lanes import num_lanes, open_lanes
 from poolwise.errors import ModelError
 from poolwise.modules import Backbone
+from poolwise.modules.pooling.base import Pooling
 
 WINDOW = 4096
 """Texts sorted by length among themselves; the next window is tokenised while the model reads this one."""
@@ -93,6 +94,13 @@ def _tokenised(backbone: Backbone, texts: Sequence[str], prompt: str) -> Iterato
 @torch.inference_mode()
 def _read(model: SentenceTransformer, work: Rows) -> Float[np.ndarray, "B D"]:
     features: dict[str, Any] = model[0].arrange(*work)
-    output = model({name: value.to(model.device) for name, value in features.items()})
+    on_device = {name: value.to(model.device) for name, value in features.items()}
+    output = model({**on_device, "last_only": _reads_last_only(model)})
     vectors: NDArray[np.float32] = output["sentence_embedding"].float().cpu().numpy()
     return vectors
+
+
+def _reads_last_only(model: SentenceTransformer) -> bool:
+    """Return whether nothing but the last token of a text, in one layer or in all, makes its vector."""
+    backbone, pooling = model[0], model[1]
+    return isinstance(pooling, Pooling) and (backbone.layer_tokens or pooling.tokens_read) == "last"

@@ -23,11 +23,19 @@ from poolwise.modules.adapter import load_adapter, save_adapter
 from poolwise.modules.attention import check_attention, set_attention
 from poolwise.modules.base import base_fingerprint, find_base, load_base, reference_beside
 from poolwise.modules.families import refuse_prompt_attention
+from poolwise.modules.final_layer import has_final_layer
 from poolwise.modules.layers import decoder_layers, layer_states
 from poolwise.modules.masks import adds_masks, prefix_mask
-from poolwise.modules.packing import PackedReduction, forward_packed, longest_packable, pack_batch, use_packing
+from poolwise.modules.packing import (
+    PackedReduction,
+    Packing,
+    forward_packed,
+    longest_packable,
+    pack_batch,
+    use_packing,
+)
 from poolwise.modules.precision import Precision, autocast
-from poolwise.modules.reduction import reduce_tokens
+from poolwise.modules.reduction import reduce_tokens, widen
 from poolwise.modules.tokens import PaddingSide, TextTokens
 
 Method = Literal["lora", "frozen", "full"]
@@ -164,14 +172,21 @@ class Backbone(InputModule):
 
         Layer L is the last hidden state, after the final norm; the layers before it are as the decoder hands them on.
 
+        With ``last_only`` true among the features, a model ready for encoding may give the last token's state alone
+        (B 1 D) and a ``pooling_mask`` to it.
+
         Law: padding columns on either side, or other texts in the batch, change no state of a real token.
         """
         mask = features["attention_mask"]
         pooled = features.get("pooling_mask", mask).bool()
-        prompt = self._prompt(features)
-        read = self._read_packed if self._can_pack(mask) else self._read_padded
+        prompt, ids = self._prompt(features), features["input_ids"]
         with autocast(self.precision, mask.device):
-            return {**features, **read(features["input_ids"], mask, pooled, prompt), "pooling_mask": pooled}
+            if not self._can_pack(mask):
+                read = self._read_padded(ids, mask, pooled, prompt)
+            else:
+                last_only = bool(features.get("last_only")) and has_final_layer(self.model)
+                read = self._read_packed(ids, pack_batch(mask.bool(), prompt, last_only=last_only), pooled)
+        return {**features, "pooling_mask": pooled, **read}
 
     def _prompt(self, features: dict[str, Any]) -> Bool[Tensor, "B T"] | None:
         """Return which tokens see each other both ways because they are prompt; None where there are none."""
@@ -181,22 +196,24 @@ class Backbone(InputModule):
     def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
         return self.packs and (self.longest_packable is None or mask.shape[1] <= self.longest_packable)
 
-    def _read_packed(
-        self,
-        ids: Int[Tensor, "B T"],
-        mask: Int[Tensor, "B T"],
-        pooled: Bool[Tensor, "B T"],
-        prompt: Bool[Tensor, "B T"] | None,
-    ) -> dict[str, Float[Tensor, "B _ D"]]:
-        packing = pack_batch(mask.bool(), prompt)
+    def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing, pooled: Bool[Tensor, "B T"]) -> dict[str, Tensor]:
         if self.layer_tokens is None:
-            return {"token_embeddings": packing.unpack(forward_packed(self.model, ids, packing))}
+            return self._token_states(forward_packed(self.model, ids, packing), packing)
         reduce = PackedReduction(packing, packing.pack(pooled), self.layer_tokens)
         layers = decoder_layers(self.model)
         with layer_states(layers, lambda states: reduce(states[0])) as found:
             last = forward_packed(self.model, ids, packing)
+        tokens = self._token_states(last, packing)
+        final = widen(tokens["token_embeddings"][:, 0]) if packing.last_only else reduce(last)
         ordered = [found[number] for number in range(1, len(layers))]
-        return {"token_embeddings": packing.unpack(last), "layer_embeddings": torch.stack([*ordered, reduce(last)], 1)}
+        return {**tokens, "layer_embeddings": torch.stack([*ordered, final], dim=1)}
+
+    def _token_states(self, states: Float[Tensor, "M D"], packing: Packing) -> dict[str, Tensor]:
+        """Return the states in the order of the batch: of all tokens, or of the one that ends each text."""
+        if not packing.last_only:
+            return {"token_embeddings": packing.unpack(states)}
+        tokens = states[packing.order.argsort()][:, None]
+        return {"token_embeddings": tokens, "pooling_mask": torch.ones_like(tokens[..., 0], dtype=torch.bool)}
 
     def _read_padded(
         self,

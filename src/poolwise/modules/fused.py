@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from poolwise.modules.layers import decoder_layers
 from poolwise.modules.masks import has_mark, set_mark
-from poolwise.modules.packing import Packing, pack_batch, packed_attention
+from poolwise.modules.packing import Packing, last_attention, pack_batch, packed_attention
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,11 @@ class FusedAttention(nn.Module):
         """Return the attention part of a layer; keywords as transformers passes them."""
         joint = self.joint(hidden_states).unflatten(-1, (-1, self.width))
         turned, value = joint.split([self.num_heads + self.num_keys, self.num_keys], dim=2)
-        query, key = self._rotated(turned, position_embeddings).split([self.num_heads, self.num_keys], dim=2)
+        if len(self.norms):
+            parts = turned.split([self.num_heads, self.num_keys], dim=2)
+            turned = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=2)
+        turned = _rotated(turned, self.rotation.factors(*position_embeddings))
+        query, key = turned.split([self.num_heads, self.num_keys], dim=2)
         states, _ = packed_attention(
             self,
             query.transpose(1, 2),
@@ -115,15 +119,35 @@ class FusedAttention(nn.Module):
         )
         return self.out(states.flatten(2)), None
 
-    def _rotated(
-        self, states: Float[Tensor, "B T H E"], position_embeddings: tuple[Tensor, Tensor]
-    ) -> Float[Tensor, "B T H E"]:
+    def attend_last(
+        self,
+        hidden_states: Float[Tensor, "1 N D"],
+        position_embeddings: tuple[Tensor, Tensor],
+        packing: Packing,
+    ) -> Float[Tensor, "1 M D"]:
+        """Return the attention part of a layer for ``packing.last_rows`` alone."""
+        of_query = slice(self.num_heads * self.width)
+        of_others = slice(of_query.stop, None)
+        query = self._part(hidden_states[:, packing.last_rows], of_query)
+        key, value = self._part(hidden_states, of_others).chunk(2, dim=2)
         if len(self.norms):
-            parts = states.split([self.num_heads, self.num_keys], dim=2)
-            states = torch.cat([norm(part) for norm, part in zip(self.norms, parts, strict=True)], dim=2)
-        pairs = torch.view_as_complex(states.float().contiguous().unflatten(-1, (-1, 2)))
-        turned = pairs * self.rotation.factors(*position_embeddings)
-        return torch.view_as_real(turned).flatten(-2).to(states.dtype)
+            query, key = self.norms[0](query), self.norms[1](key)
+        factors = self.rotation.factors(*position_embeddings)
+        query, key = _rotated(query, factors[:, packing.last_rows]), _rotated(key, factors)
+        states = last_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), packing, self.scaling
+        )
+        result: Tensor = self.out(states.flatten(2))
+        return result
+
+    def _part(self, states: Float[Tensor, "1 M D"], rows: slice) -> Float[Tensor, "1 M H E"]:
+        bias = None if self.joint.bias is None else self.joint.bias[rows]
+        return functional.linear(states, self.joint.weight[rows], bias).unflatten(-1, (-1, self.width))
+
+
+def _rotated(states: Float[Tensor, "B T H E"], factors: Complex64[Tensor, "B T 1 F"]) -> Float[Tensor, "B T H E"]:
+    pairs = torch.view_as_complex(states.float().contiguous().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * factors).flatten(-2).to(states.dtype)
 
 
 def _pairs(width: int) -> list[int]:
@@ -214,6 +238,8 @@ def _attempt(module: nn.Module, rotation: Rotation, model: PreTrainedModel) -> n
     return fused if same_on_trial(module, fused, model) else None
 
 
+NUM_TRIAL_TEXTS = 2
+
 _UNLIKE = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
 """What a family raises that spells its parts otherwise; it keeps them."""
 
@@ -221,31 +247,43 @@ _UNLIKE = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
 @torch.no_grad()
 def same_on_trial(module: nn.Module, form: Callable[..., Any], model: PreTrainedModel) -> bool:
     """Return whether ``form`` gives what ``module`` gives, an attention or one of states, in the weights' dtype."""
-    states = torch.randn(1, 7, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
-    states = states.to(model.device, module_dtype(module))
-    trial = _attend if hasattr(module, "q_proj") else _apply
+    states, arguments = two_texts(model, module_dtype(module))
+
+    def trial(form: Callable[..., Any]) -> Tensor:
+        result: Tensor = form(hidden_states=states, **arguments())[0] if hasattr(module, "q_proj") else form(states)
+        return result
+
     was_training = module.training
     module.eval()
     try:
-        wanted, got = trial(module, states, model), trial(form, states, model)
+        return is_same(trial(form), trial(module))
     except _UNLIKE:
         return False
     finally:
         module.train(was_training)
-    return bool((wanted - got).abs().max() <= _SAME * wanted.abs().max())
 
 
-def _apply(form: Callable[..., Any], states: Tensor, _model: PreTrainedModel) -> Tensor:
-    result: Tensor = form(states)
-    return result
+def two_texts(
+    model: PreTrainedModel, dtype: torch.dtype
+) -> tuple[Float[Tensor, "1 7 D"], Callable[..., dict[str, Any]]]:
+    """Return states for a trial, two texts of unequal length laid end to end, and what makes a layer's arguments of
+    ``pack_batch``'s: positions and packing both count."""
+    states = torch.randn(1, 7, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    states = states.to(model.device, dtype)
+
+    def arguments(**options: Any) -> dict[str, Any]:
+        mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]], device=states.device).bool()
+        packing = pack_batch(mask, **options)
+        return {
+            "position_embeddings": model.rotary_emb(states, packing.positions[None]),
+            "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device),
+            "packing": packing,
+            "use_cache": False,
+        }
+
+    return states, arguments
 
 
-def _attend(form: Callable[..., Any], states: Tensor, model: PreTrainedModel) -> Tensor:
-    """One attention over two texts laid end to end, of unequal length, so that positions and packing both count."""
-    packing = pack_batch(torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]], device=states.device).bool())
-    positions = model.rotary_emb(states, packing.positions[None])
-    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=states.device)
-    result: Tensor = form(
-        hidden_states=states, position_embeddings=positions, attention_mask=mask, packing=packing, use_cache=False
-    )[0]
-    return result
+def is_same(found: Tensor, wanted: Tensor) -> bool:
+    """Return whether a trial gave what the module gives, up to rounding."""
+    return bool((wanted - found).abs().max() <= _SAME * wanted.abs().max())

@@ -8,6 +8,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from poolwise.modules.backbone import Backbone
+from poolwise.modules.final_layer import trim_final_layer
 from poolwise.modules.fused import FusedNorm, fuse_layers
 from poolwise.modules.precision import uses_bf16
 
@@ -26,6 +27,8 @@ def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
     model.requires_grad_(False)
     merge_adapters(backbone)
     fuse_layers(backbone.model)
+    if model.device.type == "cpu":
+        trim_final_layer(backbone.model)
     if uses_bf16(backbone.precision, model.device):
         for module in backbone.model.modules():
             if type(module) is nn.Linear:

@@ -25,9 +25,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-from poolwise.modules.causal_blocks import attend_in_blocks, pays
 from poolwise.modules.masks import is_causal
 from poolwise.modules.reduction import mean_rows, widen
+from poolwise.modules.text_attention import attend_by_products, attend_text, narrowed, products_pay
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,54 @@ PACKABLE = frozenset(
 
 _FEW, _FEW_ROWS, _MANY_ROWS = 256, 16, 64
 """Rows are filled up to a multiple of 16, beyond 256 tokens of 64: a tenth of the work on average, or less."""
+_SLACK = 16
+"""Tokens by which lengths differ in one batch of attention, or an eighth if that is more."""
+
+
+@dataclass(frozen=True)
+class NearGroup:
+    """Texts of nearly one length, shortest first, which attention takes as one batch padded to the longest.
+
+    Args:
+        start: the first text's place among the packed tokens.
+    """
+
+    start: int
+    lengths: list[int]
+
+    @cached_property
+    def _is_real(self) -> Bool[Tensor, "C T"] | None:
+        if self.lengths[0] == self.lengths[-1]:
+            return None
+        return torch.arange(self.lengths[-1]) < torch.tensor(self.lengths)[:, None]
+
+    @cached_property
+    def _rows(self) -> Int[Tensor, " CT"]:
+        """The row at each place; each text's last row stands in its padding."""
+        assert self._is_real is not None
+        return self._is_real.flatten().cumsum(0) - 1
+
+    @cached_property
+    def _kept(self) -> Int[Tensor, " N"]:
+        assert self._is_real is not None
+        return self._is_real.flatten().nonzero()[:, 0]
+
+    def pad(self, states: Float[Tensor, "N H E"]) -> Float[Tensor, "C T H E"]:
+        """Return the states of the group's tokens text by text."""
+        padded = states if self._is_real is None else states.index_select(0, self._rows)
+        return padded.unflatten(0, (len(self.lengths), self.lengths[-1]))
+
+    def unpad(self, states: Float[Tensor, "C T H E"]) -> Float[Tensor, "N H E"]:
+        """Return the states end to end again."""
+        flat = states.flatten(0, 1)
+        return flat if self._is_real is None else flat.index_select(0, self._kept)
+
+    def late(self, dtype: torch.dtype) -> Float[Tensor, "C P"] | None:
+        """Return minus infinity at padding, 0 at tokens, for the places beyond the shortest text; None without any."""
+        if self._is_real is None:
+            return None
+        beyond = self._is_real[:, self.lengths[0] :]
+        return torch.zeros(beyond.shape, dtype=dtype).masked_fill_(~beyond, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -52,6 +100,7 @@ class Packing:
         index: where each packed token stood in the flattened batch.
         positions: each token's place in its text, from 0.
         num_prompt: how many of each text's first tokens see each other both ways, in that order; None for none.
+        last_only: only each text's last token is read after the last layer.
     """
 
     order: Int[Tensor, " B"]
@@ -60,11 +109,30 @@ class Packing:
     positions: Int[Tensor, " N"]
     width: int
     num_prompt: list[int] | None = None
+    last_only: bool = False
+
+    @cached_property
+    def last_rows(self) -> Int[Tensor, " M"]:
+        """Each text's last token, then the first token again as often as makes few different shapes."""
+        last = self.boundaries[1:].long() - 1
+        return functional.pad(last, (0, num_filler(len(last), last.device)))
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
         """Number of texts and their length, for each run of equally long texts."""
         return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
+
+    @cached_property
+    def near_groups(self) -> list[NearGroup]:
+        """Runs of texts that differ little in length."""
+        groups: list[NearGroup] = []
+        start = 0
+        for length in self.lengths:
+            if not groups or length > groups[-1].lengths[0] + max(_SLACK, groups[-1].lengths[0] // 8):
+                groups.append(NearGroup(start, []))
+            groups[-1].lengths.append(length)
+            start += length
+        return groups
 
     @cached_property
     def boundaries(self) -> Int[Tensor, " B1"]:
@@ -112,11 +180,14 @@ class Packing:
         return flat.index_copy(0, self.index, packed).unflatten(0, (len(self.lengths), self.width))
 
 
-def pack_batch(mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None = None) -> Packing:
+def pack_batch(
+    mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None = None, *, last_only: bool = False
+) -> Packing:
     """Return the packing of a batch padded on either side, by its mask alone.
 
     Args:
         prompt: the first tokens of a text, if they are to see each other both ways.
+        last_only: see ``Packing``.
     """
     order = mask.sum(dim=1).argsort(stable=True)
     rows, columns = mask[order].nonzero(as_tuple=True)
@@ -125,7 +196,7 @@ def pack_batch(mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None = N
     positions = torch.arange(len(rows), device=mask.device) - starts
     num_prompt = None if prompt is None else prompt.sum(dim=1)[order].tolist()
     index = order[rows] * mask.shape[1] + columns
-    return Packing(order, lengths.tolist(), index, positions, mask.shape[1], num_prompt)
+    return Packing(order, lengths.tolist(), index, positions, mask.shape[1], num_prompt, last_only)
 
 
 class PackedReduction:
@@ -183,7 +254,10 @@ def longest_packable(model: PreTrainedModel) -> int | None:
 
 
 def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Packing) -> Float[Tensor, "N D"]:
-    """Return the last layer's state of every real token; inside the layers idle rows may follow them."""
+    """Return the last layer's state of every real token, or of the last one of each text where only those are read.
+
+    Inside the layers idle rows may follow them.
+    """
     filler = num_filler(len(packing.index), ids.device)
     output = model(
         input_ids=functional.pad(packing.pack(ids), (0, filler))[None],
@@ -194,7 +268,7 @@ def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Pac
         packing=packing,
     )
     states: Float[Tensor, "1 N D"] = output.last_hidden_state
-    return states[0, : len(packing.index)]
+    return states[0, : len(packing.lengths if packing.last_only else packing.index)]
 
 
 def packed_attention(
@@ -216,6 +290,9 @@ def packed_attention(
     sees_earlier_only = is_causal(module)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         return _varlen(query, key, value, packing, scaling, sees_earlier_only), None
+    query, key, value = (narrowed(states) for states in (query, key, value))
+    if packing.num_prompt is None and not dropout and products_pay(query):
+        return _attend_near_groups(query, key, value, packing, scaling, sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)
     # Split, not sliced: the gradient of a slice is a whole tensor of zeros, once for each group.
     sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
@@ -224,8 +301,8 @@ def packed_attention(
         packing.groups, packing.prefix_masks, *(x[0].split(sizes, 1) for x in (query, key, value)), strict=False
     ):
         states = [part.unflatten(1, (count, length)).transpose(0, 1) for part in parts]
-        if mask is None and sees_earlier_only and not dropout and pays(states[0]):
-            attended = attend_in_blocks(states[0], states[1], states[2], scaling)
+        if mask is None and not dropout:
+            attended = attend_text(states[0], states[1], states[2], scaling, is_causal=sees_earlier_only)
         else:
             attended = functional.scaled_dot_product_attention(
                 states[0],
@@ -241,6 +318,51 @@ def packed_attention(
     if idle:
         outputs.append(outputs[0].new_zeros(idle, *outputs[0].shape[1:]))
     return torch.cat(outputs)[None], None
+
+
+def _attend_near_groups(
+    query: Float[Tensor, "1 H N E"],
+    key: Float[Tensor, "1 G N E"],
+    value: Float[Tensor, "1 G N E"],
+    packing: Packing,
+    scaling: float | None,
+    sees_earlier_only: bool,
+) -> Float[Tensor, "1 N H E"]:
+    attended = query.new_zeros(query.shape[2], *query.shape[1::2])
+    for group in packing.near_groups:
+        rows = slice(group.start, group.start + sum(group.lengths))
+        near = [group.pad(part[0].transpose(0, 1)[rows]).transpose(1, 2) for part in (query, key, value)]
+        late = None if sees_earlier_only else group.late(query.dtype)
+        found = attend_by_products(near[0], near[1], near[2], scaling, is_causal=sees_earlier_only, late=late)
+        attended[rows] = group.unpad(found.transpose(1, 2))
+    return attended[None]
+
+
+def last_attention(
+    query: Float[Tensor, "1 H M E"],
+    key: Float[Tensor, "1 G N E"],
+    value: Float[Tensor, "1 G N E"],
+    packing: Packing,
+    scaling: float | None,
+) -> Float[Tensor, "1 M H E"]:
+    """Return the attention of each text's last token, which sees all of its text whatever the attention is."""
+    counts = [count for count, _ in packing.groups]
+    sizes = [count * length for count, length in packing.groups]
+    idle = [part.shape[2] - total for part, total in ((query, sum(counts)), (key, sum(sizes)))]
+    queries = query[0].split([*counts, idle[0]], 1)
+    keys, values = (part[0].split([*sizes, idle[1]], 1) for part in (key, value))
+    outputs = []
+    for (count, length), q, k, v in zip(packing.groups, queries, keys, values, strict=False):
+        attended = functional.scaled_dot_product_attention(
+            q.unflatten(1, (count, 1)).transpose(0, 1),
+            k.unflatten(1, (count, length)).transpose(0, 1),
+            v.unflatten(1, (count, length)).transpose(0, 1),
+            scale=scaling,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        outputs.append(attended[:, :, 0])
+    outputs.append(outputs[0].new_zeros(idle[0], *outputs[0].shape[1:]))
+    return torch.cat(outputs)[None]
 
 
 def _varlen(

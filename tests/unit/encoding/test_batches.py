@@ -3,7 +3,7 @@
 from poolwise.encoding import plan_batches
 
 
-def test_longest_first_within_the_budget():
+def test_texts_of_like_length_within_the_budget():
     assert plan_batches([3, 9, 3, 4], budget=10) == [[1], [3, 0], [2]]
 
 
@@ -24,3 +24,8 @@ def test_every_row_once_and_padded_batches_stay_within_the_budget():
     batches = plan_batches(lengths, budget=64)
     assert sorted(row for batch in batches for row in batch) == list(range(200))
     assert all(len(batch) * max(lengths[row] for row in batch) <= 64 for batch in batches)
+
+
+def test_most_tokens_first():
+    # By length alone the nine would come second, and one lane would read nine and ten while another reads six.
+    assert plan_batches([9, 5, 5, 2, 2, 2], budget=10) == [[1, 2], [0], [3, 4, 5]]
