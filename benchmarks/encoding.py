@@ -102,7 +102,7 @@ def measure(size: str, precision: str, base: str, poolings: Sequence[str] = POOL
             lambda p=peer, t=texts: p.encode(t), lambda m=ours, t=texts: encode_texts(m, t), warm=False
         )
         elapsed = statistics.median(fast for _, fast in pairs)
-        share = 2 * num_weights(ours) * num_tokens / elapsed / matmul_rate(dtype)
+        share = 2 * num_weights(peer) * num_tokens / elapsed / matmul_rate(dtype)
         record(
             f"encoding {size} {pooling} {precision}",
             [slow / fast for slow, fast in pairs],

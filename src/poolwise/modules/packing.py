@@ -287,10 +287,10 @@ def packed_attention(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    query, key, value = (narrowed(states) for states in (query, key, value))
     sees_earlier_only = is_causal(module)
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         return _varlen(query, key, value, packing, scaling, sees_earlier_only), None
-    query, key, value = (narrowed(states) for states in (query, key, value))
     if packing.num_prompt is None and not dropout and products_pay(query):
         return _attend_near_groups(query, key, value, packing, scaling, sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)

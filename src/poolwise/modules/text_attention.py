@@ -90,22 +90,23 @@ def attend_by_products(
     centre = key.mean(dim=2, keepdim=True, dtype=torch.promote_types(key.dtype, torch.float32))
     keys = ((key - centre) * scale).to(key.dtype).flatten(0, 1).transpose(1, 2)
     values = value.flatten(0, 1)
-    queries = query.unflatten(1, (num_keys, -1))  # those that share keys are rows of one product
-    attended = query.new_empty(num_texts, length, num_keys, num_heads // num_keys, width)
-    hidden = _hidden(query.dtype)
+    # Queries that share keys are rows of one product, those of one token side by side, as they lie in memory.
+    queries = query.unflatten(1, (num_keys, -1)).permute(0, 1, 3, 2, 4)
+    attended = query.new_empty(num_texts, length, num_keys, num_heads // num_keys * width)
+    hidden = _hidden(query.dtype)[:, None]
     for start in range(0, length, _BLOCK):
         end = min(start + _BLOCK, length)
         seen = end if is_causal else length
-        block = queries[:, :, :, start:end].flatten(2, 3).flatten(0, 1)
+        block = queries[:, :, start:end].flatten(2, 3).flatten(0, 1)
         scores = torch.bmm(block, keys[:, :, :seen])
         if is_causal:
-            own = scores.unflatten(1, (-1, end - start))[..., start:]
-            own += hidden[: end - start, : end - start]
+            own = scores.unflatten(1, (end - start, -1))[..., start:]
+            own += hidden[: end - start, :, : end - start]
         if late is not None:
             scores.unflatten(0, (num_texts, -1))[..., length - late.shape[1] :] += late[:, None, None]
         found = torch.bmm(scores.softmax(dim=-1), values[:, :seen])
-        attended[:, start:end] = found.view(num_texts, num_keys, -1, end - start, width).permute(0, 3, 1, 2, 4)
-    return attended.flatten(2, 3).transpose(1, 2)
+        attended[:, start:end] = found.view(num_texts, num_keys, end - start, -1).transpose(1, 2)
+    return attended.view(num_texts, length, num_heads, width).transpose(1, 2)
 
 
 def attend_in_blocks(
