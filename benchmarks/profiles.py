@@ -21,8 +21,9 @@ from torch.profiler import ProfilerActivity, profile
 from poolwise.encoding import encode_texts
 
 KINDS = {
-    "matrix products": ("mm", "addmm", "linear", "bmm", "matmul"),
-    "attention": ("scaled_dot_product", "flash_attention", "sdpa"),
+    "matrix products": ("mm", "addmm", "linear", "matmul"),
+    # Batched products and softmax are attention's own: nothing else in these models takes them.
+    "attention": ("scaled_dot_product", "flash_attention", "sdpa", "bmm", "softmax"),
     "copies and casts": ("copy_", "to", "_to_copy", "contiguous", "clone", "cat", "index", "stack", "split"),
 }
 TOKENS = {"nano": 20_000, "110M": 6_000}

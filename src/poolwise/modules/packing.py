@@ -26,8 +26,9 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 from poolwise.modules.masks import is_causal
+from poolwise.modules.near_groups import NearGroup, attend_near_groups, group_near
 from poolwise.modules.reduction import mean_rows, widen
-from poolwise.modules.text_attention import attend_by_products, attend_text, narrowed, products_pay
+from poolwise.modules.text_attention import attend_text, narrowed, products_pay
 
 logger = logging.getLogger(__name__)
 
@@ -40,54 +41,6 @@ PACKABLE = frozenset(
 
 _FEW, _FEW_ROWS, _MANY_ROWS = 256, 16, 64
 """Rows are filled up to a multiple of 16, beyond 256 tokens of 64: a tenth of the work on average, or less."""
-_SLACK = 16
-"""Tokens by which lengths differ in one batch of attention, or an eighth if that is more."""
-
-
-@dataclass(frozen=True)
-class NearGroup:
-    """Texts of nearly one length, shortest first, which attention takes as one batch padded to the longest.
-
-    Args:
-        start: the first text's place among the packed tokens.
-    """
-
-    start: int
-    lengths: list[int]
-
-    @cached_property
-    def _is_real(self) -> Bool[Tensor, "C T"] | None:
-        if self.lengths[0] == self.lengths[-1]:
-            return None
-        return torch.arange(self.lengths[-1]) < torch.tensor(self.lengths)[:, None]
-
-    @cached_property
-    def _rows(self) -> Int[Tensor, " CT"]:
-        """The row at each place; each text's last row stands in its padding."""
-        assert self._is_real is not None
-        return self._is_real.flatten().cumsum(0) - 1
-
-    @cached_property
-    def _kept(self) -> Int[Tensor, " N"]:
-        assert self._is_real is not None
-        return self._is_real.flatten().nonzero()[:, 0]
-
-    def pad(self, states: Float[Tensor, "N H E"]) -> Float[Tensor, "C T H E"]:
-        """Return the states of the group's tokens text by text."""
-        padded = states if self._is_real is None else states.index_select(0, self._rows)
-        return padded.unflatten(0, (len(self.lengths), self.lengths[-1]))
-
-    def unpad(self, states: Float[Tensor, "C T H E"]) -> Float[Tensor, "N H E"]:
-        """Return the states end to end again."""
-        flat = states.flatten(0, 1)
-        return flat if self._is_real is None else flat.index_select(0, self._kept)
-
-    def late(self, dtype: torch.dtype) -> Float[Tensor, "C P"] | None:
-        """Return minus infinity at padding, 0 at tokens, for the places beyond the shortest text; None without any."""
-        if self._is_real is None:
-            return None
-        beyond = self._is_real[:, self.lengths[0] :]
-        return torch.zeros(beyond.shape, dtype=dtype).masked_fill_(~beyond, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -125,14 +78,7 @@ class Packing:
     @cached_property
     def near_groups(self) -> list[NearGroup]:
         """Runs of texts that differ little in length."""
-        groups: list[NearGroup] = []
-        start = 0
-        for length in self.lengths:
-            if not groups or length > groups[-1].lengths[0] + max(_SLACK, groups[-1].lengths[0] // 8):
-                groups.append(NearGroup(start, []))
-            groups[-1].lengths.append(length)
-            start += length
-        return groups
+        return group_near(self.lengths)
 
     @cached_property
     def boundaries(self) -> Int[Tensor, " B1"]:
@@ -292,7 +238,7 @@ def packed_attention(
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
         return _varlen(query, key, value, packing, scaling, sees_earlier_only), None
     if packing.num_prompt is None and not dropout and products_pay(query):
-        return _attend_near_groups(query, key, value, packing, scaling, sees_earlier_only), None
+        return attend_near_groups(query, key, value, packing.near_groups, scaling, is_causal=sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)
     # Split, not sliced: the gradient of a slice is a whole tensor of zeros, once for each group.
     sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
@@ -318,24 +264,6 @@ def packed_attention(
     if idle:
         outputs.append(outputs[0].new_zeros(idle, *outputs[0].shape[1:]))
     return torch.cat(outputs)[None], None
-
-
-def _attend_near_groups(
-    query: Float[Tensor, "1 H N E"],
-    key: Float[Tensor, "1 G N E"],
-    value: Float[Tensor, "1 G N E"],
-    packing: Packing,
-    scaling: float | None,
-    sees_earlier_only: bool,
-) -> Float[Tensor, "1 N H E"]:
-    attended = query.new_zeros(query.shape[2], *query.shape[1::2])
-    for group in packing.near_groups:
-        rows = slice(group.start, group.start + sum(group.lengths))
-        near = [group.pad(part[0].transpose(0, 1)[rows]).transpose(1, 2) for part in (query, key, value)]
-        late = None if sees_earlier_only else group.late(query.dtype)
-        found = attend_by_products(near[0], near[1], near[2], scaling, is_causal=sees_earlier_only, late=late)
-        attended[rows] = group.unpad(found.transpose(1, 2))
-    return attended[None]
 
 
 def last_attention(
