@@ -58,12 +58,13 @@ class NearGroup:
         flat = states.flatten(0, 1)
         return flat if self._is_real is None else flat.index_select(0, self._kept)
 
-    def late(self, dtype: torch.dtype) -> Float[Tensor, "C P"] | None:
+    @cached_property
+    def late(self) -> Float[Tensor, "C P"] | None:
         """Return minus infinity at padding, 0 at tokens, for the places beyond the shortest text; None without any."""
         if self._is_real is None:
             return None
         beyond = self._is_real[:, self.lengths[0] :]
-        return torch.zeros(beyond.shape, dtype=dtype).masked_fill_(~beyond, -torch.inf)
+        return torch.zeros(beyond.shape).masked_fill_(~beyond, -torch.inf)
 
 
 def group_near(lengths: Sequence[int]) -> list[NearGroup]:
@@ -93,7 +94,7 @@ def attend_near_groups(
         rows = slice(group.start, group.start + sum(group.lengths))
         near = [group.pad(part[0].transpose(0, 1)[rows]).transpose(1, 2) for part in (query, key, value)]
         # Padding stands behind its text, where causal attention does not look.
-        late = None if is_causal else group.late(query.dtype)
+        late = None if is_causal else group.late
         found = attend_by_products(near[0], near[1], near[2], scale, is_causal=is_causal, late=late)
         attended[rows] = group.unpad(found.transpose(1, 2))
     return attended[None]
