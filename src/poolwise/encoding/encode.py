@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,15 +13,20 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from poolwise.encoding.batches import plan_batches, token_budget
 from poolwise.encoding.lanes import num_lanes, open_lanes
 from poolwise.errors import ModelError
 from poolwise.modules import Backbone
-from poolwise.modules.pooling.base import Pooling
+from poolwise.modules.merge import reads_last_only
+from poolwise.modules.transfer import sent
 
 WINDOW = 4096
 """Texts sorted by length among themselves; the next window is tokenised while the model reads this one."""
+
+FIRST_WINDOW = 256
+"""Of an accelerator, which reads as fast as texts are tokenised: it gets its first texts soon. Windows then double."""
 
 Rows = tuple[list[list[int]], list[int]]
 """Token ids of each text, and how many of its first ids are prompt."""
@@ -62,45 +68,63 @@ def encode_texts(
     budget, lanes = budget or token_budget(model.device), num_lanes(model.device)
     with ExitStack() as stack:
         read_all = None
-        for start, (rows, num_prompt) in _tokenised(backbone, texts, prompt):
+        for start, (rows, num_prompt) in _tokenised(backbone, texts, prompt, _windows(len(texts), model.device)):
             batches = plan_batches([len(row) for row in rows], budget, most_texts)
             if read_all is None:  # one batch alone is read by all threads together
                 read_all = stack.enter_context(open_lanes(model, min(lanes, len(batches))))
             work = [([rows[i] for i in batch], [num_prompt[i] for i in batch]) for batch in batches]
-            for batch, found in zip(batches, read_all(_read, work), strict=True):
-                vectors[[start + i for i in batch]] = found
+            for batch, found in zip(batches, _one_behind(read_all(_read, work), model.device), strict=True):
+                vectors[[start + i for i in batch]] = found.cpu().numpy()
                 done += len(batch)
                 if on_progress is not None:
                     on_progress(done, len(texts))
     return vectors
 
 
-def _tokenised(backbone: Backbone, texts: Sequence[str], prompt: str) -> Iterator[tuple[int, Rows]]:
-    """Yield windows of token ids, one ahead of the reader."""
-    starts = range(0, len(texts), WINDOW)
+def _windows(num_texts: int, device: torch.device) -> list[range]:
+    """Return the texts that are sorted together, window by window."""
+    size, windows = WINDOW if device.type == "cpu" else FIRST_WINDOW, [range(0)]
+    while windows[-1].stop < num_texts:
+        start = windows[-1].stop
+        windows.append(range(start, min(start + size, num_texts)))
+        size = min(2 * size, WINDOW)
+    return windows[1:]
 
-    def tokenise(start: int) -> Rows:
-        return backbone.tokens.encode(list(texts[start : start + WINDOW]), prompt, backbone.max_tokens)
+
+def _tokenised(
+    backbone: Backbone, texts: Sequence[str], prompt: str, windows: Sequence[range]
+) -> Iterator[tuple[int, Rows]]:
+    """Yield the start and the token ids of each window, one ahead of the reader."""
+
+    def tokenise(window: range) -> Rows:
+        return backbone.tokens.encode(list(texts[window.start : window.stop]), prompt, backbone.max_tokens)
 
     with ThreadPoolExecutor(1) as pool:
-        ahead: Future[Rows] | None = pool.submit(tokenise, 0) if texts else None
-        for start in starts:
-            assert ahead is not None
-            rows = ahead.result()
-            ahead = pool.submit(tokenise, start + WINDOW) if start + WINDOW < len(texts) else None
-            yield start, rows
+        ahead: deque[Future[Rows]] = deque(pool.submit(tokenise, window) for window in windows[:1])
+        for number, window in enumerate(windows, start=1):
+            rows = ahead.popleft().result()
+            ahead.extend(pool.submit(tokenise, later) for later in windows[number : number + 1])
+            yield window.start, rows
+
+
+def _one_behind(results: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Yield results as they come; on an accelerator each once the next batch is on its way, so that it never waits."""
+    if device.type == "cpu":
+        yield from results
+        return
+    waiting: deque[Tensor] = deque()
+    for result in results:
+        waiting.append(result)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 @torch.inference_mode()
-def _read(model: SentenceTransformer, work: Rows) -> Float[np.ndarray, "B D"]:
+def _read(model: SentenceTransformer, work: Rows) -> Float[Tensor, "B D"]:
     features: dict[str, Any] = model[0].arrange(*work)
-    on_device = {name: value.to(model.device) for name, value in features.items()}
-    output = model({**on_device, "last_only": _reads_last_only(model)})
-    vectors: NDArray[np.float32] = output["sentence_embedding"].float().cpu().numpy()
+    packing = model[0].pack(features, model.device, last_only=reads_last_only(model))
+    on_device = {name: sent(value, model.device) for name, value in features.items()}
+    output = model({**on_device, "packing": packing})
+    vectors: Tensor = output["sentence_embedding"].float()
     return vectors
-
-
-def _reads_last_only(model: SentenceTransformer) -> bool:
-    """Return whether nothing but the last token of a text, in one layer or in all, makes its vector."""
-    backbone, pooling = model[0], model[1]
-    return isinstance(pooling, Pooling) and (backbone.layer_tokens or pooling.tokens_read) == "last"

@@ -172,21 +172,38 @@ class Backbone(InputModule):
 
         Layer L is the last hidden state, after the final norm; the layers before it are as the decoder hands them on.
 
-        With ``last_only`` true among the features, a model ready for encoding may give the last token's state alone
-        (B 1 D) and a ``pooling_mask`` to it.
+        With a ``packing`` among the features, what ``pack`` made of them, the batch is read by it. Where that says
+        ``last_only``, the last token's state alone is given (B 1 D) and a ``pooling_mask`` to it.
 
         Law: padding columns on either side, or other texts in the batch, change no state of a real token.
         """
         mask = features["attention_mask"]
         pooled = features.get("pooling_mask", mask).bool()
-        prompt, ids = self._prompt(features), features["input_ids"]
+        packing, ids = features.get("packing") or self.pack(features, mask.device), features["input_ids"]
         with autocast(self.precision, mask.device):
-            if not self._can_pack(mask):
-                read = self._read_padded(ids, mask, pooled, prompt)
+            if packing is None:
+                read = self._read_padded(ids, mask, pooled, self._prompt(features))
             else:
-                last_only = bool(features.get("last_only")) and has_final_layer(self.model)
-                read = self._read_packed(ids, pack_batch(mask.bool(), prompt, last_only=last_only), pooled)
+                read = self._read_packed(ids, packing)
         return {**features, "pooling_mask": pooled, **read}
+
+    def pack(self, features: dict[str, Any], device: torch.device, *, last_only: bool = False) -> Packing | None:
+        """Return how a batch is laid end to end, wherever its features are; None where it is read with its padding.
+
+        Args:
+            device: where the batch will be read.
+            last_only: only the last token of each text is pooled; a model ready for encoding then reads no more.
+        """
+        mask = features["attention_mask"]
+        if not self._can_pack(mask):
+            return None
+        return pack_batch(
+            mask.bool(),
+            self._prompt(features),
+            pooled=features.get("pooling_mask", mask).bool(),
+            last_only=last_only and has_final_layer(self.model),
+            device=device,
+        )
 
     def _prompt(self, features: dict[str, Any]) -> Bool[Tensor, "B T"] | None:
         """Return which tokens see each other both ways because they are prompt; None where there are none."""
@@ -196,10 +213,11 @@ class Backbone(InputModule):
     def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
         return self.packs and (self.longest_packable is None or mask.shape[1] <= self.longest_packable)
 
-    def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing, pooled: Bool[Tensor, "B T"]) -> dict[str, Tensor]:
+    def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing) -> dict[str, Tensor]:
         if self.layer_tokens is None:
             return self._token_states(forward_packed(self.model, ids, packing), packing)
-        reduce = PackedReduction(packing, packing.pack(pooled), self.layer_tokens)
+        assert packing.pooled is not None
+        reduce = PackedReduction(packing, packing.pooled, self.layer_tokens)
         layers = decoder_layers(self.model)
         with layer_states(layers, lambda states: reduce(states[0])) as found:
             last = forward_packed(self.model, ids, packing)

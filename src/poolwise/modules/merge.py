@@ -11,6 +11,7 @@ from poolwise.modules.backbone import Backbone
 from poolwise.modules.final_layer import trim_final_layer
 from poolwise.modules.fused import FusedNorm, fuse_layers
 from poolwise.modules.packed_linear import pack_linears
+from poolwise.modules.pooling.base import Pooling
 from poolwise.modules.precision import uses_bf16
 
 
@@ -28,7 +29,7 @@ def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
     model.requires_grad_(False)
     merge_adapters(backbone)
     fuse_layers(backbone.model)
-    if model.device.type == "cpu":
+    if reads_last_only(model):
         trim_final_layer(backbone.model)
     if uses_bf16(backbone.precision, model.device):
         for module in backbone.model.modules():
@@ -39,6 +40,12 @@ def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
         if model.device.type == "cpu":
             pack_linears(backbone.model)
     return model.eval()
+
+
+def reads_last_only(model: SentenceTransformer) -> bool:
+    """Return whether nothing but the last token of a text, in one layer or in all, makes its vector."""
+    backbone, pooling = model[0], model[1]
+    return isinstance(pooling, Pooling) and (backbone.layer_tokens or pooling.tokens_read) == "last"
 
 
 def merge_adapters(model: nn.Module) -> int:

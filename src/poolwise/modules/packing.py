@@ -29,6 +29,8 @@ from poolwise.modules.masks import is_causal
 from poolwise.modules.near_groups import NearGroup, attend_near_groups, group_near
 from poolwise.modules.reduction import mean_rows, widen
 from poolwise.modules.text_attention import attend_text, narrowed, products_pay
+from poolwise.modules.transfer import sent
+from poolwise.modules.varlen import attend_varlen, takes_varlen
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Packing:
         index: where each packed token stood in the flattened batch.
         positions: each token's place in its text, from 0.
         num_prompt: how many of each text's first tokens see each other both ways, in that order; None for none.
+        pooled: which of the packed tokens count, where the batch was packed; None where nobody asked.
         last_only: only each text's last token is read after the last layer.
     """
 
@@ -62,6 +65,7 @@ class Packing:
     positions: Int[Tensor, " N"]
     width: int
     num_prompt: list[int] | None = None
+    pooled: Bool[Tensor, " N"] | None = None
     last_only: bool = False
 
     @cached_property
@@ -83,8 +87,8 @@ class Packing:
     @cached_property
     def boundaries(self) -> Int[Tensor, " B1"]:
         """The first token of every text, and N: what varlen kernels ask for."""
-        lengths = torch.tensor([0, *self.lengths], dtype=torch.int32, device=self.index.device)
-        return lengths.cumsum(0, dtype=torch.int32)
+        ends = torch.tensor([0, *self.lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return sent(ends, self.index.device)
 
     @cached_property
     def prefix_masks(self) -> list[Bool[Tensor, "G 1 T T"] | None]:
@@ -107,14 +111,15 @@ class Packing:
     @cached_property
     def prompt_rows(self) -> Int[Tensor, " M"]:
         """The packed tokens that are prompt, in order."""
-        counts = torch.tensor(self.num_prompt or [0] * len(self.lengths), device=self.index.device)
-        return (self.positions < counts.repeat_interleave(self.boundaries.diff())).nonzero()[:, 0]
+        lengths, counts = torch.tensor(self.lengths), torch.tensor(self.num_prompt or [0] * len(self.lengths))
+        place = torch.arange(int(lengths.sum())) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        return sent((place < counts.repeat_interleave(lengths)).nonzero()[:, 0], self.index.device)
 
     @cached_property
     def prompt_boundaries(self) -> Int[Tensor, " P1"]:
         """The first of ``prompt_rows`` of every prompt, and M; texts without one are left out."""
         counts = [0, *(count for count in self.num_prompt or [] if count)]
-        return torch.tensor(counts, dtype=torch.int32, device=self.index.device).cumsum(0, dtype=torch.int32)
+        return sent(torch.tensor(counts, dtype=torch.int32).cumsum(0, dtype=torch.int32), self.index.device)
 
     def pack(self, values: Tensor) -> Tensor:
         """Return the real tokens' rows of (B T ...) as (N ...)."""
@@ -127,14 +132,24 @@ class Packing:
 
 
 def pack_batch(
-    mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None = None, *, last_only: bool = False
+    mask: Bool[Tensor, "B T"],
+    prompt: Bool[Tensor, "B T"] | None = None,
+    *,
+    pooled: Bool[Tensor, "B T"] | None = None,
+    last_only: bool = False,
+    device: torch.device | None = None,
 ) -> Packing:
     """Return the packing of a batch padded on either side, by its mask alone.
 
+    It is made where the mask is. That asks for numbers, for which a device must first finish all it was given: for a
+    batch that is still in the processor's memory, ``device`` says where it will go.
+
     Args:
         prompt: the first tokens of a text, if they are to see each other both ways.
+        pooled: the tokens that count.
         last_only: see ``Packing``.
     """
+    device = device or mask.device
     order = mask.sum(dim=1).argsort(stable=True)
     rows, columns = mask[order].nonzero(as_tuple=True)
     lengths = mask.sum(dim=1)[order]
@@ -142,23 +157,34 @@ def pack_batch(
     positions = torch.arange(len(rows), device=mask.device) - starts
     num_prompt = None if prompt is None else prompt.sum(dim=1)[order].tolist()
     index = order[rows] * mask.shape[1] + columns
-    return Packing(order, lengths.tolist(), index, positions, mask.shape[1], num_prompt, last_only)
+    return Packing(
+        sent(order, device),
+        lengths.tolist(),
+        sent(index, device),
+        sent(positions, device),
+        mask.shape[1],
+        num_prompt,
+        None if pooled is None else pooled.flatten()[index],
+        last_only,
+    )
 
 
 class PackedReduction:
     """Reduces packed states to one a text, as ``reduce_tokens`` does padded ones.
 
     Args:
-        pooled: which of the packed tokens count; at least one of each text.
+        pooled: which of the packed tokens count; at least one of each text. May be in the processor's memory still.
         tokens: "last" or "mean".
     """
 
     def __init__(self, packing: Packing, pooled: Bool[Tensor, " N"], tokens: str) -> None:
-        text = torch.arange(len(packing.lengths), device=pooled.device).repeat_interleave(packing.boundaries.diff())
+        lengths, device = torch.tensor(packing.lengths, device=pooled.device), packing.index.device
+        text = torch.arange(len(lengths), device=pooled.device).repeat_interleave(lengths)
+        kept, counts = pooled.nonzero()[:, 0], text[pooled].bincount(minlength=len(lengths))
         self._tokens, self._num_tokens = tokens, len(pooled)
-        self._kept = None if bool(pooled.all()) else pooled.nonzero()[:, 0]
-        self._counts = text[pooled].bincount(minlength=len(packing.lengths))
-        self._last = pooled.nonzero()[:, 0][self._counts.cumsum(0) - 1]
+        self._kept = None if len(kept) == len(pooled) else sent(kept, device)
+        self._counts = sent(counts, device)
+        self._last = sent(kept[counts.cumsum(0) - 1], device)
         self._place = packing.order.argsort()
 
     def __call__(self, states: Float[Tensor, "M D"]) -> Float[Tensor, "B D"]:
@@ -235,7 +261,7 @@ def packed_attention(
         )
     query, key, value = (narrowed(states) for states in (query, key, value))
     sees_earlier_only = is_causal(module)
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
+    if takes_varlen(query) and not dropout:
         return _varlen(query, key, value, packing, scaling, sees_earlier_only), None
     if packing.num_prompt is None and not dropout and products_pay(query):
         return attend_near_groups(query, key, value, packing.near_groups, scaling, is_causal=sees_earlier_only), None
@@ -274,6 +300,12 @@ def last_attention(
     scaling: float | None,
 ) -> Float[Tensor, "1 M H E"]:
     """Return the attention of each text's last token, which sees all of its text whatever the attention is."""
+    if takes_varlen(query):
+        num_texts = len(packing.lengths)
+        ends = torch.arange(num_texts + 1, dtype=torch.int32, device=query.device), packing.boundaries
+        states = [part[0].transpose(0, 1) for part in (query, key, value)]
+        longest = 1, packing.lengths[-1]
+        return attend_varlen(states[0], states[1], states[2], ends, longest, scaling, is_causal=False)[None]
     counts = [count for count, _ in packing.groups]
     sizes = [count * length for count, length in packing.groups]
     idle = [part.shape[2] - total for part, total in ((query, sum(counts)), (key, sum(sizes)))]
@@ -297,36 +329,16 @@ def _varlen(
     query: Tensor, key: Tensor, value: Tensor, packing: Packing, scaling: float | None, sees_earlier_only: bool
 ) -> Float[Tensor, "1 N H E"]:
     states = [states[0].transpose(0, 1) for states in (query, key, value)]
-    attended = _attend_texts(states, packing.boundaries, packing.lengths[-1], scaling, sees_earlier_only)
+    ends, longest = (packing.boundaries,) * 2, (packing.lengths[-1],) * 2
+    attended = attend_varlen(states[0], states[1], states[2], ends, longest, scaling, is_causal=sees_earlier_only)
     if packing.num_prompt is not None:
         # A prompt sees nothing but itself: its rows are those of an attention over prompts alone.
         rows = packing.prompt_rows
+        ends, longest = (packing.prompt_boundaries,) * 2, (max(packing.num_prompt),) * 2
         prompts = [part[rows] for part in states]
-        both_ways = _attend_texts(prompts, packing.prompt_boundaries, max(packing.num_prompt), scaling, False)
+        both_ways = attend_varlen(prompts[0], prompts[1], prompts[2], ends, longest, scaling, is_causal=False)
         attended = attended.index_copy(0, rows, both_ways)
     return attended[None]
-
-
-def _attend_texts(
-    states: list[Tensor], boundaries: Int[Tensor, " B1"], longest: int, scaling: float | None, sees_earlier_only: bool
-) -> Float[Tensor, "N H E"]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    query, key, value = states
-    attended = varlen_attn(
-        query,
-        key,
-        value,
-        boundaries,
-        boundaries,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(-1, 0) if sees_earlier_only else (-1, -1),
-        enable_gqa=key.shape[1] != query.shape[1],
-    )
-    assert isinstance(attended, Tensor)
-    return attended
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

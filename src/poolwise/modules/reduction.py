@@ -42,9 +42,11 @@ def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Fl
 def mean_rows(rows: Float[Tensor, "N D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
     """Return the mean of each run of ``counts`` rows; the runs stand one after the other.
 
-    Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA.
+    Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA, where
+    the counts are not checked, since that would wait for all that the device was given.
     """
-    return torch.segment_reduce(rows.contiguous(), "sum", lengths=counts, axis=0) / counts[:, None]
+    sums = torch.segment_reduce(rows.contiguous(), "sum", lengths=counts, axis=0, unsafe=rows.is_cuda)
+    return sums / counts[:, None]
 
 
 def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:

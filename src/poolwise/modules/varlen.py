@@ -1,0 +1,61 @@
+"""torch's attention for texts of any length in one call, on CUDA, in whichever of its forms is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Ends = Int[Tensor, " B1"]
+"""Where each text begins, and after them all the number of tokens; int32."""
+
+
+def takes_varlen(query: Float[Tensor, "B H T E"]) -> bool:
+    """Return whether the kernel takes such queries: in half precision, on CUDA, from torch 2.11 on."""
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and _has_varlen()
+
+
+def attend_varlen(
+    query: Float[Tensor, "M H E"],
+    key: Float[Tensor, "N G E"],
+    value: Float[Tensor, "N G E"],
+    ends: tuple[Ends, Ends],
+    longest: tuple[int, int],
+    scale: float | None,
+    *,
+    is_causal: bool,
+) -> Float[Tensor, "M H E"]:
+    """Return the attention of each text's queries to its keys; G, the heads of keys and values, divides H.
+
+    Args:
+        ends: of the queries and of the keys.
+        longest: how many queries and keys a text has at most.
+    """
+    from torch.nn.attention import varlen
+
+    kernel: Callable[..., Any] = varlen.varlen_attn
+    options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if is_causal else (-1, -1)}
+    if query.shape[1] != key.shape[1] and "enable_gqa" in _options(kernel):
+        options["enable_gqa"] = True  # before torch 2.12 queries share keys without being told
+    attended: Tensor = kernel(query, key, value, *ends, *longest, **options)
+    return attended
+
+
+@cache
+def _options(kernel: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(signature(kernel).parameters)
+
+
+@cache
+def _has_varlen() -> bool:
+    """Before torch 2.11 the kernel takes no scale."""
+    try:
+        from torch.nn.attention import varlen
+    except ImportError:
+        return False
+    return "scale" in _options(varlen.varlen_attn)
