@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -29,12 +30,19 @@ def machine() -> dict[str, str]:
     return {
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(len(usable_cores())),
         "threads": str(torch.get_num_threads()),
         "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "accelerator": device,
         "fast_bf16": str(has_fast_bf16("cuda" if torch.cuda.is_available() else "cpu")).lower(),
     }
+
+
+def usable_cores() -> Sequence[int]:
+    """Return the numbers of the cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return range(os.cpu_count() or 1)
 
 
 def _processor() -> str:

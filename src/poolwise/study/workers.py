@@ -22,6 +22,7 @@ from typing import Any
 from poolwise.study.executor import JobState, Work, blocked, is_done, run_job, settle
 from poolwise.study.plan import Job
 from poolwise.study.progress import Progress
+from poolwise.study.provenance import usable_cores
 
 MOST_WORKERS = 8
 MEMORY_SHARE = 0.6
@@ -47,20 +48,14 @@ def choose_workers(num_jobs: int, peak_memory_gib: float) -> int:
     if torch.cuda.is_available():
         return 1
     free = psutil.virtual_memory().available / 2**30 * MEMORY_SHARE
-    return max(1, min(len(_cores()), int(free / peak_memory_gib), num_jobs, MOST_WORKERS))
-
-
-def _cores() -> Sequence[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return range(os.cpu_count() or 1)
+    return max(1, min(len(usable_cores()), int(free / peak_memory_gib), num_jobs, MOST_WORKERS))
 
 
 def wants_workers(workers: int | None) -> bool:
     """Return whether jobs will probably be shared, as far as can be told without torch; see ``choose_workers``."""
     if workers is not None:
         return workers > 1
-    return len(_cores()) > 1 and not any(Path(path).exists() for path in _GPU_DEVICES)
+    return len(usable_cores()) > 1 and not any(Path(path).exists() for path in _GPU_DEVICES)
 
 
 def prepare_workers() -> Any:
@@ -84,7 +79,7 @@ def execute_parallel(work: Work, progress: Progress, num_workers: int) -> dict[s
     events = context.SimpleQueue()
     listener = threading.Thread(target=_listen, args=(events, work.jobs, progress), daemon=True)
     listener.start()
-    pool = _Pool(num_workers, context, (work, events, max(1, len(_cores()) // num_workers)))
+    pool = _Pool(num_workers, context, (work, events, max(1, len(usable_cores()) // num_workers)))
     try:
         failures = _drive(work, progress, pool, num_workers)
     except BaseException:
