@@ -110,12 +110,12 @@ def test_what_workers_are_forked_from_ends_with_a_study_that_is_killed() -> None
 
 def test_who_wants_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_GPU_DEVICES", ())
-    monkeypatch.setattr(workers, "_cores", lambda: [0, 1])
+    monkeypatch.setattr(workers, "usable_cores", lambda: [0, 1])
     assert workers.wants_workers(None)
     assert workers.wants_workers(2)
     assert not workers.wants_workers(1)
-    monkeypatch.setattr(workers, "_cores", lambda: [0])
+    monkeypatch.setattr(workers, "usable_cores", lambda: [0])
     assert not workers.wants_workers(None)
-    monkeypatch.setattr(workers, "_cores", lambda: [0, 1])
+    monkeypatch.setattr(workers, "usable_cores", lambda: [0, 1])
     monkeypatch.setattr(workers, "_GPU_DEVICES", (str(Path(__file__)),))
     assert not workers.wants_workers(None)
