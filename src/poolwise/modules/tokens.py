@@ -70,9 +70,15 @@ class TextTokens:
             raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
         joined = [prompt + text for text in texts]
         has_offsets = bool(prompt) and self.tokenizer.is_fast
-        # verbose=False: the tokenizer would warn of long texts, which are cut below.
         batch = self.tokenizer(
-            joined, add_special_tokens=False, return_offsets_mapping=has_offsets, padding=False, verbose=False
+            joined,
+            add_special_tokens=False,
+            padding=False,
+            return_offsets_mapping=has_offsets,
+            # A list of ones for every text otherwise, a tenth of the time.
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,  # it would warn of long texts, which are cut below
         )
         room = max_tokens - len(self.prefix) - 1
         rows, num_prompt = [], []

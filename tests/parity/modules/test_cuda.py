@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -85,18 +87,13 @@ def gradients(model, precision, *, packs, fused=False):
     """The gradient of a sum over the vectors, all in one."""
     model[0].packs, model[0].precision = packs, precision
     model.zero_grad()
-    features = {n: x.to(model.device) for n, x in model.preprocess(MANY, prompt=PROMPT).items()}
+    features = {name: value.to(model.device) for name, value in model.preprocess(MANY, prompt=PROMPT).items()}
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    with autocast(precision, model.device):
-        if fused:
-            with fused_training(model[0].model, dtype) as count:
-                assert count
-                vectors = model(features)["sentence_embedding"]
-                loss = (vectors.float() * torch.linspace(-1, 1, vectors.numel()).view_as(vectors).cuda()).sum()
-                loss.backward()
-        else:
-            vectors = model(features)["sentence_embedding"]
-            (vectors.float() * torch.linspace(-1, 1, vectors.numel()).view_as(vectors).cuda()).sum().backward()
+    with fused_training(model[0].model, dtype) if fused else nullcontext(1) as count:
+        assert count
+        with autocast(precision, model.device):
+            vectors = model(features)["sentence_embedding"].float()
+        (vectors * torch.linspace(-1, 1, vectors.numel(), device=vectors.device).view_as(vectors)).sum().backward()
     return torch.cat([w.grad.flatten().float() for w in model.parameters() if w.grad is not None])
 
 

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from poolwise.modules.reduction import widen
 
-_CACHED_BYTES = 2**21
-"""Hidden layer held at once: the size of one core's second cache."""
+_CACHED_BYTES, _HELD_BYTES = 2**21, 2**28
+"""Hidden layer held at once: the size of one core's second cache; elsewhere as much as fills an accelerator."""
 
 _gelu_backward = torch.ops.aten.gelu_backward
 
@@ -49,7 +49,8 @@ def plain_gated_mean(
 def _parts(states: Float[Tensor, "B K D"], weight: Float[Tensor, "W D"]) -> list[slice]:
     """The rows of a few texts each, once texts and latents are one dimension."""
     num_texts, num_latents = states.shape[:2]
-    size = max(1, _CACHED_BYTES // (num_latents * weight.shape[0] * weight.element_size()))
+    held = _CACHED_BYTES if states.device.type == "cpu" else _HELD_BYTES
+    size = max(1, held // (num_latents * weight.shape[0] * weight.element_size()))
     starts = range(0, num_texts, size)
     return [slice(start * num_latents, min(start + size, num_texts) * num_latents) for start in starts]
 
