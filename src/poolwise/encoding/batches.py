@@ -21,7 +21,9 @@ def token_budget(device: torch.device) -> int:
     return _CUDA if device.type == "cuda" else _OTHER
 
 
-def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = None) -> list[list[int]]:
+def plan_batches(
+    lengths: Sequence[int], budget: int, most_texts: int | None = None, *, is_packed: bool = False
+) -> list[list[int]]:
     """Return rows by batch, each of at most ``budget`` tokens, or of one text; the batches with most tokens first.
 
     Lanes that take the next batch as soon as they are free then end nearly together. Padded to its longest text a batch
@@ -29,13 +31,16 @@ def plan_batches(lengths: Sequence[int], budget: int, most_texts: int | None = N
 
     Args:
         most_texts: at most so many rows a batch.
+        is_packed: padding is not read. Batches are filled with tokens; padded they may have twice the budget.
     Law: every row is in one batch; the plan depends on the arguments alone.
     """
     batches: list[list[int]] = []
-    capacity = 0
+    capacity = num_tokens = 0
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        if not batches or len(batches[-1]) == capacity:
+        if not batches or len(batches[-1]) == capacity or (is_packed and num_tokens + lengths[row] > budget):
             batches.append([])
-            capacity = max(1, min(budget // lengths[row], most_texts or budget))
+            capacity = max(1, min((budget + is_packed * budget) // lengths[row], most_texts or budget))
+            num_tokens = 0
         batches[-1].append(row)
+        num_tokens += lengths[row]
     return sorted(batches, key=lambda batch: -sum(lengths[row] for row in batch))

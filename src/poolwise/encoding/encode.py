@@ -28,8 +28,8 @@ WINDOW = 4096
 FIRST_WINDOW = 256
 """Of an accelerator, which reads as fast as texts are tokenised: it gets its first texts soon. Windows then double."""
 
-Rows = tuple[list[list[int]], list[int]]
-"""Token ids of each text, and how many of its first ids are prompt."""
+Row = tuple[int, list[int], int]
+"""A text's number, its token ids, and how many of its first ids are prompt."""
 
 
 def is_readable(model: object) -> bool:
@@ -64,26 +64,38 @@ def encode_texts(
             f"the model starts with {type(backbone).__name__}", "wanted one of poolwise", "use model.encode"
         )
     vectors: NDArray[np.float32] = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
-    done = 0
-    budget, lanes = budget or token_budget(model.device), num_lanes(model.device)
+    done, device = 0, model.device
+    budget, lanes = budget or token_budget(device), num_lanes(device)
+    is_packed = _works_alone(device) and backbone.packs_on(device)
     with ExitStack() as stack:
         read_all = None
-        for start, (rows, num_prompt) in _tokenised(backbone, texts, prompt, _windows(len(texts), model.device)):
-            batches = plan_batches([len(row) for row in rows], budget, most_texts)
+        waiting: list[Row] = []
+        for window, tokenised in _tokenised(backbone, texts, prompt, _windows(len(texts), device)):
+            rows = [*waiting, *zip(window, *tokenised, strict=True)]
+            batches = plan_batches([len(ids) for _, ids, _ in rows], budget, most_texts, is_packed=is_packed)
+            # To an accelerator a batch that is not full takes as long to send as a full one: it waits for more texts.
+            waiting = []
+            if _works_alone(device) and window.stop < len(texts):
+                waiting = [rows[i] for i in batches.pop()]
             if read_all is None:  # one batch alone is read by all threads together
-                read_all = stack.enter_context(open_lanes(model, min(lanes, len(batches))))
-            work = [([rows[i] for i in batch], [num_prompt[i] for i in batch]) for batch in batches]
-            for batch, found in zip(batches, _one_behind(read_all(_read, work), model.device), strict=True):
-                vectors[[start + i for i in batch]] = found.cpu().numpy()
+                read_all = stack.enter_context(open_lanes(model, max(1, min(lanes, len(batches)))))
+            work = [[rows[i] for i in batch] for batch in batches]
+            for batch, found in zip(work, _one_behind(read_all(_read, work), device), strict=True):
+                vectors[[index for index, _, _ in batch]] = found.cpu().numpy()
                 done += len(batch)
                 if on_progress is not None:
                     on_progress(done, len(texts))
     return vectors
 
 
+def _works_alone(device: torch.device) -> bool:
+    """Return whether a device computes while the processor, which has sent it the work, does something else."""
+    return device.type != "cpu"
+
+
 def _windows(num_texts: int, device: torch.device) -> list[range]:
     """Return the texts that are sorted together, window by window."""
-    size, windows = WINDOW if device.type == "cpu" else FIRST_WINDOW, [range(0)]
+    size, windows = FIRST_WINDOW if _works_alone(device) else WINDOW, [range(0)]
     while windows[-1].stop < num_texts:
         start = windows[-1].stop
         windows.append(range(start, min(start + size, num_texts)))
@@ -93,23 +105,23 @@ def _windows(num_texts: int, device: torch.device) -> list[range]:
 
 def _tokenised(
     backbone: Backbone, texts: Sequence[str], prompt: str, windows: Sequence[range]
-) -> Iterator[tuple[int, Rows]]:
-    """Yield the start and the token ids of each window, one ahead of the reader."""
+) -> Iterator[tuple[range, tuple[list[list[int]], list[int]]]]:
+    """Yield each window with its token ids and how many of them are prompt, one ahead of the reader."""
 
-    def tokenise(window: range) -> Rows:
+    def tokenise(window: range) -> tuple[list[list[int]], list[int]]:
         return backbone.tokens.encode(list(texts[window.start : window.stop]), prompt, backbone.max_tokens)
 
     with ThreadPoolExecutor(1) as pool:
-        ahead: deque[Future[Rows]] = deque(pool.submit(tokenise, window) for window in windows[:1])
+        ahead: deque[Future[Any]] = deque(pool.submit(tokenise, window) for window in windows[:1])
         for number, window in enumerate(windows, start=1):
-            rows = ahead.popleft().result()
+            tokenised = ahead.popleft().result()
             ahead.extend(pool.submit(tokenise, later) for later in windows[number : number + 1])
-            yield window.start, rows
+            yield window, tokenised
 
 
 def _one_behind(results: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Yield results as they come; on an accelerator each once the next batch is on its way, so that it never waits."""
-    if device.type == "cpu":
+    if not _works_alone(device):
         yield from results
         return
     waiting: deque[Tensor] = deque()
@@ -121,8 +133,9 @@ def _one_behind(results: Iterator[Tensor], device: torch.device) -> Iterator[Ten
 
 
 @torch.inference_mode()
-def _read(model: SentenceTransformer, work: Rows) -> Float[Tensor, "B D"]:
-    features: dict[str, Any] = model[0].arrange(*work)
+def _read(model: SentenceTransformer, rows: Sequence[Row]) -> Float[Tensor, "B D"]:
+    _, ids, num_prompt = zip(*rows, strict=True)
+    features: dict[str, Any] = model[0].arrange(ids, num_prompt)
     packing = model[0].pack(features, model.device, last_only=reads_last_only(model))
     on_device = {name: sent(value, model.device) for name, value in features.items()}
     output = model({**on_device, "packing": packing})

@@ -16,8 +16,8 @@ Ends = Int[Tensor, " B1"]
 
 
 def takes_varlen(query: Float[Tensor, "B H T E"]) -> bool:
-    """Return whether the kernel takes such queries: in half precision, on CUDA, from torch 2.11 on."""
-    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and _has_varlen()
+    """Return whether the kernel takes such queries: in half precision, on CUDA."""
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and has_varlen()
 
 
 def attend_varlen(
@@ -52,8 +52,8 @@ def _options(kernel: Callable[..., Any]) -> frozenset[str]:
 
 
 @cache
-def _has_varlen() -> bool:
-    """Before torch 2.11 the kernel takes no scale."""
+def has_varlen() -> bool:
+    """Return whether the kernel is installed, with a scale: torch 2.11 or newer."""
     try:
         from torch.nn.attention import varlen
     except ImportError:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from poolwise.config import TrainConfig
+from poolwise.modules import Backbone
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):
@@ -29,7 +30,8 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         """Return the loss of a batch; ``sentence_features`` are its columns, queries first; there are no labels."""
         columns = list(sentence_features)
-        if not getattr(self.model[0], "packs", False):
+        backbone = self.model[0]
+        if not (isinstance(backbone, Backbone) and backbone.packs_on(columns[0]["input_ids"].device)):
             return super().forward(columns, labels)
         vectors = self.model(join_columns(columns))["sentence_embedding"]
         return self.compute_loss_from_embeddings(list(vectors.split([len(c["input_ids"]) for c in columns])), labels)

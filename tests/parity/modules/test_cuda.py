@@ -72,12 +72,12 @@ def test_every_family_that_is_packed(family, design, tmp_path):
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_processor_never_waits_for_the_device(pooling, attention, tmp_path):
     model = prepare_encoding(build(save_tiny_base(tmp_path, "llama"), f"{pooling}+{attention}", "bf16"))
-    rows, num_prompt = model[0].tokens.encode(MANY, PROMPT, 32)
-    _read(model, (rows, num_prompt))
+    rows = list(zip(range(len(MANY)), *model[0].tokens.encode(MANY, PROMPT, 32), strict=True))
+    _read(model, rows)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        vectors = _read(model, (rows, num_prompt))
+        vectors = _read(model, rows)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert vectors.isfinite().all()

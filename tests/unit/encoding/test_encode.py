@@ -40,6 +40,23 @@ def test_same_vectors_as_the_slow_twin(design, family, prompt, bases, monkeypatc
     assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
 
 
+@pytest.mark.parametrize("most_texts", [None, 3])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("first", [1, 7, 100])
+def test_batches_of_an_accelerator_give_the_same(first, family, most_texts, bases, monkeypatch):
+    """Windows that double, batches that wait for more texts, results fetched one batch later."""
+    monkeypatch.setattr("poolwise.encoding.encode._works_alone", lambda device: True)
+    monkeypatch.setattr("poolwise.encoding.encode.num_lanes", lambda device: 1)
+    monkeypatch.setattr("poolwise.encoding.encode.FIRST_WINDOW", first)
+    model = build(bases[family], "mean+bidirectional")
+    slow, seen = model.encode(MANY, prompt=PROMPT), []
+    fast = encode_texts(
+        prepare_encoding(model), MANY, PROMPT, budget=90, most_texts=most_texts, on_progress=lambda *n: seen.append(n)
+    )
+    assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
+    assert seen[-1] == (len(MANY), len(MANY))
+
+
 def test_progress_reaches_the_end(bases):
     seen = []
     encode_texts(build(bases["llama"]), MANY, budget=50, on_progress=lambda done, total: seen.append((done, total)))
