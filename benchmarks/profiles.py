@@ -2,7 +2,8 @@
 
 python benchmarks/profiles.py [nano|110M]
 
-One thread, bf16, mean pooling, the texts of ``benchmarks/encoding.py``. Shares of the profiler's own time in each kind.
+One thread, bf16, mean pooling, the texts of ``benchmarks/encoding.py``. Shares of the profiler's own time in each kind;
+on a GPU the time of its kernels, by the operation that started them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import torch
 from _measure import record, seconds
-from _peers import save_base, stock_model
-from encoding import DTYPES, fast_model, sample
+from _peers import DEVICE, save_base, stock_model
+from encoding import DTYPES, NUM_TOKENS, fast_model, sample
 from torch.profiler import ProfilerActivity, profile
 
 from poolwise.encoding import encode_texts
@@ -26,7 +27,7 @@ KINDS = {
     "attention": ("scaled_dot_product", "flash_attention", "sdpa", "bmm", "softmax"),
     "copies and casts": ("copy_", "to", "_to_copy", "contiguous", "clone", "cat", "index", "stack", "split"),
 }
-TOKENS = {"nano": 20_000, "110M": 6_000}
+TOKENS = {"nano": 20_000, "110M": 6_000} if DEVICE == "cpu" else {"nano": NUM_TOKENS, "110M": NUM_TOKENS}
 
 
 def kind_of(operation: str) -> str:
@@ -42,11 +43,15 @@ def shares(run: Callable[[], object]) -> tuple[dict[str, float], float]:
     """Return seconds by kind of operation and the wall time of one call without the profiler."""
     run()
     wall = seconds(run)
-    with profile(activities=[ProfilerActivity.CPU]) as found:
-        run()
+    on_gpu = DEVICE == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as found:
+        seconds(run)
     spent: dict[str, float] = {}
     for event in found.key_averages():
-        spent[kind_of(event.key)] = spent.get(kind_of(event.key), 0.0) + event.self_cpu_time_total / 1e6
+        if on_gpu and not event.key.startswith("aten::"):
+            continue  # kernels stand beside the operations that started them
+        time = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        spent[kind_of(event.key)] = spent.get(kind_of(event.key), 0.0) + time / 1e6
     return spent, wall
 
 

@@ -10,6 +10,8 @@ import pytest
 
 # Two test processes with all threads each would wait for one another; torch reads this when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests that take two threads would spin beside the other process: 20 s for two lanes over a tiny base instead of 2.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 _PER_LANE = 1024
-_CUDA, _OTHER = 32_768, 8192
+_CUDA, _OTHER = 65_536, 8192
 
 
 def token_budget(device: torch.device) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ WINDOW = 4096
 """Texts sorted by length among themselves; the next window is tokenised while the model reads this one."""
 
 FIRST_WINDOW = 256
-"""Of an accelerator, which reads as fast as texts are tokenised: it gets its first texts soon. Windows then double."""
+"""Of an accelerator, which reads about as fast as texts are tokenised: it gets its first soon. Windows then double."""
 
 Row = tuple[int, list[int], int]
 """A text's number, its token ids, and how many of its first ids are prompt."""
@@ -64,33 +65,54 @@ def encode_texts(
             f"the model starts with {type(backbone).__name__}", "wanted one of poolwise", "use model.encode"
         )
     vectors: NDArray[np.float32] = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
-    done, device = 0, model.device
-    budget, lanes = budget or token_budget(device), num_lanes(device)
-    is_packed = _works_alone(device) and backbone.packs_on(device)
+    done = 0
     with ExitStack() as stack:
-        read_all = None
-        waiting: list[Row] = []
-        for window, tokenised in _tokenised(backbone, texts, prompt, _windows(len(texts), device)):
-            rows = [*waiting, *zip(window, *tokenised, strict=True)]
-            batches = plan_batches([len(ids) for _, ids, _ in rows], budget, most_texts, is_packed=is_packed)
-            # To an accelerator a batch that is not full takes as long to send as a full one: it waits for more texts.
-            waiting = []
-            if _works_alone(device) and window.stop < len(texts):
-                waiting = [rows[i] for i in batches.pop()]
-            if read_all is None:  # one batch alone is read by all threads together
-                read_all = stack.enter_context(open_lanes(model, max(1, min(lanes, len(batches)))))
-            work = [[rows[i] for i in batch] for batch in batches]
-            for batch, found in zip(work, _one_behind(read_all(_read, work), device), strict=True):
-                vectors[[index for index, _, _ in batch]] = found.cpu().numpy()
-                done += len(batch)
-                if on_progress is not None:
-                    on_progress(done, len(texts))
+        results = _read_windows(model, texts, prompt, budget or token_budget(model.device), most_texts, stack)
+        for rows, found in _sent_ahead(results) if _works_alone(model.device) else chain.from_iterable(results):
+            vectors[[number for number, _, _ in rows]] = found.cpu().numpy()
+            done += len(rows)
+            if on_progress is not None:
+                on_progress(done, len(texts))
     return vectors
 
 
 def _works_alone(device: torch.device) -> bool:
     """Return whether a device computes while the processor, which has sent it the work, does something else."""
     return device.type != "cpu"
+
+
+def _read_windows(
+    model: SentenceTransformer,
+    texts: Sequence[str],
+    prompt: str,
+    budget: int,
+    most_texts: int | None,
+    stack: ExitStack,
+) -> Iterator[Iterator[tuple[list[Row], Tensor]]]:
+    """Yield, for each window, its batches as they are read: their rows and vectors."""
+    backbone, device, read_all = model[0], model.device, None
+    is_packed = _works_alone(device) and backbone.packs_on(device)
+    waiting: list[Row] = []
+    for window, tokenised in _tokenised(backbone, texts, prompt, device):
+        rows = [*waiting, *zip(window, *tokenised, strict=True)]
+        batches = plan_batches([len(ids) for _, ids, _ in rows], budget, most_texts, is_packed=is_packed)
+        work, waiting = [[rows[i] for i in batch] for batch in batches], []
+        # Sending a batch takes as long whether it is full or not: what is less than half full waits for more texts.
+        if _works_alone(device) and window.stop < len(texts) and 2 * sum(len(ids) for _, ids, _ in work[-1]) < budget:
+            waiting = work.pop()
+        if read_all is None:  # one batch alone is read by all threads together
+            read_all = stack.enter_context(open_lanes(model, max(1, min(num_lanes(device), len(work)))))
+        yield zip(work, read_all(_read, work), strict=True)
+
+
+def _sent_ahead(windows: Iterable[Iterable[tuple[list[Row], Tensor]]]) -> Iterator[tuple[list[Row], Tensor]]:
+    """Yield the results of each window once the work of the next one is sent, so that the device never waits."""
+    before: list[tuple[list[Row], Tensor]] = []
+    for window in windows:
+        sent_now = list(window)
+        yield from before
+        before = sent_now
+    yield from before
 
 
 def _windows(num_texts: int, device: torch.device) -> list[range]:
@@ -104,32 +126,28 @@ def _windows(num_texts: int, device: torch.device) -> list[range]:
 
 
 def _tokenised(
-    backbone: Backbone, texts: Sequence[str], prompt: str, windows: Sequence[range]
+    backbone: Backbone, texts: Sequence[str], prompt: str, device: torch.device
 ) -> Iterator[tuple[range, tuple[list[list[int]], list[int]]]]:
-    """Yield each window with its token ids and how many of them are prompt, one ahead of the reader."""
+    """Yield each window with its token ids and how many of them are prompt.
+
+    Lanes on a processor find the next window ready. Work for an accelerator is sent by this thread alone: a tokeniser
+    beside it would keep Python's lock from it (25 ms a batch on an H100 became 100), while the device still has the
+    window before to read.
+    """
+    windows = _windows(len(texts), device)
 
     def tokenise(window: range) -> tuple[list[list[int]], list[int]]:
         return backbone.tokens.encode(list(texts[window.start : window.stop]), prompt, backbone.max_tokens)
 
+    if _works_alone(device):
+        yield from ((window, tokenise(window)) for window in windows)
+        return
     with ThreadPoolExecutor(1) as pool:
-        ahead: deque[Future[Any]] = deque(pool.submit(tokenise, window) for window in windows[:1])
+        ahead = deque(pool.submit(tokenise, window) for window in windows[:1])
         for number, window in enumerate(windows, start=1):
             tokenised = ahead.popleft().result()
             ahead.extend(pool.submit(tokenise, later) for later in windows[number : number + 1])
             yield window, tokenised
-
-
-def _one_behind(results: Iterator[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Yield results as they come; on an accelerator each once the next batch is on its way, so that it never waits."""
-    if not _works_alone(device):
-        yield from results
-        return
-    waiting: deque[Tensor] = deque()
-    for result in results:
-        waiting.append(result)
-        if len(waiting) > 1:
-            yield waiting.popleft()
-    yield from waiting
 
 
 @torch.inference_mode()
