@@ -42,13 +42,23 @@ def test_the_adapter_was_not_a_no_op(base: str) -> None:
     assert moved.norm() > 1e-2
 
 
-def test_weights_rounded_once_are_what_autocast_rounds_each_time(base: str) -> None:
+@pytest.mark.parametrize("packs_weights", [False, True])
+def test_weights_rounded_once_are_what_autocast_rounds_each_time(
+    base: str, packs_weights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not packs_weights:
+        monkeypatch.setattr("poolwise.modules.merge.pack_linears", lambda _model: 0)
     model = build_model("mean+causal", base, method="frozen", precision="bf16", max_tokens=32).eval()
     before = torch.tensor(model.encode(list(TEXTS)))
     prepare_encoding(model)
+    after = torch.tensor(model.encode(list(TEXTS)))
+    if not packs_weights:
+        assert torch.equal(after, before)
+        return
     if "llama" in type(model[0].model).__name__.lower():
         assert isinstance(model[0].model.layers[0].mlp.up_proj, PackedLinear)
-    assert torch.equal(torch.tensor(model.encode(list(TEXTS))), before)
+    # Laid out otherwise, weights may be summed in another order: the same bits on a Zen 4, not on every processor.
+    assert (after - before).norm(dim=1).max() < 5e-3
 
 
 def test_fp32_models_stay_fp32(base: str) -> None:
