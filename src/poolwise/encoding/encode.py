@@ -150,8 +150,19 @@ def _tokenised(
             yield window, tokenised
 
 
-@torch.inference_mode()
 def _read(model: SentenceTransformer, rows: Sequence[Row]) -> Float[Tensor, "B D"]:
+    """Return the vectors of a batch; where it is more than the device holds, of its halves, one after the other."""
+    try:
+        return _vectors(model, rows)
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    half = len(rows) // 2
+    return torch.cat([_read(model, rows[:half]), _read(model, rows[half:])])
+
+
+@torch.inference_mode()
+def _vectors(model: SentenceTransformer, rows: Sequence[Row]) -> Float[Tensor, "B D"]:
     _, ids, num_prompt = zip(*rows, strict=True)
     features: dict[str, Any] = model[0].arrange(ids, num_prompt)
     packing = model[0].pack(features, model.device, last_only=reads_last_only(model))

@@ -130,3 +130,24 @@ def test_what_fails_in_a_lane_reaches_the_caller(bases, two_threads):
     with pytest.raises(ValueError, match="7"), open_lanes(build(bases["llama"]), 2) as read_all:
         list(read_all(read, [7]))
     assert torch.get_num_threads() == 2
+
+
+def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypatch):
+    model = build(bases["llama"])
+    wanted, tried = encode_texts(model, MANY), []
+    forward = type(model).forward
+
+    def small_device(self, features, *args, **kwargs):
+        tried.append(len(features["input_ids"]))
+        if tried[-1] > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, features, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", small_device)
+    assert np.linalg.norm(encode_texts(model, MANY) - wanted, axis=1).max() < 1e-5
+    assert max(tried) > 5
+    monkeypatch.setattr(
+        type(model), "forward", lambda *_args, **_kwargs: (_ for _ in ()).throw(torch.OutOfMemoryError())
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        encode_texts(model, MANY)
