@@ -210,7 +210,7 @@ class Backbone(InputModule):
         """Return whether batches are read without their padding there.
 
         On CUDA they are where one call attends to texts of any length, which is in bf16. A call for every length, as on
-        a processor, took three times as long as padding.
+        a processor, is slower there than padding.
         """
         return self.packs and (device.type != "cuda" or (uses_bf16(self.precision, device) and has_varlen()))
 
