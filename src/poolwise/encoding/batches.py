@@ -39,7 +39,7 @@ def plan_batches(
     for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
         if not batches or len(batches[-1]) == capacity or (is_packed and num_tokens + lengths[row] > budget):
             batches.append([])
-            capacity = max(1, min((budget + is_packed * budget) // lengths[row], most_texts or budget))
+            capacity = max(1, min(budget * (2 if is_packed else 1) // lengths[row], most_texts or budget))
             num_tokens = 0
         batches[-1].append(row)
         num_tokens += lengths[row]
