@@ -220,7 +220,7 @@ class Backbone(InputModule):
         return prompt.bool() if prompt is not None and bool(prompt.any()) else None
 
     def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
-        return self.packs and (self.longest_packable is None or mask.shape[1] <= self.longest_packable)
+        return self.longest_packable is None or mask.shape[1] <= self.longest_packable
 
     def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing) -> dict[str, Tensor]:
         if self.layer_tokens is None:
