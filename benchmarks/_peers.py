@@ -29,9 +29,10 @@ from transformers import AutoModel, AutoTokenizer, LlamaConfig, TrainerCallback
 from poolwise.config import TrainConfig
 from poolwise.data import Triple
 from poolwise.design import parse_design
-from poolwise.modules import build_model, has_fast_bf16, resolve_base
-from poolwise.modules.attention import set_attention
-from poolwise.modules.pooling.cross_attention import CrossAttention
+from poolwise.kernels.precision import has_fast_bf16
+from poolwise.models import build_model, resolve_base
+from poolwise.models.attention import set_attention
+from poolwise.models.pooling.cross_attention import CrossAttention
 from poolwise.training.batches import TripleCollator
 from poolwise.training.optimizer import linear_factor
 

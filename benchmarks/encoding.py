@@ -24,8 +24,8 @@ from _peers import DEVICE, MAX_TOKENS, save_base, stock_model
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from poolwise.encoding import encode_texts
-from poolwise.modules import build_model, prepare_encoding
+from poolwise.encoding.encode import encode_texts
+from poolwise.models import build_model, prepare_encoding
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "eval"
 POOLINGS = ("last", "mean", "multilayer")

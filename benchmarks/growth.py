@@ -16,8 +16,8 @@ from _measure import record, seconds
 
 from poolwise.config import build_recipe
 from poolwise.data import load_source
-from poolwise.encoding import encode_texts
-from poolwise.modules import build_model, prepare_encoding
+from poolwise.encoding.encode import encode_texts
+from poolwise.models import build_model, prepare_encoding
 from poolwise.study.study import run_study
 
 TEXTS = (1000, 4000, 16_000)

@@ -16,7 +16,7 @@ from _measure import REPEATS, in_own_process, paired_ratios, peak_memory, record
 from _peers import DEVICE, plain_head
 from torch import Tensor
 
-from poolwise.modules.pooling.cross_attention import PAPER_SIZE, CrossAttention
+from poolwise.models.pooling.cross_attention import PAPER_SIZE, CrossAttention
 
 DIM, LAYERS, BATCH = 1024, 28, 8
 SAME = {"fp32": 1e-5, "bf16": 3e-2}

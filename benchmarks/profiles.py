@@ -19,7 +19,7 @@ from _peers import DEVICE, save_base, stock_model
 from encoding import DTYPES, NUM_TOKENS, fast_model, sample
 from torch.profiler import ProfilerActivity, profile
 
-from poolwise.encoding import encode_texts
+from poolwise.encoding.encode import encode_texts
 
 KINDS = {
     "matrix products": ("mm", "addmm", "linear", "matmul"),

@@ -18,16 +18,16 @@ import numpy as np
 from _measure import REPEATS, record, seconds
 
 from poolwise.config import Recipe, build_recipe
-from poolwise.data.pydoc import pydoc_suite_path
 from poolwise.design import ALL_DESIGNS, parse_design
-from poolwise.modules import build_model
-from poolwise.modules.pooling.base import Pooling
+from poolwise.embedded.pydoc import pydoc_suite_path
+from poolwise.models import build_model
+from poolwise.models.pooling.base import Pooling
 from poolwise.screening import load_head
+from poolwise.screening.screen import run_screen
+from poolwise.screening.screen_plan import ROLES, screen_keys, screen_recipe
 from poolwise.study.inputs import load_inputs
 from poolwise.study.plan import Job
 from poolwise.study.progress import Progress
-from poolwise.study.screen import run_screen
-from poolwise.study.screen_plan import ROLES, screen_keys, screen_recipe
 
 TASKS = (
     "retrieval/pydoc-name-description",
@@ -120,7 +120,7 @@ def _frozen(design: str, recipe: Recipe, head: Pooling):
 
 def _stored(design: str, recipe: Recipe, out: Path, head: Pooling, texts: list[str]):
     from poolwise.screening import StateStore, StoredEncoder, build_stored_model
-    from poolwise.study.screen_plan import screen_spec, states_folder
+    from poolwise.screening.screen_plan import screen_spec, states_folder
 
     parsed = parse_design(design)
     spec = screen_spec(screen_recipe(recipe), load_inputs(recipe), "evaluation", parsed.attention)

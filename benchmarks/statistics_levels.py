@@ -22,13 +22,13 @@ from statistics_page import save, write_page
 from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs
-from poolwise.stats.alignment import build_table
-from poolwise.stats.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
-from poolwise.stats.contrasts import Pair
-from poolwise.stats.metrics import PROCEDURES
-from poolwise.stats.resampling import EXACT_UNITS, all_swaps, generator
-from poolwise.stats.signflip import signflip_test
-from poolwise.stats.wilcoxon import EXACT_LIMIT, doubled_midranks, null_distribution, signed_rank_test, tolerance
+from poolwise.stats.core.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
+from poolwise.stats.core.resampling import EXACT_UNITS, all_swaps, generator
+from poolwise.stats.core.signflip import signflip_test
+from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_distribution, signed_rank_test, tolerance
+from poolwise.stats.designs.alignment import build_table
+from poolwise.stats.designs.contrasts import Pair
+from poolwise.stats.designs.procedures import PROCEDURES
 
 ALPHA = 0.05
 Promise = Literal["at most", "at least", "equal to", "none"]

@@ -24,8 +24,8 @@ from _measure import REPEATS, in_own_process, record
 from _peers import save_base, train_stock
 
 from poolwise.config import build_recipe
-from poolwise.data.pydoc import pydoc_suite_path
 from poolwise.design import parse_design
+from poolwise.embedded.pydoc import pydoc_suite_path
 from poolwise.records import load_steps
 from poolwise.study.inputs import load_inputs
 from poolwise.tasks import evaluate_task

@@ -18,7 +18,7 @@ from _peers import save_base, train_stock
 
 from poolwise.config import TrainConfig
 from poolwise.data import Triple, build_schedule, load_source
-from poolwise.modules import build_model
+from poolwise.models import build_model
 from poolwise.training import train_model
 
 STEPS, WARM = 5, 2

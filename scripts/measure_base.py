@@ -25,8 +25,9 @@ from pretrain_nano import CONTEXT, read_articles, split_articles
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from poolwise.modules import build_model, prepare_encoding, resolve_base
-from poolwise.tasks import ModelEncoder, evaluate_task, load_tasks
+from poolwise.encoding.encoder import ModelEncoder
+from poolwise.models import build_model, prepare_encoding, resolve_base
+from poolwise.tasks import evaluate_task, load_tasks
 
 DESIGNS = ("mean+causal", "mean+bidirectional", "last+causal")
 PROMPTS = ("The city of Lisbon is", "In mathematics, a group is", "Symptoms of asthma include")

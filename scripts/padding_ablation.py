@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from poolwise.config import load_recipe
-from poolwise.modules import load_model, prepare_encoding
+from poolwise.encoding.encoder import ModelEncoder
+from poolwise.models import load_model, prepare_encoding
 from poolwise.records import RunManifest, items_path, load_record, save_record
-from poolwise.tasks import Encoder, ModelEncoder, evaluate_task, load_tasks
+from poolwise.tasks import Encoder, evaluate_task, load_tasks
 
 DESIGN, BATCH = "latent+bidirectional", 32
 

@@ -21,8 +21,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import v_measure_score
 
-from poolwise.data.pydoc import pydoc_suite_path, pydoc_train_path
-from poolwise.data.pydoc_text import NearDuplicates, normalise, words
+from poolwise.embedded.pydoc import pydoc_suite_path, pydoc_train_path
+from poolwise.embedded.pydoc_text import NearDuplicates, normalise, words
 
 Row = dict[str, str]
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -63,7 +63,7 @@ def nano_encode() -> Encode:
 
     import poolwise
 
-    backbone = Transformer(str(Path(poolwise.__file__).parent / "assets" / "nano"), max_seq_length=128)
+    backbone = Transformer(str(Path(poolwise.__file__).parent / "embedded" / "nano"), max_seq_length=128)
     if backbone.tokenizer.pad_token is None:
         backbone.tokenizer.pad_token = backbone.tokenizer.eos_token
     model = SentenceTransformer(modules=[backbone, Pooling(backbone.get_embedding_dimension(), "mean")], device="cpu")

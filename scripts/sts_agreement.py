@@ -12,9 +12,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import poolwise
-from poolwise.data.pydoc_text import words
+from poolwise.embedded.pydoc_text import words
 
-SETS = Path(poolwise.__file__).parent / "assets" / "sts"
+SETS = Path(poolwise.__file__).parent / "embedded" / "sts"
 
 
 def rows_of(path: Path) -> list[dict[str, str | float]]:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["poolwise.modules", "poolwise.training"], "beartype.beartype")
+install_import_hook(["poolwise.models", "poolwise.kernels", "poolwise.training"], "beartype.beartype")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from poolwise.config import TrainConfig
 from poolwise.data import Triple, build_schedule
-from poolwise.modules import build_model
+from poolwise.models import build_model
 from poolwise.training import train_model
 from tiny_models import WORDS
 

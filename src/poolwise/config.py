@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.records import CATEGORIES, Category
-from poolwise.yaml_text import load_mapping, parse_value
+from poolwise.storage.yaml_text import load_mapping, parse_value
 
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 

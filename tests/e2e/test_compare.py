@@ -14,7 +14,7 @@ import pytest
 from poolwise.records import RunManifest, items_path, save_record
 from support import shared_data
 from unit.foreign.files import write_text, write_v2
-from unit.stats.builders import values
+from unit.stats.designs.builders import values
 
 HEAD = "model,task,item,score"
 KEYS = {"category", "task", "a", "b", "difference", "interval", "test", "estimand", "p", "p_holm", "p_bh"} | {

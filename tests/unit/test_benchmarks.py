@@ -2,7 +2,7 @@
 
 import re
 
-from poolwise.data.pydoc import pydoc_suite_path
+from poolwise.embedded.pydoc import pydoc_suite_path
 from support import ROOT
 
 

@@ -41,8 +41,8 @@ def compare(
     from poolwise.records import load_texts
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
     from poolwise.stats import compare_runs, with_extremes
-    from poolwise.stats.contrasts import REASONS
-    from poolwise.stats.verdict import EQUIVALENCE
+    from poolwise.stats.designs.contrasts import REASONS
+    from poolwise.stats.designs.verdict import EQUIVALENCE
 
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")

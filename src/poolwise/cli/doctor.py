@@ -16,8 +16,8 @@ def doctor(
 ) -> None:
     """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
     quiet_libraries()
-    from poolwise.modules import diagnose
-    from poolwise.study.models import load_any
+    from poolwise.models import diagnose
+    from poolwise.models.load_any import load_any
 
     checks = diagnose(load_any(model, for_encoding=False))
     if as_json:

@@ -21,7 +21,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a r
         print(write_reports(load_record(StudyResults, path), path.parent))
         return
     quiet_libraries()
-    from poolwise.study.screen import course_of
+    from poolwise.screening.screen import course_of
     from poolwise.study.study import publish_unfinished
 
     print(publish_unfinished(folder, course_of(folder)))

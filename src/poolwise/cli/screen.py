@@ -28,7 +28,7 @@ def screen(
 
     resolved = load_recipe(recipe, set_ or [])
     quiet_libraries()
-    from poolwise.study.screen import plan_screening, run_screen
+    from poolwise.screening.screen import plan_screening, run_screen
 
     folder = out or Path("runs") / f"{resolved.name}-screen"
     if dry_run:

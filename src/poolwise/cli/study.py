@@ -51,7 +51,7 @@ def study(
 
             path = run_study(resolved, folder, progress, command_line(), workers)
         else:
-            from poolwise.study.screen import run_screened_study
+            from poolwise.screening.screen import run_screened_study
 
             path = run_screened_study(resolved, screen, folder, progress, command_line(), workers)
     print_results(folder, path, as_json)
@@ -64,6 +64,6 @@ def _plan(recipe: Recipe, screen: int | None) -> Estimate:
         from poolwise.study.study import plan_study
 
         return plan_study(recipe)
-    from poolwise.study.screen import plan_screened_study
+    from poolwise.screening.screen import plan_screened_study
 
     return plan_screened_study(recipe, screen)

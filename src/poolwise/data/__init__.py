@@ -1,8 +1,8 @@
 """Training files in every dialect -> triples -> a batch schedule that every design consumes alike."""
 
+from poolwise.data.plain_texts import load_plain_texts, texts_fingerprint, triple_texts
 from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule
 from poolwise.data.sources import load_source, load_sources, read_sources, sample_triples
-from poolwise.data.texts import load_plain_texts, texts_fingerprint, triple_texts
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 
 __all__ = [

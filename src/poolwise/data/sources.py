@@ -12,7 +12,7 @@ import numpy as np
 
 from poolwise.config import SourceConfig
 from poolwise.data.dialects import Dialect, RowError, detect_dialect, parse_row
-from poolwise.data.tables import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
+from poolwise.data.row_files import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 from poolwise.errors import DataError, collect
 from poolwise.records import Category
@@ -101,7 +101,7 @@ def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
     Raises: DataError where there is none.
     """
     if name == PYDOC:
-        from poolwise.data.pydoc import pydoc_train_path
+        from poolwise.embedded.pydoc import pydoc_train_path
 
         return [(name, iter_rows(pydoc_train_path()))]
     if is_hub_name(name):

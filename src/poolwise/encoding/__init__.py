@@ -1,6 +1,5 @@
 """Texts to vectors as fast as the machine allows: batches of equal work, tokenised while the model computes."""
 
-from poolwise.encoding.batches import plan_batches
-from poolwise.encoding.encode import encode_texts, is_readable
+from poolwise.encoding.encoder import Embeddings, ModelEncoder, RandomEncoder
 
-__all__ = ["encode_texts", "is_readable", "plan_batches"]
+__all__ = ["Embeddings", "ModelEncoder", "RandomEncoder"]

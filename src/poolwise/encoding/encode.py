@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
-from poolwise.encoding.batches import plan_batches, token_budget
-from poolwise.encoding.lanes import num_lanes, open_lanes
 from poolwise.errors import ModelError
-from poolwise.modules import Backbone
-from poolwise.modules.merge import reads_last_only
-from poolwise.modules.transfer import sent
+from poolwise.kernels.batches import plan_batches, token_budget
+from poolwise.kernels.lanes import num_lanes, open_lanes
+from poolwise.kernels.transfer import sent
+from poolwise.models import Backbone
+from poolwise.models.merge import reads_last_only
 
 WINDOW = 4096
 """Texts sorted by length among themselves; the next window is tokenised while the model reads this one."""

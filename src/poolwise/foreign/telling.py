@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from poolwise.foreign.inputs import Inputs, missing_tasks
+from poolwise.foreign.read_inputs import Inputs, missing_tasks
 from poolwise.foreign.source import KINDS, Source
 from poolwise.records import ItemScores, Run
 

@@ -29,9 +29,9 @@ from poolwise.report.evidence import contrast_table, posterior_table, power_tabl
 from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
 from poolwise.report.figures.forest import forest_figure
-from poolwise.report.figures.layers import layers_figure
+from poolwise.report.figures.layer_bars import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
-from poolwise.report.figures.seeds import seeds_figure
+from poolwise.report.figures.seed_ticks import seeds_figure
 from poolwise.report.items import drilldowns
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view

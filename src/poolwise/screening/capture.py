@@ -15,8 +15,9 @@ from torch import Tensor
 from poolwise.attentions import Attention
 from poolwise.design import Design
 from poolwise.errors import EvalError
-from poolwise.modules import Backbone, autocast, build_model, prepare_encoding
-from poolwise.modules.reduction import last_token, mean_tokens, weighted_mean_tokens
+from poolwise.kernels.precision import autocast
+from poolwise.kernels.reduction import last_token, mean_tokens, weighted_mean_tokens
+from poolwise.models import Backbone, build_model, prepare_encoding
 from poolwise.screening.arrays import StateFile
 from poolwise.screening.needs import Need
 from poolwise.screening.store import Key, StateStore, StoreSpec

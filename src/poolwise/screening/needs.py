@@ -9,8 +9,8 @@ import torch
 
 from poolwise.attentions import Attention
 from poolwise.design import POOLINGS, Design
-from poolwise.modules.pooling import build_pooling
-from poolwise.modules.pooling.base import TokensRead
+from poolwise.models.pooling import build_pooling
+from poolwise.models.pooling.base import TokensRead
 
 
 @dataclass(frozen=True, order=True)

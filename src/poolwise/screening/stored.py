@@ -12,14 +12,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule, Normalize
 
 from poolwise.design import Design
+from poolwise.encoding import Embeddings
 from poolwise.errors import EvalError
-from poolwise.modules import Pooling
-from poolwise.modules.pooling import POOLING_CLASSES, build_pooling
-from poolwise.modules.precision import Precision
-from poolwise.modules.seeds import seeded
+from poolwise.kernels.precision import Precision
+from poolwise.models import Pooling
+from poolwise.models.pooling import POOLING_CLASSES, build_pooling
+from poolwise.models.seeds import seeded
 from poolwise.screening.needs import need_of
 from poolwise.screening.store import StateStore, token_mask
-from poolwise.tasks.task import Embeddings
 
 MOST_TEXTS = 32
 """Texts pooled at once. The embedded base, one thread, ``multilayer``, 4,418 texts: 8 take 2.3 s, 32 1.5 s, 128 1.8 s,

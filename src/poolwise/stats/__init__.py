@@ -1,6 +1,6 @@
 """Item scores of several runs -> one Comparison: tests that say what they speak about. No torch."""
 
-from poolwise.stats.compare import compare_runs
-from poolwise.stats.extremes import with_extremes
+from poolwise.stats.designs.compare import compare_runs
+from poolwise.stats.designs.extremes import with_extremes
 
 __all__ = ["compare_runs", "with_extremes"]

@@ -47,7 +47,7 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: StudyInputs, out: Path, rep
 
     Raises: ModelError where the base has no LM head or mask token, or a loss is not finite.
     """
-    from poolwise.modules import check_attention, count_trainable, init_hashes
+    from poolwise.models import check_attention, count_trainable, init_hashes
     from poolwise.training import adaptation_training, build_adaptable, train_adaptation
 
     assert recipe.adapt is not None

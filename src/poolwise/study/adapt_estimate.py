@@ -21,7 +21,7 @@ def adaptation_seconds(recipe: Recipe, base: str, texts_per_second: float) -> fl
 
     The LM head costs beside the base as their parameters do, for the masked share of the tokens.
     """
-    from poolwise.modules import base_shape, vocabulary_size
+    from poolwise.models import base_shape, vocabulary_size
 
     assert recipe.adapt is not None
     num_layers, dim = base_shape(base)
@@ -33,7 +33,7 @@ def adaptation_memory(recipe: Recipe, base: str, jobs: Sequence[Job]) -> float:
     """Return the peak memory in GiB of the adaptation among these jobs; 0 if there is none."""
     if recipe.adapt is None or not any(job.kind == "adapt" for job in jobs):
         return 0.0
-    from poolwise.modules import base_shape, vocabulary_size
+    from poolwise.models import base_shape, vocabulary_size
 
     (num_layers, dim), vocabulary = base_shape(base), vocabulary_size(base)
     tokens = recipe.adapt.batch_size * recipe.adapt.max_tokens

@@ -57,8 +57,8 @@ class _Speed:
 
 
 def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
-    from poolwise.encoding import encode_texts
-    from poolwise.modules import build_model, prepare_encoding
+    from poolwise.encoding.encode import encode_texts
+    from poolwise.models import build_model, prepare_encoding
 
     model = build_model(
         UNTUNED_DESIGN,

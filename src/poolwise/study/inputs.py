@@ -52,7 +52,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
 
     Raises: the one error there is, or a ConfigError that lists all of them.
     """
-    from poolwise.modules import resolve_base
+    from poolwise.models import resolve_base
 
     problems: list[PoolwiseError] = []
 
@@ -98,7 +98,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
 
 
 def _require_layers(recipe: Recipe) -> None:
-    from poolwise.modules import base_shape
+    from poolwise.models import base_shape
 
     num_layers = base_shape(recipe.base)[0]
     problems = []

@@ -8,7 +8,9 @@ from pathlib import Path
 from poolwise.config import EvalConfig, Recipe, TrainConfig
 from poolwise.data import Schedule
 from poolwise.design import Design
+from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
+from poolwise.models.load_any import load_any
 from poolwise.records import (
     Adaptation,
     Cost,
@@ -21,9 +23,8 @@ from poolwise.records import (
     save_record,
 )
 from poolwise.study.inputs import StudyInputs
-from poolwise.study.models import load_any
 from poolwise.study.provenance import versions
-from poolwise.tasks import Encoder, ModelEncoder, RandomEncoder, Task, evaluate_bm25, evaluate_task
+from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
 
 Report = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a few words."""
@@ -47,7 +48,7 @@ def train_run(
     Args:
         max_tokens: tokens a text keeps once the model is in use; training cuts at ``config.max_tokens``.
     """
-    from poolwise.modules import build_model, check_attention, count_trainable, init_hashes, layer_weights
+    from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +133,7 @@ def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path, report: 
     if isinstance(encoder, ModelEncoder) and todo:
         encoder.on_progress = lambda done, total: report(done, total, "texts encoded")
         # All tasks, scored or not: a resumed evaluation meets the batches of one that was not stopped, bit for bit.
-        encoder.prepare(tasks)
+        encoder.prepare(key for task in tasks for key in task.texts())
     for number, task in enumerate(todo):
         report(number, len(todo), f"tasks scored; {task.name}")
         save_record(evaluate_task(task, encoder), items_path(folder, task.name))
@@ -149,7 +150,7 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
     Raises: ModelError where the loaded model's attention is not the stored one.
     """
-    from poolwise.modules import check_attention
+    from poolwise.models import check_attention
 
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)
@@ -171,7 +172,7 @@ def evaluate_anchor(name: str, inputs: StudyInputs, recipe: Recipe, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     manifest = RunManifest(name=name, kind="anchor", model=name, trainable_parameters=0, versions=versions())
     if name == "untuned":
-        from poolwise.modules import build_model, prepare_encoding
+        from poolwise.models import build_model, prepare_encoding
 
         model = build_model(
             UNTUNED_DESIGN,

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 
-_MODULES = ("poolwise.training", "poolwise.study.jobs", "poolwise.study.screen_jobs", "sklearn.linear_model")
+_MODULES = ("poolwise.training", "poolwise.study.jobs", "poolwise.screening.screen_jobs", "sklearn.linear_model")
 """Without mteb: it imports polars, whose threads do not outlive a fork."""
 _WATCH_SECONDS = 0.1
 

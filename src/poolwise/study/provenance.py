@@ -24,7 +24,7 @@ def machine() -> dict[str, str]:
     import psutil
     import torch
 
-    from poolwise.modules import has_fast_bf16
+    from poolwise.kernels.precision import has_fast_bf16
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {

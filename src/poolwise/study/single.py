@@ -71,7 +71,7 @@ def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
     Raises: ConfigError where ``out`` holds another run.
     """
     from poolwise.data import build_schedule
-    from poolwise.modules import resolve_base
+    from poolwise.models import resolve_base
     from poolwise.study.inputs import StudyInputs, load_training, portable_base
     from poolwise.study.plan import InputHashes
 
@@ -119,10 +119,11 @@ def evaluate_single(
     A model of ours reads texts with the prompts of the recipe that it was trained with.
     Raises: ConfigError where ``out`` holds the scores of another model, or of this one at another length.
     """
-    from poolwise.modules import check_attention, count_trainable, design_of, stored_prompts
-    from poolwise.study.models import load_any, own_folder
+    from poolwise.encoding.encoder import ModelEncoder
+    from poolwise.models import check_attention, count_trainable, design_of, stored_prompts
+    from poolwise.models.load_any import load_any, own_folder
     from poolwise.study.provenance import versions
-    from poolwise.tasks import ModelEncoder, load_tasks, save_texts
+    from poolwise.tasks import load_tasks, save_texts
 
     folder = own_folder(name)
     spec = _evaluation_spec(name, folder, config)

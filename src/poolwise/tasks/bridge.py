@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from poolwise.config import Prompts
+from poolwise.encoding import Embeddings
 from poolwise.records import Category
-from poolwise.tasks.task import Embeddings, Encoder
+from poolwise.tasks.task import Encoder
 
 SEED = 42
 """mteb's default, left as it is so that folder tasks score as the benchmark does."""

@@ -11,10 +11,10 @@ from pydantic import Field
 from poolwise.config import Prompts, Section, build_section
 from poolwise.errors import DataError, PoolwiseError, collect, nearest
 from poolwise.records import CATEGORIES, METRICS, Category
+from poolwise.storage.yaml_text import load_mapping
 from poolwise.tasks.classification import known_samples_per_label
 from poolwise.tasks.layouts import Source, read_task
 from poolwise.tasks.task import Task
-from poolwise.yaml_text import load_mapping
 
 PYDOC = "poolwise/pydoc"
 MTEB_PREFIX = "mteb:"
@@ -60,7 +60,7 @@ def load_tasks(
 def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[str]) -> Iterator[Task]:
     try:
         if name.startswith(MTEB_PREFIX):
-            from poolwise.tasks.hub import load_mteb
+            from poolwise.tasks.mteb_hub import load_mteb
 
             yield load_mteb(name.removeprefix(MTEB_PREFIX), prompts)
             return
@@ -80,7 +80,7 @@ def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[st
 
 def _folder(name: str) -> Path:
     if name == PYDOC:
-        from poolwise.data.pydoc import pydoc_suite_path
+        from poolwise.embedded.pydoc import pydoc_suite_path
 
         return pydoc_suite_path()
     path = Path(name).expanduser()

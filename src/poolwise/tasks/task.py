@@ -10,14 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from poolwise.config import Prompts, fingerprint
+from poolwise.encoding import Embeddings
 from poolwise.errors import EvalError
 from poolwise.records import Category, ItemScores
-
-Embeddings = NDArray[np.float32]
 
 
 class Encoder(Protocol):

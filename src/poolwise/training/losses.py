@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from poolwise.config import TrainConfig
-from poolwise.modules import Backbone
+from poolwise.models import Backbone
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poolwise.errors import DataError
-from poolwise.modules import Backbone, derive_seed
+from poolwise.models import Backbone, derive_seed
 
 NO_TARGET = -1
 _AT_ONCE = 1024

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from poolwise.config import TrainConfig
-from poolwise.modules import head_parameters
+from poolwise.models import head_parameters
 
 
 def parameter_groups(model: SentenceTransformer, config: TrainConfig) -> list[dict[str, Any]]:

@@ -15,7 +15,9 @@ from torch import nn
 
 from poolwise.config import TrainConfig
 from poolwise.errors import ModelError, is_out_of_memory
-from poolwise.modules import Backbone, derive_seed, fused_training, uses_bf16
+from poolwise.kernels.fused_training import fused_training
+from poolwise.kernels.precision import uses_bf16
+from poolwise.models import Backbone, derive_seed
 from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
 from poolwise.training.checkpoints import checkpoint_step, find_checkpoint

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.config import Prompts, TrainConfig, fingerprint
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError
-from poolwise.modules import design_of
+from poolwise.models import design_of
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.training.batches import TripleCollator, source_prompts
 from poolwise.training.losses import build_loss

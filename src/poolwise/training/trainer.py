@@ -21,11 +21,11 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from poolwise.config import TrainConfig
 from poolwise.errors import ModelError
+from poolwise.kernels.backends import training_attention
 from poolwise.records import TrainingStep
 from poolwise.training.batches import Collator, build_loader, count_negatives, count_tokens
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
-from poolwise.training.kernels import training_attention
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
 
 

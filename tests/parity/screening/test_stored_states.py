@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from poolwise.data import build_schedule
-from poolwise.modules import build_model, design_of, head_hash, layer_weights
+from poolwise.models import build_model, design_of, head_hash, layer_weights
 from poolwise.screening import StoredEncoder, build_stored_model
 from poolwise.training import train_model
 from stored_states import MAX_TOKENS, toy_store

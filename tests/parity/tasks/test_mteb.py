@@ -12,8 +12,9 @@ from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval
 from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
 
 from poolwise.config import Prompts
+from poolwise.encoding.encoder import RandomEncoder
 from poolwise.records import Category
-from poolwise.tasks import RandomEncoder, Task, bridge, evaluate_task, load_tasks
+from poolwise.tasks import Task, bridge, evaluate_task, load_tasks
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
 from poolwise.tasks.ranking import RankingTask

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from poolwise.modules import autocast
-from poolwise.tasks import ModelEncoder, evaluate_task, load_tasks
+from poolwise.encoding.encoder import ModelEncoder
+from poolwise.kernels.precision import autocast
+from poolwise.tasks import evaluate_task, load_tasks
 from support import shared_data
 
 PUBLISHED = {

@@ -7,9 +7,9 @@ import torch
 
 from poolwise.config import Prompts
 from poolwise.data import build_schedule
+from poolwise.kernels.backends import training_attention
 from poolwise.records import load_steps
 from poolwise.training.batches import TripleCollator
-from poolwise.training.kernels import training_attention
 from poolwise.training.losses import build_loss
 from toy_training import SOURCE, toy_config, toy_model, toy_train, toy_triples, weights
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from poolwise.records import CATEGORIES, Category, ItemScores, Run
 from poolwise.results import Comparison, Contrast
 from poolwise.stats import compare_runs
-from poolwise.stats.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
-from poolwise.stats.signflip import signflip_test
-from poolwise.stats.wilcoxon import signed_rank_test, smallest_attainable_p
-from unit.stats.builders import run, scores, values
+from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
+from poolwise.stats.core.signflip import signflip_test
+from poolwise.stats.core.wilcoxon import signed_rank_test, smallest_attainable_p
+from unit.stats.designs.builders import run, scores, values
 
 DESIGNS = ("last+causal", "mean+causal", "last+bidirectional", "mean+bidirectional")
 lists = st.lists(st.floats(-1, 1).map(lambda x: round(x, 2)), min_size=1, max_size=40)

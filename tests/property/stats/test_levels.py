@@ -8,7 +8,7 @@ import pytest
 from poolwise.records import Run
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs
-from unit.stats.builders import run, values
+from unit.stats.designs.builders import run, values
 
 DESIGNS = ("last+causal", "mean+causal", "weighted_mean+causal", "layer_mean+causal")
 REPEATS = 100

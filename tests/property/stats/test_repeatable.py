@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from poolwise.records import CATEGORIES
 from poolwise.results import Comparison
-from poolwise.stats import compare_runs, resampling
-from poolwise.stats.resampling import generator, num_threads, on_grid
-from poolwise.stats.signflip import flipped_sums, signflip_test, tail_bound
+from poolwise.stats import compare_runs
+from poolwise.stats.core import resampling
+from poolwise.stats.core.resampling import generator, num_threads, on_grid
+from poolwise.stats.core.signflip import flipped_sums, signflip_test, tail_bound
 from property.stats.test_laws import DESIGNS, study
 
 

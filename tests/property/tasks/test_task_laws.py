@@ -15,8 +15,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, v_measure_score
 
 from poolwise.config import Prompts
+from poolwise.encoding.encoder import RandomEncoder
 from poolwise.records import CATEGORIES, Category, ItemScores
-from poolwise.tasks import RandomEncoder, Task, evaluate_task, load_tasks
+from poolwise.tasks import Task, evaluate_task, load_tasks
 from poolwise.tasks.subset import stratified_rows
 from unit.tasks.tiny import write_suite
 

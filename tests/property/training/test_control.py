@@ -7,7 +7,7 @@ import torch
 
 from poolwise.config import Prompts
 from poolwise.data import build_schedule
-from poolwise.modules import init_hashes
+from poolwise.models import init_hashes
 from toy_training import toy_config, toy_model, toy_train, toy_triples
 
 DESIGNS = [

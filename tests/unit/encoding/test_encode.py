@@ -10,10 +10,10 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from poolwise.encoding import encode_texts
-from poolwise.encoding.lanes import open_lanes, replicate
+from poolwise.encoding.encode import encode_texts
 from poolwise.errors import DataError, ModelError
-from poolwise.modules import build_model, prepare_encoding
+from poolwise.kernels.lanes import open_lanes, replicate
+from poolwise.models import build_model, prepare_encoding
 from tiny_models import TEXTS, save_tiny_base
 
 MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS] * 3

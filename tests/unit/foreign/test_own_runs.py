@@ -7,7 +7,7 @@ from pathlib import Path
 from poolwise.foreign import read_inputs
 from poolwise.records import RunManifest, items_path, save_record
 from unit.foreign.files import write_json, write_v2
-from unit.stats.builders import values
+from unit.stats.designs.builders import values
 
 
 def test_a_study_says_which_runs_are_not_read(tmp_path: Path) -> None:

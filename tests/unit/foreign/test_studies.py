@@ -3,8 +3,8 @@
 from poolwise.foreign.studies import once, told_apart
 from poolwise.records import ItemScores, Run, RunManifest
 from poolwise.stats import compare_runs
-from poolwise.stats.contrasts import declare
-from poolwise.stats.entrants import gather
+from poolwise.stats.designs.contrasts import declare
+from poolwise.stats.designs.entrants import gather
 
 
 def run(design: str, seed: int = 0, *, adaptation: str = "", score: float = 0.5, kind: str = "trained") -> Run:

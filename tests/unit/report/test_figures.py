@@ -13,16 +13,16 @@ from poolwise.report.blocks import Figure
 from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
 from poolwise.report.figures.forest import forest_figure
-from poolwise.report.figures.layers import layers_figure
+from poolwise.report.figures.layer_bars import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, scatter_figure
-from poolwise.report.figures.seeds import seeds_figure
+from poolwise.report.figures.seed_ticks import seeds_figure
 from poolwise.report.figures.svg import Scale, linear_ticks, log_ticks, padded, signed_tick_text, tick_text
 from poolwise.report.styles import assign_styles
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import DesignInfo, TrainingCurve
 from poolwise.stats import compare_runs
 from unit.report.synthetic import DESIGNS, build_study
-from unit.stats.builders import score_runs
+from unit.stats.designs.builders import score_runs
 
 
 def _figures(**changes: object) -> list[Figure]:

@@ -15,14 +15,14 @@ import poolwise
 import toys
 from poolwise.config import Recipe, build_recipe, fingerprint
 from poolwise.errors import ConfigError, ModelError
-from poolwise.modules import load_model
+from poolwise.models import load_model
 from poolwise.records import RunManifest, load_record
 from poolwise.results import StudyResults
-from poolwise.study import screen_plan
+from poolwise.screening import screen_plan
+from poolwise.screening.screen_plan import plan_screen, screen_recipe
 from poolwise.study.inputs import load_inputs
 from poolwise.study.jobs import check_controls
 from poolwise.study.plan import ADAPT_READS, InputHashes, Job, plan_jobs
-from poolwise.study.screen_plan import plan_screen, screen_recipe
 from poolwise.study.study import plan_study, run_study
 from tiny_models import save_tiny_base
 

@@ -10,8 +10,8 @@ import pytest
 import toys
 from poolwise.config import EvalConfig, Recipe, build_recipe
 from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+from poolwise.screening.screen import run_screened_study
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
-from poolwise.study.screen import run_screened_study
 from poolwise.study.single import build_single_run, evaluate_single, train_single
 from poolwise.study.study import check_folder, run_study
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from poolwise.tasks import RandomEncoder, evaluate_task, load_tasks
+from poolwise.encoding.encoder import RandomEncoder
+from poolwise.tasks import evaluate_task, load_tasks
 from poolwise.tasks.bridge import isolated
 from unit.tasks.tiny import write_suite
 

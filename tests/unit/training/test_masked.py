@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from poolwise.errors import DataError
-from poolwise.modules import build_model
+from poolwise.models import build_model
 from poolwise.training.masked import NO_TARGET, MaskedTexts, draw_texts, maskable
 from tiny_models import TEXTS, save_tiny_base
 

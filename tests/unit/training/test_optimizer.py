@@ -2,7 +2,7 @@
 
 import pytest
 
-from poolwise.modules import head_parameters
+from poolwise.models import head_parameters
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates, linear_factor
 from toy_training import toy_config, toy_model
 

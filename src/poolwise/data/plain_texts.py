@@ -1,0 +1,65 @@
+"""Texts alone, for training that asks for no pairs: those of training rows, or of sources with a ``text`` field."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from poolwise.data.dialects import RowError, detect_dialect, parse_row
+from poolwise.data.row_files import Unreadable
+from poolwise.data.sources import source_tables
+from poolwise.data.triples import Triple
+from poolwise.errors import DataError, collect
+
+
+def triple_texts(triples: Iterable[Triple]) -> list[str]:
+    """Return every text of these rows once, in the order of its first appearance."""
+    return list(dict.fromkeys(text for triple in triples for text in triple.texts))
+
+
+def load_plain_texts(sources: Sequence[str]) -> list[str]:
+    """Return every text of the sources once, in the order of its first appearance.
+
+    A row is a text, or has a ``text`` field, or is a training row, all of whose texts are taken.
+
+    Raises: DataError naming all missing sources, or else all bad lines, at once.
+    """
+    tables, problems = [], []
+    for name in dict.fromkeys(sources):
+        try:
+            tables += source_tables(name)
+        except DataError as error:
+            problems.append(str(error))
+    collect(problems, DataError, "sources of texts")
+    found: dict[str, None] = {}
+    for table, rows in tables:
+        for number, row in rows:
+            try:
+                found |= dict.fromkeys(_texts_of(row))
+            except RowError as error:
+                problems.append(f"{table}:{number}: {error}")
+    collect(problems, DataError, "bad rows of texts", "mend or remove them")
+    if not found:
+        raise DataError(f"no text in {', '.join(sources)}", hint="give sources with a `text` field, or training files")
+    return list(found)
+
+
+def _texts_of(row: object) -> list[str]:
+    if isinstance(row, Unreadable):
+        raise RowError(row.reason)
+    text = row.get("text") if isinstance(row, dict) and "text" in row else row
+    if isinstance(text, str):
+        if not text.strip():
+            raise RowError("empty text")
+        return [text]
+    parsed = parse_row(row, detect_dialect(row))
+    return [text for query, positive, negatives in parsed for text in (query, positive, *negatives)]
+
+
+def texts_fingerprint(texts: Iterable[str]) -> str:
+    """Return a 16-digit hash of texts in their order; where they were read from does not count."""
+    digest = hashlib.sha256()
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()[:16]

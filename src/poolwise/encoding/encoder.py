@@ -1,0 +1,125 @@
+"""Encoders: a sentence-transformers model that reads every text once, and random vectors as a floor."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolwise.errors import EvalError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Embeddings = NDArray[np.float32]
+
+PROGRESS_TEXTS = 1024
+"""Texts between two progress reports."""
+
+
+class ModelEncoder:
+    """Encodes with a model and keeps every vector: a (prompt, text) is read once, however many tasks ask for it.
+
+    Args:
+        model: any sentence-transformers model. One of ours is read by ``encode_texts``, in batches of equal work.
+        batch_size: texts a forward pass, at most.
+        on_progress: called with (texts done, texts in this request) as encoding goes on.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        batch_size: int = 64,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.model, self.batch_size, self.on_progress = model, batch_size, on_progress
+        self.num_encoded, self.seconds = 0, 0.0
+        self._rows: dict[tuple[str, str], int] = {}
+        self._store: Embeddings = np.empty((0, 0), np.float32)
+
+    @property
+    def texts_per_second(self) -> float | None:
+        """Texts the model really read, by the time it took; None before the first."""
+        return self.num_encoded / self.seconds if self.num_encoded else None
+
+    def prepare(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Encode (prompt, text) pairs of many tasks together: long and short texts then fill fuller batches."""
+        self._encode_missing(list(keys))
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one row a text.
+
+        Raises: EvalError where the model gives a value that is not a number.
+        """
+        keys = [(prompt, text) for text in texts]
+        self._encode_missing(keys)
+        return self._store[[self._rows[key] for key in keys]]
+
+    def _encode_missing(self, keys: Sequence[tuple[str, str]]) -> None:
+        missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        # Longest first: too large a batch fails at once, and not after an hour.
+        missing.sort(key=lambda key: (key[0], -len(key[1]), key[1]))
+        blocks, done = [], 0
+        for prompt, of_prompt in groupby(missing, key=lambda key: key[0]):
+            texts = [text for _, text in of_prompt]
+            start = time.perf_counter()
+            block = self._read(texts, prompt, done, len(missing)).astype(np.float32, copy=False)
+            self.seconds += time.perf_counter() - start
+            self._check(block, texts)
+            blocks.append(block)
+            done += len(texts)
+        self.num_encoded += done
+        if blocks:
+            self._rows |= {key: len(self._store) + row for row, key in enumerate(missing)}
+            self._store = np.concatenate([self._store, *blocks] if self._store.size else blocks)
+
+    def _read(self, texts: list[str], prompt: str, before: int, total: int) -> Embeddings:
+        from poolwise.encoding.encode import encode_texts, is_readable
+
+        reported = before
+
+        def report(done: int, _total: int) -> None:
+            nonlocal reported
+            if self.on_progress is not None and (before + done - reported >= PROGRESS_TEXTS or done == len(texts)):
+                reported = before + done
+                self.on_progress(reported, total)
+
+        if is_readable(self.model):
+            return encode_texts(self.model, texts, prompt, most_texts=self.batch_size, on_progress=report)
+        parts: list[Embeddings] = []
+        for start in range(0, len(texts), PROGRESS_TEXTS):
+            part = texts[start : start + PROGRESS_TEXTS]
+            settings = {"batch_size": self.batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+            parts.append(self.model.encode(part, prompt=prompt, **settings))
+            report(start + len(part), len(texts))
+        return np.concatenate(parts)
+
+    def _check(self, block: Embeddings, texts: Sequence[str]) -> None:
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if bad.size:
+            raise EvalError(
+                f"the model gives values that are not numbers for {bad.size} texts, such as {texts[bad[0]][:60]!r}",
+                "wanted finite embeddings",
+                "try eval.precision: fp32, or check the training's loss",
+            )
+
+
+class RandomEncoder:
+    """Unit vectors drawn from a hash of the text: equal texts are equal, all others unrelated."""
+
+    def __init__(self, dim: int = 256, seed: int = 0) -> None:
+        self.dim, self.seed = dim, seed
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one unit vector a text, whatever the prompt."""
+        rows = np.stack([self._draw(text) for text in texts]) if texts else np.empty((0, self.dim))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def _draw(self, text: str) -> np.ndarray:
+        digest = hashlib.sha256(f"{self.seed}:{text}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "big")).standard_normal(self.dim)

@@ -1,0 +1,72 @@
+"""The last decoder layer for poolings that read the last token alone: it stops at that token of each text.
+
+Nothing reads the other tokens' states of this layer. Their keys and values are needed, their queries, output projection
+and feed-forward part are not: nine tenths of the layer's products. The slow twin is the layer as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from poolwise.kernels.fused import NUM_TRIAL_TEXTS, FusedAttention, is_same, module_dtype, two_texts
+from poolwise.kernels.layers import decoder_layers
+from poolwise.kernels.packing import Packing
+
+
+class FinalLayer(nn.Module):
+    """A layer of the llama kind which, for a packing that says so, gives one row a text instead of one a token."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden_states: Float[Tensor, "B T D"], *args: Any, **kwargs: Any) -> Float[Tensor, "B _ D"]:
+        """Return the states after the layer: of all tokens, or of the last token of every text, in packed order."""
+        packing: Packing | None = kwargs.get("packing")
+        if packing is None or not packing.last_only:
+            whole: Tensor = self.layer(hidden_states, *args, **kwargs)
+            return whole
+        return self._last(hidden_states, kwargs["position_embeddings"], packing)
+
+    def _last(
+        self, states: Float[Tensor, "1 N D"], position_embeddings: tuple[Tensor, Tensor], packing: Packing
+    ) -> Float[Tensor, "1 M D"]:
+        parts: Any = self.layer  # one of many classes, alike in what is read here
+        attended = parts.self_attn.attend_last(parts.input_layernorm(states), position_embeddings, packing)
+        last = states[:, packing.last_rows] + attended
+        result: Tensor = last + parts.mlp(parts.post_attention_layernorm(last))
+        return result
+
+
+@torch.no_grad()
+def trim_final_layer(model: PreTrainedModel) -> bool:
+    """Let a model's last layer stop at the last tokens, in place, if its attention is fused; return whether it does.
+
+    A layer that is put together otherwise (more norms, scaled residuals) does not stand the trial and stays.
+    """
+    layers = decoder_layers(model)
+    if not isinstance(getattr(layers[-1], "self_attn", None), FusedAttention):
+        return False
+    final = FinalLayer(layers[-1])
+    if not _same_on_trial(final, model):
+        return False
+    layers[-1] = final
+    return True
+
+
+def has_final_layer(model: PreTrainedModel) -> bool:
+    """Return whether a model's last layer can stop at the last tokens."""
+    return isinstance(decoder_layers(model)[-1], FinalLayer)
+
+
+def _same_on_trial(final: FinalLayer, model: PreTrainedModel) -> bool:
+    states, arguments = two_texts(model, module_dtype(final))
+    whole = final(states, **arguments(last_only=False))
+    trimmed_arguments = arguments(last_only=True)
+    rows = trimmed_arguments["packing"].last_rows[:NUM_TRIAL_TEXTS]
+    return is_same(final(states, **trimmed_arguments)[:, :NUM_TRIAL_TEXTS], whole[:, rows])

@@ -1,0 +1,41 @@
+"""Designs as sentence-transformers models: build, load, save, probe, inspect."""
+
+from poolwise.models.attention import AttentionProbe, check_attention, probe_attention
+from poolwise.models.backbone import Backbone
+from poolwise.models.bases import EMBEDDED, base_shape, resolve_base, vocabulary_size
+from poolwise.models.build import build_model, design_of, is_poolwise_model, load_model, stored_prompts
+from poolwise.models.doctor import Check, diagnose
+from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
+from poolwise.models.language import AdaptableBase, LanguageHead
+from poolwise.models.merge import merge_adapters, prepare_encoding
+from poolwise.models.pooling import Pooling
+from poolwise.models.seeds import derive_seed
+
+__all__ = [
+    "EMBEDDED",
+    "AdaptableBase",
+    "AttentionProbe",
+    "Backbone",
+    "Check",
+    "LanguageHead",
+    "Pooling",
+    "base_shape",
+    "build_model",
+    "check_attention",
+    "count_trainable",
+    "derive_seed",
+    "design_of",
+    "diagnose",
+    "head_hash",
+    "head_parameters",
+    "init_hashes",
+    "is_poolwise_model",
+    "layer_weights",
+    "load_model",
+    "merge_adapters",
+    "prepare_encoding",
+    "probe_attention",
+    "resolve_base",
+    "stored_prompts",
+    "vocabulary_size",
+]

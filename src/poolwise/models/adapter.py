@@ -1,0 +1,83 @@
+"""LoRA on every linear layer of the decoder, its start drawn from a seed of its own, its weights always fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from poolwise.errors import ModelError
+from poolwise.kernels.layers import decoder_layers
+from poolwise.models.seeds import seeded
+
+WEIGHTS = "adapter_model.safetensors"
+# What PEFT puts before every name, so that PeftModel.from_pretrained reads our folders too.
+_PREFIX = "base_model.model."
+
+
+def add_lora(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, seed: int) -> None:
+    """Freeze a base and put a fresh adapter on all linear layers of its decoder.
+
+    Law: the adapter's start depends on base, rank and seed alone, whatever pooling and attention go with it.
+    """
+    linear = {
+        name: module for name, module in decoder_layers(model).named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=sorted({name.rsplit(".", 1)[-1] for name in linear}),
+        # GPT-2 keeps its matrices transposed.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
+    )
+    with seeded(seed, "lora"):
+        _inject(model, config)
+
+
+def _inject(model: PreTrainedModel, config: LoraConfig) -> None:
+    model.add_adapter(config)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            # In bf16, small updates are rounded away.
+            parameter.data = parameter.data.float()
+
+
+def save_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
+    """Write the adapter in PEFT's format, with ``base`` as the name of what it belongs to."""
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base
+    config.save_pretrained(str(folder))
+    # Left to itself, PEFT asks the hub whether the base's vocabulary grew.
+    state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
+    save_file({_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Put the adapter saved in ``folder`` on its base, ready to encode or to train on.
+
+    Raises: ModelError where the adapter is missing or unreadable, or belongs to another base.
+    """
+    state = torch.get_rng_state()
+    try:
+        _inject(model, LoraConfig.from_pretrained(str(folder)))
+        weights = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+        result = set_peft_model_state_dict(model, weights, adapter_name="default")
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot read the adapter in {folder}: {str(error).splitlines()[0]}",
+            f"wanted adapter_config.json and {WEIGHTS} of an adapter for this base",
+            "save the model again",
+        ) from error
+    finally:
+        torch.set_rng_state(state)
+    missing = [name for name in result.missing_keys if "lora_" in name]
+    if bad := sorted([*missing, *result.unexpected_keys]):
+        raise ModelError(f"the adapter in {folder} does not fit its base: {len(bad)} weights, the first is {bad[0]}")

@@ -1,0 +1,353 @@
+"""The first module: tokenizer and decoder. Texts to token states and, where asked for, one state per layer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import InputModule
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from poolwise.attentions import Attention, AttentionMode, parse_attention
+from poolwise.design import POOLINGS, Design, parse_design
+from poolwise.errors import ModelError
+from poolwise.kernels.final_layer import has_final_layer
+from poolwise.kernels.layers import decoder_layers, layer_states
+from poolwise.kernels.masks import adds_masks, prefix_mask
+from poolwise.kernels.packing import (
+    PackedReduction,
+    Packing,
+    forward_packed,
+    longest_packable,
+    pack_batch,
+    use_packing,
+)
+from poolwise.kernels.precision import Precision, autocast, uses_bf16
+from poolwise.kernels.reduction import reduce_tokens, widen
+from poolwise.kernels.varlen import has_varlen
+from poolwise.models.adapter import load_adapter, save_adapter
+from poolwise.models.attention import check_attention, set_attention
+from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
+from poolwise.models.families import refuse_prompt_attention
+from poolwise.models.tokens import PaddingSide, TextTokens
+
+Method = Literal["lora", "frozen", "full"]
+MIN_TOKENS = 4
+
+
+class Backbone(InputModule):
+    """A decoder-only base, read by sentence-transformers as the module that preprocesses and embeds tokens.
+
+    Args:
+        model: the base, with its adapter if it has one; its attention is set here.
+        base: its name as the user gave it, which is what a saved model refers to.
+        layer_tokens: "last" or "mean" to give one state per layer, None to give none.
+        max_tokens: texts are cut to this many tokens, EOS included.
+        padding_side: "right" or "left"; embeddings do not depend on it.
+    Raises: ModelError for a base without EOS, one that cannot have the attention, or ``max_tokens`` beyond its
+        positions.
+    """
+
+    config_file_name = "poolwise.json"
+    config_keys = ("design", "base", "method", "max_tokens", "padding_side", "eos_id")
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        design: Design,
+        base: str,
+        method: Method = "lora",
+        max_tokens: int = 256,
+        precision: Precision = "auto",
+        padding_side: PaddingSide = "right",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size)
+        self.design = str(design)
+        self.base = base
+        self.method = method
+        self.precision: Precision = precision
+        self.padding_side: PaddingSide = padding_side
+        self.longest_packable = longest_packable(model)
+        self.max_seq_length = max_tokens
+        uses_layers = POOLINGS[design.pooling].uses_layers
+        self.layer_tokens = str(design.option("tokens")) if uses_layers else None
+        self.skips_prompt = design.option("prompt") == "skip"
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        if self.attention_mode.on_prompt:
+            refuse_prompt_attention(model.config)
+        set_attention(model, self.attention)
+        self.packs = use_packing(model)
+
+    @property
+    def attention(self) -> Attention:
+        """The attention this model was built with."""
+        return parse_design(self.design).attention
+
+    @property
+    def attention_mode(self) -> AttentionMode:
+        """The attention this model was built with, as a value."""
+        return parse_attention(self.attention)
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends every text."""
+        return self.tokens.eos_id
+
+    @property
+    def num_layers(self) -> int:
+        """L, the decoder layers of the base."""
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens a text is cut to, EOS included; sentence-transformers calls it ``max_seq_length``."""
+        return self.max_seq_length
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens a text is cut to, EOS included."""
+        return self._max_tokens
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int) -> None:
+        limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
+        if self.attention_mode.is_partial:
+            # transformers counts a window differently for layers that look both ways, so that the two cannot be mixed.
+            limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
+        name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
+        if not MIN_TOKENS <= value <= limit:
+            raise ModelError(
+                f"max_tokens is {value}",
+                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}",
+                "set max_tokens accordingly",
+            )
+        self._max_tokens = value
+
+    def get_embedding_dimension(self) -> int:
+        """Return D, the width of the token states."""
+        return int(self.model.config.hidden_size)
+
+    def preprocess(
+        self,
+        inputs: Sequence[Any],
+        prompt: str | None = None,
+        max_length: int | None = None,
+        **_kwargs: Any,
+    ) -> dict[str, Int[Tensor, "B T"]]:
+        """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of ``prompt + text`` for each text.
+
+        Where the attention depends on the prompt, ``prompt_mask`` says which tokens it has.
+
+        Args:
+            max_length: cuts to fewer tokens than the model's own ``max_tokens``.
+        Raises: DataError where an input is not a text.
+        """
+        limit = min(max_length or self.max_tokens, self.max_tokens)
+        rows, num_prompt = self.tokens.encode(list(inputs), prompt or "", limit)
+        return self.arrange(rows, num_prompt)
+
+    def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
+        """Return the features of texts that are ids already, ``num_prompt`` of the first of them the prompt's."""
+        skipped = num_prompt if self.skips_prompt else [0] * len(rows)
+        features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.attention_mode.on_prompt:
+            text = self.tokens.pad(rows, num_prompt, self.padding_side)["pooling_mask"]
+            features["prompt_mask"] = features["attention_mask"] - text
+        return features
+
+    def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Return the features with ``token_embeddings`` (B T D) and, where asked for, ``layer_embeddings`` (B L D).
+
+        Layer L is the last hidden state, after the final norm; the layers before it are as the decoder hands them on.
+
+        With a ``packing`` among the features, what ``pack`` made of them, the batch is read by it. Where that says
+        ``last_only``, the last token's state alone is given (B 1 D) and a ``pooling_mask`` to it.
+
+        Law: padding columns on either side, or other texts in the batch, change no state of a real token.
+        """
+        mask = features["attention_mask"]
+        pooled = features.get("pooling_mask", mask).bool()
+        packing, ids = features.get("packing") or self.pack(features, mask.device), features["input_ids"]
+        with autocast(self.precision, mask.device):
+            if packing is None:
+                read = self._read_padded(ids, mask, pooled, self._prompt(features))
+            else:
+                read = self._read_packed(ids, packing)
+        return {**features, "pooling_mask": pooled, **read}
+
+    def pack(self, features: dict[str, Any], device: torch.device, *, last_only: bool = False) -> Packing | None:
+        """Return how a batch is laid end to end, wherever its features are; None where it is read with its padding.
+
+        Args:
+            device: where the batch will be read.
+            last_only: only the last token of each text is pooled; a model ready for encoding then reads no more.
+        """
+        mask = features["attention_mask"]
+        if not (self.packs_on(device) and self._can_pack(mask)):
+            return None
+        return pack_batch(
+            mask.bool(),
+            self._prompt(features),
+            pooled=features.get("pooling_mask", mask).bool(),
+            last_only=last_only and has_final_layer(self.model),
+            device=device,
+        )
+
+    def packs_on(self, device: torch.device) -> bool:
+        """Return whether batches are read without their padding there.
+
+        On CUDA they are where one call attends to texts of any length, which is in bf16. A call for every length, as on
+        a processor, is slower there than padding.
+        """
+        return self.packs and (device.type != "cuda" or (uses_bf16(self.precision, device) and has_varlen()))
+
+    def _prompt(self, features: dict[str, Any]) -> Bool[Tensor, "B T"] | None:
+        """Return which tokens see each other both ways because they are prompt; None where there are none."""
+        prompt = features.get("prompt_mask") if self.attention_mode.on_prompt else None
+        return prompt.bool() if prompt is not None and bool(prompt.any()) else None
+
+    def _can_pack(self, mask: Int[Tensor, "B T"]) -> bool:
+        return self.longest_packable is None or mask.shape[1] <= self.longest_packable
+
+    def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing) -> dict[str, Tensor]:
+        if self.layer_tokens is None:
+            return self._token_states(forward_packed(self.model, ids, packing), packing)
+        assert packing.pooled is not None
+        reduce = PackedReduction(packing, packing.pooled, self.layer_tokens)
+        layers = decoder_layers(self.model)
+        with layer_states(layers, lambda states: reduce(states[0])) as found:
+            last = forward_packed(self.model, ids, packing)
+        tokens = self._token_states(last, packing)
+        final = widen(tokens["token_embeddings"][:, 0]) if packing.last_only else reduce(last)
+        ordered = [found[number] for number in range(1, len(layers))]
+        return {**tokens, "layer_embeddings": torch.stack([*ordered, final], dim=1)}
+
+    def _token_states(self, states: Float[Tensor, "M D"], packing: Packing) -> dict[str, Tensor]:
+        """Return the states in the order of the batch: of all tokens, or of the one that ends each text."""
+        if not packing.last_only:
+            return {"token_embeddings": packing.unpack(states)}
+        tokens = states[packing.order.argsort()][:, None]
+        return {"token_embeddings": tokens, "pooling_mask": torch.ones_like(tokens[..., 0], dtype=torch.bool)}
+
+    def _read_padded(
+        self,
+        ids: Int[Tensor, "B T"],
+        mask: Int[Tensor, "B T"],
+        pooled: Bool[Tensor, "B T"],
+        prompt: Bool[Tensor, "B T"] | None,
+    ) -> dict[str, Float[Tensor, "B _ D"]]:
+        """The slow twin, and the only way for families that cannot be packed."""
+        if self.layer_tokens is None:
+            return {"token_embeddings": self._last_states(ids, mask, prompt)}
+        reduce = partial(reduce_tokens, mask=pooled, tokens=self.layer_tokens)
+        layers = decoder_layers(self.model)
+        with layer_states(layers, reduce) as states:
+            last = self._last_states(ids, mask, prompt)
+        ordered = [states[number] for number in range(1, len(layers))]
+        return {"token_embeddings": last, "layer_embeddings": torch.stack([*ordered, reduce(last)], dim=1)}
+
+    def _last_states(
+        self, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], prompt: Bool[Tensor, "B T"] | None
+    ) -> Float[Tensor, "B T D"]:
+        positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
+        seen = mask
+        if prompt is not None:
+            # A mask of four dimensions is handed on to the layers as it is.
+            seen = prefix_mask(mask.bool(), prompt, is_added=adds_masks(self.model.config))
+        output = self.model(input_ids=ids, attention_mask=seen, use_cache=False, **positions)
+        return output.last_hidden_state
+
+    def on_model_ready(self, model: SentenceTransformer) -> None:
+        """Set the attention again and prove it: called whenever a model is put together, at build and at load."""
+        set_attention(self.model, self.attention)
+        check_attention(model)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return what the configuration file holds; a hash of the base shows at load whether it is still the same."""
+        fingerprint = None if self.method == "full" else base_fingerprint(self.base)
+        return {**super().get_config_dict(), "base_fingerprint": fingerprint}
+
+    def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
+        """Write the adapter and a reference to the base, or all weights and the tokenizer if all were trained."""
+        folder = Path(output_path)
+        self.save_config(output_path)
+        if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
+            _add(folder / self.config_file_name, {"base_beside": beside})
+        if self.method == "lora":
+            save_adapter(self.model, folder, self.base)
+        elif self.method == "full":
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+        _require_versions(folder / "config_sentence_transformers.json")
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> Backbone:
+        """Return the backbone saved in a folder, its attention set again.
+
+        Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on.
+        """
+        folder = Path(model_name_or_path) / subfolder
+        config = cls._stored_config(folder)
+        method, base = config["method"], find_base(config["base"], config.get("base_beside"), folder)
+        if method != "full" and base_fingerprint(base) != config["base_fingerprint"]:
+            raise ModelError(
+                f"base {base!r} is not the one that {folder} was trained on",
+                f"wanted fingerprint {config['base_fingerprint']}, got {base_fingerprint(base)}",
+                "restore the base, or train again",
+            )
+        model, tokenizer = load_base(str(folder) if method == "full" else base)
+        if method == "lora":
+            load_adapter(model, folder)
+        else:
+            model.requires_grad_(method == "full")
+        return cls(
+            model,
+            tokenizer,
+            design=parse_design(config["design"]),
+            base=base,
+            method=method,
+            max_tokens=config["max_tokens"],
+            padding_side=config["padding_side"],
+        )
+
+    @classmethod
+    def _stored_config(cls, folder: Path) -> dict[str, Any]:
+        path = folder / cls.config_file_name
+        try:
+            config = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
+        if missing := sorted({*cls.config_keys, "base_fingerprint"} - set(config if isinstance(config, dict) else ())):
+            raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
+        return dict(config)
+
+
+def _require_versions(path: Path) -> None:
+    """Forbid the library versions that would silently encode with causal attention.
+
+    sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
+    """
+    if not path.is_file():
+        return
+    requirements = {
+        "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
+        "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
+    }
+    _add(path, {"requirements": requirements})
+
+
+def _add(path: Path, more: dict[str, Any]) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | more, indent=2, sort_keys=True))

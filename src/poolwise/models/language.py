@@ -1,0 +1,143 @@
+"""A base with its LM head under bidirectional attention: built to be adapted, saved as a base like any other."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from poolwise.design import Design
+from poolwise.errors import ModelError
+from poolwise.kernels.precision import Precision, autocast
+from poolwise.models.adapter import add_lora
+from poolwise.models.backbone import Backbone, Method
+from poolwise.models.bases import load_causal
+from poolwise.models.merge import merge_adapters
+from poolwise.records import ADAPTATION_FILE, Adaptation, save_record
+
+DEFAULT_MASK = "_"
+_READ = Design("mean", "bidirectional")
+"""Only the attention of it is used; nothing is pooled."""
+# Worst seen over the families with tiny models, relative to the largest logit: 3e-7.
+_TOLERANCE = 1e-4
+
+
+class LanguageHead(nn.Module):
+    """States to scores of the vocabulary, as the family of a base does it: a linear layer, scaled or capped in some.
+
+    Raises: ModelError, when built, where the causal model scores a text otherwise.
+    """
+
+    def __init__(self, causal: PreTrainedModel, precision: Precision) -> None:
+        super().__init__()
+        config = causal.config.get_text_config()
+        self.linear = causal.get_output_embeddings()
+        self.precision: Precision = precision
+        self.divisor = float(getattr(config, "logits_scaling", None) or 1.0)
+        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self._prove(causal)
+
+    def forward(self, states: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+        """Return the logits of the token after each state, in fp32."""
+        with autocast(self.precision, states.device):
+            logits = self.linear(states)
+        logits = logits.float() / self.divisor
+        return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
+    @torch.no_grad()
+    def _prove(self, causal: PreTrainedModel) -> None:
+        ids = torch.arange(8)[None] % causal.config.get_text_config().vocab_size
+        causal.eval()
+        wanted = causal(input_ids=ids, use_cache=False).logits
+        precision, self.precision = self.precision, "fp32"
+        found = self(causal.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+        self.precision = precision
+        if not bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max()):
+            raise ModelError(
+                f"the LM head of family {causal.config.model_type} is more than a linear layer, a scale and a cap",
+                "wanted logits equal to those of the family's own model",
+                "leave `adapt` out of the recipe, or adapt the base elsewhere and give its folder as base",
+            )
+
+
+class AdaptableBase:
+    """A base that can be trained to predict masked tokens and then be saved as a base.
+
+    Args:
+        base: ``poolwise/nano``, a folder, or a hub id.
+        seed: of the adapter's start.
+        method: "lora", or "full" for all weights.
+        mask_token: stands for masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.
+    Raises: ModelError where there is no LM head, no mask token, or a family that ignores the attention.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        seed: int,
+        method: Method,
+        lora_rank: int,
+        lora_alpha: int,
+        max_tokens: int,
+        precision: Precision = "auto",
+        mask_token: str | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        self.causal, self.tokenizer = load_causal(base)
+        self._config = copy.deepcopy(self.causal.config)
+        self.mask_token = mask_token or self.tokenizer.mask_token or DEFAULT_MASK
+        self.mask_id = _id_of(self.mask_token, self.tokenizer, self.causal.config.get_text_config().vocab_size)
+        decoder = self.causal.base_model
+        head = LanguageHead(self.causal, precision)
+        self.causal.requires_grad_(method == "full")
+        if method == "lora":
+            # No dropout: its masks would be one more thing to draw, and adaptation is short.
+            add_lora(decoder, rank=lora_rank, alpha=lora_alpha, dropout=0.0, seed=seed)
+        backbone = Backbone(
+            decoder,
+            self.tokenizer,
+            design=_READ,
+            base=base,
+            method=method,
+            max_tokens=max_tokens,
+            precision=precision,
+        )
+        self.model = SentenceTransformer(modules=[backbone, head])
+        """Backbone and head, as the trainer wants them; its forward as a whole is not used."""
+        if gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def save(self, folder: Path, adaptation: Adaptation) -> None:
+        """Write the base, adapter merged, as any base: weights in fp32, configuration, tokenizer; whole or not at all.
+
+        Nothing can be trained after that. The folder is causal to whoever loads it, as every decoder is.
+        """
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        merge_adapters(self.causal)
+        # As it was before attention, kernels and the trainer's cache were set in it.
+        self.causal.config = self._config
+        self.causal.cpu().save_pretrained(partial)
+        self.tokenizer.save_pretrained(partial)
+        save_record(adaptation, partial / ADAPTATION_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+
+
+def _id_of(token: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:
+    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    is_unknown = ids == [tokenizer.unk_token_id] and token != tokenizer.unk_token
+    if len(ids) != 1 or is_unknown or ids[0] >= vocab_size:
+        raise ModelError(
+            f"{token!r} is not one token of {tokenizer.name_or_path!r}",
+            "wanted a token with an embedding to stand for masked ones",
+            "name one as adapt.mask_token",
+        )
+    return int(ids[0])

@@ -1,0 +1,111 @@
+"""The contract of every pooling."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_model, save_model
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Module
+from torch import Tensor
+
+from poolwise.design import Design
+from poolwise.errors import ModelError
+from poolwise.kernels.precision import Precision, autocast
+from poolwise.kernels.reduction import widen
+
+P = TypeVar("P", bound="Pooling")
+WEIGHTS = "model.safetensors"
+TokensRead = Literal["last", "mean", "weighted_mean", "all"]
+
+
+class Pooling(Module):
+    """Token or layer states to one vector a text.
+
+    Reads ``token_embeddings`` (B T D) and ``pooling_mask`` (B T), or ``layer_embeddings`` (B L D) if the pooling uses
+    layers, and writes ``sentence_embedding`` (B D) in fp32.
+
+    Law: left and right padding give the same vector, and so do a text alone and in a batch.
+    Law: no value in a masked position reaches the vector, not even NaN.
+    Law: after save and load, the same bits.
+    """
+
+    config_keys: ClassVar[tuple[str, ...]] = ("dim",)
+    dim: int
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.precision: Precision = "fp32"
+
+    @classmethod
+    def from_design(cls: type[P], design: Design, dim: int, num_layers: int) -> P:
+        """Return the pooling of a design for a base with ``num_layers`` layers of width ``dim``."""
+        return cls(dim)
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """What of the tokens of the last layer the vector depends on: one fixed reduction of them, or "all".
+
+        Law: with that reduction in place of the tokens, as the one token of the text, the vector is the same. It does
+        not bind poolings that use layers, whose states the backbone reduces.
+        """
+        return "all"
+
+    @abstractmethod
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return one vector a text, in fp32."""
+
+    def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Return the features with ``sentence_embedding`` added."""
+        with autocast(self.precision, features["attention_mask"].device):
+            pooled = self.pool(features)
+        return {**features, "sentence_embedding": widen(pooled)}
+
+    def get_embedding_dimension(self) -> int:
+        """Return D, the width of the vectors."""
+        return self.dim
+
+    def on_model_ready(self, model: SentenceTransformer) -> None:
+        """Compute in the precision of the backbone."""
+        self.precision = getattr(model[0], "precision", "fp32")
+
+    def _apply(self: P, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> P:
+        """Move, but never narrow: bf16 weights round small updates away, and sentence-transformers casts a pooling
+        to the dtype of its backbone."""
+
+        def keep_width(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(moved.device)
+
+        return super()._apply(keep_width, recurse)
+
+    def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
+        """Write the configuration and, if there are any, the weights."""
+        self.save_config(output_path)
+        if any(True for _ in self.parameters()):
+            save_model(self, str(Path(output_path) / WEIGHTS))
+
+    @classmethod
+    def load(cls: type[P], model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> P:
+        """Return the pooling saved in a folder.
+
+        Raises: ModelError where its files are missing or do not fit together.
+        """
+        folder = Path(model_name_or_path) / subfolder
+        config = cls.load_config(str(folder))
+        state = torch.get_rng_state()
+        try:
+            pooling = cls(**config)
+            if any(True for _ in pooling.parameters()):
+                load_model(pooling, folder / WEIGHTS)
+        except Exception as error:
+            raise ModelError(f"cannot read the pooling in {folder}: {error}", hint="save the model again") from error
+        finally:
+            torch.set_rng_state(state)
+        return pooling

@@ -1,0 +1,42 @@
+"""A learned mean over layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from poolwise.design import Design
+from poolwise.kernels.reduction import normalise, select_layers
+from poolwise.layer_subsets import LayerSubset
+from poolwise.models.pooling.base import Pooling
+
+
+class LayerMixPooling(Pooling):
+    """A softmax-weighted mean over the normalised states of layers 1 .. L, or of a subset; uniform at the start.
+
+    Source: ELMo, arXiv:1802.05365, equation 1, without its global scale, which the cosine ignores.
+    """
+
+    config_keys = ("dim", "num_layers", "subset")
+
+    def __init__(self, dim: int, num_layers: int, subset: str = "all") -> None:
+        super().__init__(dim)
+        self.num_layers, self.subset = num_layers, subset
+        self.logits = nn.Parameter(torch.zeros(len(LayerSubset(subset).numbers(num_layers))))
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> LayerMixPooling:
+        """Return the pooling for the design's layers of ``num_layers``."""
+        return cls(dim, num_layers, str(design.option("layers")))
+
+    def weights(self) -> Float[Tensor, " S"]:
+        """Return the share of each of the subset's layers; they sum to 1."""
+        return self.logits.softmax(dim=0)
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the weighted mean over layers."""
+        states = normalise(select_layers(features["layer_embeddings"], self.subset))
+        return torch.einsum("l,bld->bd", self.weights(), states)

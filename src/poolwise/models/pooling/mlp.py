@@ -1,0 +1,61 @@
+"""The control for capacity: as many parameters as ``multilayer``, but no choice of layers or tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from poolwise.design import Design
+from poolwise.kernels.reduction import normalise, reduce_tokens, widen
+from poolwise.models.pooling.base import Pooling, TokensRead
+from poolwise.models.pooling.multilayer import MultilayerPooling
+
+
+class MlpPooling(Pooling):
+    """The last token or the mean of the last layer, through one hidden layer with a residual.
+
+    Starts at the normalised state itself, as ``multilayer`` starts at the mean of its normalised states.
+
+    Args:
+        width: hidden units.
+        tokens: "last" or "mean".
+    """
+
+    config_keys = ("dim", "width", "tokens")
+
+    def __init__(self, dim: int, width: int, tokens: Literal["last", "mean"]) -> None:
+        super().__init__(dim)
+        self.width, self.tokens = width, tokens
+        self.up = nn.Linear(dim, width)
+        self.down = nn.Linear(width, dim)
+        nn.init.zeros_(self.down.weight)
+        nn.init.zeros_(self.down.bias)
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> MlpPooling:
+        """Return the pooling whose parameters come closest in number to those of ``multilayer`` on the same base."""
+        size = (("size", design.option("size")),)
+        with torch.device("meta"):
+            twin = MultilayerPooling.from_design(
+                Design("multilayer", design.attention, size),  # type: ignore[arg-type]
+                dim,
+                num_layers,
+            )
+        wanted = sum(weight.numel() for weight in twin.parameters())
+        # Parameters are width * (2 dim + 1) + dim.
+        width = max(1, round((wanted - dim) / (2 * dim + 1)))
+        return cls(dim, width, design.option("tokens"))  # type: ignore[arg-type]
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The last token or the mean, as the option says."""
+        return self.tokens
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the state plus what the hidden layer makes of it."""
+        state = normalise(reduce_tokens(features["token_embeddings"], features["pooling_mask"], self.tokens))
+        return state + widen(self.down(functional.gelu(self.up(state))))

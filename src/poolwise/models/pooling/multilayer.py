@@ -1,0 +1,80 @@
+"""Latents that query one state per layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from poolwise.design import Design
+from poolwise.kernels.reduction import normalise, select_layers
+from poolwise.layer_subsets import LayerSubset
+from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.cross_attention import SMALL_STD, CrossAttention, HeadSize, Start, head_size
+
+
+class MultilayerPooling(Pooling):
+    """The paper's Multi-Layers Trainable Pooling: a state per layer, an embedding of the layer, latents that query.
+
+    Each layer's state is normalised before the layer embedding is added: hidden states differ so much in norm that
+    otherwise either the embedding or the text drowns.
+
+    Args:
+        num_layers: layers of the base.
+        subset: which of them are pooled, as ``LayerSubset`` writes it; each has an embedding of its own.
+    Source: arXiv:2409.02727, designs 3 and 5.
+    """
+
+    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding", "subset")
+
+    def __init__(
+        self,
+        dim: int,
+        num_layers: int,
+        latents: int,
+        heads: int,
+        head_dim: int,
+        init: Start = "mean",
+        layer_embedding: bool = True,
+        subset: str = "all",
+    ) -> None:
+        super().__init__(dim)
+        self.num_layers, self.latents, self.heads, self.head_dim = num_layers, latents, heads, head_dim
+        self.init, self.layer_embedding, self.subset = init, layer_embedding, subset
+        self.head = CrossAttention(dim, HeadSize(latents, heads, head_dim), init)
+        std = SMALL_STD if init == "mean" else 1.0
+        num_read = len(LayerSubset(subset).numbers(num_layers))
+        self.layers = nn.Parameter(torch.randn(num_read, dim) * std) if layer_embedding else None
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> MultilayerPooling:
+        """Return the pooling with the head size of the design."""
+        size = head_size(design, dim)
+        return cls(
+            dim,
+            num_layers,
+            size.latents,
+            size.heads,
+            size.head_dim,
+            init=design.option("init"),  # type: ignore[arg-type]
+            layer_embedding=bool(design.option("layer_embedding")),
+            subset=str(design.option("layers")),
+        )
+
+    def states(self, features: dict[str, Any]) -> Float[Tensor, "B S D"]:
+        """Return the normalised state of each of the subset's layers, with the layer's embedding."""
+        states = normalise(select_layers(features["layer_embeddings"], self.subset))
+        return states if self.layers is None else states + self.layers
+
+    def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
+        """Return the share of the subset's layers in each text, averaged over latents and heads; rows sum to 1."""
+        states = self.states(features)
+        mask = torch.ones_like(states[..., 0], dtype=torch.bool)
+        return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return what the latents collected from the layers."""
+        states = self.states(features)
+        return self.head(states, torch.ones_like(states[..., 0], dtype=torch.bool))

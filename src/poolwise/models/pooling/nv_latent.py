@@ -1,0 +1,96 @@
+"""Tokens that query trained latents: NV-Embed's direction, the reverse of ``latent``.
+
+With the tokens X (N D) of one text, latents Z (K D) and X0 = X with mean 0 and variance 1 along D:
+
+    Q = norm(X0) Wq;  [K, V] = norm(Z) Wkv;  A = softmax(Q K^T / sqrt(E));  O = concat(A V) Wo
+    X1 = X0 + O;  X2 = X1 + FF(norm(X1)), FF with GEGLU;  e = mean over the text's tokens of X2
+
+Keys and values depend on parameters alone. Two exact rewritings; the parity test compares them with the equations:
+- Q K^T = norm(X0) (K Wq^T)^T and (A V) Wo = A (V Wo), both once a step, where that costs fewer multiplications.
+- The mean over tokens commutes with the second matrix of FF, which then acts on one vector a text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from poolwise.design import Design
+from poolwise.kernels.reduction import mean_rows, normalise, widen
+from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.cross_attention import SMALL_STD, HeadSize, LatentHead, Start, head_size
+
+
+class LatentMemory(LatentHead):
+    """Latents that every token of a text looks up, and a mean over the tokens.
+
+    Args:
+        init: "mean" starts as the mean of the normalised tokens: output and FF are zero, latents are small. "random"
+            takes the library's defaults and latents from N(0, 1).
+    """
+
+    def __init__(self, dim: int, size: HeadSize, init: Start) -> None:
+        super().__init__(dim, size)
+        if init == "mean":
+            self.latents.data.mul_(SMALL_STD)
+            for weight in (self.to_out.weight, self.ff_out.weight, self.ff_out.bias):
+                nn.init.zeros_(weight)
+
+    def folds(self, num_tokens: int) -> bool:
+        """Return whether K Wq^T and V Wo cost fewer multiplications than Q and the average first."""
+        dim, latents, width = self.dim, self.size.latents, self.size.head_dim
+        return dim * latents * (num_tokens + width) < num_tokens * width * (dim + latents)
+
+    def _looked_up(self, tokens: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        latents = self.norm_latents(self.latents)
+        key, value = self._project(latents, self.to_key), self._project(latents, self.to_value)
+        if not self.folds(len(tokens)):
+            weights = self._weights(torch.einsum("hne,hke->nhk", self._project(tokens, self.to_query), key))
+            return self.to_out(torch.einsum("nhk,hke->nhe", weights, value).flatten(-2))
+        weights = self._weights(torch.einsum("nd,hkd->nhk", tokens, self._folded_query(key)))
+        return torch.einsum("nhk,hkd->nd", weights, self._folded_output(value))
+
+    def _weights(self, scores: Float[Tensor, "N H K"]) -> Float[Tensor, "N H K"]:
+        return (widen(scores) / self.size.head_dim**0.5).softmax(dim=-1)
+
+    def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
+        """Return the mean over each text's unmasked tokens of what they became, in fp32."""
+        num_tokens = mask.sum(dim=1)
+        # Only real tokens go on: what stands in masked positions is left behind, NaN or not.
+        tokens = normalise(widen(states[mask]))
+        tokens = tokens + widen(self._looked_up(self.norm_states(tokens)))
+        inner, gate = self.ff_in(self.norm_ff(tokens)).chunk(2, dim=-1)
+        hidden = mean_rows(widen(inner * functional.gelu(gate)), num_tokens)
+        return mean_rows(tokens, num_tokens) + widen(self.ff_out(hidden))
+
+
+class NvLatentPooling(Pooling):
+    """Latent attention with tokens as queries, then the mean over tokens.
+
+    Source: NV-Embed, arXiv:2405.17428, section 3.1. The paper writes one array of latents as keys and as values, an MLP
+    with GELU and a mean. Here keys and values are projected from the latents, residuals and GEGLU are those of the
+    other heads, and states are normalised before anything is added to them, so that untrained heads are comparable.
+    Sizes are those of ``latent``.
+    """
+
+    config_keys = ("dim", "latents", "heads", "head_dim", "init")
+
+    def __init__(self, dim: int, latents: int, heads: int, head_dim: int, init: Start = "mean") -> None:
+        super().__init__(dim)
+        self.latents, self.heads, self.head_dim, self.init = latents, heads, head_dim, init
+        self.head = LatentMemory(dim, HeadSize(latents, heads, head_dim), init)
+
+    @classmethod
+    def from_design(cls, design: Design, dim: int, num_layers: int) -> NvLatentPooling:
+        """Return the pooling with the head size of the design."""
+        size = head_size(design, dim)
+        init: Any = design.option("init")
+        return cls(dim, size.latents, size.heads, size.head_dim, init)
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the mean of the tokens after they looked the latents up."""
+        return self.head(features["token_embeddings"], features["pooling_mask"])

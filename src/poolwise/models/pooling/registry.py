@@ -1,0 +1,39 @@
+"""Pooling names and the classes behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from poolwise.design import Design
+from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.last import LastPooling
+from poolwise.models.pooling.latent import LatentPooling
+from poolwise.models.pooling.layer_mean import LayerMeanPooling
+from poolwise.models.pooling.layer_mix import LayerMixPooling
+from poolwise.models.pooling.mean import MeanPooling
+from poolwise.models.pooling.mlp import MlpPooling
+from poolwise.models.pooling.multilayer import MultilayerPooling
+from poolwise.models.pooling.nv_latent import NvLatentPooling
+from poolwise.models.pooling.weighted_mean import WeightedMeanPooling
+
+POOLING_CLASSES: Mapping[str, type[Pooling]] = {
+    "last": LastPooling,
+    "mean": MeanPooling,
+    "weighted_mean": WeightedMeanPooling,
+    "layer_mean": LayerMeanPooling,
+    "layer_mix": LayerMixPooling,
+    "latent": LatentPooling,
+    "nv_latent": NvLatentPooling,
+    "multilayer": MultilayerPooling,
+    "mlp": MlpPooling,
+}
+
+
+def build_pooling(design: Design, dim: int, num_layers: int) -> Pooling:
+    """Return the pooling of a design, freshly initialised from the current random state.
+
+    Args:
+        dim: hidden size of the base.
+        num_layers: decoder layers of the base.
+    """
+    return POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)

@@ -1,0 +1,24 @@
+"""The mean with weights that grow with the position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from poolwise.kernels.reduction import weighted_mean_tokens
+from poolwise.models.pooling.base import Pooling, TokensRead
+
+
+class WeightedMeanPooling(Pooling):
+    """The mean over the tokens of the last layer with weights 1, 2, 3 ... by position."""
+
+    @property
+    def tokens_read(self) -> TokensRead:
+        """The position-weighted mean."""
+        return "weighted_mean"
+
+    def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
+        """Return the position-weighted mean state of the pooled tokens."""
+        return weighted_mean_tokens(features["token_embeddings"], features["pooling_mask"])

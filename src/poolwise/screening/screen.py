@@ -1,0 +1,116 @@
+"""``run_screen``: every pooling of a recipe on a frozen base; ``run_screened_study``: a study of the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from poolwise.config import Recipe
+from poolwise.errors import ConfigError
+from poolwise.records import load_record
+from poolwise.results import StudyResults
+from poolwise.screening.screen_estimate import estimate_screen, require_disk
+from poolwise.screening.screen_jobs import perform
+from poolwise.screening.screen_plan import plan_screen, screen_recipe
+from poolwise.study.estimate import Estimate
+from poolwise.study.folders import read_json, require_empty
+from poolwise.study.inputs import StudyInputs
+from poolwise.study.plan import SCREEN_FOLDER, Job
+from poolwise.study.progress import Progress
+from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
+from poolwise.study.study import STUDY, Course, plan_study, run_study
+
+PREFIX = "Screen, frozen base, heads only: "
+
+
+def _finish(results: StudyResults, out: Path) -> StudyResults:
+    """Say in the results that they are a screen's, in front of every verdict."""
+    found = results.results
+    ranks = mean_ranks(found.comparison.means, [info.design for info in found.designs])
+    order = ", ".join(f"{name} ({ranks[name]:.1f})" for name in sorted(ranks, key=lambda name: ranks[name]))
+    notes = [
+        "this is a screen: the base is frozen and heads alone are trained, without LoRA; it ranks candidates and "
+        "decides nothing about trained designs",
+        f"mean rank over the categories, best first: {order}",
+    ]
+    said = [r.model_copy(update={"sentence": PREFIX + r.sentence}) for r in found.comparison.recommendations]
+    comparison = found.comparison.model_copy(update={"notes": notes + found.comparison.notes, "recommendations": said})
+    return results.model_copy(update={"results": found.model_copy(update={"kind": "screen", "comparison": comparison})})
+
+
+SCREEN = Course("screen", plan_screen, estimate_screen, perform, _finish)
+
+
+def course_of(out: Path) -> Course:
+    """Return what kind of study a folder holds, as its plan says."""
+    path = out / "plan.json"
+    is_screen = path.is_file() and read_json(path).get("kind") == SCREEN.kind
+    return SCREEN if is_screen else STUDY
+
+
+def run_screen(
+    recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
+) -> Path:
+    """Run what is left of a screen and return the path of its HTML report.
+
+    Args:
+        recipe: of a study; of its training only the heads' part is used.
+        out: the screen's folder, laid out as a study's, with the states in ``states/``.
+    Raises: ConfigError where the recipe trains the whole base, ``out`` belongs to another recipe, or the states do
+        not fit on the disk; any error of the inputs, before a job starts.
+    """
+
+    def estimate(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
+        found = estimate_screen(jobs, recipe, inputs)
+        require_disk(found, out)
+        return found
+
+    return run_study(screen_recipe(recipe), out, progress, command, workers, replace(SCREEN, estimate=estimate))
+
+
+def plan_screening(recipe: Recipe) -> Estimate:
+    """Return the jobs of a screen with the seconds each is expected to take, memory and disk (``--dry-run``)."""
+    return plan_study(screen_recipe(recipe), SCREEN)
+
+
+def plan_screened_study(recipe: Recipe, keep: int) -> Estimate:
+    """Return the jobs of a screen and those of the study after it, as if the first ``keep`` designs were the best."""
+    _require_choice(recipe, keep)
+    first, ranks = plan_screening(recipe), {name: float(place) for place, name in enumerate(recipe.designs)}
+    kept = shortlist(ranks, keep, recipe.reference)
+    then = plan_study(recipe.model_copy(update={"designs": kept}))
+    memory = max(first.peak_memory_gib, then.peak_memory_gib)
+    return Estimate([*first.jobs, *then.jobs], first.seconds | then.seconds, memory, first.disk_gib)
+
+
+def _require_choice(recipe: Recipe, keep: int) -> None:
+    if keep >= len(recipe.designs):
+        raise ConfigError(
+            f"--screen {keep} keeps all {len(recipe.designs)} designs", "wanted fewer than the recipe has"
+        )
+
+
+def run_screened_study(
+    recipe: Recipe,
+    keep: int,
+    out: Path,
+    progress: Progress | None = None,
+    command: str = "",
+    workers: int | None = None,
+) -> Path:
+    """Screen the designs of a recipe, then study the ``keep`` best and the reference; return the study's report.
+
+    The screen is kept in ``out/screen``; the study's notes say which designs it left out.
+    Raises: ConfigError where nothing would be left out, or ``out`` holds a study that no screen began.
+    """
+    _require_choice(recipe, keep)
+    screen = out / SCREEN_FOLDER
+    if not (screen / "study.json").is_file():
+        require_empty(out, "screen", but=[SCREEN_FOLDER])
+    run_screen(recipe, screen, progress, command, workers)
+    found = load_record(StudyResults, screen / "results.json").results
+    ranks = mean_ranks(found.comparison.means, recipe.designs)
+    kept = shortlist(ranks, keep, recipe.reference)
+    write_shortlist(screen, ranks, kept)
+    return run_study(recipe.model_copy(update={"designs": kept}), out, progress, command, workers)

@@ -1,0 +1,149 @@
+"""The plan of a screen: which states are read of which texts, and the jobs that train and evaluate heads on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from poolwise.attentions import Attention
+from poolwise.config import Recipe, fingerprint
+from poolwise.design import Design, parse_design
+from poolwise.errors import ConfigError
+from poolwise.models import base_shape
+from poolwise.screening import Need, StoreSpec, needs_of
+from poolwise.screening.arrays import Kept
+from poolwise.screening.store import Key
+from poolwise.study.inputs import StudyInputs
+from poolwise.study.jobs import UNTUNED_DESIGN, sample_texts
+from poolwise.study.plan import ANCHOR_SEED, Job, adapt_job
+from poolwise.training.batches import TripleCollator, source_prompts
+
+Role = Literal["training", "evaluation"]
+ROLES: tuple[Role, ...] = ("training", "evaluation")
+KEPT: Kept = "float16"
+
+
+def screen_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe a screen runs: the base frozen, one learning rate, every design against the reference.
+
+    Of 18 designs there are 89 declared pairs; to choose candidates, 17 against the reference are enough and leave
+    each of them more power.
+
+    Raises: ConfigError where the whole base is to be trained, which says little about a frozen one.
+    """
+    if recipe.train.method == "full":
+        raise ConfigError(
+            "train.method is full, and a screen keeps the base frozen",
+            "wanted lora or frozen",
+            "run `poolwise study`, or screen with --set train.method=lora",
+        )
+    train = recipe.train.model_copy(update={"method": "frozen"})
+    return recipe.model_copy(update={"train": train, "tune": None, "comparisons": ["reference"]})
+
+
+def attentions(recipe: Recipe) -> list[Attention]:
+    """Return the attention modes that the base is read with."""
+    return list(dict.fromkeys(design.attention for design in _read_designs(recipe, "evaluation")))
+
+
+def _read_designs(recipe: Recipe, role: Role) -> list[Design]:
+    designs = [parse_design(name) for name in recipe.designs]
+    untuned = [parse_design(UNTUNED_DESIGN)] if "untuned" in recipe.anchors and role == "evaluation" else []
+    return [*designs, *untuned]
+
+
+def screen_needs(recipe: Recipe, base: str, role: Role, attention: Attention) -> list[Need]:
+    """Return the kinds of states that one pass keeps."""
+    num_layers, dim = base_shape(base)
+    return needs_of(_read_designs(recipe, role), attention, dim, num_layers)
+
+
+def screen_keys(recipe: Recipe, inputs: StudyInputs, role: Role) -> tuple[Key, ...]:
+    """Return every (prompt, text) that heads are trained on, or evaluated on."""
+    if role == "evaluation":
+        return tuple(sorted({key for task in inputs.tasks for key in task.texts()}))
+    prompts = source_prompts(inputs.prompts, inputs.source_category)
+    collator = TripleCollator(None, inputs.triples, prompts)  # it only arranges texts here
+    keys = {("", text) for text in sample_texts(inputs)}
+    for schedule in inputs.schedules.values():
+        for rows in schedule.batches[: recipe.train.steps]:
+            for column, texts in collator.columns(rows).items():
+                keys |= {(collator.prompt(column, rows), text) for text in texts}
+    return tuple(sorted(keys))
+
+
+def screen_spec(recipe: Recipe, inputs: StudyInputs, role: Role, attention: Attention) -> StoreSpec:
+    """Return what one pass reads, and how."""
+    settings = recipe.train if role == "training" else recipe.eval
+    adapt = adapt_job(recipe, inputs.hashes, attention)
+    return StoreSpec(
+        base=inputs.base,
+        # An adapted base is not there yet when the plan is made; its key stands for its weights.
+        base_hash=adapt.key if adapt else inputs.hashes.base,
+        attention=attention,
+        max_tokens=settings.max_tokens,
+        precision=settings.precision,
+        kept=KEPT,
+        keys=screen_keys(recipe, inputs, role),
+    )
+
+
+def pass_name(role: Role, attention: Attention) -> str:
+    """Return the name of a pass's job."""
+    return f"{attention}/{role}"
+
+
+def plan_screen(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
+    """Return the jobs of a screen, each after those it needs; a job whose key is done is never run again."""
+    reading = _passes(recipe, inputs)
+    passes = {job.name: job for job in reading if job.kind == "pass"}
+    tasks: dict[str, object] = {"tasks": inputs.hashes.tasks, "max_items": recipe.max_items}
+    tasks["prompts"] = recipe.model_dump(mode="json")["prompts"]
+    jobs = [*reading, *(_anchor(recipe, name, passes, tasks) for name in recipe.anchors)]
+    for seed in recipe.seeds:
+        for name in recipe.designs:
+            design = parse_design(name)
+            reads = {role: passes[pass_name(role, design.attention)] for role in ROLES}
+            train = _train(recipe, inputs, name, seed, reads["training"])
+            key = fingerprint(tasks | {"train": train.key, "pass": reads["evaluation"].key})
+            needs = [train.id, reads["evaluation"].id]
+            if not design.is_trainable and seed != recipe.seeds[0]:
+                needs.append(next(job.id for job in jobs if job.kind == "eval" and job.name == name))
+            jobs += [train, Job("eval", name, seed, key, train.run, name, tuple(needs))]
+    return jobs
+
+
+def _passes(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
+    jobs: list[Job] = []
+    trained = {parse_design(name).attention for name in recipe.designs}
+    for attention in attentions(recipe):
+        for role in ROLES:
+            if role == "training" and attention not in trained:
+                continue
+            needs = [need.name for need in screen_needs(recipe, inputs.base, role, attention)]
+            key = fingerprint([screen_spec(recipe, inputs, role, attention).key, needs])
+            adapt = adapt_job(recipe, inputs.hashes, attention)
+            if adapt and adapt not in jobs:
+                jobs.append(adapt)
+            jobs.append(
+                Job("pass", pass_name(role, attention), ANCHOR_SEED, key, "", needs=(adapt.id,) if adapt else ())
+            )
+    return jobs
+
+
+def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, object]) -> Job:
+    untuned = pass_name("evaluation", parse_design(UNTUNED_DESIGN).attention)
+    reads = passes[untuned] if name == "untuned" else None
+    key = fingerprint(tasks | {"anchor": name, "pass": reads.key if reads else None})
+    return Job("anchor", name, ANCHOR_SEED, key, f"anchor-{name}-{key[:8]}", None, (reads.id,) if reads else ())
+
+
+def _train(recipe: Recipe, inputs: StudyInputs, name: str, seed: int, reads: Job) -> Job:
+    spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
+    key = fingerprint(spec | {"train": recipe.model_dump(mode="json")["train"]})
+    return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
+
+
+def states_folder(out: Path) -> Path:
+    """Return where a screen keeps the states it read."""
+    return out / "states"

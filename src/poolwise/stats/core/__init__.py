@@ -1,0 +1,1 @@
+"""Arrays in, tests and intervals out: numpy and scipy only, no records."""

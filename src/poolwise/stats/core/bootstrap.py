@@ -1,0 +1,98 @@
+"""Percentile bootstrap over items for metrics that are means of per-item values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, ndtri
+
+from poolwise.stats.core.resampling import (
+    Draws,
+    FloatArray,
+    IntArray,
+    draw_weights,
+    generator,
+    on_grid,
+    resampled,
+    units_of,
+)
+
+MIN_ITEMS = 10
+"""Below this many independent units a percentile interval is far too short, so none is given."""
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    group: Sequence[str] = (),
+    *,
+    level: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Return the percentile interval of the mean, items (or whole groups) drawn with replacement.
+
+    None where there are fewer than ten independent units.
+    """
+    column = np.asarray(values, dtype=np.float64)[:, None]
+    if not np.isfinite(column).all():
+        raise ValueError("values hold NaN or infinity")
+    units = units_of(group, len(column))
+    if num_units(units) < MIN_ITEMS:
+        return None
+    means = bootstrap_means(column, units, num_resamples, generator(seed, "bootstrap"))
+    return percentile_interval(means[:, 0], level)
+
+
+def num_units(units: IntArray) -> int:
+    """Return how many independent units the items fall into."""
+    return int(units.max()) + 1 if len(units) else 0
+
+
+def bootstrap_means(values: FloatArray, units: IntArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return the resampled means (resamples x models) of values (items x models), all models on the same draws."""
+    sums = mean_columns(values, units)
+    return resampled(lambda weights: weighted_means(sums, weights), draw_weights, len(sums), num_resamples, rng)
+
+
+def mean_columns(values: FloatArray, units: IntArray) -> FloatArray:
+    """Return the sums of each unit's values and, last, its size (units x models + 1), ready for ``weighted_means``.
+
+    The items of a unit always stand together, so its sums and its size are all that is needed of them.
+    """
+    size = num_units(units)
+    sums = np.zeros((size, values.shape[1] + 1))
+    np.add.at(sums, units, np.column_stack([values, np.ones(len(values))]))
+    return on_grid(sums, size)
+
+
+def weighted_means(sums: FloatArray, weights: Draws) -> FloatArray:
+    """Return the means (resamples x models) where a unit with weight k stands k times."""
+    drawn = weights.astype(np.float64) @ sums
+    return np.asarray(drawn[:, :-1] / drawn[:, -1:])
+
+
+def percentile_interval(resampled: FloatArray, level: float) -> tuple[float, float]:
+    """Return the central ``level`` part of a resampled statistic."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca_interval(resampled: FloatArray, observed: float, influence: FloatArray, level: float) -> tuple[float, float]:
+    """Return the bias-corrected and accelerated interval of a mean-type statistic.
+
+    Args:
+        influence: what each unit adds to the statistic, up to a factor; its skewness is the acceleration.
+    Source: Efron (1987), Better bootstrap confidence intervals.
+    """
+    below = (np.count_nonzero(resampled < observed) + np.count_nonzero(resampled <= observed)) / 2
+    bias = float(ndtri(np.clip(below / len(resampled), 1e-6, 1 - 1e-6)))
+    centred = influence - influence.mean()
+    spread = float((centred**2).sum())
+    if spread <= 0:
+        return observed, observed
+    acceleration = float((centred**3).sum()) / (6 * spread**1.5)
+    shifted = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(resampled, ndtr(bias + shifted / (1 - acceleration * shifted)))
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""Item scores of several runs in, one Comparison out: what is tested, with which test, and the verdict."""

@@ -1,0 +1,74 @@
+"""Which pairs are compared: declared before the numbers are seen, so that the family of tests is fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from poolwise.attentions import parse_attention
+from poolwise.errors import EvalError, nearest
+from poolwise.stats.designs.entrants import Entrant
+
+REASONS = ("reference", "pooling_given_attention", "attention_given_pooling", "adaptation_given_design")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two names whose difference ``a - b`` is tested, and every declared comparison that asks for it."""
+
+    a: str
+    b: str
+    reasons: tuple[str, ...]
+
+
+def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
+    """Return the declared pairs, each once.
+
+    ``b`` is the reference, else the one whose attention reaches less (the causal one), else the one on the plain base,
+    else the one listed earlier. Models without a design are compared with the reference, or all with all where there
+    is none.
+
+    Raises: EvalError for an unknown comparison or a reference that is not among the entrants.
+    """
+    if unknown := [name for name in comparisons if name not in REASONS]:
+        raise EvalError(f"unknown comparison {unknown[0]!r}", nearest(unknown[0], REASONS))
+    names = [entrant.name for entrant in entrants]
+    if reference is not None and reference not in names:
+        raise EvalError(f"reference {reference!r} is not among the models", nearest(reference, names))
+    pairs = []
+    for later, second in enumerate(entrants):
+        for first in entrants[:later]:
+            if reasons := _reasons(first, second, reference, comparisons):
+                a, b = _oriented(first, second, reference)
+                pairs.append(Pair(a.name, b.name, reasons))
+    return pairs
+
+
+def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons: Sequence[str]) -> tuple[str, ...]:
+    one, two = first.design, second.design
+    if one is None or two is None:
+        # Nothing but the reference can be declared for models that have no pooling and attention of ours.
+        if reference is None:
+            return ("all_pairs",)
+        return ("reference",) if reference in (first.name, second.name) else ()
+    asked = {
+        "reference": reference in (first.name, second.name),
+        "pooling_given_attention": one.attention == two.attention
+        and one.pooling_text != two.pooling_text
+        and first.adaptation == second.adaptation,
+        "attention_given_pooling": one.pooling_text == two.pooling_text and one.attention != two.attention,
+        "adaptation_given_design": one == two and first.adaptation != second.adaptation,
+    }
+    return tuple(name for name in REASONS if name in comparisons and asked[name])
+
+
+def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[Entrant, Entrant]:
+    if reference in (first.name, second.name):
+        return (first, second) if second.name == reference else (second, first)
+    one, two = first.design, second.design
+    if one and two and one.attention != two.attention:
+        is_second_less = parse_attention(two.attention).reach < parse_attention(one.attention).reach
+        return (first, second) if is_second_less else (second, first)
+    if one and one == two:
+        return (second, first) if second.adaptation else (first, second)
+    return second, first

@@ -1,0 +1,185 @@
+"""Tests within one task: statements about these checkpoints, with the items as the sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from poolwise.records import ItemScores
+from poolwise.results import Contrast
+from poolwise.stats.core.bootstrap import MIN_ITEMS, bca_interval, percentile_interval
+from poolwise.stats.core.resampling import FloatArray, generator
+from poolwise.stats.core.signflip import Permutation, unit_sums
+from poolwise.stats.designs.alignment import build_table, why_no_items
+from poolwise.stats.designs.contrasts import Pair
+from poolwise.stats.designs.entrants import Field
+from poolwise.stats.designs.item_tables import TaskTable
+from poolwise.stats.designs.procedures import PROCEDURES, Permuted, Procedure
+
+SCORE_GAP = 1e-3
+"""A metric recomputed from the items may differ from the stored score by ties and rounding, not by more."""
+
+ENOUGH = 20
+"""Permutations beyond the difference at hand after which its p is known well enough (Besag and Clifford, 1991)."""
+MOST_CELLS = 1_000_000_000
+"""Items x further permutations: two seconds of a processor for means, ten for each contrast in average precision."""
+
+
+@dataclass(frozen=True)
+class TaskEvidence:
+    """What the items of one task say: resampled scores (resamples x runs) and permuted differences (x pairs)."""
+
+    table: TaskTable
+    procedure: Procedure
+    scores: FloatArray
+    bootstrap: FloatArray | None
+    permuted: Permuted
+
+    def difference(self, pair: Pair) -> float:
+        """Return the difference of the two scores that the items give."""
+        a, b = self.table.names.index(pair.a), self.table.names.index(pair.b)
+        return float(self.scores[a] - self.scores[b])
+
+    def resampled_difference(self, pair: Pair) -> FloatArray | None:
+        """Return the bootstrap differences of a pair; None below ten independent items."""
+        if self.bootstrap is None:
+            return None
+        a, b = (self.bootstrap[:, self.table.runs_of(name)].mean(axis=1) for name in (pair.a, pair.b))
+        return np.asarray(a - b)
+
+
+def examine(
+    field: Field, task: str, pairs: Sequence[Pair], num_resamples: int, seed: int, most_resamples: int = 0
+) -> tuple[TaskEvidence | None, list[str]]:
+    """Return the evidence of one task, or None, and notes on what could not be tested and why.
+
+    Args:
+        most_resamples: permutations spent on the pairs whose p is near the least that ``num_resamples`` can give.
+    """
+    records = {entrant.name: entrant.records(task) for entrant in field.entrants}
+    if reason := why_no_items(records):
+        return None, [f"no test within the task, because {reason}: {task}"]
+    table = build_table(records)
+    procedure = PROCEDURES[table.category]
+    # Draws are named by the task, so that neither the order of the runs nor another task changes them.
+    draws = {what: generator(seed, what, table.stream) for what in ("bootstrap", "permute")}
+    evidence = TaskEvidence(
+        table,
+        procedure,
+        procedure.scores(table),
+        procedure.bootstrap(table, num_resamples, draws["bootstrap"]) if table.num_units >= MIN_ITEMS else None,
+        procedure.permute(table, pairs, num_resamples, draws["permute"]),
+    )
+    more = min(most_resamples, num_resamples + MOST_CELLS // table.num_items) - num_resamples
+    if more > 0:
+        _refine(evidence, pairs, more, generator(seed, "more", table.stream))
+    return evidence, _score_notes(table, evidence.scores, records)
+
+
+def _refine(evidence: TaskEvidence, pairs: Sequence[Pair], more: int, rng: np.random.Generator) -> None:
+    """Permute further, in place, where p is not known well enough yet.
+
+    The tests within tasks are an exploratory family, a large one (27 tasks x 18 contrasts need 194,400 resamples,
+    20 m / alpha), and most of its p are far from the corrected level. So they are spent where they can matter:
+
+    - p is known well enough once ENOUGH permutations have reached the difference: (b + 1) / (m + 1) then has a
+      standard error of a fifth of p, and no further permutation brings a p of 0.002 below 0.05 / m.
+    - p can be no less than 1 / (m + 1) with all m of them. Where Hoeffding's bound shows that p over all
+      arrangements is below that, 1 / (m + 1) is taken, which is more, and no permutation is made.
+
+    Both keep P(p <= x) at most x under the null. The first at every x: below (ENOUGH + 1) / (first m + 1) only the
+    second stage can give such a p, and above, whatever stage gives it, the first stage's own p is as small. The
+    second up to a hundredth of 1 / (m + 1): the bound is ten times the exact p there.
+    """
+    tests = evidence.permuted.tests
+    open_ends: dict[int, int] = {}
+    for number, test in enumerate(tests):
+        total = test.num_drawn + more
+        reached, smallest = _reached(test.p, test), 1 / (total + 1)
+        if test.is_exact or reached >= ENOUGH:
+            continue
+        if test.bound <= smallest:
+            tests[number] = replace(test, p=smallest, smallest_p=smallest, num_drawn=total, is_bounded=True)
+        else:
+            open_ends[number] = reached
+    if not open_ends:
+        return
+    again = evidence.procedure.permute(evidence.table, [pairs[number] for number in open_ends], more, rng)
+    for (number, reached), test in zip(open_ends.items(), again.tests, strict=True):
+        first = tests[number]
+        total = first.num_drawn + test.num_drawn
+        p = (reached + _reached(test.p, test) + 1) / (total + 1)
+        least = (_reached(first.smallest_p, first) + _reached(test.smallest_p, test) + 1) / (total + 1)
+        tests[number] = Permutation(p, least, False, total)
+
+
+def _reached(p: float, test: Permutation) -> int:
+    """How many of the drawn arrangements stand behind (b + 1) / (m + 1)."""
+    return round(p * (test.num_drawn + 1)) - 1
+
+
+def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[ItemScores]]) -> list[str]:
+    stored = {name: float(np.mean([record.score for record in rows])) for name, rows in records.items()}
+    return [
+        f"{table.task}: {name} is stored as {stored[name]:.4f}, its items give {score:.4f}; tests within the task "
+        "speak about the latter"
+        for name, score in zip(table.names, scores, strict=True)
+        if abs(score - stored[name]) > SCORE_GAP * max(1.0, abs(stored[name]))
+    ]
+
+
+def task_contrasts(evidence: TaskEvidence, pairs: Sequence[Pair]) -> list[Contrast]:
+    """Return one contrast a pair: difference of the scores, percentile interval, permutation p."""
+    return [_contrast(evidence, pair, test) for pair, test in zip(pairs, evidence.permuted.tests, strict=True)]
+
+
+def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast:
+    table = evidence.table
+    interval, method = _interval(evidence, pair)
+    return Contrast(
+        category=table.category,
+        task=table.task,
+        a=pair.a,
+        b=pair.b,
+        reason=list(pair.reasons),
+        difference=evidence.difference(pair),
+        interval=interval,
+        interval_method=method,
+        test=f"{evidence.procedure.test} ({_kind(test, evidence.procedure)})",
+        estimand="checkpoints",
+        p=test.p,
+        smallest_p=test.smallest_p,
+        num_items=table.num_items,
+        note="; ".join(_notes(evidence)),
+    )
+
+
+def _kind(test: Permutation, procedure: Procedure) -> str:
+    if test.is_exact:
+        return "exact" if procedure.permutes_score else "all sign patterns"
+    count = f"{test.num_drawn} permutations"
+    return f"less than one of {count} by Hoeffding's bound" if test.is_bounded else count
+
+
+def _interval(evidence: TaskEvidence, pair: Pair) -> tuple[tuple[float, float] | None, str]:
+    resampled, table = evidence.resampled_difference(pair), evidence.table
+    if resampled is None:
+        return None, f"none below {MIN_ITEMS} independent items"
+    if not evidence.procedure.is_mean:
+        return percentile_interval(resampled, 0.95), "percentile bootstrap over items"
+    difference = evidence.difference(pair)
+    items = table.values[pair.a].mean(axis=0) - table.values[pair.b].mean(axis=0) - difference
+    influence = unit_sums(items[:, None], table.units)[:, 0]
+    return bca_interval(resampled, difference, influence, 0.95), "BCa bootstrap over items"
+
+
+def _notes(evidence: TaskEvidence) -> list[str]:
+    table = evidence.table
+    notes = [f"{table.num_units} independent groups of items"] if table.num_units < table.num_items else []
+    if table.num_units < MIN_ITEMS:
+        notes.append(f"no interval below {MIN_ITEMS} independent items")
+    if not evidence.procedure.permutes_score:
+        notes.append("difference and interval are V-measure, p is B-cubed F1")
+    return notes

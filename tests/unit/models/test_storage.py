@@ -1,0 +1,158 @@
+"""What a saved model refers to, and what is said when that is missing or changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel
+
+from poolwise.design import parse_design
+from poolwise.errors import ModelError
+from poolwise.models import build_model, design_of, init_hashes, is_poolwise_model, load_model, resolve_base
+from poolwise.models.pooling import build_pooling
+from tiny_models import TEXTS, save_tiny_base
+
+
+@pytest.fixture
+def base(tmp_path):
+    return save_tiny_base(tmp_path / "base", "llama")
+
+
+@pytest.fixture
+def saved(base, tmp_path):
+    model = build_model("multilayer+bidirectional", base, max_tokens=32, prompts={"query": "search query : "})
+    model.save(str(tmp_path / "model"))
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("method", ["frozen", "full"])
+def test_other_methods_load_bit_for_bit(method, base, tmp_path):
+    model = build_model("latent+bidirectional", base, method=method, max_tokens=32, precision="fp32")
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.01
+    model.save(str(tmp_path / "model"), create_model_card=False)
+    loaded = load_model(tmp_path / "model", precision="fp32")
+    assert (loaded.encode(TEXTS) == model.encode(TEXTS)).all()
+    assert init_hashes(loaded) == init_hashes(model)
+    assert [w.requires_grad for w in loaded.parameters()] == [w.requires_grad for w in model.parameters()]
+    if method == "full":
+        shutil.rmtree(base)
+        assert (load_model(tmp_path / "model", precision="fp32").encode(TEXTS) == model.encode(TEXTS)).all()
+
+
+def test_folder_holds_no_base_weights_and_forbids_versions_that_are_silently_causal(saved, base):
+    assert is_poolwise_model(saved)
+    assert not is_poolwise_model(base)
+    assert not (saved / "model.safetensors").exists()
+    assert (saved / "README.md").is_file()
+    settings = json.loads((saved / "config_sentence_transformers.json").read_text())
+    assert settings["requirements"]["transformers"]["specifier"] == ">=5.2"
+    stored = json.loads((saved / "poolwise.json").read_text())
+    assert (stored["design"], stored["base"]) == ("multilayer+bidirectional", base)
+
+
+def test_load_leaves_the_random_state_and_takes_other_limits(saved):
+    before = torch.get_rng_state()
+    model = load_model(saved, max_tokens=16)
+    assert torch.equal(before, torch.get_rng_state())
+    assert model.max_seq_length == 16
+    assert model.prompts["query"] == "search query : "
+
+
+def test_loads_through_sentence_transformers_as_well(saved):
+    model = SentenceTransformer(str(saved), trust_remote_code=True)
+    assert str(design_of(model)) == "multilayer+bidirectional"
+    assert (model.encode(TEXTS) == load_model(saved).encode(TEXTS)).all()
+
+
+def test_adapter_is_one_that_peft_reads(saved, base):
+    ours = load_model(saved)[0].model
+    peft = PeftModel.from_pretrained(AutoModel.from_pretrained(base), saved)
+    theirs = {name.removeprefix("base_model.model."): w for name, w in peft.named_parameters() if "lora_" in name}
+    mine = {name: w for name, w in ours.named_parameters() if "lora_" in name}
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_changed_or_missing_base_is_an_error(saved, base, tmp_path):
+    tokenizer = tmp_path / "base" / "tokenizer_config.json"
+    tokenizer.write_text(tokenizer.read_text() + "\n")
+    with pytest.raises(ModelError, match=r"not the one that .* was trained on"):
+        load_model(saved)
+    shutil.rmtree(base)
+    with pytest.raises(ModelError, match=r"is not a folder.*config\.json"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("poolwise.json", None, r"has no poolwise\.json"),
+        ("poolwise.json", b"{", r"cannot read .*poolwise\.json"),
+        ("poolwise.json", b'{"design": "last+causal"}', "lacks base, base_fingerprint, eos_id"),
+        ("config_sentence_transformers.json", b"[1]", r"cannot read .*config_sentence_transformers\.json"),
+        ("adapter_model.safetensors", None, "cannot read the adapter"),
+        ("adapter_model.safetensors", b"xx", "cannot read the adapter"),
+        ("1_MultilayerPooling/model.safetensors", None, "cannot read the pooling"),
+        ("1_MultilayerPooling/config.json", b'{"dim": 32}', "cannot read the pooling"),
+    ],
+)
+def test_missing_or_spoiled_file_is_one_clear_error(name, spoil, message, saved):
+    path = saved / name
+    path.unlink() if spoil is None else path.write_bytes(spoil)
+    with pytest.raises(ModelError, match=message):
+        load_model(saved)
+
+
+def test_adapter_of_another_base_is_an_error(saved, tmp_path):
+    other = build_model("last+causal", save_tiny_base(tmp_path / "gpt2", "gpt2"), max_tokens=32)
+    other.save(str(tmp_path / "other"), create_model_card=False)
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(tmp_path / "other" / name, saved / name)
+    with pytest.raises(ModelError, match="adapter"):
+        load_model(saved)
+
+
+def test_names_of_bases(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert resolve_base(base) == base
+    assert resolve_base("poolwise/nano").endswith("embedded/nano")
+    for missing in ("./nowhere", "/no/such/folder", "a/b/c"):
+        with pytest.raises(ModelError, match="is not a folder"):
+            resolve_base(missing)
+    with pytest.raises(ModelError, match=r"cannot read base 'nobody/nothing'.*without a network"):
+        resolve_base("nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="cannot read base"):
+        resolve_base(str(tmp_path / "empty"))
+
+
+def test_spoiled_or_incomplete_weights_are_an_error(base, tmp_path):
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="cannot read base"):
+        build_model("last+causal", base, max_tokens=32)
+
+
+def test_foreign_model_has_no_design():
+    with pytest.raises(ModelError, match="starts with Identity"):
+        design_of(SentenceTransformer(modules=[torch.nn.Identity()]))
+
+
+@pytest.mark.parametrize("design", ["layer_mean+causal", "layer_mix+causal", "multilayer+causal"])
+def test_a_pooling_saved_before_there_were_subsets_reads_all_layers(design, tmp_path):
+    pooling = build_pooling(parse_design(design), 16, 3)
+    pooling.save(str(tmp_path))
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("subset") == "all"
+    path.write_text(json.dumps(config))
+    loaded = type(pooling).load(str(tmp_path))
+    features = {"layer_embeddings": torch.randn(2, 3, 16), "attention_mask": torch.ones(2, 1)}
+    assert torch.equal(*(x(features)["sentence_embedding"] for x in (pooling, loaded)))

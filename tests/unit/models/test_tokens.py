@@ -1,0 +1,95 @@
+"""Ids of texts: BOS in front, EOS last and once, prompts counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from poolwise.errors import ModelError
+from poolwise.models.tokens import TextTokens
+from tiny_models import FAMILIES, HAS_BOS, PAD_IS_EOS, TEXTS, tiny_tokenizer
+
+EOS, BOS = 2, 1
+
+
+@pytest.fixture(params=FAMILIES)
+def tokens(request):
+    tokenizer = tiny_tokenizer(request.param)
+    tokenizer.family = request.param
+    return TextTokens(tokenizer, len(tokenizer))
+
+
+def encode(tokens, *texts, prompt="", limit=32):
+    return tokens.encode(texts, prompt, limit)
+
+
+def test_eos_is_last_and_once_whatever_is_cut(tokens):
+    for limit in range(4, 20):
+        for row in encode(tokens, *TEXTS, "", "a dog <eos>", limit=limit)[0]:
+            assert len(row) <= limit
+            assert row[-1] == EOS
+            assert row.count(EOS) == 1
+
+
+def test_a_cut_text_keeps_its_beginning(tokens):
+    whole = encode(tokens, TEXTS[1])[0][0]
+    cut = encode(tokens, TEXTS[1], limit=6)[0][0]
+    assert cut == [*whole[:5], EOS]
+
+
+def test_bos_is_kept_where_thetiny_tokenizer_adds_it(tokens):
+    has_bos = tokens.tokenizer.family in HAS_BOS
+    for row in encode(tokens, *TEXTS, "")[0]:
+        assert (row[0] == BOS) == has_bos
+    assert encode(tokens, "")[0] == [[BOS, EOS] if has_bos else [EOS]]
+
+
+@pytest.mark.parametrize("prompt", ["search query : ", "search query :"])
+def test_prompt_is_counted_with_bos_and_without_eos(prompt, tokens):
+    rows, counts = encode(tokens, *TEXTS, "", prompt=prompt)
+    for row, count, text in zip(rows, counts, [*TEXTS, ""], strict=True):
+        assert tokens.tokenizer.decode(row[count:-1]).strip() == text
+    assert encode(tokens, *TEXTS)[1] == [0] * len(TEXTS)
+
+
+def test_prompt_longer_than_the_limit_leaves_eos_alone(tokens):
+    (row,), (count,) = encode(tokens, "a dog", prompt="search query : " * 9, limit=8)
+    assert (len(row), count) == (8, 7)
+
+
+def test_token_that_spans_the_end_of_the_prompt_is_text():
+    tokenizer = tiny_tokenizer("gpt2")
+    tokens = TextTokens(tokenizer, len(tokenizer))
+    (row,), (count,) = encode(tokens, "rk", prompt="in the pa")
+    assert tokenizer.decode(row[count:-1]).strip() == "park"
+
+
+def testtiny_tokenizer_without_offsets_counts_the_ids_shared_with_the_prompt(tokens):
+    prompt = tokens.tokenizer("search query", add_special_tokens=False).input_ids
+    assert tokens._count_prompt("search query", [*prompt, 9, 9], None) == len(prompt)
+    assert tokens._count_prompt("search query", [*prompt[:1], 9, 9], None) == 1
+
+
+def test_padding_side_and_pad_equal_to_eos(tokens):
+    rows, skipped = [[BOS, 7, EOS], [EOS]], [1, 0]
+    right, left = (tokens.pad(rows, skipped, side) for side in ("right", "left"))
+    assert right["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert left["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert right["pooling_mask"].tolist() == [[0, 1, 1], [1, 0, 0]]
+    assert left["pooling_mask"].tolist() == [[0, 1, 1], [0, 0, 1]]
+    assert left["input_ids"][1, 2] == EOS
+    assert (right["input_ids"][1, 1] == EOS) == (tokens.tokenizer.family in PAD_IS_EOS)
+
+
+def test_pad_token_without_an_embedding_is_not_used():
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.add_special_tokens({"pad_token": "<extra>"})
+    assert TextTokens(tokenizer, len(tokenizer) - 1).pad_id == EOS
+
+
+def test_no_eos_is_a_model_error():
+    tokenizer = tiny_tokenizer("llama")
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="no EOS token"):
+        TextTokens(tokenizer, 100)
+    with pytest.raises(ModelError, match="EOS is id 2, but the base embeds 2"):
+        TextTokens(tiny_tokenizer("llama"), 2)

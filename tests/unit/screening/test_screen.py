@@ -1,0 +1,113 @@
+"""The plan of a screen, its choice, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from poolwise.config import build_recipe
+from poolwise.design import ALL_DESIGNS, POOLINGS
+from poolwise.errors import ConfigError
+from poolwise.results import CategoryMean
+from poolwise.screening import screen_plan
+from poolwise.screening.screen import run_screened_study
+from poolwise.screening.screen_estimate import require_disk
+from poolwise.screening.screen_plan import plan_screen, screen_recipe
+from poolwise.study.estimate import Estimate
+from poolwise.study.shortlist import mean_ranks, shortlist
+
+RECIPE = {
+    "name": "toy",
+    "base": "poolwise/nano",
+    "designs": ["last+causal", "mlp+causal", "mean+bidirectional"],
+    "reference": "last+causal",
+    "data": {"train": ["train.jsonl"]},
+    "tasks": ["suite"],
+}
+
+
+def recipe(**changes):
+    return build_recipe(RECIPE | changes)
+
+
+def test_all_is_every_pooling_with_both_attentions() -> None:
+    assert recipe(designs="all").designs == recipe(designs=["all"]).designs == list(ALL_DESIGNS)
+    assert len(ALL_DESIGNS) == 2 * len(POOLINGS) == 18
+    assert recipe(designs=["all", "paper:2"]).designs == [*ALL_DESIGNS, "latent(keys=last)+causal"]
+    with pytest.raises(ConfigError, match="listed twice"):
+        recipe(designs=["all", "paper:1"])
+
+
+def test_a_screen_freezes_the_base_and_compares_with_the_reference() -> None:
+    tune = {"learning_rate": [1e-3, 1e-2], "steps": 1, "dev": ["dev"]}
+    found = screen_recipe(recipe(tune=tune))
+    assert (found.train.method, found.tune, found.comparisons) == ("frozen", None, ["reference"])
+    with pytest.raises(ConfigError, match=r"train\.method is full"):
+        screen_recipe(recipe(train={"method": "full"}))
+
+
+@pytest.fixture
+def inputs(monkeypatch):
+    monkeypatch.setattr(screen_plan, "screen_keys", lambda recipe, inputs, role: ((role, "text"),))
+    hashes = SimpleNamespace(base="b", schedules={0: "s0", 1: "s1"}, tasks={"sts/toy": "t"})
+    return SimpleNamespace(base="poolwise/nano", hashes=hashes)
+
+
+def test_the_base_is_read_once_an_attention_and_heads_need_its_states(inputs) -> None:
+    jobs = plan_screen(screen_recipe(recipe()), inputs)
+    by_id = {job.id: job for job in jobs}
+    passes = [job.name for job in jobs if job.kind == "pass"]
+    assert sorted(passes) == sorted(f"{a}/{r}" for a in ("causal", "bidirectional") for r in ("training", "evaluation"))
+    for place, job in enumerate(jobs):
+        assert all(jobs.index(by_id[need]) < place for need in job.needs), job.label
+    trained = next(job for job in jobs if job.label == "train mlp+causal, seed 1")
+    assert [by_id[need].name for need in trained.needs] == ["causal/training"]
+    scored = next(job for job in jobs if job.label == "eval mlp+causal, seed 1")
+    assert {by_id[need].label for need in scored.needs} == {"train mlp+causal, seed 1", "pass causal/evaluation"}
+    fixed = next(job for job in jobs if job.label == "eval last+causal, seed 1")
+    assert "eval last+causal, seed 0" in {by_id[need].label for need in fixed.needs}
+    assert len(by_id) == len(jobs)
+
+
+def test_the_untuned_anchor_alone_needs_no_training_texts_of_its_attention(inputs) -> None:
+    one = recipe(designs=["mean+bidirectional"], reference="mean+bidirectional")
+    passes = {job.name for job in plan_screen(screen_recipe(one), inputs) if job.kind == "pass"}
+    assert passes == {"bidirectional/training", "bidirectional/evaluation", "causal/evaluation"}
+
+
+def means(**scores: dict[str, float]) -> list[CategoryMean]:
+    return [
+        CategoryMean(category=category, name=name, mean=mean, by_seed=[mean], num_tasks=1)
+        for category, row in scores.items()
+        for name, mean in row.items()
+    ]
+
+
+def test_mean_ranks_by_hand() -> None:
+    table = means(sts={"a": 0.5, "b": 0.7, "c": 0.7}, retrieval={"a": 0.9, "b": 0.1})
+    # sts: b and c share ranks 1 and 2, a is third; retrieval: a, b, and c without a score last.
+    assert mean_ranks(table, ["a", "b", "c"]) == {"a": 2.0, "b": 1.75, "c": 2.25}
+
+
+def test_a_shortlist_keeps_the_best_and_always_the_reference() -> None:
+    ranks = {"a": 3.0, "b": 1.0, "c": 2.0, "d": 4.0}
+    assert shortlist(ranks, 2, "d") == ["b", "c", "d"]
+    assert shortlist(ranks, 2, "c") == ["b", "c"]
+    assert shortlist({"a": 1.0, "b": 1.0, "c": 1.0}, 1, "c") == ["a", "c"]
+
+
+def test_a_choice_that_leaves_nothing_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="keeps all 3 designs"):
+        run_screened_study(recipe(), 3, tmp_path / "out")
+    (tmp_path / "study.json").write_text(json.dumps({}))
+    with pytest.raises(ConfigError, match="holds no screen"):
+        run_screened_study(recipe(), 1, tmp_path)
+
+
+def test_a_full_disk_is_said_before_the_first_pass(tmp_path: Path) -> None:
+    require_disk(Estimate([], {}, 1.0, disk_gib=1e-6), tmp_path / "new" / "folder")
+    with pytest.raises(ConfigError, match="GiB free"):
+        require_disk(Estimate([], {}, 1.0, disk_gib=1e9), tmp_path)
