@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 CONNECT_SECONDS = 5.0
@@ -29,6 +31,32 @@ def is_reachable() -> bool:
             return True
     except OSError:
         return False
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def is_hub_id(name: str) -> bool:
+    """Return whether a name can be a repository of the hub: ``org/name``, or ``org/name@revision``."""
+    return _HUB_ID.fullmatch(name) is not None and not name.startswith(".")
+
+
+def snapshot(name: str, patterns: Sequence[str], ignore: str | None = None) -> Path:
+    """Return the folder in the hub's cache that holds one commit of a repository; its name is the commit.
+
+    Args:
+        name: ``org/name``, or ``org/name@revision`` for a commit, tag or branch.
+        patterns: the files to fetch, as ``fnmatch`` reads them, where ``*`` takes folders in; ``ignore`` leaves out.
+    Raises: OSError or ValueError where it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    with hub_access():
+        found = snapshot_download(
+            repository, revision=revision or None, allow_patterns=list(patterns), ignore_patterns=ignore
+        )
+    return Path(str(found))
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def test_a_proxy_is_trusted_and_offline_is_believed(online: socket.socket, monke
 
 def test_names_on_a_hub_without_a_network_fail_at_once(online: socket.socket) -> None:
     from poolwise.models import resolve_base
-    from poolwise.models.load_any import load_any
+    from poolwise.models.load import load_any
 
     online.close()
     start = time.monotonic()
@@ -62,7 +62,7 @@ def test_names_on_a_hub_without_a_network_fail_at_once(online: socket.socket) ->
 
 
 def test_a_base_is_no_embedding_model() -> None:
-    from poolwise.models.load_any import load_any
+    from poolwise.models.load import load_any
 
     with pytest.raises(ModelError, match="poolwise train --base poolwise/nano"):
         load_any("poolwise/nano")

@@ -20,6 +20,7 @@ ROOMS = [
     ["records"],
     ["results"],
     ["config"],
+    ["prompts"],
     ["embedded"],
     ["data", "kernels"],
     ["models"],

@@ -17,7 +17,7 @@ def doctor(
     """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
     quiet_libraries()
     from poolwise.models import diagnose
-    from poolwise.models.load_any import load_any
+    from poolwise.models.load import load_any
 
     checks = diagnose(load_any(model, for_encoding=False))
     if as_json:

@@ -90,7 +90,9 @@ class ModelEncoder:
                 self.on_progress(reported, total)
 
         if is_readable(self.model):
-            return encode_texts(self.model, texts, prompt, most_texts=self.batch_size, on_progress=report)
+            return encode_texts(
+                self.model, texts, prompt, most_texts=self.batch_size, is_repeatable=True, on_progress=report
+            )
         parts: list[Embeddings] = []
         for start in range(0, len(texts), PROGRESS_TEXTS):
             part = texts[start : start + PROGRESS_TEXTS]

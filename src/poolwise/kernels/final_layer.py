@@ -59,11 +59,6 @@ def trim_final_layer(model: PreTrainedModel) -> bool:
     return True
 
 
-def has_final_layer(model: PreTrainedModel) -> bool:
-    """Return whether a model's last layer can stop at the last tokens."""
-    return isinstance(decoder_layers(model)[-1], FinalLayer)
-
-
 def _same_on_trial(final: FinalLayer, model: PreTrainedModel) -> bool:
     states, arguments = two_texts(model, module_dtype(final))
     whole = final(states, **arguments(last_only=False))

@@ -55,6 +55,11 @@ def restrict_layers(model: PreTrainedModel, layers: Sequence[nn.Module], num_cau
             setattr(layer, _HANDLE, layer.register_forward_pre_hook(hook, with_kwargs=True))
 
 
+def is_own_hook(hook: object) -> bool:
+    """Return whether a hook on a layer is the one of ``restrict_layers``."""
+    return isinstance(hook, partial) and hook.func is _hide_later
+
+
 def _place_of_mask(layer: nn.Module) -> int:
     names = list(inspect.signature(layer.forward).parameters)
     if "attention_mask" not in names:

@@ -2,11 +2,13 @@
 
 from poolwise.models.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.models.backbone import Backbone
-from poolwise.models.bases import EMBEDDED, base_shape, resolve_base, vocabulary_size
-from poolwise.models.build import build_model, design_of, is_poolwise_model, load_model, stored_prompts
+from poolwise.models.bases import EMBEDDED, base_shape, pinned_base, resolve_base, vocabulary_size
+from poolwise.models.build import build_model, design_of
 from poolwise.models.doctor import Check, diagnose
+from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.models.language import AdaptableBase, LanguageHead
+from poolwise.models.load import is_poolwise_model, load_any, load_model, own_folder, stored_prompts
 from poolwise.models.merge import merge_adapters, prepare_encoding
 from poolwise.models.pooling import Pooling
 from poolwise.models.seeds import derive_seed
@@ -17,6 +19,7 @@ __all__ = [
     "AttentionProbe",
     "Backbone",
     "Check",
+    "EmbeddingModel",
     "LanguageHead",
     "Pooling",
     "base_shape",
@@ -31,8 +34,11 @@ __all__ = [
     "init_hashes",
     "is_poolwise_model",
     "layer_weights",
+    "load_any",
     "load_model",
     "merge_adapters",
+    "own_folder",
+    "pinned_base",
     "prepare_encoding",
     "probe_attention",
     "resolve_base",

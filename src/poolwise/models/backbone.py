@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.attentions import Attention, AttentionMode, parse_attention
 from poolwise.design import POOLINGS, Design, parse_design
-from poolwise.errors import ModelError
-from poolwise.kernels.final_layer import has_final_layer
+from poolwise.errors import ConfigError, ModelError
+from poolwise.kernels.final_layer import FinalLayer
 from poolwise.kernels.layers import decoder_layers, layer_states
 from poolwise.kernels.masks import adds_masks, prefix_mask
 from poolwise.kernels.packing import (
@@ -34,7 +34,7 @@ from poolwise.kernels.precision import Precision, autocast, uses_bf16
 from poolwise.kernels.reduction import reduce_tokens, widen
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter
-from poolwise.models.attention import check_attention, set_attention
+from poolwise.models.attention import AttentionProbe, check_attention, set_attention
 from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
 from poolwise.models.families import refuse_prompt_attention
 from poolwise.models.tokens import PaddingSide, TextTokens
@@ -85,6 +85,10 @@ class Backbone(InputModule):
         uses_layers = POOLINGS[design.pooling].uses_layers
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
         self.skips_prompt = design.option("prompt") == "skip"
+        self.is_prepared = False
+        """Made ready for encoding in place: it cannot be trained or saved any more."""
+        self.probe: AttentionProbe | None = None
+        """What the attention did when the model was put together."""
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         if self.attention_mode.on_prompt:
             refuse_prompt_attention(model.config)
@@ -135,6 +139,16 @@ class Backbone(InputModule):
                 "set max_tokens accordingly",
             )
         self._max_tokens = value
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder layers of the base."""
+        known: nn.ModuleList | None = self.__dict__.get("_known_layers")
+        return known if known is not None else decoder_layers(self.model)
+
+    def keep_layers(self) -> None:
+        """Look for the decoder layers once; from now on nobody may exchange the list of them."""
+        self.__dict__["_known_layers"] = decoder_layers(self.model)  # not a module of its own beside the base's
 
     def get_embedding_dimension(self) -> int:
         """Return D, the width of the token states."""
@@ -202,7 +216,7 @@ class Backbone(InputModule):
             mask.bool(),
             self._prompt(features),
             pooled=features.get("pooling_mask", mask).bool(),
-            last_only=last_only and has_final_layer(self.model),
+            last_only=last_only and isinstance(self.layers[-1], FinalLayer),
             device=device,
         )
 
@@ -227,7 +241,7 @@ class Backbone(InputModule):
             return self._token_states(forward_packed(self.model, ids, packing), packing)
         assert packing.pooled is not None
         reduce = PackedReduction(packing, packing.pooled, self.layer_tokens)
-        layers = decoder_layers(self.model)
+        layers = self.layers
         with layer_states(layers, lambda states: reduce(states[0])) as found:
             last = forward_packed(self.model, ids, packing)
         tokens = self._token_states(last, packing)
@@ -253,7 +267,7 @@ class Backbone(InputModule):
         if self.layer_tokens is None:
             return {"token_embeddings": self._last_states(ids, mask, prompt)}
         reduce = partial(reduce_tokens, mask=pooled, tokens=self.layer_tokens)
-        layers = decoder_layers(self.model)
+        layers = self.layers
         with layer_states(layers, reduce) as states:
             last = self._last_states(ids, mask, prompt)
         ordered = [states[number] for number in range(1, len(layers))]
@@ -273,7 +287,7 @@ class Backbone(InputModule):
     def on_model_ready(self, model: SentenceTransformer) -> None:
         """Set the attention again and prove it: called whenever a model is put together, at build and at load."""
         set_attention(self.model, self.attention)
-        check_attention(model)
+        self.probe = check_attention(model)
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return what the configuration file holds; a hash of the base shows at load whether it is still the same."""
@@ -294,21 +308,26 @@ class Backbone(InputModule):
         _require_versions(folder / "config_sentence_transformers.json")
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> Backbone:
+    def load(cls, model_name_or_path: str, subfolder: str = "", base: str | None = None, **options: Any) -> Backbone:
         """Return the backbone saved in a folder, its attention set again.
 
-        Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on.
+        Args:
+            base: where the base lies now; None is where it lay when the model was saved, or beside it.
+            options: what sentence-transformers passes to every module.
+        Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on;
+            ConfigError for options that mean nothing here.
         """
+        refuse_options(options)
         folder = Path(model_name_or_path) / subfolder
         config = cls._stored_config(folder)
-        method, base = config["method"], find_base(config["base"], config.get("base_beside"), folder)
-        if method != "full" and base_fingerprint(base) != config["base_fingerprint"]:
+        method, name = config["method"], base or find_base(config["base"], config.get("base_beside"), folder)
+        if method != "full" and (found := base_fingerprint(name)) != config["base_fingerprint"]:
             raise ModelError(
-                f"base {base!r} is not the one that {folder} was trained on",
-                f"wanted fingerprint {config['base_fingerprint']}, got {base_fingerprint(base)}",
-                "restore the base, or train again",
+                f"base {name!r} is not the one that {folder} was trained on",
+                f"wanted fingerprint {config['base_fingerprint']}, got {found}",
+                "restore the base, or name the folder where it is now with base=",
             )
-        model, tokenizer = load_base(str(folder) if method == "full" else base)
+        model, tokenizer = load_base(str(folder) if method == "full" else name)
         if method == "lora":
             load_adapter(model, folder)
         else:
@@ -317,7 +336,7 @@ class Backbone(InputModule):
             model,
             tokenizer,
             design=parse_design(config["design"]),
-            base=base,
+            base=name,
             method=method,
             max_tokens=config["max_tokens"],
             padding_side=config["padding_side"],
@@ -333,6 +352,23 @@ class Backbone(InputModule):
         if missing := sorted({*cls.config_keys, "base_fingerprint"} - set(config if isinstance(config, dict) else ())):
             raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
         return dict(config)
+
+
+_HUB_OPTIONS = frozenset({"token", "cache_folder", "revision", "local_files_only", "trust_remote_code"})
+"""How sentence-transformers reached the folder, which lies on the disk by now."""
+
+
+def refuse_options(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for what sentence-transformers was asked to do with a module and ours would not do."""
+    asked = {name: value for name, value in options.items() if value and name not in _HUB_OPTIONS}
+    if asked.pop("backend", "torch") != "torch":
+        raise ConfigError(f"backend={options['backend']!r}", "wanted torch", "leave backend out")
+    if asked:
+        raise ConfigError(
+            f"{', '.join(sorted(asked))}: not used by models of poolwise",
+            "wanted a model as it was saved",
+            "poolwise.load_model takes device, precision, max_tokens, truncate_dim and base",
+        )
 
 
 def _require_versions(path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from poolwise.errors import ModelError
-from poolwise.hub import hub_access
+from poolwise.hub import snapshot
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
 from poolwise.records import load_adaptation
@@ -37,24 +37,48 @@ _HINT = (
 )
 
 
-def locate_base(name: str) -> str:
-    """Return the folder behind a name, or the name itself where it can only be a hub id.
+def locate_base(name: str, *, with_weights: bool = False) -> Path:
+    """Return the folder that holds a base: the embedded one, the user's, or the hub's snapshot of one commit.
 
-    Raises: ModelError for a path that does not exist.
+    Args:
+        name: ``poolwise/nano``, a folder, or a hub id, which may name a commit, tag or branch: ``org/name@main``.
+        with_weights: of a hub id, fetch the weights too, and not only configuration and tokenizer.
+    Raises: ModelError for a path that does not exist, or a hub id that cannot be had.
     """
     if name in EMBEDDED:
-        return str(EMBEDDED[name])
+        return EMBEDDED[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return str(folder)
+        return folder
     looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
     if looks_like_path or folder.exists():
         raise ModelError(f"base {name!r} is not a folder", "wanted a folder or a hub id", _HINT)
-    return name
+    return _snapshot(name, with_weights)
 
 
-def _access(place: str) -> AbstractContextManager[None]:
-    return nullcontext() if Path(place).is_dir() else hub_access()
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+
+
+def _snapshot(name: str, with_weights: bool) -> Path:
+    patterns = [*_SMALL_FILES, "*.safetensors"] if with_weights else _SMALL_FILES
+    try:
+        # Files of the root alone: folders below hold the same weights in other formats.
+        return snapshot(name, patterns, ignore="*/*")
+    except _UNREADABLE as error:
+        raise _unreadable(name, error) from error
+
+
+def pinned_base(name: str) -> str:
+    """Return the name by which a base is found again, unchanged: a folder's full path, or ``org/name@commit``.
+
+    Raises: ModelError as ``locate_base``.
+    """
+    if name in EMBEDDED:
+        return name
+    folder = locate_base(name)
+    if Path(name).expanduser().is_dir():
+        return str(folder.resolve())
+    return f"{name.partition('@')[0]}@{folder.name}"
 
 
 def _unreadable(name: str, error: Exception) -> ModelError:
@@ -62,21 +86,19 @@ def _unreadable(name: str, error: Exception) -> ModelError:
     return ModelError(f"cannot read base {name!r}: {reason}", "wanted a decoder-only transformers model", _HINT)
 
 
-def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
-    """Return place, configuration and tokenizer of a base that will do.
+def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Return folder, configuration and tokenizer of a base that will do.
 
     Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
     """
-    place = locate_base(name)
+    place = locate_base(name, with_weights=with_weights)
     try:
-        with _access(place):
-            config = AutoConfig.from_pretrained(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     refuse_unsuitable(config, name)
     try:
-        with _access(place):
-            tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     TextTokens(tokenizer, config.get_text_config().vocab_size)
@@ -84,13 +106,13 @@ def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
 
 
 def resolve_base(name: str) -> str:
-    """Return the folder or hub id of a base, once its configuration and tokenizer are known to do.
+    """Return the folder of a base, once its configuration and tokenizer are known to do.
 
     Args:
-        name: ``poolwise/nano``, a folder, or a hub id.
+        name: as ``locate_base`` takes it.
     Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
     """
-    return _read(name)[0]
+    return str(_read(name)[0])
 
 
 def base_shape(name: str) -> tuple[int, int]:
@@ -148,11 +170,12 @@ def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
-    place, config, tokenizer = _read(name)
+    place, config, tokenizer = _read(name, with_weights=True)
     try:
-        with _quiet_loading(), _access(place):
+        with _quiet_loading():
             model, info = kind.from_pretrained(
                 place,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 attn_implementation=attention_implementation(config.model_type),
                 output_loading_info=True,
@@ -174,13 +197,10 @@ def _file_hash(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def base_fingerprint(name: str) -> str | None:
-    """Return a hash of a base's configuration, tokenizer and weights; None for a hub id, whose files we do not own."""
-    folder = Path(locate_base(name))
-    if not folder.is_dir():
-        return None
+def base_fingerprint(name: str) -> str:
+    """Return a hash of a base's configuration, tokenizer and weights. Raises: ModelError as ``locate_base``."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(locate_base(name, with_weights=True).iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
             stat = path.stat()
             total.update(f"{path.name}={_file_hash(path, stat.st_size, stat.st_mtime_ns)};".encode())

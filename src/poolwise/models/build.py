@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
@@ -15,8 +12,9 @@ from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
-from poolwise.models.bases import load_base
-from poolwise.models.pooling import POOLING_CLASSES, Pooling, build_pooling
+from poolwise.models.bases import load_base, pinned_base
+from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.models.pooling import build_pooling
 from poolwise.models.seeds import seeded
 
 
@@ -33,7 +31,8 @@ def build_model(
     precision: Precision = "auto",
     prompts: Mapping[str, str] | None = None,
     gradient_checkpointing: bool = False,
-) -> SentenceTransformer:
+    device: str | None = None,
+) -> EmbeddingModel:
     """Return a design on a base, untrained: backbone, pooling, L2 normalisation. Its attention has been probed.
 
     Adapter and head draw from seeds of their own and the global generator is left alone.
@@ -45,6 +44,7 @@ def build_model(
         max_tokens: texts are cut to this many tokens, EOS included.
         prompts: texts by name, such as "query", put before a text that is encoded with ``prompt_name``.
         gradient_checkpointing: recompute layers in the backward, for less memory.
+        device: where it computes; None takes a GPU if there is one.
     Raises: ConfigError for an unknown design, or one that names layers the base has not; ModelError for a base that
         will not do, or that ignores the attention.
     """
@@ -56,20 +56,21 @@ def build_model(
     else:
         model.requires_grad_(method == "full")
     backbone = Backbone(
-        model, tokenizer, design=design, base=base, method=method, max_tokens=max_tokens, precision=precision
+        model,
+        tokenizer,
+        design=design,
+        base=pinned_base(base),
+        method=method,
+        max_tokens=max_tokens,
+        precision=precision,
     )
     with seeded(seed, "head"):
         pooling = build_pooling(design, backbone.get_embedding_dimension(), model.config.num_hidden_layers)
-    built = SentenceTransformer(modules=[backbone, pooling, Normalize()], prompts=dict(prompts or {}))
+    built = EmbeddingModel(modules=[backbone, pooling, Normalize()], prompts=dict(prompts or {}), device=device)
     if gradient_checkpointing:
         # The reentrant kind loses the gradients of what hooks hand out.
         built.gradient_checkpointing_enable({"use_reentrant": False})
     return built
-
-
-def is_poolwise_model(path: str | Path) -> bool:
-    """Return whether a folder holds a model saved by poolwise."""
-    return (Path(path) / Backbone.config_file_name).is_file()
 
 
 def design_of(model: SentenceTransformer) -> Design:
@@ -81,53 +82,3 @@ def design_of(model: SentenceTransformer) -> Design:
     if not isinstance(design, str):
         raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted one built or loaded by poolwise")
     return parse_design(design)
-
-
-def _load_pooling(folder: Path, design: Design) -> Pooling:
-    cls = POOLING_CLASSES[design.pooling]
-    return cls.load(str(folder), subfolder=f"1_{cls.__name__}")
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "config_sentence_transformers.json"
-    try:
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
-
-
-def stored_prompts(path: str | Path) -> dict[str, str]:
-    """Return the prompts that a model was saved with, by name, without loading it.
-
-    Raises: ModelError where its settings cannot be read.
-    """
-    return dict(_settings(Path(path)).get("prompts") or {})
-
-
-def load_model(
-    path: str | Path, *, precision: Precision = "auto", max_tokens: int | None = None
-) -> SentenceTransformer:
-    """Return the model that ``model.save(path)`` wrote, bit for bit; its attention has been set again and probed.
-
-    Args:
-        max_tokens: cut texts to another length than the stored one.
-    Raises: ModelError where the folder, its adapter or its base is missing, changed or unreadable.
-    """
-    folder = Path(path)
-    if not is_poolwise_model(folder):
-        raise ModelError(
-            f"{folder} has no {Backbone.config_file_name}",
-            "wanted a folder saved by poolwise",
-            "other models load with SentenceTransformer(...)",
-        )
-    backbone = Backbone.load(str(folder))
-    backbone.precision = precision
-    if max_tokens is not None:
-        backbone.max_seq_length = max_tokens
-    pooling = _load_pooling(folder, parse_design(backbone.design))
-    settings = _settings(folder)
-    return SentenceTransformer(
-        modules=[backbone, pooling, Normalize()],
-        prompts=settings.get("prompts"),
-        default_prompt_name=settings.get("default_prompt_name"),
-    )

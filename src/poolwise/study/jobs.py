@@ -10,7 +10,7 @@ from poolwise.data import Schedule
 from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
-from poolwise.models.load_any import load_any
+from poolwise.models.load import load_any
 from poolwise.records import (
     Adaptation,
     Cost,

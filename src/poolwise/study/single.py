@@ -121,7 +121,7 @@ def evaluate_single(
     """
     from poolwise.encoding.encoder import ModelEncoder
     from poolwise.models import check_attention, count_trainable, design_of, stored_prompts
-    from poolwise.models.load_any import load_any, own_folder
+    from poolwise.models.load import load_any, own_folder
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from poolwise.config import Prompts
 from poolwise.encoding import Embeddings
+from poolwise.prompts import MTEB_TYPES
 from poolwise.records import Category
 from poolwise.tasks.task import Encoder
 
@@ -25,14 +26,6 @@ SEED = 42
 """mteb's default, left as it is so that folder tasks score as the benchmark does."""
 SPLIT = "test"
 SUBSET = "default"
-TYPES: dict[Category, str] = {
-    "sts": "STS",
-    "retrieval": "Retrieval",
-    "reranking": "Reranking",
-    "classification": "Classification",
-    "clustering": "Clustering",
-    "pair_classification": "PairClassification",
-}
 
 
 class MtebEncoder:
@@ -70,7 +63,7 @@ def metadata(category: Category, main_score: str) -> Any:
         dataset={"path": "local", "revision": "local"},
         name="PoolwiseLocal",
         description="A task read from a folder.",
-        type=TYPES[category],
+        type=MTEB_TYPES[category],
         category="t2t",
         eval_splits=[SPLIT],
         eval_langs=["eng-Latn"],

@@ -8,6 +8,7 @@ from typing import Any
 from poolwise.config import Prompts
 from poolwise.errors import DataError, nearest
 from poolwise.hub import hub_access
+from poolwise.prompts import MTEB_TYPES
 from poolwise.records import METRICS, Category
 from poolwise.tasks import bridge
 from poolwise.tasks.classification import ClassificationTask
@@ -25,10 +26,10 @@ def load_mteb(name: str, prompts: Mapping[Category, Prompts]) -> Task:
     """
     with bridge.isolated():
         source = _find(name)
-        category = next((key for key, kind in bridge.TYPES.items() if kind == source.metadata.type), None)
+        category = next((key for key, kind in MTEB_TYPES.items() if kind == source.metadata.type), None)
         if category is None or source.metadata.modalities != ["text"]:
             kind = f"{source.metadata.type} of {', '.join(source.metadata.modalities)}"
-            raise DataError(f"mteb:{name} is {kind}", f"wanted text and one of {', '.join(bridge.TYPES.values())}")
+            raise DataError(f"mteb:{name} is {kind}", f"wanted text and one of {', '.join(MTEB_TYPES.values())}")
         _download(source, name)
         common = {
             "name": f"{category}/{name}",

@@ -13,6 +13,7 @@ from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.packing import PACKABLE
 from poolwise.kernels.precision import autocast
 from poolwise.models import build_model, prepare_encoding
+from reference_loop import stock_encode
 from tiny_models import TEXTS, save_tiny_base
 
 if not torch.cuda.is_available():
@@ -37,7 +38,7 @@ def build(base, design, precision):
 def padded_vectors(model, precision="fp32"):
     """What the model gives by padded passes, in fp32."""
     model[0].packs, model[0].precision = False, "fp32"
-    vectors = model.encode(MANY, prompt=PROMPT)
+    vectors = stock_encode(model, MANY, prompt=PROMPT)
     model[0].packs, model[0].precision = True, precision
     return vectors
 

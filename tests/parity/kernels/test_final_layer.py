@@ -8,9 +8,10 @@ import torch
 
 from poolwise.design import ATTENTIONS
 from poolwise.encoding.encode import encode_texts
-from poolwise.kernels.final_layer import FinalLayer, has_final_layer
+from poolwise.kernels.final_layer import FinalLayer
 from poolwise.kernels.packing import PACKABLE
 from poolwise.models import build_model, prepare_encoding
+from reference_loop import stock_encode
 from tiny_models import TEXTS, save_tiny_base
 
 TRIMMED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "smollm3"}
@@ -51,7 +52,7 @@ DESIGNS = ["last", "last(prompt=skip)", "multilayer(tokens=last)", "layer_mean(t
 def test_vectors_are_those_of_the_whole_layer(design, attention, side, tmp_path, reads):
     base = save_tiny_base(tmp_path, "llama")
     model = build(base, f"{design}+{attention}")
-    wanted = model.encode(MANY, prompt="search : ")
+    wanted = stock_encode(model, MANY, prompt="search : ")
     assert not reads
     model[0].padding_side = side
     prepare_encoding(model)
@@ -64,18 +65,18 @@ def test_vectors_are_those_of_the_whole_layer(design, attention, side, tmp_path,
 @pytest.mark.parametrize("family", sorted(PACKABLE))
 def test_only_layers_of_the_llama_kind_are_trimmed(family, tmp_path):
     model = build(save_tiny_base(tmp_path, family), "last+causal")
-    wanted = model.encode(MANY)
+    wanted = stock_encode(model, MANY)
     found = encode_texts(prepare_encoding(model), MANY, budget=100)
-    assert has_final_layer(model[0].model) == (family in TRIMMED)
+    assert isinstance(model[0].layers[-1], FinalLayer) == (family in TRIMMED)
     assert np.linalg.norm(found - wanted, axis=1).max() < 1e-5
 
 
 @pytest.mark.parametrize("design", ["mean", "weighted_mean", "latent", "nv_latent", "multilayer(tokens=mean)", "mlp"])
 def test_poolings_that_read_more_keep_the_layer_whole(design, tmp_path, reads):
     model = build(save_tiny_base(tmp_path, "llama"), f"{design}+bidirectional")
-    wanted = model.encode(MANY)
+    wanted = stock_encode(model, MANY)
     found = encode_texts(prepare_encoding(model), MANY, budget=100)
-    assert not reads and not has_final_layer(model[0].model)
+    assert not reads and not isinstance(model[0].layers[-1], FinalLayer)
     assert np.linalg.norm(found - wanted, axis=1).max() < 1e-5
 
 
@@ -90,17 +91,19 @@ def test_whoever_asks_for_token_states_gets_them_all(tmp_path):
 
 def test_a_residual_that_is_scaled_keeps_its_layer_whole(tmp_path):
     base = save_tiny_base(tmp_path, "granite", residual_multiplier=0.5)
-    assert not has_final_layer(prepare_encoding(build(base, "last+causal"))[0].model)
+    assert not isinstance(prepare_encoding(build(base, "last+causal"))[0].layers[-1], FinalLayer)
 
 
 def test_a_layer_that_differs_stays_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(FinalLayer, "_last", lambda self, states, _positions, packing: states[:, packing.last_rows])
-    assert not has_final_layer(prepare_encoding(build(save_tiny_base(tmp_path, "llama"), "last+causal"))[0].model)
+    assert not isinstance(
+        prepare_encoding(build(save_tiny_base(tmp_path, "llama"), "last+causal"))[0].layers[-1], FinalLayer
+    )
 
 
 def test_in_bf16_the_vectors_stay_near_those_of_fp32(tmp_path):
     base = save_tiny_base(tmp_path, "llama")
-    exact = build(base, "last+causal").encode(MANY)
+    exact = stock_encode(build(base, "last+causal"), MANY)
     model = prepare_encoding(build(base, "last+causal", "bf16"))
     found = encode_texts(model, MANY, budget=100)
     assert (found * exact).sum(axis=1).min() > 0.998  # 0.9989 on a Xeon with AMX

@@ -14,6 +14,7 @@ from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.packing import PACKED_ATTENTION, _varlen, pack_batch, packed_attention
 from poolwise.models import build_model, prepare_encoding
 from poolwise.training.losses import join_columns
+from reference_loop import stock_encode
 from tiny_models import NUM_LAYERS, TEXTS, save_tiny_base
 
 ATTENTIONS = ("bidirectional(top=1)", "bidirectional(top=2)", "bidirectional(on=prompt)")
@@ -101,14 +102,14 @@ def test_a_family_that_adds_its_masks_gives_left_what_it_gives_right(attention, 
     vectors = {}
     for side in ("left", "right"):
         model[0].padding_side = side
-        vectors[side] = model.encode(list(TEXTS), prompt=PROMPT, convert_to_tensor=True)
+        vectors[side] = stock_encode(model, list(TEXTS), prompt=PROMPT, convert_to_tensor=True)
     assert (vectors["left"] - vectors["right"]).norm(dim=1).max() < 1e-5 * torch.pdist(vectors["right"]).mean()
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_prepared_for_encoding_it_gives_the_same(attention, bases):
     model = build(bases["llama"], attention)
-    before = model.encode(list(TEXTS), prompt=PROMPT, convert_to_tensor=True)
+    before = stock_encode(model, list(TEXTS), prompt=PROMPT, convert_to_tensor=True)
     after = torch.from_numpy(encode_texts(prepare_encoding(model), TEXTS, PROMPT, budget=40))
     assert sum(isinstance(module, FusedAttention) for module in model.modules()) == NUM_LAYERS
     assert (after - before).norm(dim=1).max() < 1e-5 * torch.pdist(before).mean()

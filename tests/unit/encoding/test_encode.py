@@ -1,4 +1,4 @@
-"""The fast way to vectors against sentence-transformers' own loop, which is its slow twin."""
+"""The fast way to vectors against sentence-transformers' own loop, the reference implementation."""
 
 import threading
 
@@ -12,8 +12,9 @@ from tokenizers.models import WordLevel
 
 from poolwise.encoding.encode import encode_texts
 from poolwise.errors import DataError, ModelError
-from poolwise.kernels.lanes import open_lanes, replicate
-from poolwise.models import build_model, prepare_encoding
+from poolwise.kernels.lanes import Lanes, open_lanes, replicate
+from poolwise.models import Backbone, build_model, prepare_encoding
+from reference_loop import stock_encode
 from tiny_models import TEXTS, save_tiny_base
 
 MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS] * 3
@@ -32,9 +33,9 @@ def build(base, design="multilayer+bidirectional"):
 @pytest.mark.parametrize("prompt", ["", PROMPT])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @pytest.mark.parametrize("design", ["last+causal", "mean(prompt=skip)+bidirectional", "multilayer+bidirectional"])
-def test_same_vectors_as_the_slow_twin(design, family, prompt, bases, monkeypatch):
-    monkeypatch.setattr("poolwise.encoding.encode.WINDOW", 10)  # several windows, the last one short
-    slow = build(bases[family], design).encode(MANY, prompt=prompt or None)
+def test_same_vectors_as_the_stock_loop(design, family, prompt, bases, monkeypatch):
+    monkeypatch.setattr("poolwise.kernels.reading.WINDOW", 10)  # several windows, the last one short
+    slow = stock_encode(build(bases[family], design), MANY, prompt=prompt or None)
     fast = encode_texts(prepare_encoding(build(bases[family], design)), MANY, prompt, budget=50)
     assert fast.dtype == np.float32
     assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
@@ -45,11 +46,11 @@ def test_same_vectors_as_the_slow_twin(design, family, prompt, bases, monkeypatc
 @pytest.mark.parametrize("first", [1, 7, 100])
 def test_batches_of_an_accelerator_give_the_same(first, family, most_texts, bases, monkeypatch):
     """Windows that double, batches that wait for more texts, results fetched one batch later."""
-    monkeypatch.setattr("poolwise.encoding.encode._works_alone", lambda device: True)
-    monkeypatch.setattr("poolwise.encoding.encode.num_lanes", lambda device: 1)
-    monkeypatch.setattr("poolwise.encoding.encode.FIRST_WINDOW", first)
+    monkeypatch.setattr("poolwise.kernels.reading._works_alone", lambda device: True)
+    monkeypatch.setattr("poolwise.kernels.reading.num_lanes", lambda device: 1)
+    monkeypatch.setattr("poolwise.kernels.reading.FIRST_WINDOW", first)
     model = build(bases[family], "mean+bidirectional")
-    slow, seen = model.encode(MANY, prompt=PROMPT), []
+    slow, seen = stock_encode(model, MANY, prompt=PROMPT), []
     fast = encode_texts(
         prepare_encoding(model), MANY, PROMPT, budget=90, most_texts=most_texts, on_progress=lambda *n: seen.append(n)
     )
@@ -70,6 +71,11 @@ def test_no_texts_no_vectors(bases):
 def test_what_is_no_text_is_named(bases):
     with pytest.raises(DataError, match="input 3 is a int"):
         encode_texts(build(bases["llama"]), ["a", 3])
+
+
+def test_one_text_is_not_taken_for_its_letters(bases):
+    with pytest.raises(DataError, match="one text, 'abc'"):
+        encode_texts(build(bases["llama"]), "abc")
 
 
 def test_models_of_others_are_refused():
@@ -99,7 +105,7 @@ LANE_DESIGNS = ["multilayer+bidirectional", "nv_latent+bidirectional", "mean+bid
 )
 def test_lanes_give_what_one_gives(family, design, bases, two_threads, monkeypatch):
     fast = encode_texts(build(bases[family], design), MANY, PROMPT, budget=50)
-    monkeypatch.setattr("poolwise.encoding.encode.num_lanes", lambda _device: 1)
+    monkeypatch.setattr("poolwise.kernels.reading.num_lanes", lambda _device: 1)
     slow = encode_texts(build(bases[family], design), MANY, PROMPT, budget=50)
     assert np.linalg.norm(fast - slow, axis=1).max() < 1e-5
 
@@ -111,7 +117,7 @@ def test_lanes_work_at_once_and_give_the_threads_back(bases, two_threads):
         met.wait()  # breaks, and the test fails, unless two lanes stand here together
         return item, torch.get_num_threads()
 
-    with open_lanes(build(bases["llama"]), 2) as read_all:
+    with open_lanes(Lanes(build(bases["llama"])), 2) as read_all:
         assert list(read_all(read, range(4))) == [(item, 1) for item in range(4)]
     assert torch.get_num_threads() == 2
 
@@ -127,7 +133,7 @@ def test_what_fails_in_a_lane_reaches_the_caller(bases, two_threads):
     def read(_model, item):
         raise ValueError(item)
 
-    with pytest.raises(ValueError, match="7"), open_lanes(build(bases["llama"]), 2) as read_all:
+    with pytest.raises(ValueError, match="7"), open_lanes(Lanes(build(bases["llama"])), 2) as read_all:
         list(read_all(read, [7]))
     assert torch.get_num_threads() == 2
 
@@ -135,7 +141,7 @@ def test_what_fails_in_a_lane_reaches_the_caller(bases, two_threads):
 def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypatch):
     model = build(bases["llama"])
     wanted, tried = encode_texts(model, MANY), []
-    forward = type(model).forward
+    forward = Backbone.forward
 
     def small_device(self, features, *args, **kwargs):
         tried.append(len(features["input_ids"]))
@@ -143,11 +149,9 @@ def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypat
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, features, *args, **kwargs)
 
-    monkeypatch.setattr(type(model), "forward", small_device)
+    monkeypatch.setattr(Backbone, "forward", small_device)
     assert np.linalg.norm(encode_texts(model, MANY) - wanted, axis=1).max() < 1e-5
     assert max(tried) > 5
-    monkeypatch.setattr(
-        type(model), "forward", lambda *_args, **_kwargs: (_ for _ in ()).throw(torch.OutOfMemoryError())
-    )
+    monkeypatch.setattr(Backbone, "forward", lambda *_args, **_kwargs: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         encode_texts(model, MANY)

@@ -12,8 +12,17 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
 from poolwise.design import parse_design
-from poolwise.errors import ModelError
-from poolwise.models import build_model, design_of, init_hashes, is_poolwise_model, load_model, resolve_base
+from poolwise.errors import ConfigError, ModelError
+from poolwise.models import (
+    build_model,
+    design_of,
+    init_hashes,
+    is_poolwise_model,
+    load_any,
+    load_model,
+    pinned_base,
+    resolve_base,
+)
 from poolwise.models.pooling import build_pooling
 from tiny_models import TEXTS, save_tiny_base
 
@@ -68,7 +77,117 @@ def test_load_leaves_the_random_state_and_takes_other_limits(saved):
 def test_loads_through_sentence_transformers_as_well(saved):
     model = SentenceTransformer(str(saved), trust_remote_code=True)
     assert str(design_of(model)) == "multilayer+bidirectional"
-    assert (model.encode(TEXTS) == load_model(saved).encode(TEXTS)).all()
+    assert abs(model.encode(TEXTS) - load_model(saved).encode(TEXTS)).max() < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"backend": "onnx"}, {"model_kwargs": {"dtype": "bfloat16"}}])
+def test_options_that_mean_nothing_fail(options, saved):
+    with pytest.raises(ConfigError, match=r"backend='onnx'|model_kwargs: not used"):
+        SentenceTransformer(str(saved), trust_remote_code=True, **options)
+
+
+def test_loads_from_the_folder_of_a_run_and_on_a_moved_base(saved, base, tmp_path):
+    wanted = load_model(saved).encode(TEXTS)
+    run = tmp_path / "run"
+    shutil.copytree(saved, run / "model")
+    assert (load_model(run).encode(TEXTS) == wanted).all()
+    moved = tmp_path / "moved"
+    shutil.move(base, moved)
+    with pytest.raises(ModelError, match="is not a folder"):
+        load_model(run)
+    assert (load_model(run, base=str(moved)).encode(TEXTS) == wanted).all()
+    with pytest.raises(ModelError, match=r"not the one that .* name the folder where it is now with base="):
+        load_model(run, base="poolwise/nano")
+
+
+def test_first_dimensions_only(saved):
+    model = load_model(saved, truncate_dim=8, device="cpu")
+    assert model.encode(TEXTS).shape == (len(TEXTS), 8) and model.get_embedding_dimension() == 8
+    for wrong in (0, 33):
+        with pytest.raises(ConfigError, match=rf"truncate_dim is {wrong}; wanted 1 to 32"):
+            load_model(saved, truncate_dim=wrong)
+
+
+@pytest.mark.parametrize("device", ["cuda:7", "nonsense", "meta:x"])
+def test_a_device_that_is_not_there_is_named_before_anything_loads(device, saved, monkeypatch):
+    monkeypatch.setattr("poolwise.models.backbone.load_base", lambda *_: pytest.fail("a base was loaded"))
+    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used.*this machine has cpu"):
+        load_model(saved, device=device)
+
+
+def test_what_holds_no_model_says_what_it_is(tmp_path):
+    run, study = tmp_path / "run", tmp_path / "study"
+    run.mkdir()
+    (run / "training.jsonl").write_text("")
+    study.mkdir()
+    (study / "plan.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"training is not finished.*resumes from the last checkpoint"):
+        load_model(run)
+    with pytest.raises(ModelError, match=r"is a study; wanted one of its runs"):
+        load_model(study)
+    with pytest.raises(ModelError, match="no model 'nowhere'"):
+        load_model("nowhere")
+    for load in (load_any, load_model):
+        with pytest.raises(ModelError, match="training is not finished"):
+            load(str(run))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A cache of the hub that holds two commits of one base, ``main`` at the first."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository = tmp_path / "cache" / "models--org--tiny"
+    for commit, family in (("1" * 40, "llama"), ("2" * 40, "qwen3")):
+        save_tiny_base(repository / "snapshots" / commit, family)
+    (repository / "refs").mkdir()
+
+    def set_main(commit):
+        (repository / "refs" / "main").write_text(commit * 40)
+
+    set_main("1")
+    return set_main
+
+
+def test_a_base_of_the_hub_is_pinned_to_its_commit(hub, tmp_path):
+    model = build_model("last+causal", "org/tiny", max_tokens=32)
+    assert model[0].base == f"org/tiny@{'1' * 40}" == pinned_base("org/tiny")
+    wanted = model.encode(TEXTS)
+    model.save(str(tmp_path / "model"))
+    hub("2")  # the author pushes another model under the same name
+    assert pinned_base("org/tiny").endswith("2" * 40)
+    assert (load_model(tmp_path / "model").encode(TEXTS) == wanted).all()
+    assert build_model("last+causal", "org/tiny", max_tokens=32)[0].base.endswith("2" * 40)
+    assert (build_model("last+causal", "org/tiny@" + "1" * 40, max_tokens=32).encode(TEXTS) == wanted).all()
+    with pytest.raises(ModelError, match="cannot read base 'org/tiny@nowhere'"):
+        build_model("last+causal", "org/tiny@nowhere")
+
+
+def test_a_commit_whose_files_changed_is_refused(hub, tmp_path):
+    build_model("last+causal", "org/tiny", max_tokens=32).save(str(tmp_path / "model"))
+    shutil.rmtree(tmp_path / "cache/models--org--tiny/snapshots" / ("1" * 40))
+    save_tiny_base(tmp_path / "cache/models--org--tiny/snapshots" / ("1" * 40), "qwen3")
+    with pytest.raises(ModelError, match="not the one"):
+        load_model(tmp_path / "model")
+
+
+def test_a_model_of_the_hub(hub, tmp_path):
+    model = build_model("multilayer+causal", "org/tiny", max_tokens=32)
+    folder = tmp_path / "cache/models--me--mine/snapshots" / ("3" * 40)
+    folder.parent.mkdir(parents=True)
+    model.save(str(folder))
+    (tmp_path / "cache/models--me--mine/refs").mkdir()
+    (tmp_path / "cache/models--me--mine/refs/main").write_text("3" * 40)
+    assert (load_model("me/mine").encode(TEXTS) == model.encode(TEXTS)).all()
+    with pytest.raises(ModelError, match="no model 'me/other'"):
+        load_model("me/other")
+
+
+def test_a_base_given_by_a_relative_path_is_found_from_anywhere(base, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_model("last+causal", "base", max_tokens=32).save("model")
+    monkeypatch.chdir(tmp_path.parent)
+    load_model(tmp_path / "model")
 
 
 def test_adapter_is_one_that_peft_reads(saved, base):

@@ -1,0 +1,210 @@
+"""``EmbeddingModel``: a ``SentenceTransformer`` whose ``encode`` is fast, with every argument that it has there."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from poolwise.errors import ConfigError, ModelError
+from poolwise.kernels.lanes import Lanes
+from poolwise.kernels.reading import Reader, Row, read_texts
+from poolwise.kernels.transfer import sent
+from poolwise.models.backbone import Backbone
+from poolwise.models.merge import encoding_copy, reads_last_only
+from poolwise.models.model_state import ModelState, state_of
+
+STOCK_BATCH_SIZE = 32
+"""sentence-transformers' default. Batches are made by tokens here, so only a smaller number says something."""
+
+
+class EmbeddingModel(SentenceTransformer):
+    """A design as a ``SentenceTransformer``: train, save, evaluate and use it like any other.
+
+    ``encode``, ``encode_query`` and ``encode_document`` read texts with a copy of the modules that is made ready for
+    encoding at the first call: adapters merged, layers fused, weights in bf16 where products are. The copy shares
+    every weight that stays as it is, is kept between calls, and is made again when a weight, the device or a setting
+    has changed. The model itself is never changed by encoding.
+
+    Where the copy could not see what the model does (hooks or a ``forward`` of yours, ``compile``, a device map, or
+    token embeddings are asked for), sentence-transformers' own loop runs.
+
+    Law: the embeddings equal those of sentence-transformers' loop over the same modules, up to rounding.
+    """
+
+    _fast: tuple[ModelState, Reader] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._fast_lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the copy out where a model is pickled or copied itself."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_fast", "_fast_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._fast_lock = threading.Lock()
+
+    def train(self, mode: bool = True) -> EmbeddingModel:
+        """Set training mode; the copy for encoding is dropped, since training changes the weights."""
+        if mode:
+            self._fast = None
+        super().train(mode)
+        return self
+
+    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """Write the model into a folder that ``poolwise.load_model`` loads.
+
+        Raises: ModelError where the model was prepared for encoding in place: its adapter is gone.
+        """
+        if getattr(self[0], "is_prepared", False):
+            raise ModelError(
+                "the model was prepared for encoding, which merged its adapter",
+                "wanted a model as it was built, trained or loaded",
+                "load it again; encode prepares a copy by itself",
+            )
+        super().save(path, *args, **kwargs)
+
+    def reader(self) -> Reader:
+        """Return what reads texts with this model as it is now, made anew only where something changed.
+
+        Raises: ModelError where a copy could not do what the model does.
+        """
+        if (reader := self._current_reader()) is None:
+            raise ModelError("the model has hooks, a forward of its own or a device map", hint="use model.encode")
+        return reader
+
+    def _current_reader(self) -> Reader | None:
+        with self._fast_lock:
+            if self._fast is None or not self._fast[0].is_of(self):
+                self._fast = None  # before the next is made, so that two are never held
+                state = state_of(self)
+                self._fast = None if state is None else (state, open_reader(self))
+            return self._fast[1] if self._fast else None
+
+    def _inference(
+        self,
+        inputs: list[Any],
+        *,
+        prompt: str | None,
+        batch_size: int,
+        show_progress_bar: bool,
+        output_value: str | None,
+        save_to_cpu: bool,
+        normalize_embeddings: bool,
+        truncate_dim: int | None,
+        device: str | torch.device | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the embeddings of texts, arguments resolved by ``encode``; see the class for how."""
+        if options := kwargs.get("processing_kwargs"):
+            raise ConfigError(
+                f"processing_kwargs={options} does nothing here",
+                "wanted the model's own tokenisation",
+                "set model.max_seq_length to cut texts elsewhere",
+            )
+        if device is not None or self._placement_is_delegated:
+            self._resolve_inference_device(device)
+        is_plain = output_value == "sentence_embedding" and not self._placement_is_delegated
+        reader = self._current_reader() if is_plain else None
+        if reader is None:
+            return self._stock_inference(
+                inputs,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                output_value=output_value,
+                save_to_cpu=save_to_cpu,
+                normalize_embeddings=normalize_embeddings,
+                truncate_dim=truncate_dim,
+                device=device,
+                **kwargs,
+            )
+        if not inputs:
+            return torch.tensor([], device=reader.device)
+        most_texts = batch_size if batch_size < STOCK_BATCH_SIZE else None
+        found = read_texts(reader, inputs, prompt or "", most_texts=most_texts)
+        finish = _finisher(truncate_dim, normalize_embeddings)
+        return gather(found, len(inputs), finish, save_to_cpu, show_progress_bar)
+
+    def _stock_inference(self, inputs: list[Any], **arguments: Any) -> Any:
+        """Return what sentence-transformers' own loop returns; it leaves the model in evaluation mode, we do not."""
+        before = [(module, module.training) for module in self.modules()]
+        try:
+            return super()._inference(inputs, **arguments)
+        finally:
+            for module, was_training in before:
+                module.training = was_training
+
+
+def open_reader(model: SentenceTransformer) -> Reader:
+    """Return what reads texts with a model whose first module is a ``Backbone``: the model itself where it was prepared
+    in place, a prepared copy of its modules otherwise."""
+    backbone = model[0]
+    assert isinstance(backbone, Backbone)
+    modules = nn.Sequential(*model.children()) if backbone.is_prepared else encoding_copy(model)
+    device = backbone.model.device
+
+    def read(replica: nn.Sequential, rows: Sequence[Row]) -> Float[Tensor, "B D"]:
+        return _vectors(replica, backbone, rows, device)
+
+    return Reader(
+        tokenise=lambda texts, prompt: backbone.tokens.encode(texts, prompt, backbone.max_tokens),
+        read=read,
+        lanes=Lanes(modules, [backbone.tokenizer, backbone.tokens]),
+        device=device,
+        is_packed=backbone.packs_on(device),
+    )
+
+
+@torch.inference_mode()
+def _vectors(
+    modules: nn.Sequential, backbone: Backbone, rows: Sequence[Row], device: torch.device
+) -> Float[Tensor, "B D"]:
+    _, ids, num_prompt = zip(*rows, strict=True)
+    features: dict[str, Any] = backbone.arrange(ids, num_prompt)
+    first: Backbone = modules[0]  # type: ignore[assignment]
+    packing = first.pack(features, device, last_only=reads_last_only(modules))
+    on_device = {name: sent(value, device) for name, value in features.items()}
+    output = modules({**on_device, "packing": packing})
+    vectors: Tensor = output["sentence_embedding"].float()
+    return vectors
+
+
+def _finisher(truncate_dim: int | None, normalize: bool) -> Callable[[Tensor], Tensor]:
+    def finish(vectors: Tensor) -> Tensor:
+        vectors = vectors if truncate_dim is None else vectors[..., :truncate_dim]
+        return functional.normalize(vectors, p=2, dim=1) if normalize else vectors
+
+    return finish
+
+
+def gather(
+    found: Iterator[tuple[list[int], Tensor]],
+    num_texts: int,
+    finish: Callable[[Tensor], Tensor] = lambda vectors: vectors,
+    to_cpu: bool = True,
+    show_progress_bar: bool = False,
+) -> Float[Tensor, "B D"]:
+    """Return the vectors of batches in the order of their texts, each batch as ``finish`` makes it."""
+    from tqdm.autonotebook import tqdm
+
+    result: Tensor | None = None
+    with tqdm(total=num_texts, desc="Texts", unit=" texts", disable=not show_progress_bar) as bar:
+        for numbers, vectors in found:
+            finished = finish(vectors)
+            if to_cpu:
+                finished = finished.cpu()
+            if result is None:
+                result = finished.new_empty(num_texts, finished.shape[-1])
+            result[numbers] = finished
+            bar.update(len(numbers))
+    assert result is not None, "every text is in a batch"
+    return result

@@ -1,0 +1,204 @@
+"""Saved models: ours by ``load_model``, whatever a user names by ``load_any``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+
+from poolwise.design import Design, parse_design
+from poolwise.errors import ConfigError, ModelError
+from poolwise.hub import hub_access, is_hub_id, snapshot
+from poolwise.kernels.precision import Precision
+from poolwise.models.backbone import Backbone
+from poolwise.models.bases import EMBEDDED
+from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.models.merge import prepare_encoding
+from poolwise.models.pooling import POOLING_CLASSES, Pooling
+
+_MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def is_poolwise_model(path: str | Path) -> bool:
+    """Return whether a folder holds a model saved by poolwise."""
+    return (Path(path) / Backbone.config_file_name).is_file()
+
+
+def own_folder(name: str | Path) -> Path | None:
+    """Return the folder of the model of ours that ``name`` is: itself, a run's ``model/``, or a snapshot of the hub's;
+    None for any other model."""
+    path = Path(name).expanduser()
+    if found := next((folder for folder in (path / "model", path) if is_poolwise_model(folder)), None):
+        return found
+    if path.exists() or str(name) in EMBEDDED or not is_hub_id(str(name)):
+        return None
+    try:
+        found = snapshot(str(name), [Backbone.config_file_name])
+    except (OSError, ValueError):  # who loads the model says why it cannot be had
+        return None
+    return snapshot(str(name), _MODEL_FILES) if is_poolwise_model(found) else None
+
+
+def load_model(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    precision: Precision = "auto",
+    max_tokens: int | None = None,
+    truncate_dim: int | None = None,
+    base: str | None = None,
+) -> EmbeddingModel:
+    """Return the model that ``model.save(path)`` wrote, bit for bit; its attention has been set again and probed.
+
+    Args:
+        path: the folder that was saved, the folder of a run, or a hub id.
+        device: where it computes, such as "cuda:1"; None takes a GPU if there is one.
+        precision: of matrix products: "fp32", "bf16", or "auto", bf16 where it is fast.
+        max_tokens: cut texts to another length than the one it was trained with.
+        truncate_dim: give the first dimensions of each embedding only.
+        base: where its base lies now, if it was moved.
+    Raises: ModelError where the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
+        device that is not there.
+    """
+    require_device(device)
+    folder = own_folder(path)
+    if folder is None:
+        raise _not_ours(Path(path))
+    backbone = Backbone.load(str(folder), base=base)
+    backbone.precision = precision
+    if max_tokens is not None:
+        backbone.max_seq_length = max_tokens
+    pooling = _load_pooling(folder, parse_design(backbone.design))
+    if truncate_dim is not None and not 1 <= truncate_dim <= backbone.get_embedding_dimension():
+        width = backbone.get_embedding_dimension()
+        raise ConfigError(f"truncate_dim is {truncate_dim}", f"wanted 1 to {width}, the width of {path}")
+    settings = _settings(folder)
+    return EmbeddingModel(
+        modules=[backbone, pooling, Normalize()],
+        device=device,
+        prompts=settings.get("prompts"),
+        default_prompt_name=settings.get("default_prompt_name"),
+        truncate_dim=truncate_dim,
+    )
+
+
+def _not_ours(folder: Path) -> ModelError:
+    if (folder / "spec.json").is_file() or (folder / "training.jsonl").is_file() or (folder / "checkpoints").is_dir():
+        return unfinished_run(folder)
+    if (folder / "plan.json").is_file():
+        return ModelError(
+            f"{folder} is a study", "wanted one of its runs", f"its models lie in {folder / 'runs'}, one folder a run"
+        )
+    if folder.is_dir():
+        return ModelError(
+            f"{folder} has no {Backbone.config_file_name}",
+            "wanted a folder saved by poolwise, or a run's",
+            "other models load with SentenceTransformer(...)",
+        )
+    return ModelError(
+        f"no model {str(folder)!r}", "wanted a folder saved by poolwise, the folder of a run, or a hub id that has one"
+    )
+
+
+def unfinished_run(folder: Path) -> ModelError:
+    """Return the error for a run that holds no model yet."""
+    return ModelError(
+        f"{folder} is a run whose training is not finished",
+        "wanted a run with model/ in it",
+        "run the command that began it again: it resumes from the last checkpoint",
+    )
+
+
+def require_device(device: str | None) -> None:
+    """Raise ConfigError for a device that torch does not know, or that this machine does not have."""
+    if device is None:
+        return
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {device!r} cannot be used: {reason}", f"this machine has {there}") from error
+
+
+def _load_pooling(folder: Path, design: Design) -> Pooling:
+    cls = POOLING_CLASSES[design.pooling]
+    return cls.load(str(folder), subfolder=f"1_{cls.__name__}")
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "config_sentence_transformers.json"
+    try:
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
+
+
+def stored_prompts(path: str | Path) -> dict[str, str]:
+    """Return the prompts that a model was saved with, by name, without loading it.
+
+    Raises: ModelError where its settings cannot be read.
+    """
+    return dict(_settings(Path(path)).get("prompts") or {})
+
+
+def load_any(
+    name: str,
+    precision: Precision = "auto",
+    max_tokens: int | None = None,
+    for_encoding: bool = True,
+    device: str | None = None,
+) -> SentenceTransformer:
+    """Return the SentenceTransformer that ``name`` is: a run's folder, a model folder of ours, or any other.
+
+    Args:
+        name: a folder made by ``poolwise train``, a sentence-transformers folder, or a hub id.
+        precision: of ours as ``load_model`` takes it; others are loaded in that dtype, with "auto" in their own.
+        max_tokens: tokens a text keeps; None leaves the model's own limit.
+        for_encoding: ours come with their adapters merged, quick to use and not to be trained any more.
+        device: where it computes; None takes a GPU if there is one.
+    Raises: ModelError where nothing loads.
+    """
+    require_device(device)
+    path = Path(name).expanduser()
+    if own_folder(name):
+        model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
+        return prepare_encoding(model) if for_encoding else model
+    if name in EMBEDDED:
+        raise ModelError(
+            f"{name} is a base, which makes no embeddings yet",
+            "wanted an embedding model",
+            f"poolwise train --base {name} makes one; with --steps 0 it is the design untrained",
+        )
+    if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
+        raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
+    if path.is_dir() and not (path / "modules.json").is_file() and not (path / "config.json").is_file():
+        raise _not_ours(path)
+    return _load_foreign(name, max_tokens, precision, device)
+
+
+def _load_foreign(name: str, max_tokens: int | None, precision: Precision, device: str | None) -> SentenceTransformer:
+    dtype = _DTYPES.get(precision)
+    try:
+        with nullcontext() if Path(name).is_dir() else hub_access():
+            model = SentenceTransformer(
+                name,
+                device=device,
+                trust_remote_code=False,
+                model_kwargs=None if dtype is None else {"dtype": dtype},
+            )
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(
+            f"cannot load {name} as an embedding model: {str(error).splitlines()[0]}",
+            "wanted a folder with modules.json, or a hub id that can be reached",
+            "without a network, download the model elsewhere and give its folder",
+        ) from error
+    if max_tokens is not None and (model.max_seq_length is None or model.max_seq_length != max_tokens):
+        model.max_seq_length = max_tokens
+    return model
