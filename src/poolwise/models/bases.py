@@ -70,13 +70,13 @@ def _read(name: str) -> tuple[str, PreTrainedConfig, PreTrainedTokenizerBase]:
     place = locate_base(name)
     try:
         with _access(place):
-            config = AutoConfig.from_pretrained(place)
+            config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     refuse_unsuitable(config, name)
     try:
         with _access(place):
-            tokenizer = AutoTokenizer.from_pretrained(place)
+            tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
     TextTokens(tokenizer, config.get_text_config().vocab_size)
@@ -153,6 +153,7 @@ def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
         with _quiet_loading(), _access(place):
             model, info = kind.from_pretrained(
                 place,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 attn_implementation=attention_implementation(config.model_type),
                 output_loading_info=True,

@@ -50,7 +50,7 @@ def _load_foreign(name: str, max_tokens: int | None) -> Any:
 
     try:
         with nullcontext() if Path(name).is_dir() else hub_access():
-            model = SentenceTransformer(name)
+            model = SentenceTransformer(name, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             f"cannot load {name} as an embedding model: {str(error).splitlines()[0]}",
