@@ -36,8 +36,8 @@ PROMPTS = ("The city of Lisbon is", "In mathematics, a group is", "Symptoms of a
 @torch.inference_mode()
 def bits_per_byte(base: str, texts: list[str]) -> float:
     """Return the bits a byte of text costs under the base; EOS is not counted, nor is a window's first token free."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=False, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     start = tokenizer.eos_token_id  # what stood before every document in training
     nats = 0.0
     for text in texts:
@@ -52,8 +52,8 @@ def bits_per_byte(base: str, texts: list[str]) -> float:
 @torch.inference_mode()
 def samples(base: str) -> list[str]:
     """Return greedy continuations of three beginnings."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base, trust_remote_code=False, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     found = []
     for prompt in PROMPTS:
         ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]

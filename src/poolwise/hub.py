@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from poolwise.upstream.huggingface_hub import cache_only, endpoint
 
 CONNECT_SECONDS = 5.0
 """Twice what a far and busy line takes; without a network a name is not resolved, which is known at once."""
@@ -18,13 +18,13 @@ CONNECT_SECONDS = 5.0
 
 def is_reachable() -> bool:
     """Return whether the hub's address takes a connection; behind a proxy that is not ours to know, so True."""
-    from huggingface_hub import constants
+    from huggingface_hub import is_offline_mode
 
-    if constants.is_offline_mode():
+    if is_offline_mode():
         return False
     if urllib.request.getproxies().keys() & {"http", "https", "all"}:
         return True
-    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    address = urllib.parse.urlsplit(endpoint())
     port = address.port or (80 if address.scheme == "http" else 443)
     try:
         with socket.create_connection((address.hostname or "", port), timeout=CONNECT_SECONDS):
@@ -69,17 +69,5 @@ def hub_access() -> Iterator[None]:
     if is_reachable():
         yield
         return
-    from huggingface_hub import constants
-
-    # Each of them keeps its own copy of the setting, read once from the environment.
-    owners: list[Any] = [constants]
-    if "datasets.config" in sys.modules:
-        owners.append(sys.modules["datasets.config"])
-    before = [owner.HF_HUB_OFFLINE for owner in owners]
-    for owner in owners:
-        owner.HF_HUB_OFFLINE = True
-    try:
+    with cache_only():
         yield
-    finally:
-        for owner, value in zip(owners, before, strict=True):
-            owner.HF_HUB_OFFLINE = value

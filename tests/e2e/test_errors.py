@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from command_line import poolwise, write_recipe
+from command_line import POOLWISE, poolwise, write_recipe
+from support import ROOT
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,36 @@ def test_eval_of_a_missing_model(tmp_path: Path) -> None:
 def test_compare_of_nothing(tmp_path: Path) -> None:
     found = poolwise("compare", "empty", cwd=tmp_path, code=2)
     assert "no run in empty" in found.stderr
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("verb", ["study", "eval", "doctor"])
+def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path, verb: str, file: str) -> None:
+    write_recipe(tmp_path, base="./theirs")
+    marker = tmp_path / "was_run"
+    _write_model_with_code(tmp_path / "theirs", file, marker)
+    arguments = {
+        "study": ["study", "toy.yaml", "--out", "out"],
+        "eval": ["eval", "./theirs", "--tasks", "suite", "--out", "out"],
+        "doctor": ["doctor", "./theirs"],
+    }[verb]
+    found = subprocess.run(
+        [*POOLWISE, *arguments], input="y\n" * 50, capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
+    assert found.returncode == 2, found.stderr
+    assert found.stderr.startswith("error: ") and found.stderr.count("\n") == 1 and found.stdout == ""
+    assert not marker.exists()
+
+
+def _write_model_with_code(folder: Path, file: str, marker: Path) -> None:
+    """Write the embedded base as a model whose configuration or tokenizer is a class of its own."""
+    shutil.copytree(ROOT / "src" / "poolwise" / "embedded" / "nano", folder)
+    code = f"import pathlib\npathlib.Path({str(marker)!r}).touch()\nclass Theirs:\n    pass\n"
+    (folder / "theirs.py").write_text(code)
+    settings = json.loads((folder / file).read_text())
+    if file == "config.json":
+        more = {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Theirs", "AutoModel": "theirs.Theirs"}}
+    else:
+        more = {"tokenizer_class": "Theirs", "auto_map": {"AutoTokenizer": ["theirs.Theirs", None]}}
+        (folder / "tokenizer.json").unlink()
+    (folder / file).write_text(json.dumps(settings | more))

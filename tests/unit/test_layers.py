@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "poolwise"
 ROOMS = [
     ["errors"],
     ["storage"],
+    ["upstream"],
     ["hub"],
     ["attentions"],
     ["layer_subsets"],

@@ -102,7 +102,7 @@ def load_hub_rows(name: str) -> Iterable[object]:
     path, _, config = name.partition(":")
     try:
         with hub_access():
-            return datasets.load_dataset(path, config or None, split="train")
+            return datasets.load_dataset(path, config or None, split="train", trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(

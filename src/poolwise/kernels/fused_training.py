@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Complex64, Float
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel
 from poolwise.kernels.fused import Rotation, same_on_trial, say_kept
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.packing import Packing, packed_attention
+from poolwise.upstream.peft import LoraLinear
 
 
 class _AdaptedProduct(torch.autograd.Function):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from poolwise.errors import ModelError
+from poolwise.upstream.transformers import attention_in_use
 
 _MARK = "_sees_earlier_only"
 _HANDLE = "_earlier_only_handle"
@@ -85,7 +86,7 @@ def _hide_later(
 
 def adds_masks(config: PreTrainedConfig) -> bool:
     """Return whether a model's attention adds masks to its scores, or else reads which keys count."""
-    return bool(config._attn_implementation == "eager")
+    return attention_in_use(config) == "eager"
 
 
 def earlier_only(

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from poolwise.kernels.final_layer import FinalLayer
+from poolwise.upstream.torch import reorder_weight, reordered_linear
 
 _ROWS = 1024
 """Rows for which the layout is chosen; with others the product is the same."""
@@ -24,16 +25,13 @@ class PackedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
+        packed = reorder_weight(linear.weight.detach(), _ROWS)
         self.register_buffer("packed", packed, persistent=False)
         self.bias = linear.bias
 
     def forward(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         """Return the product in bf16, whatever the dtype of the states."""
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(
-            states.to(torch.bfloat16), self.packed, self.bias, "none", [], ""
-        )
-        return result
+        return reordered_linear(states.to(torch.bfloat16), self.packed, self.bias)
 
 
 @torch.no_grad()

@@ -20,10 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
-from transformers import PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-from transformers.modeling_utils import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from poolwise.kernels.masks import is_causal
 from poolwise.kernels.near_groups import NearGroup, attend_near_groups, group_near
@@ -31,6 +28,7 @@ from poolwise.kernels.reduction import mean_rows, widen
 from poolwise.kernels.text_attention import attend_text, narrowed, products_pay
 from poolwise.kernels.transfer import sent
 from poolwise.kernels.varlen import attend_varlen, takes_varlen
+from poolwise.upstream.transformers import attention_in_use, sdpa_attention_forward, sdpa_mask
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +207,7 @@ def num_filler(num_tokens: int, device: torch.device) -> int:
 
 def use_packing(model: PreTrainedModel) -> bool:
     """Let a model's attention take packed batches, if its family can; return whether it does."""
-    family, implementation = model.config.model_type, model.config._attn_implementation
+    family, implementation = model.config.model_type, attention_in_use(model.config)
     if family not in PACKABLE or implementation not in ("sdpa", PACKED_ATTENTION):
         logger.warning(
             "%s with %s attention reads padded batches: the same vectors, more slowly", family, implementation

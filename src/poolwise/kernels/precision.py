@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from poolwise.upstream.torch import has_amx_tiles, has_avx512_bf16
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -16,18 +18,13 @@ def has_fast_bf16(device: torch.device | str) -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return kind == "cpu" and (has_tiles() or _processor_has("_is_avx512_bf16_supported"))
+    return kind == "cpu" and (has_tiles() or has_avx512_bf16())
 
 
 @cache
 def has_tiles() -> bool:
     """Return whether the processor multiplies bf16 in tiles (AMX), ten times as fast as fp32."""
-    return _processor_has("_is_amx_tile_supported")
-
-
-def _processor_has(probe: str) -> bool:
-    """Ask torch by a private name; an absent one counts as "no"."""
-    return bool(getattr(torch.cpu, probe, bool)())
+    return has_amx_tiles()
 
 
 def autocast(precision: Precision, device: torch.device | str) -> AbstractContextManager[None]:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from poolwise.upstream.torch import find_varlen_attention
+
 Ends = Int[Tensor, " B1"]
 """Where each text begins, and after them all the number of tokens; int32."""
 
@@ -36,9 +38,8 @@ def attend_varlen(
         ends: of the queries and of the keys.
         longest: how many queries and keys a text has at most.
     """
-    from torch.nn.attention import varlen
-
-    kernel: Callable[..., Any] = varlen.varlen_attn
+    kernel = find_varlen_attention()
+    assert kernel is not None
     options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if is_causal else (-1, -1)}
     if query.shape[1] != key.shape[1] and "enable_gqa" in _options(kernel):
         options["enable_gqa"] = True  # before torch 2.12 queries share keys without being told
@@ -54,8 +55,5 @@ def _options(kernel: Callable[..., Any]) -> frozenset[str]:
 @cache
 def has_varlen() -> bool:
     """Return whether the kernel is installed, with a scale: torch 2.11 or newer."""
-    try:
-        from torch.nn.attention import varlen
-    except ImportError:
-        return False
-    return "scale" in _options(varlen.varlen_attn)
+    kernel = find_varlen_attention()
+    return kernel is not None and "scale" in _options(kernel)

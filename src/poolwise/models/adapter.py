@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from poolwise.errors import ModelError
 from poolwise.kernels.layers import decoder_layers
 from poolwise.models.seeds import seeded
+from poolwise.upstream.transformers import Conv1D
 
 WEIGHTS = "adapter_model.safetensors"
 # What PEFT puts before every name, so that PeftModel.from_pretrained reads our folders too.

@@ -19,12 +19,13 @@ from poolwise.kernels.transfer import sent
 from poolwise.models.backbone import Backbone
 from poolwise.models.merge import encoding_copy, reads_last_only
 from poolwise.models.model_state import ModelState, state_of
+from poolwise.upstream.sentence_transformers import DirectModel
 
 STOCK_BATCH_SIZE = 32
 """sentence-transformers' default. Batches are made by tokens here, so only a smaller number says something."""
 
 
-class EmbeddingModel(SentenceTransformer):
+class EmbeddingModel(DirectModel):
     """A design as a ``SentenceTransformer``: train, save, evaluate and use it like any other.
 
     ``encode``, ``encode_query`` and ``encode_document`` read texts with a copy of the modules that is made ready for
@@ -89,56 +90,31 @@ class EmbeddingModel(SentenceTransformer):
                 self._fast = None if state is None else (state, open_reader(self))
             return self._fast[1] if self._fast else None
 
-    def _inference(
-        self,
-        inputs: list[Any],
-        *,
-        prompt: str | None,
-        batch_size: int,
-        show_progress_bar: bool,
-        output_value: str | None,
-        save_to_cpu: bool,
-        normalize_embeddings: bool,
-        truncate_dim: int | None,
-        device: str | torch.device | None = None,
-        **kwargs: Any,
-    ) -> Any:
+    def read_inputs(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
         """Return the embeddings of texts, arguments resolved by ``encode``; see the class for how."""
-        if options := kwargs.get("processing_kwargs"):
+        if asked := options.get("processing_kwargs"):
             raise ConfigError(
-                f"processing_kwargs={options} does nothing here",
+                f"processing_kwargs={asked} does nothing here",
                 "wanted the model's own tokenisation",
                 "set model.max_seq_length to cut texts elsewhere",
             )
-        if device is not None or self._placement_is_delegated:
-            self._resolve_inference_device(device)
-        is_plain = output_value == "sentence_embedding" and not self._placement_is_delegated
+        if device is not None:
+            self.move_to(device)
+        is_plain = options["output_value"] == "sentence_embedding" and not self.is_placed_by_others
         reader = self._current_reader() if is_plain else None
         if reader is None:
-            return self._stock_inference(
-                inputs,
-                prompt=prompt,
-                batch_size=batch_size,
-                show_progress_bar=show_progress_bar,
-                output_value=output_value,
-                save_to_cpu=save_to_cpu,
-                normalize_embeddings=normalize_embeddings,
-                truncate_dim=truncate_dim,
-                device=device,
-                **kwargs,
-            )
+            return self._by_stock_loop(inputs, device, options)
         if not inputs:
             return torch.tensor([], device=reader.device)
-        most_texts = batch_size if batch_size < STOCK_BATCH_SIZE else None
-        found = read_texts(reader, inputs, prompt or "", most_texts=most_texts)
-        finish = _finisher(truncate_dim, normalize_embeddings)
-        return gather(found, len(inputs), finish, save_to_cpu, show_progress_bar)
+        most_texts = options["batch_size"] if options["batch_size"] < STOCK_BATCH_SIZE else None
+        found = read_texts(reader, inputs, options["prompt"] or "", most_texts=most_texts)
+        finish = _finisher(options["truncate_dim"], options["normalize_embeddings"])
+        return gather(found, len(inputs), finish, options["save_to_cpu"], options["show_progress_bar"])
 
-    def _stock_inference(self, inputs: list[Any], **arguments: Any) -> Any:
-        """Return what sentence-transformers' own loop returns; it leaves the model in evaluation mode, we do not."""
+    def _by_stock_loop(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
         before = [(module, module.training) for module in self.modules()]
         try:
-            return super()._inference(inputs, **arguments)
+            return self.read_by_stock_loop(inputs, device, options)
         finally:
             for module, was_training in before:
                 module.training = was_training

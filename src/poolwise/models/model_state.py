@@ -10,6 +10,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from poolwise.kernels.masks import is_own_hook
+from poolwise.upstream.peft import adapter_settings
+from poolwise.upstream.torch import num_writes, own_parts
 
 _SETTINGS = (bool, int, float, str, type(None))
 _NOT_READ = frozenset({"training", "padding_side", "_max_tokens", "is_prepared"})
@@ -50,47 +52,29 @@ def state_of(model: SentenceTransformer) -> ModelState | None:
 
 
 def _look_at(model: SentenceTransformer) -> tuple[list[object], list[Tensor]] | None:
-    if model._compiled_call_impl is not None:
-        return None
     structure: list[object] = [
         (name, value)
-        for part in model._modules.values()
-        for name, value in part.__dict__.items()
+        for part in model
+        for name, value in vars(part).items()
         if type(value) in _SETTINGS and name not in _NOT_READ
     ]
     weights: list[Tensor] = []
-    waiting: list[nn.Module] = [model]
+    waiting: list[nn.Module | None] = [model]
     while waiting:
-        module = waiting.pop()
-        own = module.__dict__
-        if own["_forward_hooks"] or own["_backward_hooks"] or "forward" in own or "_hf_hook" in own:
-            return None
-        if own["_forward_pre_hooks"] and not all(map(is_own_hook, own["_forward_pre_hooks"].values())):
+        if (module := waiting.pop()) is None:
+            continue
+        if (parts := own_parts(module, is_own_hook)) is None:
             return None
         structure.append(id(module))
-        if "merged_adapters" in own:
-            structure.append(_adapter_settings(own))
-        weights += own["_parameters"].values()
-        weights += own["_buffers"].values()
-        waiting += own["_modules"].values()
-    weights = [weight for weight in weights if weight is not None]
+        if settings := adapter_settings(module):
+            structure.append(settings)
+        weights += [weight for weight in parts[0] if weight is not None]
+        waiting += parts[1]
     for weight in weights:
         if weight.is_meta:
             return None
-        structure += (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        structure += (weight.data_ptr(), num_writes(weight))
     return structure, weights
-
-
-def _adapter_settings(own: dict[str, Any]) -> tuple[object, ...]:
-    """Return which adapters of a layer of peft's are active, merged or switched off, and how they are scaled."""
-    active = own["_active_adapter"]
-    scaling = tuple(own.get("scaling", {}).values())
-    return (
-        active if isinstance(active, str) else tuple(active),
-        own["_disable_adapters"],
-        *own["merged_adapters"],
-        scaling,
-    )
 
 
 def _one_value_views(weights: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from poolwise.encoding import Embeddings
 from poolwise.prompts import MTEB_TYPES
 from poolwise.records import Category
 from poolwise.tasks.task import Encoder
+from poolwise.upstream.mteb import kept_predictions
 
 SEED = 42
 """mteb's default, left as it is so that folder tasks score as the benchmark does."""
@@ -76,15 +77,7 @@ def build_task(base: type[Any], category: Category, main_score: str, dataset: An
 
     After ``run``, its ``predictions`` hold what mteb would have written to a file.
     """
-
-    def keep(self: Any, predictions: object, *_: object, **__: object) -> None:
-        self.predictions = predictions
-
-    members: dict[str, Callable[..., Any] | object] = {
-        "metadata": metadata(category, main_score),
-        "_save_task_predictions": keep,
-        **attributes,
-    }
+    members: dict[str, object] = {"metadata": metadata(category, main_score), **kept_predictions(), **attributes}
     task = type("LocalTask", (base,), members)(seed=SEED)
     task.dataset, task.data_loaded = dataset, True
     return task

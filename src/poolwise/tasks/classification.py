@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from poolwise.records import ItemScores
 from poolwise.tasks import bridge
 from poolwise.tasks.subset import stratified_rows, take, task_rng
 from poolwise.tasks.task import Encoder, Task
+from poolwise.upstream.mteb import drawn_samples
 
 MAX_ITERATIONS = 100
 SAMPLES_PER_LABEL = {
@@ -105,14 +105,6 @@ class ClassificationTask(Task):
         gold = [numbers[label] for label in self.labels]
         train = [numbers[label] for label in self.train_labels]
 
-        def undersample(task: Any, dataset: Any, experiment: int, order: Any = None) -> tuple[Any, Any, list[int]]:
-            # mteb's own reads the label column value by value from disk format: a minute for 67,000 rows.
-            return dataset, order, self.samples[experiment]
-
-        def calculate_scores(task: Any, gold_column: Any, predicted: Any) -> Any:
-            # sklearn walks a data set's column row by row, 300 times a task; an array it takes as it is.
-            return AbsTaskClassification._calculate_scores(task, np.asarray(gold), predicted)
-
         task = bridge.build_task(
             AbsTaskClassification,
             self.category,
@@ -124,8 +116,7 @@ class ClassificationTask(Task):
             samples_per_label=self.samples_per_label,
             n_experiments=self.num_experiments,
             evaluator_model=LogisticRegression(max_iter=MAX_ITERATIONS),
-            _undersample_data=undersample,
-            _calculate_scores=calculate_scores,
+            **drawn_samples(self.samples, np.asarray(gold)),
         )
         scores = bridge.run(task, bridge.MtebEncoder(encoder, self.prompts))
         correct = np.asarray(task.predictions) == np.asarray(gold)

@@ -11,6 +11,7 @@ from poolwise.records import ItemScores
 from poolwise.tasks import bridge
 from poolwise.tasks.subset import stratified_rows, take, task_rng
 from poolwise.tasks.task import Encoder, Task
+from poolwise.upstream.mteb import cluster
 
 KMEANS_SEEDS = tuple(range(bridge.SEED, bridge.SEED + 10))
 """The same ten for every model; the first is mteb's default."""
@@ -66,18 +67,6 @@ class ClusteringTask(Task):
         return self.record(float(np.mean(scores)), gold=self.labels, assignments=assignments, scores_by_seed=scores)
 
     def _cluster(self, encoder: Encoder, seed: int) -> list[int]:
-        from datasets import Dataset
-        from mteb._evaluators import ClusteringEvaluator
-        from mteb.timing import TimingStack
-
-        evaluator = ClusteringEvaluator(
-            Dataset.from_dict({"text": list(self.items), "labels": list(self.labels)}),
-            input_column_name="text",
-            label_column_name="labels",
-            task_metadata=bridge.metadata(self.category, self.metric),
-            hf_split=bridge.SPLIT,
-            hf_subset=bridge.SUBSET,
-            timer=TimingStack(),
-            seed=seed,
-        )
-        return evaluator(bridge.MtebEncoder(encoder, self.prompts), encode_kwargs={"show_progress_bar": False})
+        metadata = bridge.metadata(self.category, self.metric)
+        adapted = bridge.MtebEncoder(encoder, self.prompts)
+        return cluster(self.items, self.labels, adapted, metadata, bridge.SPLIT, bridge.SUBSET, seed)

@@ -16,6 +16,7 @@ from poolwise.tasks.clustering import ClusteringTask
 from poolwise.tasks.pairs import PairTask
 from poolwise.tasks.ranking import Document, RankingTask, groups_by_documents
 from poolwise.tasks.task import Task, groups_by_text
+from poolwise.upstream.mteb import known_tasks, query_texts
 
 
 def load_mteb(name: str, prompts: Mapping[Category, Prompts]) -> Task:
@@ -45,9 +46,8 @@ def load_mteb(name: str, prompts: Mapping[Category, Prompts]) -> Task:
 
 def _find(name: str) -> Any:
     import mteb
-    from mteb.get_tasks import TASK_LIST
 
-    known = {task.metadata.name: task.metadata for task in TASK_LIST}
+    known = known_tasks()
     if name not in known:
         raise DataError(f"MTEB has no task {name!r}", hint=nearest(name, known))
     metadata = known[name]
@@ -149,11 +149,8 @@ def _clustering(source: Any, splits: Any, common: dict[str, Any]) -> ClusteringT
 
 
 def _ranking(source: Any, splits: Any, common: dict[str, Any]) -> RankingTask:
-    from mteb._create_dataloaders import _retrieval_texts
-    from mteb.types import PromptType
-
     data = _test(source, splits)
-    texts = dict(zip(data["queries"]["id"], _retrieval_texts(data["queries"], PromptType.query), strict=True))
+    texts = dict(zip(data["queries"]["id"], query_texts(data["queries"]), strict=True))
     qrels = {query: dict(grades) for query, grades in data["relevant_docs"].items() if grades and query in texts}
     titles = data["corpus"]["title"] if "title" in data["corpus"].column_names else [""] * len(data["corpus"])
     rows = zip(data["corpus"]["id"], titles, data["corpus"]["text"], strict=True)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
@@ -27,9 +23,11 @@ from poolwise.training.batches import Collator, build_loader, count_negatives, c
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
+from poolwise.upstream.sentence_transformers import StepTrainer
+from poolwise.upstream.transformers import use_one_gpu
 
 
-class ScheduleTrainer(SentenceTransformerTrainer):
+class ScheduleTrainer(StepTrainer):
     """Trains a model on given batches, in order, one optimiser step each.
 
     Args:
@@ -100,7 +98,11 @@ class ScheduleTrainer(SentenceTransformerTrainer):
         self.record["loss"] = self._finite("loss", float(loss))
         return loss
 
-    def _clip_grad_norm(self, model: Any) -> torch.Tensor:
+    def clip_gradients(self, model: nn.Module) -> torch.Tensor:
+        """Clip to ``max_grad_norm`` and return the norm before.
+
+        Raises: ModelError where it is not finite.
+        """
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
         self.record["grad_norm"] = self._finite("gradient norm", float(norm))
         rate, head_rate = learning_rates(self.optimizer)
@@ -118,20 +120,23 @@ class ScheduleTrainer(SentenceTransformerTrainer):
             self.remedy,
         )
 
-    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:
-        save_weights(self.model, Path(output_dir or self.args.output_dir), self.run_hash)
+    def save_trained(self, folder: Path) -> None:
+        """Write the parameters that are trained, and which run they belong to."""
+        save_weights(self.model, folder, self.run_hash)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        load_weights(self.model, Path(checkpoint_path))
+    def load_trained(self, folder: Path) -> None:
+        """Read back what ``save_trained`` wrote."""
+        load_weights(self.model, folder)
 
-    def _get_output_dir(self, trial: Any) -> str:
-        return str(Path(self.args.output_dir) / "partial")
+    def partial_folder(self) -> Path:
+        """Return where a checkpoint is written before it is published."""
+        return Path(self.args.output_dir) / "partial"
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        partial = Path(self._get_output_dir(trial))
-        shutil.rmtree(partial, ignore_errors=True)
-        super()._save_checkpoint(model, trial)
-        publish(partial / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
+        """Write a checkpoint aside, and publish it once it is whole."""
+        shutil.rmtree(self.partial_folder(), ignore_errors=True)
+        write()
+        publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
 
 
 class _StepEnd(TrainerCallback):
@@ -173,6 +178,5 @@ def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> Sente
         dataloader_pin_memory=False,
     )
     # More GPUs than one would be used by replicas, each with negatives of its own only.
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
+    use_one_gpu(arguments)
     return arguments

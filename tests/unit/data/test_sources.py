@@ -113,7 +113,8 @@ def test_a_hub_name_is_loaded_with_its_config(monkeypatch):
 
     calls = []
 
-    def load_dataset(path, config, *, split):
+    def load_dataset(path, config, *, split, trust_remote_code):
+        assert trust_remote_code is False
         calls.append((path, config, split))
         return datasets.Dataset.from_list([{"positive": "p", "anchor": "q", "negative": "n"}])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -18,13 +17,14 @@ from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision, autocast
 from poolwise.kernels.reduction import widen
+from poolwise.upstream.torch import NeverNarrowed
 
 P = TypeVar("P", bound="Pooling")
 WEIGHTS = "model.safetensors"
 TokensRead = Literal["last", "mean", "weighted_mean", "all"]
 
 
-class Pooling(Module):
+class Pooling(NeverNarrowed, Module):
     """Token or layer states to one vector a text.
 
     Reads ``token_embeddings`` (B T D) and ``pooling_mask`` (B T), or ``layer_embeddings`` (B L D) if the pooling uses
@@ -33,6 +33,9 @@ class Pooling(Module):
     Law: left and right padding give the same vector, and so do a text alone and in a batch.
     Law: no value in a masked position reaches the vector, not even NaN.
     Law: after save and load, the same bits.
+
+    Weights stay as wide as they are when the model is cast: bf16 rounds small updates away, and sentence-transformers
+    casts a pooling to the dtype of its backbone.
     """
 
     config_keys: ClassVar[tuple[str, ...]] = ("dim",)
@@ -74,16 +77,6 @@ class Pooling(Module):
     def on_model_ready(self, model: SentenceTransformer) -> None:
         """Compute in the precision of the backbone."""
         self.precision = getattr(model[0], "precision", "fp32")
-
-    def _apply(self: P, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> P:
-        """Move, but never narrow: bf16 weights round small updates away, and sentence-transformers casts a pooling
-        to the dtype of its backbone."""
-
-        def keep_width(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(moved.device)
-
-        return super()._apply(keep_width, recurse)
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the configuration and, if there are any, the weights."""

@@ -1,0 +1,90 @@
+"""The private steps of sentence-transformers' models and trainer, read in 6.2.0 over transformers 5.23.0.
+
+``encode`` resolves its arguments and calls ``_inference`` for the texts of this process, its workers call it too, after
+``_resolve_inference_device``. ``_placement_is_delegated`` says that accelerate or a device map places the model. If one
+is renamed, ``models.embedding_model.EmbeddingModel`` encodes by sentence-transformers' own loop, more slowly.
+
+The training loop calls ``_clip_grad_norm``, ``_get_output_dir``, ``_save``, ``_load_from_checkpoint`` and
+``_save_checkpoint``. If one is renamed, ``training.trainer.ScheduleTrainer`` would silently clip by other rules, write
+whole models into checkpoints, or resume from the wrong weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from torch import Tensor, nn
+
+
+class DirectModel(SentenceTransformer):
+    """A ``SentenceTransformer`` with a public method for what ``encode`` does once its arguments are resolved."""
+
+    def read_inputs(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
+        """Return the outputs of inputs, in their order.
+
+        Args:
+            device: where to compute; None is where the model is.
+            options: prompt, batch_size, show_progress_bar, output_value, save_to_cpu, normalize_embeddings,
+                truncate_dim, and what the caller gave beside them.
+        """
+        raise NotImplementedError
+
+    def read_by_stock_loop(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
+        """Return what sentence-transformers' own loop returns; it leaves the model in evaluation mode."""
+        return super()._inference(inputs, device=device, **options)
+
+    def move_to(self, device: str | torch.device | None) -> None:
+        """Move the model where it is to compute, as ``encode`` does."""
+        self._resolve_inference_device(device)
+
+    @property
+    def is_placed_by_others(self) -> bool:
+        """Whether accelerate or a device map says where its parts compute."""
+        return bool(self._placement_is_delegated)
+
+    def _inference(self, inputs: list[Any], *, device: str | torch.device | None = None, **options: Any) -> Any:
+        return self.read_inputs(inputs, device, options)
+
+
+class StepTrainer(SentenceTransformerTrainer):
+    """sentence-transformers' trainer with a public method for each private step that a subclass must write."""
+
+    def clip_gradients(self, model: nn.Module) -> Tensor:
+        """Clip the gradients of a model in place and return their norm before that."""
+        raise NotImplementedError
+
+    def partial_folder(self) -> Path:
+        """Return the folder in which the loop puts ``checkpoint-STEP`` while it is being written."""
+        raise NotImplementedError
+
+    def save_trained(self, folder: Path) -> None:
+        """Write what is trained into a checkpoint's folder."""
+        raise NotImplementedError
+
+    def load_trained(self, folder: Path) -> None:
+        """Read back what ``save_trained`` wrote."""
+        raise NotImplementedError
+
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
+        """Write a checkpoint: ``write`` puts weights, optimiser, random states and the loop's own state on disk."""
+        raise NotImplementedError
+
+    def _clip_grad_norm(self, model: Any) -> Tensor:
+        return self.clip_gradients(model)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.partial_folder())
+
+    def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:
+        self.save_trained(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        self.load_trained(Path(checkpoint_path))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        write = super()._save_checkpoint
+        self.write_checkpoint(lambda: write(model, trial))

@@ -1,0 +1,55 @@
+"""What pyproject.toml declares is what is used, what was tested, and what is installed."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from support import ROOT
+
+DECLARED = {
+    canonicalize_name(requirement.name): requirement
+    for requirement in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+}
+TESTED = {
+    canonicalize_name(name): Version(version)
+    for name, _, version in (
+        line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+}
+PACKAGES_OF = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
+"""Distributions whose module has another name."""
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_bounds_end_at_the_minor_version_that_was_tested(name: str) -> None:
+    tested, bounds = TESTED[name], {bound.operator: Version(bound.version) for bound in DECLARED[name].specifier}
+    assert set(bounds) == {">=", "<"}
+    assert bounds["<"] == Version(f"{tested.major}.{tested.minor + 1}"), f"{name} was tested with {tested}"
+    assert bounds[">="] <= tested
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_what_is_installed_lies_within_the_bounds(name: str) -> None:
+    installed = Version(metadata.version(name))
+    assert installed.base_version in DECLARED[name].specifier, f"{name} {installed}, wanted {DECLARED[name]}"
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            imported |= {name.partition(".")[0] for name in names}
+    foreign = imported - set(sys.stdlib_module_names) - {"poolwise"}
+    used = {canonicalize_name(PACKAGES_OF.get(name, name)) for name in foreign}
+    # What sentence-transformers' trainer needs, and imports only once it trains.
+    assert used | {"accelerate"} == set(DECLARED)
