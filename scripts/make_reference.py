@@ -1,15 +1,16 @@
-"""Write docs/reference/ and the README's file tree from the code. ``--check`` only compares.
+"""Write docs/reference/ and docs/architecture.md from the code. ``--check`` only compares.
 
 make docs
 """
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from _api import api_page
+from _architecture import IMAGES, page_text, rooms_svg, way_svg
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -19,8 +20,6 @@ from poolwise.layer_subsets import LayerSubset
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
-README = ROOT / "README.md"
-TREE_START, TREE_END = "<!-- tree -->", "<!-- /tree -->"
 NOTE = "<!-- Made from the code by `make docs`; edits here are lost. -->\n\n"
 
 
@@ -111,37 +110,15 @@ def _default(field: FieldInfo) -> str:
     return "required" if field.is_required() else f"`{field.default!r}`"
 
 
-def tree_text() -> str:
-    """Return the package's files, one line each: the first line of its docstring."""
-    lines = []
-    for path in sorted((ROOT / "src" / "poolwise").rglob("*.py"), key=_folders_last):
-        parts = path.relative_to(ROOT / "src" / "poolwise").parts
-        if parts[-1] == "__init__.py" and len(parts) == 1:
-            continue
-        name = "/".join(parts[:-1]) + "/" if parts[-1] == "__init__.py" else "  " * (len(parts) - 1) + parts[-1]
-        summary = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0].rstrip(".")
-        lines.append(f"{name:28} {summary}")
-    return "\n".join(lines)
-
-
-def _folders_last(path: Path) -> tuple[bool, Path, bool, str]:
-    return (path.parent.name != "poolwise", path.parent, path.name != "__init__.py", path.name)
-
-
-def readme_page() -> str:
-    """Return the README with its file tree made anew."""
-    text = README.read_text()
-    before, rest = text.split(TREE_START)
-    after = rest.split(TREE_END)[1]
-    return f"{before}{TREE_START}\n```\n{tree_text()}\n```\n{TREE_END}{after}"
-
-
 def pages() -> dict[Path, str]:
     """Return every made file and its text."""
     return {
         FOLDER / "designs.md": NOTE + designs_page(),
         FOLDER / "recipe.md": NOTE + recipe_page(),
-        README: readme_page(),
+        FOLDER / "api.md": NOTE + api_page(),
+        ROOT / "docs" / "architecture.md": NOTE + page_text(),
+        IMAGES / "rooms.svg": rooms_svg(),
+        IMAGES / "data-way.svg": way_svg(),
     }
 
 

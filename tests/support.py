@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -22,3 +25,16 @@ def shared_data(part: str = "") -> Path:
     if folder is None or not (folder / "data" / part).exists():
         pytest.skip(f"needs shared data {part or '(any)'}: set POOLWISE_SHARED to the folder that holds data/")
     return folder / "data" / part
+
+
+def load_script(name: str) -> ModuleType:
+    """Return a module of scripts/, loaded once."""
+    folder, key = ROOT / "scripts", f"scripts_{name}"
+    if key not in sys.modules:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+        spec = importlib.util.spec_from_file_location(key, folder / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        sys.modules[key] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return sys.modules[key]

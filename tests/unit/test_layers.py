@@ -1,77 +1,51 @@
 """Modules import downwards only, and the light ones never import torch."""
 
-import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from support import ROOT, load_script
 
-PACKAGE = ROOT / "src" / "poolwise"
-ROOMS = [
-    ["errors"],
-    ["storage"],
-    ["upstream"],
-    ["hub"],
-    ["attentions"],
-    ["layer_subsets"],
-    ["design"],
-    ["records"],
-    ["results"],
-    ["config"],
-    ["prompts"],
-    ["embedded"],
-    ["data", "kernels"],
-    ["models"],
-    ["encoding"],
-    ["training"],
-    ["tasks", "stats.core"],
-    ["stats.designs", "foreign"],
-    ["stats"],
-    ["report"],
-    ["study"],
-    ["screening"],
-    ["cli"],
-]
-"""From the lowest up. A room imports lower ones only; rooms side by side do not know each other."""
-LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+rooms = load_script("_rooms")
+
 LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
 
 
-def room_of(module: str) -> str:
-    """Return the room that a dotted name lies in: the longest that has a level, or the first part."""
-    pieces = module.split(".")[1:]
-    names = [".".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
-    return next((name for name in names if name in LEVELS), pieces[0] if pieces else "")
-
-
-def arrows() -> list[tuple[str, str, str]]:
-    """Return (room, imported room, file) of every import, those inside functions too."""
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        here = room_of(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"))
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names = [name for name in names if name.startswith("poolwise.")]
-            found += [(here, room_of(name), str(path.relative_to(ROOT))) for name in names]
-    return found
-
-
 def test_every_room_has_a_level() -> None:
-    parts = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert parts - {"__init__", "__pycache__"} <= set(LEVELS)
+    parts = {path.name.removesuffix(".py") for path in rooms.PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert parts - {"__init__", "__pycache__"} <= {room.partition(".")[0] for room in rooms.LEVELS}
 
 
 def test_imports_point_downwards() -> None:
     wrong = [
-        f"{path} ({here}) imports {to}"
-        for here, to, path in arrows()
-        if here and here != to and LEVELS[to] >= LEVELS[here]
+        f"{arrow.path} ({arrow.here}) imports {arrow.to}"
+        for arrow in rooms.iter_arrows()
+        if arrow.here and rooms.LEVELS[arrow.to] >= rooms.LEVELS[arrow.here]
     ]
     assert not wrong
+
+
+def test_an_arrow_up_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "poolwise").mkdir()
+    (tmp_path / "poolwise" / "errors.py").write_text("def late():\n    from poolwise.models.build import build_model\n")
+    monkeypatch.setattr(rooms, "PACKAGE", tmp_path / "poolwise")
+    monkeypatch.setattr(rooms, "ROOT", tmp_path)
+    assert [(arrow.here, arrow.to) for arrow in rooms.iter_arrows()] == [("errors", "models")]
+
+
+@pytest.mark.parametrize("step", rooms.WAY, ids=lambda step: step.function)
+def test_the_way_of_the_data_names_functions_that_exist(step: object) -> None:
+    if not step.function:  # type: ignore[attr-defined]
+        return
+    owner, parts = "poolwise", step.function.split(".")  # type: ignore[attr-defined]
+    module = next(n for n in range(len(parts), 0, -1) if (rooms.PACKAGE / f"{'/'.join(parts[:n])}.py").is_file())
+    found = importlib.import_module(".".join([owner, *parts[:module]]))
+    for name in parts[module:]:
+        found = getattr(found, name)
+    assert callable(found)
 
 
 @pytest.mark.parametrize("module", LIGHT)
