@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.records import CATEGORIES, Category
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.storage.yaml_text import load_mapping, parse_value
 
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
@@ -218,12 +217,6 @@ class Recipe(Section):
         # A recipe without an adaptation keeps the hash it had before there were any.
         left_out = {"name"} if self.adapt else {"name", "adapt"}
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
-
-
-def fingerprint(value: object) -> str:
-    """Return a 16-digit hash of any JSON value; equal values have equal hashes whatever their key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from poolwise.config import Recipe, build_recipe, fingerprint, load_recipe, parse_override
+from poolwise.config import Recipe, build_recipe, load_recipe, parse_override
 from poolwise.errors import ConfigError
+from poolwise.storage.fingerprints import fingerprint
 from support import ROOT
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 from poolwise.data.dialects import RowError, detect_dialect, parse_row
-from poolwise.data.row_files import Unreadable
 from poolwise.data.sources import source_tables
 from poolwise.data.triples import Triple
 from poolwise.errors import DataError, collect
+from poolwise.storage.fingerprints import LENGTH, hash_texts
+from poolwise.storage.json_lines import Unreadable
 
 
 def triple_texts(triples: Iterable[Triple]) -> list[str]:
@@ -58,8 +58,4 @@ def _texts_of(row: object) -> list[str]:
 
 def texts_fingerprint(texts: Iterable[str]) -> str:
     """Return a 16-digit hash of texts in their order; where they were read from does not count."""
-    digest = hashlib.sha256()
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()[:16]
+    return hash_texts(texts)[:LENGTH]

@@ -12,10 +12,12 @@ import numpy as np
 
 from poolwise.config import SourceConfig
 from poolwise.data.dialects import Dialect, RowError, detect_dialect, parse_row
-from poolwise.data.row_files import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
+from poolwise.data.source_files import find_files, is_hub_name, load_hub_rows
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 from poolwise.errors import DataError, collect
 from poolwise.records import Category
+from poolwise.storage.json_lines import Unreadable
+from poolwise.storage.row_files import iter_rows
 
 PYDOC = "poolwise/pydoc"
 logger = logging.getLogger(__name__)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from poolwise.records import Category
+from poolwise.storage.fingerprints import hash_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,4 @@ class TrainingData:
 
 def triples_fingerprint(triples: Iterable[Triple]) -> str:
     """Return the sha256 of all texts in order; where they were read from does not count."""
-    digest = hashlib.sha256()
-    for triple in triples:
-        # Lengths keep texts apart: ("ab", "c") and ("a", "bc") hash differently.
-        for text in (str(len(triple.texts)), *triple.texts):
-            raw = text.encode("utf-8", "surrogatepass")
-            digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+    return hash_texts(text for triple in triples for text in (str(len(triple.texts)), *triple.texts))

@@ -168,7 +168,7 @@ def _by_category(named: Mapping[str, str]) -> dict[Category, Prompts]:
 
 def _evaluation_spec(name: str, folder: Path | None, config: EvalConfig) -> dict[str, object]:
     """Return what scores in one folder must share; what they say of tasks, their fingerprints tell."""
-    from poolwise.study.provenance import fingerprint_folder
+    from poolwise.storage.fingerprints import fingerprint_folder
 
     place = folder or Path(name)
     model = fingerprint_folder(place) if place.is_dir() else name

@@ -9,11 +9,12 @@ from typing import Any
 
 from poolwise.config import Prompts
 from poolwise.records import Category
+from poolwise.storage.qrels import iter_judgements
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
 from poolwise.tasks.pairs import PairTask
 from poolwise.tasks.ranking import Document, RankingTask, groups_by_documents
-from poolwise.tasks.rows import Row, find_rows, iter_qrels, iter_rows
+from poolwise.tasks.rows import Row, find_rows, iter_rows
 from poolwise.tasks.task import Task, given_groups, groups_by_text
 
 
@@ -174,14 +175,12 @@ def _read_qrels(
     if not path.is_file():
         source.problems.append(f"{source.folder}: lacks {path.relative_to(source.folder)}, which retrieval needs")
         return qrels, is_split
-    for line, query, document, grade in iter_qrels(path, source.problems):
-        place = f"{path}:{line}:"
-        if query not in queries:
-            source.problems.append(f"{place} query {query!r} is not among the queries")
-        if document not in corpus:
-            source.problems.append(f"{place} document {document!r} is not in the corpus")
-        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            source.problems.append(f"{place} grade {grade} for {query!r}, {document!r}, which had another before")
+    for judged in iter_judgements(path, source.problems):
+        if judged.query not in queries:
+            source.problems.append(f"{path}:{judged.line}: query {judged.query!r} is not among the queries")
+        if judged.document not in corpus:
+            source.problems.append(f"{path}:{judged.line}: document {judged.document!r} is not in the corpus")
+        qrels.setdefault(judged.query, {})[judged.document] = judged.grade
     if not qrels:
         source.problems.append(f"{path}: holds no judgements")
     return qrels, is_split

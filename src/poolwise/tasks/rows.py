@@ -1,17 +1,16 @@
-"""Rows of JSON lines and of relevance judgements; what is wrong with them is noted, with file and line."""
+"""Rows of a task's files; what is wrong with them is noted, with file and line."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from poolwise.data.dialects import is_unicode
+from poolwise.errors import DataError
+from poolwise.storage.json_lines import Unreadable, iter_json_lines
 
 
 @dataclass(frozen=True)
@@ -82,73 +81,23 @@ def find_rows(folder: Path, stem: str) -> Path | None:
     return next((path for suffix in (".jsonl.gz", ".jsonl") if (path := folder / f"{stem}{suffix}").is_file()), None)
 
 
-def iter_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines that hold more than white space.
-
-    A line that is not UTF-8 is noted and left out, and so is the rest of a file that is cut or cannot be read.
-    """
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    problems.append(f"{path}:{number}: not UTF-8: {error.reason}")
-                    continue
-                if text.strip():
-                    yield number, text.rstrip("\r\n")
-    except (OSError, EOFError, zlib.error) as error:
-        problems.append(f"{path}:{number + 1}: cannot be read further: {error}")
-
-
 def iter_rows(path: Path, problems: list[str]) -> Iterator[Row]:
     """Yield the rows of a JSON-lines file; a line that is not a JSON object is noted and left out."""
     before = len(problems)
     empty = True
-    for line, text in iter_lines(path, problems):
-        empty = False
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{line}: not JSON: {error}")
-            continue
-        if isinstance(fields, dict):
-            yield Row(path, line, fields, problems)
-        else:
-            problems.append(f"{path}:{line}: a JSON object was wanted, got {_short(fields)}")
+    try:
+        for line, fields in iter_json_lines(path):
+            empty = False
+            if isinstance(fields, dict):
+                yield Row(path, line, fields, problems)
+            elif isinstance(fields, Unreadable):
+                problems.append(f"{path}:{line}: {fields.reason}")
+            else:
+                problems.append(f"{path}:{line}: a JSON object was wanted, got {_short(fields)}")
+    except DataError as error:
+        problems.append(str(error))
     if empty and len(problems) == before:
         problems.append(f"{path}: holds no rows")
-
-
-def iter_qrels(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str, int]]:
-    """Yield line number, query id, document id and grade.
-
-    Three columns (BEIR, with or without a header) or four (TREC: query, iteration, document, grade), parted by
-    tabs or, where a line has none, by white space.
-    """
-    for place, (line, text) in enumerate(iter_lines(path, problems)):
-        cells = [cell.strip() for cell in text.split("\t")] if "\t" in text else text.split()
-        if len(cells) not in (3, 4):
-            problems.append(f"{path}:{line}: {len(cells)} columns, wanted 3 (query, document, grade) or TREC's 4")
-            continue
-        grade = _whole(cells[-1])
-        if grade is not None:
-            yield line, cells[0], cells[-2], grade
-        elif place > 0 or _is_number(cells[-1]):
-            problems.append(f"{path}:{line}: grade {cells[-1]!r} is not a whole number")
-
-
-def _whole(text: str) -> int | None:
-    return int(float(text)) if _is_number(text) and float(text).is_integer() else None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _short(value: object) -> str:

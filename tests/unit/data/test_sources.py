@@ -96,10 +96,17 @@ def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
     assert "b.jsonl.gz:1: cannot be read further" in str(caught.value) and "c.parquet" in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n", b"[" * 100_000 + b"\n"])
-def test_what_no_json_reader_takes_is_a_bad_line(tmp_path, raw):
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"query": "\xff", "positive": "p"}\n', "not UTF-8: invalid start byte"),
+        (b"\x00\n", "not JSON"),
+        (b"[" * 100_000 + b"\n", "not JSON"),
+    ],
+)
+def test_what_no_json_reader_takes_is_a_bad_line(tmp_path, raw, reason):
     (tmp_path / "a.jsonl").write_bytes(raw)
-    with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: {reason}"):
         load_source(str(tmp_path / "a.jsonl"))
 
 

@@ -170,7 +170,7 @@ def test_all_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         ([("q", "a", 1), ("gone", "a", 1)], "qrels.tsv:3: query 'gone' is not among the queries"),
         ([("q", "a", 0)], "query 'q' has no relevant document"),
         ([("q", "a", "high"), ("q", "a", "higher")], "grade 'higher' is not a whole number"),
-        ([("q", "a", 1), ("q", "a", 2)], "grade 2 for 'q', 'a', which had another before"),
+        ([("q", "a", 1), ("q", "a", 2)], "qrels.tsv:3: 'a' is judged twice for 'q', 1 and 2"),
         ([("q", "a", 0.5)], "grade '0.5' is not a whole number"),
         ([], "holds no judgements"),
     ],
