@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
@@ -34,17 +43,43 @@ class Prompts(Section):
     document: str = ""
 
 
+class ColumnNames(Section):
+    """What a source calls the parts of a training row, where it has names of its own.
+
+    ``negative`` is a list of fields, in order; an empty one takes no negatives, None those of the usual names
+    (``negative``, ``negative_1`` ...).
+    """
+
+    query: str = Field(default="query", min_length=1)
+    positive: str = Field(default="positive", min_length=1)
+    negative: list[str] | None = None
+
+    @field_validator("negative", mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
 class SourceConfig(Section):
-    """One training source and the category whose prompts it is trained with."""
+    """One training source, the category whose prompts it is trained with, and what its fields are called."""
 
     source: str = Field(min_length=1)
     category: Category = "retrieval"
+    columns: ColumnNames | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without columns keeps the hash it had before there were any.
+        return {key: value for key, value in dump(self).items() if key != "columns" or value is not None}
 
 
 class DataConfig(Section):
-    """Training pairs: files (jsonl, jsonl.gz, parquet), ``poolwise/pydoc``, or Hugging Face data sets."""
+    """Training pairs: files (jsonl, csv, tsv, each plain or gzipped, parquet), ``poolwise/pydoc``, or hub data sets."""
 
-    train: list[SourceConfig] = Field(min_length=1, description="names, or `{source: NAME, category: CATEGORY}`")
+    train: list[SourceConfig] = Field(
+        min_length=1,
+        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`",
+    )
     max_rows: int | None = Field(default=None, ge=1, description="rows taken of all sources together, seeded")
 
     @field_validator("train", mode="before")

@@ -10,6 +10,8 @@ from poolwise.errors import DataError
 from poolwise.hub import hub_access
 from poolwise.storage.row_files import SUFFIXES
 
+_OTHER_FILES = (".json", ".txt", ".xlsx", ".zip", ".gz")
+"""Ends of names that a file has and no data set: a missing one is not looked for on the Hub."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
 
 
@@ -17,7 +19,7 @@ def is_hub_name(name: str) -> bool:
     """Return whether ``name`` can only mean a Hugging Face data set: ``owner/name`` or ``owner/name:config``."""
     return (
         _HUB_NAME.fullmatch(name) is not None
-        and not name.endswith(SUFFIXES)
+        and not name.endswith((*SUFFIXES, *_OTHER_FILES))
         and not name.startswith(".")
         and not Path(name).exists()
     )
@@ -32,12 +34,13 @@ def find_files(name: str) -> list[Path]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES))
         if not files:
-            raise DataError(f"folder {name} has no training file", f"wanted {', '.join(SUFFIXES)}")
+            found = ", ".join(sorted(entry.name for entry in path.iterdir())[:10]) or "nothing"
+            raise DataError(f"folder {name} has no training file: found {found}", f"expected {', '.join(SUFFIXES)}")
         return files
     if not path.is_file():
         raise DataError(f"no such file: {name}", hint="give a file, a folder, poolwise/pydoc or OWNER/NAME of the Hub")
     if not path.name.endswith(SUFFIXES):
-        raise DataError(f"cannot read {name} by its name", f"wanted {', '.join(SUFFIXES)}")
+        raise DataError(f"cannot tell what {name} is by the end of its name", f"expected {', '.join(SUFFIXES)}")
     return [path]
 
 

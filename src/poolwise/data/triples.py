@@ -38,12 +38,15 @@ class Source:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it."""
+    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it and
+    all that it has.
+    """
 
     triples: list[Triple]
     fingerprints: dict[str, str]
     dialects: dict[str, str]
     rows: dict[str, int]
+    totals: dict[str, int]
 
 
 def triples_fingerprint(triples: Iterable[Triple]) -> str:
