@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,10 +20,13 @@ from pydantic import (
 
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
+from poolwise.overrides import apply_override
+from poolwise.recipe_paths import RecipePaths
 from poolwise.records import CATEGORIES, Category
 from poolwise.storage.fingerprints import fingerprint
-from poolwise.storage.yaml_text import load_mapping, parse_value
+from poolwise.storage.yaml_text import load_mapping
 
+logger = logging.getLogger(__name__)
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
 
@@ -257,12 +260,24 @@ class Recipe(Section):
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
 
-    File names in ``data.train`` and ``tasks`` are taken as the user's working directory sees them.
+    Paths in the file (``base``, ``data.train``, ``adapt.data``, ``tasks``, ``tune.dev``) are relative to the file, and
+    those in overrides to the working directory; the recipe that comes back has all of them as the working directory
+    sees them. What only the working directory has is taken too, with a warning.
+
     Raises: ConfigError naming every bad key or value at once, with the nearest known key.
     """
     tree = load_mapping(path, "recipe", "name, base, designs ...")
+    paths = RecipePaths(path)
+    paths.resolve(tree)
+    if paths.from_here:
+        now, wanted = (", ".join(names) for names in (paths.from_here, map(paths.spelled, paths.from_here)))
+        logger.warning(
+            "recipe %s: found in the working directory only, where later versions will not look: %s. "
+            "Paths in a recipe are relative to its file: write %s",
+            *(path, now, wanted),
+        )
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override, Recipe)
     return build_recipe(tree, str(path))
 
 
@@ -279,40 +294,6 @@ def build_section(kind: type[S], tree: Mapping[str, Any], origin: str) -> S:
         problems = [_explain(kind, problem) for problem in error.errors()]
     collect(problems, ConfigError, origin)
     raise AssertionError("unreachable: a ValidationError has problems")
-
-
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Return the key path and the YAML value of ``key.key=value``.
-
-    Raises: ConfigError where there is no ``=``, no key, or what follows is not YAML.
-    """
-    key, sign, raw = text.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError(f"cannot read override {text!r}", "wanted key=value, such as train.steps=50")
-    try:
-        value = parse_value(raw)
-    except ConfigError as error:
-        raise ConfigError(
-            f"cannot read override {text!r}: {error}",
-            "wanted key=value, such as train.steps=50 or seeds=[0,1]",
-            "in a shell, put quotes around it",
-        ) from error
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML 1.1 reads 2e-5 as text
-            value = float(value)
-    return key.strip().split("."), value
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    keys, value = parse_override(override)
-    here: Any = tree
-    for key in keys[:-1]:
-        if not isinstance(here.setdefault(key, {}), dict):
-            raise ConfigError(f"cannot set {override!r}: {key!r} is not a mapping")
-        here = here[key]
-    if keys[-1] in ("tasks", "designs", "seeds") and not isinstance(value, list):
-        value = [value]
-    here[keys[-1]] = value
 
 
 def _explain(kind: type[Section], problem: Any) -> str:

@@ -19,6 +19,7 @@ ROOMS = [
     ["design"],
     ["records"],
     ["results"],
+    ["overrides", "recipe_paths"],
     ["config"],
     ["embedded"],
     ["data", "kernels"],
