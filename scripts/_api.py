@@ -27,7 +27,11 @@ def _first_line(found: Any) -> str:
 
 def _plain(text: str) -> str:
     """Return a docstring's text as Markdown."""
-    return re.sub(r"``([^`]+)``", r"`\1`", text).replace("|", "\\|") if "|" in text else re.sub(r"``([^`]+)``", r"`\1`", text)
+    return (
+        re.sub(r"``([^`]+)``", r"`\1`", text).replace("|", "\\|")
+        if "|" in text
+        else re.sub(r"``([^`]+)``", r"`\1`", text)
+    )
 
 
 def _section(name: str, found: Any) -> list[str]:

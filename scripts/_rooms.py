@@ -21,6 +21,7 @@ ROOMS: list[list[str]] = [
     ["design"],
     ["records"],
     ["results"],
+    ["overrides", "recipe_paths"],
     ["config"],
     ["prompts"],
     ["embedded"],

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
+from poolwise.overrides import apply_override
+from poolwise.recipe_paths import RecipePaths
 from poolwise.records import CATEGORIES, Category
-from poolwise.storage.yaml_text import load_mapping, parse_value
+from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.yaml_text import load_mapping
 
+logger = logging.getLogger(__name__)
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
 
@@ -35,17 +46,43 @@ class Prompts(Section):
     document: str = ""
 
 
+class ColumnNames(Section):
+    """What a source calls the parts of a training row, where it has names of its own.
+
+    ``negative`` is a list of fields, in order; an empty one takes no negatives, None those of the usual names
+    (``negative``, ``negative_1`` ...).
+    """
+
+    query: str = Field(default="query", min_length=1)
+    positive: str = Field(default="positive", min_length=1)
+    negative: list[str] | None = None
+
+    @field_validator("negative", mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
 class SourceConfig(Section):
-    """One training source and the category whose prompts it is trained with."""
+    """One training source, the category whose prompts it is trained with, and what its fields are called."""
 
     source: str = Field(min_length=1)
     category: Category = "retrieval"
+    columns: ColumnNames | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A recipe without columns keeps the hash it had before there were any.
+        return {key: value for key, value in dump(self).items() if key != "columns" or value is not None}
 
 
 class DataConfig(Section):
-    """Training pairs: files (jsonl, jsonl.gz, parquet), ``poolwise/pydoc``, or Hugging Face data sets."""
+    """Training pairs: files (jsonl, csv, tsv, each plain or gzipped, parquet), ``poolwise/pydoc``, or hub data sets."""
 
-    train: list[SourceConfig] = Field(min_length=1, description="names, or `{source: NAME, category: CATEGORY}`")
+    train: list[SourceConfig] = Field(
+        min_length=1,
+        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`",
+    )
     max_rows: int | None = Field(default=None, ge=1, description="rows taken of all sources together, seeded")
 
     @field_validator("train", mode="before")
@@ -220,21 +257,27 @@ class Recipe(Section):
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 
 
-def fingerprint(value: object) -> str:
-    """Return a 16-digit hash of any JSON value; equal values have equal hashes whatever their key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
 
-    File names in ``data.train`` and ``tasks`` are taken as the user's working directory sees them.
+    Paths in the file (``base``, ``data.train``, ``adapt.data``, ``tasks``, ``tune.dev``) are relative to the file, and
+    those in overrides to the working directory; the recipe that comes back has all of them as the working directory
+    sees them. What only the working directory has is taken too, with a warning.
+
     Raises: ConfigError naming every bad key or value at once, with the nearest known key.
     """
     tree = load_mapping(path, "recipe", "name, base, designs ...")
+    paths = RecipePaths(path)
+    paths.resolve(tree)
+    if paths.from_here:
+        now, wanted = (", ".join(names) for names in (paths.from_here, map(paths.spelled, paths.from_here)))
+        logger.warning(
+            "recipe %s: found in the working directory only, where later versions will not look: %s. "
+            "Paths in a recipe are relative to its file: write %s",
+            *(path, now, wanted),
+        )
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override, Recipe)
     return build_recipe(tree, str(path))
 
 
@@ -251,40 +294,6 @@ def build_section(kind: type[S], tree: Mapping[str, Any], origin: str) -> S:
         problems = [_explain(kind, problem) for problem in error.errors()]
     collect(problems, ConfigError, origin)
     raise AssertionError("unreachable: a ValidationError has problems")
-
-
-def parse_override(text: str) -> tuple[list[str], Any]:
-    """Return the key path and the YAML value of ``key.key=value``.
-
-    Raises: ConfigError where there is no ``=``, no key, or what follows is not YAML.
-    """
-    key, sign, raw = text.partition("=")
-    if not sign or not key.strip():
-        raise ConfigError(f"cannot read override {text!r}", "wanted key=value, such as train.steps=50")
-    try:
-        value = parse_value(raw)
-    except ConfigError as error:
-        raise ConfigError(
-            f"cannot read override {text!r}: {error}",
-            "wanted key=value, such as train.steps=50 or seeds=[0,1]",
-            "in a shell, put quotes around it",
-        ) from error
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML 1.1 reads 2e-5 as text
-            value = float(value)
-    return key.strip().split("."), value
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    keys, value = parse_override(override)
-    here: Any = tree
-    for key in keys[:-1]:
-        if not isinstance(here.setdefault(key, {}), dict):
-            raise ConfigError(f"cannot set {override!r}: {key!r} is not a mapping")
-        here = here[key]
-    if keys[-1] in ("tasks", "designs", "seeds") and not isinstance(value, list):
-        value = [value]
-    here[keys[-1]] = value
 
 
 def _explain(kind: type[Section], problem: Any) -> str:

@@ -23,6 +23,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poolwise.errors import EvalError
+from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
 R = TypeVar("R", bound=BaseModel)
@@ -195,11 +196,8 @@ class Run(Record):
 def save_record(record: BaseModel, path: Path) -> None:
     """Write a record as JSON (gzip if the name ends in ``.gz``), whole or not at all."""
     text = record.model_dump_json(indent=None if path.suffix == ".gz" else 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     # A fixed time stamp: the same record gives the same bytes.
-    partial.write_bytes(gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else (text + "\n").encode())
-    partial.replace(path)
+    write_bytes(path, gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else (text + "\n").encode())
 
 
 def load_record(kind: type[R], path: Path) -> R:
@@ -281,10 +279,19 @@ def planned_runs(folder: Path) -> list[str] | None:
         raise EvalError(f"cannot read {plan} as the plan of a study: {error}", hint="run the study again") from error
 
 
+def save_steps(steps: Sequence[TrainingStep], path: Path) -> None:
+    """Write training steps as JSON lines, whole or not at all."""
+    write_text(path, _step_lines(steps))
+
+
 def append_steps(steps: Sequence[TrainingStep], path: Path) -> None:
     """Append training steps to a JSON-lines file."""
     with path.open("a") as file:
-        file.writelines(step.model_dump_json() + "\n" for step in steps)
+        file.write(_step_lines(steps))
+
+
+def _step_lines(steps: Sequence[TrainingStep]) -> str:
+    return "".join(step.model_dump_json() + "\n" for step in steps)
 
 
 def load_steps(path: Path) -> list[TrainingStep]:

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from poolwise.config import Recipe, build_recipe, fingerprint, load_recipe, parse_override
+from poolwise.config import Recipe, TrainConfig, build_recipe, load_recipe
 from poolwise.errors import ConfigError
+from poolwise.overrides import parse_override
+from poolwise.storage.fingerprints import fingerprint
 from support import ROOT
 
 
@@ -93,12 +96,54 @@ def test_overrides_reach_nested_keys_and_keep_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["seeds", "=3", "seeds=[1", "train={a", "base=\x01", "base=2020-99-99", "a=" + "[" * 5000]
+    ("text", "keys", "value"),
+    [
+        ("prompts.retrieval.query=Q: ", ["prompts", "retrieval", "query"], "Q: "),
+        ("prompts.sts.document= [1, 2] # no = comment", ["prompts", "sts", "document"], " [1, 2] # no = comment"),
+        ("adapt.mask_token=[MASK]", ["adapt", "mask_token"], "[MASK]"),
+        ("adapt.mask_token=null", ["adapt", "mask_token"], None),
+        ("base=null", ["base"], "null"),
+        ("base=1e5", ["base"], "1e5"),
+        ("name=2020-99-99", ["name"], "2020-99-99"),
+        ("reference=paper:1", ["reference"], "paper:1"),
+        ("train.learning_rate=2e-5", ["train", "learning_rate"], 2e-5),
+        ("train.method=full", ["train", "method"], "full"),
+        ("adapt=null", ["adapt"], None),
+        ("adapt.data=null", ["adapt", "data"], None),
+        ("adapt.data=a.jsonl", ["adapt", "data"], ["a.jsonl"]),
+        ("tune.dev=suite@dev", ["tune", "dev"], ["suite@dev"]),
+        ("seeds=3", ["seeds"], [3]),
+        ("max_items=null", ["max_items"], None),
+        ("unknown.key=a: b", ["unknown", "key"], {"a": "b"}),
+    ],
+)
+def test_a_key_that_holds_a_text_takes_what_follows_as_it_stands(text: str, keys: list[str], value: object) -> None:
+    assert parse_override(text, Recipe) == (keys, value)
+
+
+def test_prompts_from_the_command_line_reach_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree(adapt={"mask_token": "x"}, tasks=["mteb:A"])))
+    overrides = ["prompts.retrieval.query=Q: ", "prompts.retrieval.document= ", "adapt.mask_token=null", "base=./b: c"]
+    recipe = load_recipe(tmp_path / "recipe.yaml", overrides)
+    assert recipe.prompts["retrieval"].model_dump() == {"query": "Q: ", "document": " "}
+    assert recipe.adapt is not None and recipe.adapt.mask_token is None
+    assert recipe.base == "./b: c"
+    with pytest.raises(ConfigError, match="retreival"):
+        load_recipe(tmp_path / "recipe.yaml", ["prompts.retreival.query=Q: "])
+
+
+def test_the_train_verb_reads_its_keys_as_before() -> None:
+    assert parse_override("learning_rate=2e-5", TrainConfig) == (["learning_rate"], 2e-5)
+    assert parse_override("train.method=full", TrainConfig) == (["train", "method"], "full")
+
+
+@pytest.mark.parametrize(
+    "text", ["seeds", "=3", "seeds=[1", "train={a", "max_items=\x01", "max_items=2020-99-99", "a=" + "[" * 5000]
 )
 def test_override_needs_a_value(text: str) -> None:
-    assert parse_override("seeds=[1, 2]") == (["seeds"], [1, 2])
+    assert parse_override("seeds=[1, 2]", Recipe) == (["seeds"], [1, 2])
     with pytest.raises(ConfigError, match="key=value"):
-        parse_override(text)
+        parse_override(text, Recipe)
 
 
 @pytest.mark.parametrize(

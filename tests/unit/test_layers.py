@@ -11,7 +11,16 @@ from support import ROOT, load_script
 
 rooms = load_script("_rooms")
 
-LIGHT = ["poolwise", "poolwise.config", "poolwise.foreign", "poolwise.stats", "poolwise.report", "poolwise.cli.main"]
+LIGHT = [
+    "poolwise",
+    "poolwise.config",
+    "poolwise.data",
+    "poolwise.tasks",
+    "poolwise.foreign",
+    "poolwise.stats",
+    "poolwise.report",
+    "poolwise.cli.main",
+]
 
 
 def test_every_room_has_a_level() -> None:
@@ -53,3 +62,27 @@ def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'mteb') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(ROOT))
     assert found.stdout.strip() == "[]"
+
+
+def test_bad_data_is_refused_without_a_model_or_its_libraries(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("left,right\na,b\nc,d\n")
+    (tmp_path / "sts" / "x").mkdir(parents=True)
+    (tmp_path / "sts" / "x" / "test.csv").write_text("left,right\na,b\nc,d\n")
+    code = f"""if True:
+        import sys
+        from poolwise.config import SourceConfig
+        from poolwise.data import load_sources
+        from poolwise.errors import DataError
+        from poolwise.tasks import load_tasks
+        for load in (
+            lambda: load_sources([SourceConfig(source={str(tmp_path / "train.csv")!r})], None, 0),
+            lambda: load_tasks([{str(tmp_path / "sts")!r}]),
+        ):
+            try:
+                load()
+            except DataError as error:
+                print("refused")
+        print([name for name in ("torch", "transformers", "mteb", "datasets", "pyarrow") if name in sys.modules])
+    """
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(ROOT))
+    assert found.stdout.split("\n") == ["refused", "refused", "[]", ""]

@@ -2,7 +2,7 @@
 
 from poolwise.data.plain_texts import load_plain_texts, texts_fingerprint, triple_texts
 from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule
-from poolwise.data.sources import load_source, load_sources, read_sources, sample_triples
+from poolwise.data.sources import describe_sources, load_source, load_sources, read_sources, sample_triples
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "TrainingData",
     "Triple",
     "build_schedule",
+    "describe_sources",
     "load_plain_texts",
     "load_schedule",
     "load_source",

@@ -6,43 +6,52 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from poolwise.config import ColumnNames
+
 
 class RowError(ValueError):
     """A row that cannot be trained on; the message says which field and why."""
+
+
+class UnknownDialectError(RowError):
+    """A row whose fields belong to no dialect."""
 
 
 @dataclass(frozen=True)
 class Dialect:
     """Where a row keeps its query, its positives and its negatives. Order of the fields never matters.
 
-    A field holds a text, a list of texts, or a list of passages ``{"docid", "title", "text"}``.
+    A field holds a text, a list of texts, or a list of passages ``{"docid", "title", "text"}``. ``negative`` are
+    fields by name, in that order, or all that match, in order of the number in their names.
     """
 
     name: str
     query: str
     positive: str
-    negative: re.Pattern[str]
+    negative: re.Pattern[str] | tuple[str, ...]
 
 
+_NEGATIVES = re.compile(r"negatives?(?:_(\d+))?")
 DIALECTS: tuple[Dialect, ...] = (
-    Dialect("anchor/positive/negative", "anchor", "positive", re.compile(r"negatives?(?:_(\d+))?")),
+    Dialect("anchor/positive/negative", "anchor", "positive", _NEGATIVES),
     Dialect("FlagEmbedding", "query", "pos", re.compile(r"neg()")),
     Dialect("Tevatron", "query", "positive_passages", re.compile(r"negative_passages()")),
-    Dialect("query/positive/negative", "query", "positive", re.compile(r"negatives?(?:_(\d+))?")),
+    Dialect("query/positive/negative", "query", "positive", _NEGATIVES),
 )
 
 
 def detect_dialect(row: object) -> Dialect:
     """Return the dialect that a row is written in.
 
-    Raises: RowError where no dialect has both its query and its positive among the row's fields.
+    Raises: UnknownDialectError where no dialect has both its query and its positive among the row's fields.
     """
     present = set(_fields(row))
     for dialect in DIALECTS:
         if {dialect.query, dialect.positive} <= present:
             return dialect
     wanted = ", ".join(f"{dialect.query}+{dialect.positive}" for dialect in DIALECTS)
-    raise RowError(f"no known dialect has the fields {', '.join(sorted(present)) or '(none)'}; wanted {wanted}")
+    shown = ", ".join(sorted(present)) or "(none)"
+    raise UnknownDialectError(f"no known dialect has the fields {shown}; wanted {wanted}")
 
 
 def parse_row(row: object, dialect: Dialect) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -55,9 +64,30 @@ def parse_row(row: object, dialect: Dialect) -> list[tuple[str, str, tuple[str, 
     queries = _texts(row, dialect.query)
     if len(queries) > 1:
         raise RowError(f"{len(queries)} texts in {dialect.query!r}, wanted one")
-    columns = [(int(found[1] or 0), name) for name in row if (found := dialect.negative.fullmatch(name))]
-    negatives = dict.fromkeys(text for _, name in sorted(columns) for text in _texts(row, name, needed=False))
+    fields = _negative_fields(row, dialect)
+    negatives = dict.fromkeys(text for name in fields for text in _texts(row, name, needed=False))
     return [(queries[0], positive, tuple(negatives)) for positive in _texts(row, dialect.positive)]
+
+
+def named_dialect(columns: ColumnNames) -> Dialect:
+    """Return the dialect of a source whose recipe says what its fields are called."""
+    negative = _NEGATIVES if columns.negative is None else tuple(columns.negative)
+    named = {"query": columns.query, "positive": columns.positive, "negative": " and ".join(columns.negative or [])}
+    name = ", ".join(f"{column} as {part}" for part, column in named.items() if column)
+    return Dialect(name, columns.query, columns.positive, negative)
+
+
+def named_fields(dialect: Dialect) -> dict[str, str]:
+    """Return the part that each field a dialect names stands for; fields that only match a pattern are not named."""
+    negatives = dialect.negative if isinstance(dialect.negative, tuple) else ()
+    return {dialect.query: "query", dialect.positive: "positive"} | dict.fromkeys(negatives, "negative")
+
+
+def _negative_fields(row: Mapping[str, object], dialect: Dialect) -> list[str]:
+    if isinstance(dialect.negative, tuple):
+        return [name for name in dialect.negative if name in row]
+    numbered = [(int(found[1] or 0), name) for name in row if (found := dialect.negative.fullmatch(name))]
+    return [name for _, name in sorted(numbered)]
 
 
 def _fields(row: object) -> Mapping[str, object]:

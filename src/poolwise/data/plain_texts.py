@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
-from poolwise.data.dialects import RowError, detect_dialect, parse_row
-from poolwise.data.row_files import Unreadable
+from poolwise.data.dialects import RowError, UnknownDialectError, detect_dialect, parse_row
 from poolwise.data.sources import source_tables
 from poolwise.data.triples import Triple
 from poolwise.errors import DataError, collect
+from poolwise.storage.fingerprints import LENGTH, hash_texts
+from poolwise.storage.json_lines import Unreadable
+from poolwise.storage.row_problems import RowProblems
 
 
 def triple_texts(triples: Iterable[Triple]) -> list[str]:
@@ -24,7 +25,8 @@ def load_plain_texts(sources: Sequence[str]) -> list[str]:
 
     Raises: DataError naming all missing sources, or else all bad lines, at once.
     """
-    tables, problems = [], []
+    tables = []
+    problems: list[str] = []
     for name in dict.fromkeys(sources):
         try:
             tables += source_tables(name)
@@ -33,12 +35,20 @@ def load_plain_texts(sources: Sequence[str]) -> list[str]:
     collect(problems, DataError, "sources of texts")
     found: dict[str, None] = {}
     for table, rows in tables:
-        for number, row in rows:
-            try:
-                found |= dict.fromkeys(_texts_of(row))
-            except RowError as error:
-                problems.append(f"{table}:{number}: {error}")
-    collect(problems, DataError, "bad rows of texts", "mend or remove them")
+        bad = RowProblems(table)
+        try:
+            for number, row in rows:
+                bad.num_rows += 1
+                try:
+                    found |= dict.fromkeys(_texts_of(row))
+                except UnknownDialectError as error:
+                    bad.note(number, f"{error}, or a field `text`")
+                except RowError as error:
+                    bad.note(number, str(error))
+        except DataError as error:  # a file that breaks off must not hide the bad lines of the others
+            bad.note_file(str(error))
+        problems += bad.lines()
+    collect(problems, DataError, "bad rows of texts", "fix or remove them")
     if not found:
         raise DataError(f"no text in {', '.join(sources)}", hint="give sources with a `text` field, or training files")
     return list(found)
@@ -58,8 +68,4 @@ def _texts_of(row: object) -> list[str]:
 
 def texts_fingerprint(texts: Iterable[str]) -> str:
     """Return a 16-digit hash of texts in their order; where they were read from does not count."""
-    digest = hashlib.sha256()
-    for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()[:16]
+    return hash_texts(texts)[:LENGTH]

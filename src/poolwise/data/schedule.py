@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from poolwise.config import fingerprint
 from poolwise.data.triples import Triple, triples_fingerprint
 from poolwise.errors import DataError
+from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,7 @@ def build_schedule(triples: Sequence[Triple], *, steps: int, batch_size: int, se
 
 def save_schedule(schedule: Schedule, path: Path) -> None:
     """Write a schedule as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"hash": schedule.hash, **asdict(schedule)}) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps({"hash": schedule.hash, **asdict(schedule)}) + "\n")
 
 
 def load_schedule(path: Path) -> Schedule:

@@ -3,55 +3,78 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from poolwise.config import SourceConfig
-from poolwise.data.dialects import Dialect, RowError, detect_dialect, parse_row
-from poolwise.data.row_files import Unreadable, find_files, is_hub_name, iter_rows, load_hub_rows
+from poolwise.data.dialects import (
+    Dialect,
+    RowError,
+    UnknownDialectError,
+    detect_dialect,
+    named_dialect,
+    named_fields,
+    parse_row,
+)
+from poolwise.data.source_files import find_files, is_hub_name, load_hub_rows
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 from poolwise.errors import DataError, collect
 from poolwise.records import Category
+from poolwise.storage.json_lines import Unreadable
+from poolwise.storage.row_files import iter_rows
+from poolwise.storage.row_problems import RowProblems, absent_columns
 
 PYDOC = "poolwise/pydoc"
-logger = logging.getLogger(__name__)
 
 
 class _Reader:
     """Gathers the triples and the problems of one source."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, config: SourceConfig) -> None:
+        self.name = config.source
+        self.category = config.category
         self.triples: list[Triple] = []
         self.problems: list[str] = []
         self.dialects: list[str] = []
+        self._named = named_dialect(config.columns) if config.columns else None
 
     def read(self, table: str, rows: Iterable[tuple[int, object]]) -> None:
-        """Take in one table; its first row with fields decides the dialect of all its rows."""
-        dialect: Dialect | None = None
-        number = 0
-        for number, row in rows:
-            try:
-                if isinstance(row, Unreadable):
-                    raise RowError(row.reason)
-                dialect = dialect or self._detected(row)
-                parsed = parse_row(row, dialect)
-            except RowError as error:
-                self.problems.append(f"{table}:{number}: {error}")
-            else:
-                self.triples += [Triple(*parts, self.name, number) for parts in parsed]
-        if number == 0:
-            self.problems.append(f"{table}: no rows")
-
-    def _detected(self, row: object) -> Dialect:
-        dialect = detect_dialect(row)
-        if dialect.name not in self.dialects:
+        """Take in one table; unless the recipe names its fields, its first row decides the dialect of all rows."""
+        problems = RowProblems(table)
+        dialect = self._named
+        fields: dict[str, None] = {}
+        try:
+            for number, row in rows:
+                problems.num_rows += 1
+                fields |= dict.fromkeys(row) if self._named and isinstance(row, dict) else {}
+                try:
+                    if isinstance(row, Unreadable):
+                        raise RowError(row.reason)
+                    dialect = dialect or detect_dialect(row)
+                    parsed = parse_row(row, dialect)
+                except UnknownDialectError as error:
+                    problems.note(number, f"{error}, or in the recipe columns: {{query: NAME, positive: NAME}}")
+                except RowError as error:
+                    problems.note(number, str(error))
+                else:
+                    self.triples += [Triple(*parts, self.name, number) for parts in parsed]
+            if problems.num_rows == 0:
+                problems.note_file(f"{table}: no rows")
+        except DataError as error:  # a file that breaks off must not hide the bad lines of the others
+            problems.note_file(str(error))
+        self.problems += _absent(table, fields, self._named) or problems.lines()
+        if dialect and dialect.name not in self.dialects:
             self.dialects.append(dialect.name)
-        return dialect
+
+
+def _absent(table: str, fields: Mapping[str, None], named: Dialect | None) -> list[str]:
+    """Return what the recipe names and no row has; what is wrong with single rows follows from that."""
+    asked = named_fields(named).items() if named and fields else []
+    absent = {name: f"`columns` names {name!r} as {part}" for name, part in asked if name not in fields}
+    return [absent_columns(table, fields, absent, "correct `columns` in the recipe")] if absent else []
 
 
 def load_source(name: str, category: Category = "retrieval") -> Source:
@@ -76,15 +99,12 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
         except DataError as error:
             problems.append(str(error))
     collect([*problems, *_repeated(tables)], DataError, "training sources")
-    readers = [_Reader(name) for name in names]
+    readers = [_Reader(source) for source in sources]
     for reader, parts in zip(readers, tables, strict=True):
         for table, rows in parts:
-            try:
-                reader.read(table, rows)
-            except DataError as error:  # a file that breaks off must not hide the bad lines of the others
-                reader.problems.append(str(error))
-    collect([p for reader in readers for p in reader.problems], DataError, "bad training data", "mend or remove them")
-    return [_finished(reader, source.category) for reader, source in zip(readers, sources, strict=True)]
+            reader.read(table, rows)
+    collect([p for reader in readers for p in reader.problems], DataError, "bad training data", "fix or remove them")
+    return [_finished(reader) for reader in readers]
 
 
 def _repeated(tables: Sequence[Sequence[tuple[str, object]]]) -> list[str]:
@@ -109,19 +129,14 @@ def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
     return [(str(path), iter_rows(path)) for path in find_files(name)]
 
 
-def _finished(reader: _Reader, category: Category) -> Source:
-    source = Source(
+def _finished(reader: _Reader) -> Source:
+    return Source(
         name=reader.name,
-        category=category,
+        category=reader.category,
         dialect=" and ".join(reader.dialects),
         triples=tuple(reader.triples),
         fingerprint=triples_fingerprint(reader.triples),
     )
-    with_negatives = sum(bool(triple.negatives) for triple in source.triples)
-    logger.info(
-        "%s: dialect %s, %d rows, %d with negatives", source.name, source.dialect, len(source.triples), with_negatives
-    )
-    return source
 
 
 def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: int) -> TrainingData:
@@ -137,7 +152,18 @@ def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: in
         fingerprints={source.name: source.fingerprint for source in read},
         dialects={source.name: source.dialect for source in read},
         rows={source.name: taken[source.name] for source in read},
+        totals={source.name: len(source.triples) for source in read},
     )
+
+
+def describe_sources(training: TrainingData) -> list[str]:
+    """Return a line a source for people: how its fields were read, the rows taken, and those with negatives."""
+    negatives = Counter(triple.source for triple in training.triples if triple.negatives)
+    return [
+        f"{name}: read as {dialect}; {training.rows[name]:,} of {training.totals[name]:,} rows, "
+        f"{negatives[name]:,} with negatives"
+        for name, dialect in training.dialects.items()
+    ]
 
 
 def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -> list[Triple]:
@@ -153,7 +179,6 @@ def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -
         rng = np.random.default_rng(_source_seed(seed, source.fingerprint))
         rows = np.sort(rng.permutation(len(source.triples))[:quota])
         chosen += [source.triples[row] for row in rows]
-        logger.info("%s: %d of %d rows, seed %d", source.name, quota, len(source.triples), seed)
     return chosen
 
 

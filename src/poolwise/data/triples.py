@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from poolwise.records import Category
+from poolwise.storage.fingerprints import hash_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +38,17 @@ class Source:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it."""
+    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it and
+    all that it has.
+    """
 
     triples: list[Triple]
     fingerprints: dict[str, str]
     dialects: dict[str, str]
     rows: dict[str, int]
+    totals: dict[str, int]
 
 
 def triples_fingerprint(triples: Iterable[Triple]) -> str:
     """Return the sha256 of all texts in order; where they were read from does not count."""
-    digest = hashlib.sha256()
-    for triple in triples:
-        # Lengths keep texts apart: ("ab", "c") and ("a", "bc") hash differently.
-        for text in (str(len(triple.texts)), *triple.texts):
-            raw = text.encode("utf-8", "surrogatepass")
-            digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+    return hash_texts(text for triple in triples for text in (str(len(triple.texts)), *triple.texts))

@@ -11,17 +11,18 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from poolwise.embedded.pydoc_read import Entry, read_library
 from poolwise.embedded.pydoc_rows import BuiltTask, Row
 from poolwise.embedded.pydoc_tasks import build_tasks
 from poolwise.embedded.pydoc_train import build_pairs, split_entries
 from poolwise.errors import DataError
+from poolwise.storage.json_lines import iter_json_lines
+from poolwise.storage.whole_files import whole_folder
 
 _STS = Path(__file__).parent / "sts"
 _METRICS = {
@@ -41,7 +42,7 @@ def sts_tasks() -> list[BuiltTask]:
     """Return the hand-graded sentence pairs that come with the package, one task a set."""
     tasks = []
     for path in sorted(_STS.glob("*/test.jsonl")):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        rows = [cast(Row, row) for _, row in iter_json_lines(path)]
         tasks.append(BuiltTask("sts", path.parent.name, {"test": rows}))
     return tasks
 
@@ -108,20 +109,15 @@ def pydoc_path() -> Path:
     folder = cache_folder() / _folder_name()
     if folder.is_dir():
         return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".pydoc-", dir=folder.parent))
-    except OSError as error:
-        raise DataError(
-            f"cannot write to the cache folder {folder.parent}: {error}", hint="set POOLWISE_CACHE to another folder"
-        ) from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            partial = stack.enter_context(whole_folder(folder, is_shared=True))
+        except OSError as error:
+            raise DataError(
+                f"cannot write to the cache folder {folder.parent}: {error}",
+                hint="set POOLWISE_CACHE to another folder",
+            ) from error
         write_pydoc(partial, read_library())
-        # Renaming onto a folder that another process has just finished fails, and then that one serves.
-        with contextlib.suppress(OSError):
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from poolwise.errors import EvalError, collect
 from poolwise.foreign.metrics import average_precision, ndcg
-from poolwise.foreign.source import CUT, item_record, read_text
+from poolwise.foreign.source import CUT, item_record
 from poolwise.records import METRICS, Category, ItemScores
+from poolwise.storage.qrels import is_header, iter_judgements, split_fields
 
 GENERIC = {"qrels", "qrel", "test", "dev", "validation", "train", "default", "judgements"}
 """File and folder names that say nothing about the task; the folder above does."""
@@ -36,14 +37,11 @@ class Qrels:
 
 def is_qrels_line(line: str) -> bool:
     """Return whether a line is ``qid 0 docid grade``, ``qid docid grade``, or the head of such a table."""
-    fields = line.split("\t") if "\t" in line else line.split()
+    fields = split_fields(line)
     if len(fields) not in (3, 4):
         return False
-    return fields[-1].strip().lstrip("-").isdigit() or _is_head(fields)
-
-
-def _is_head(fields: Sequence[str]) -> bool:
-    return fields[0].lower().replace("_", "-") in ("query-id", "qid", "query")
+    is_known_head = fields[0].lower().replace("_", "-") in ("query-id", "qid", "query")
+    return fields[-1].lstrip("-").isdigit() or (is_known_head and is_header(fields))
 
 
 def load_qrels(path: Path) -> Qrels:
@@ -53,25 +51,8 @@ def load_qrels(path: Path) -> Qrels:
     """
     grades: dict[str, dict[str, int]] = {}
     problems: list[str] = []
-    width = 0
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        fields = [part.strip() for part in line.split("\t")] if "\t" in line else line.split()
-        if not line.strip() or (number == 1 and _is_head(fields)):
-            continue
-        width = width or len(fields)
-        try:
-            # A line cut short may look like one of the other layout.
-            if len(fields) not in (3, 4) or len(fields) != width:
-                raise ValueError(f"{len(fields)} fields")
-            query, document, value = fields[0], fields[-2], float(fields[-1])
-            if not value.is_integer():
-                raise ValueError(f"grade {fields[-1]} is no whole number")
-            grade = int(value)
-        except (ValueError, OverflowError) as error:
-            problems.append(f"{path}:{number}: {error}; wanted `query 0 document grade` or `query document grade`")
-            continue
-        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
-            problems.append(f"{path}:{number}: {document} is judged twice for {query}")
+    for judged in iter_judgements(path, problems):
+        grades.setdefault(judged.query, {})[judged.document] = judged.grade
     collect(problems, EvalError, f"{path} is no file of relevance judgements", CUT)
     if not any(grade > 0 for documents in grades.values() for grade in documents.values()):
         raise EvalError(f"{path} judges no document relevant", hint=CUT)

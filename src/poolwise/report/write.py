@@ -16,6 +16,7 @@ from poolwise.report.page import html_document
 from poolwise.report.tables import cost_table, paper_table
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import Comparison, StudyResults
+from poolwise.storage.whole_files import write_text
 
 
 def write_reports(study: StudyResults, folder: Path) -> Path:
@@ -47,14 +48,11 @@ def _paper_tables(view: View) -> list[Table]:
 
 
 def _write(document: Document, view: View, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.md": markdown_document(document),
         "report.tex": latex_document(_paper_tables(view)),
         "report.html": html_document(document),
     }
     for name, text in texts.items():
-        partial = folder / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(folder / name)
+        write_text(folder / name, text)
     return folder / "report.html"

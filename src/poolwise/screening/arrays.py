@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from poolwise.storage.whole_files import flush_file, write_text
+
 Kept = Literal["float16", "float32"]
 FloatArray = NDArray[np.float32]
 
@@ -20,7 +22,7 @@ class StateFile:
     beside them: layers of large models leave float16's range, and no vector loses more than 2**-11 of its largest
     entry. float32 states are kept as they are.
 
-    Law: what ``done`` counts survives a kill at any moment.
+    Law: what ``done`` counts survives a kill or a crash of the machine at any moment.
     """
 
     def __init__(self, path: Path, length: int, shape: tuple[int, ...], kept: Kept) -> None:
@@ -49,9 +51,10 @@ class StateFile:
 
     def mark(self, done: int) -> None:
         """Record that the first ``done`` states are there."""
-        partial = self._progress_path.with_suffix(".partial")
-        partial.write_text(json.dumps({"done": done}) + "\n")
-        partial.replace(self._progress_path)
+        for path in (self._values_path, self._powers_path):
+            if path.is_file():
+                flush_file(path)
+        write_text(self._progress_path, json.dumps({"done": done}) + "\n")
 
     def read(self, rows: NDArray[np.int64] | slice) -> FloatArray:
         """Return the states at ``rows`` in float32."""

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from poolwise.attentions import Attention
-from poolwise.config import Recipe, fingerprint
+from poolwise.config import Recipe
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.models import base_shape
 from poolwise.screening import Need, StoreSpec, needs_of
 from poolwise.screening.arrays import Kept
 from poolwise.screening.store import Key
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN, sample_texts
 from poolwise.study.plan import ANCHOR_SEED, Job, adapt_job

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poolwise.attentions import Attention, parse_attention
-from poolwise.config import fingerprint
 from poolwise.errors import EvalError
 from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
 from poolwise.screening.needs import Need
+from poolwise.storage.fingerprints import fingerprint
 
 Key = tuple[str, str]
 """A prompt and the text that is read with it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, EvalError
+from poolwise.storage.whole_files import PARTIAL, write_text
 
 
 def require_writable(out: Path) -> None:
@@ -37,7 +38,7 @@ def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
 
 def _counts(entry: Path, but: Container[str]) -> bool:
     # A kill in the middle of ``write_json`` leaves a partial file and nothing else.
-    return entry.name not in but and entry.suffix != ".partial"
+    return entry.name not in but and entry.suffix != PARTIAL
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -56,7 +57,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, whole or not at all: a study that is killed here must go on later."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -21,8 +21,8 @@ from poolwise.data import (
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
+from poolwise.storage.fingerprints import fingerprint_folder
 from poolwise.study.plan import InputHashes
-from poolwise.study.provenance import fingerprint_folder
 from poolwise.tasks import Task, load_tasks
 
 T = TypeVar("T")

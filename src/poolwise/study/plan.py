@@ -8,8 +8,9 @@ from typing import Literal
 
 import poolwise
 from poolwise.attentions import Attention
-from poolwise.config import Recipe, fingerprint
+from poolwise.config import Recipe
 from poolwise.design import parse_design
+from poolwise.storage.fingerprints import fingerprint
 
 JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
 ANCHOR_SEED = 0

@@ -1,8 +1,7 @@
-"""Where numbers come from: versions, machine, and fingerprints of what was read."""
+"""Where numbers come from: versions and machine."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Sequence
@@ -10,8 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("poolwise", "torch", "transformers", "sentence-transformers", "peft", "mteb", "numpy", "scipy")
-WHOLE_FILE_LIMIT = 200 * 2**20
-SAMPLE = 2**20
 
 
 def versions() -> dict[str, str]:
@@ -52,26 +49,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def fingerprint_folder(folder: Path) -> str:
-    """Return a hash of the names, sizes and contents of a folder's files.
-
-    Of a file above 200 MiB only the size, the first and the last MiB enter: a 14 GB base would take minutes.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.relative_to(folder)}:{path.stat().st_size}:".encode())
-            digest.update(_content(path))
-    return digest.hexdigest()[:16]
-
-
-def _content(path: Path) -> bytes:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= WHOLE_FILE_LIMIT:
-            return hashlib.file_digest(file, "sha256").digest()
-        head = file.read(SAMPLE)
-        file.seek(-SAMPLE, os.SEEK_END)
-        return hashlib.sha256(head + file.read()).digest()

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.config import DataConfig, EvalConfig, Prompts, TrainConfig, build_section, parse_override
+from poolwise.config import DataConfig, EvalConfig, Prompts, TrainConfig, build_section
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
+from poolwise.overrides import parse_override
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import Report, evaluate_run, train_run
@@ -54,7 +55,7 @@ def build_single_run(
     """
     tree: dict[str, object] = {} if steps is None else {"steps": steps}
     for override in overrides:
-        keys, value = parse_override(override)
+        keys, value = parse_override(override, TrainConfig)
         tree[keys[-1] if keys[:-1] == ["train"] else ".".join(keys)] = value
     return SingleRun(
         parse_design(design),
@@ -168,7 +169,7 @@ def _by_category(named: Mapping[str, str]) -> dict[Category, Prompts]:
 
 def _evaluation_spec(name: str, folder: Path | None, config: EvalConfig) -> dict[str, object]:
     """Return what scores in one folder must share; what they say of tasks, their fingerprints tell."""
-    from poolwise.study.provenance import fingerprint_folder
+    from poolwise.storage.fingerprints import fingerprint_folder
 
     place = folder or Path(name)
     model = fingerprint_folder(place) if place.is_dir() else name

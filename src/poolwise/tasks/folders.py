@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from poolwise.config import Prompts, Section, build_section
 from poolwise.errors import DataError, PoolwiseError, collect, nearest
 from poolwise.records import CATEGORIES, METRICS, Category
+from poolwise.storage.row_files import TEXT_SUFFIXES
 from poolwise.storage.yaml_text import load_mapping
 from poolwise.tasks.classification import known_samples_per_label
-from poolwise.tasks.layouts import Source, read_task
+from poolwise.tasks.layouts import Source, read_task, unknown_columns
+from poolwise.tasks.rows import FORMS, shown_entries
 from poolwise.tasks.task import Task
 
 PYDOC = "poolwise/pydoc"
 MTEB_PREFIX = "mteb:"
 DEFAULT_SPLIT = "test"
+STEMS = ("test", "train", "dev", "validation", "corpus", "queries")
+"""What the files of a task are called, beside a split that is asked for."""
 OTHER_METRICS: dict[Category, tuple[str, ...]] = {"retrieval": ("map",), "reranking": ("ndcg_at_10",)}
 
 
@@ -29,6 +34,17 @@ class TaskSettings(Section):
     metric: str | None = None
     samples_per_label: int | None = Field(default=None, ge=1, description="classification only")
     prompts: Prompts | None = Field(default=None, description="win over the recipe's")
+    columns: dict[str, Any] = Field(default={}, description="our field: the files' own; of retrieval also by file")
+
+    @field_validator("columns")
+    @classmethod
+    def _names(cls, columns: dict[str, Any]) -> dict[str, Any]:
+        for key, value in columns.items():
+            for name, named in value.items() if isinstance(value, dict) else [(key, value)]:
+                names = named if isinstance(named, list) else [named]
+                if not names or not all(isinstance(column, str) for column in names):
+                    raise ValueError(f"{name} is {named!r}, wanted the name of a column")
+        return columns
 
 
 def load_tasks(
@@ -42,7 +58,7 @@ def load_tasks(
 
     Args:
         names: folders (one task, a category's tasks, or any tree of them), ``poolwise/pydoc``, ``mteb:NAME``.
-            ``FOLDER@dev`` takes the split ``dev.jsonl.gz`` (``qrels/dev.tsv``) instead of ``test``.
+            ``FOLDER@dev`` takes the split ``dev.jsonl`` or the like (``qrels/dev.tsv``) instead of ``test``.
         max_items: cap on the items of each task; the same seed takes the same items.
         prompts: by category; a task's own, in its ``task.yaml``, win.
 
@@ -53,7 +69,7 @@ def load_tasks(
     for name, count in Counter(task.name for task in tasks).items():
         if count > 1:
             problems.append(f"{name}: {count} tasks have this name; name it once, or rename a folder")
-    collect(problems, DataError, "tasks cannot be used", "mend the files, or name other tasks")
+    collect(problems, DataError, "tasks cannot be used", "fix the files, or name other tasks")
     return tasks if max_items is None else [task.capped(max_items, seed) for task in tasks]
 
 
@@ -65,11 +81,11 @@ def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[st
             yield load_mteb(name.removeprefix(MTEB_PREFIX), prompts)
             return
         place, split = _split_of(name)
-        folders = list(iter_task_folders(_folder(place)))
+        root = _folder(place)
+        folders = list(iter_task_folders(root, split))
+        problems += [_nothing_in(folder, split) for folder in _passed_over(root, folders)]
         if not folders:
-            problems.append(
-                f"{name}: no task in this folder; wanted folders that hold test.jsonl.gz or corpus.jsonl.gz"
-            )
+            problems.append(_nothing_in(root, split))
         for folder in folders:
             task = _load_folder(folder, prompts, problems, split)
             if task is not None:
@@ -91,16 +107,39 @@ def _folder(name: str) -> Path:
     return path.resolve()
 
 
-def iter_task_folders(folder: Path) -> Iterator[Path]:
+def iter_task_folders(folder: Path, split: str = DEFAULT_SPLIT) -> Iterator[Path]:
     """Yield the task folders that ``folder`` is or holds, by name; no task lies inside another."""
-    inner = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    files = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    holds_rows = any(name.endswith((".jsonl", ".jsonl.gz")) or name == "task.yaml" for name in files)
-    if holds_rows and not any(entry.name in CATEGORIES for entry in inner):
+    inner = _inner(folder)
+    if _holds_task(folder, split) and not any(entry.name in CATEGORIES for entry in inner):
         yield folder
         return
     for entry in inner:
-        yield from iter_task_folders(entry)
+        yield from iter_task_folders(entry, split)
+
+
+def _inner(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _holds_task(folder: Path, split: str) -> bool:
+    # A CSV may be anything, such as a table of results: only one with a task's name makes a folder a task.
+    tables = {f"{stem}{suffix}" for stem in {split, *STEMS} for suffix in TEXT_SUFFIXES}
+    names = [entry.name for entry in folder.iterdir() if entry.is_file()]
+    return any(name.endswith((".jsonl", ".jsonl.gz")) or name == "task.yaml" or name in tables for name in names)
+
+
+def _passed_over(folder: Path, tasks: Sequence[Path]) -> Iterator[Path]:
+    """Yield the folders that stand where a task stands, below a category's folder, hold files, and are no task."""
+    for entry in _inner(folder) if folder not in tasks else ():
+        if any(task.is_relative_to(entry) for task in tasks):
+            yield from _passed_over(entry, tasks)
+        elif folder.name in CATEGORIES and any(file.is_file() for file in entry.iterdir()):
+            yield entry
+
+
+def _nothing_in(folder: Path, split: str) -> str:
+    expected = f"expected {FORMS.format(stem=split)} (retrieval: corpus..., queries... and qrels.tsv)"
+    return f"{folder}: no task in this folder: found {shown_entries(folder)}; {expected}, or folders that hold tasks"
 
 
 def _split_of(name: str) -> tuple[str, str]:
@@ -121,6 +160,7 @@ def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: li
         problems.append(f"{folder}/task.yaml: metric {metric!r} for {category}; {nearest(metric, allowed)}")
     if settings.samples_per_label is not None and category != "classification":
         problems.append(f"{folder}/task.yaml: samples_per_label is for classification, this is {category}")
+    problems += [f"{folder}/task.yaml: {problem}" for problem in unknown_columns(category, settings.columns)]
     return read_task(
         Source(
             folder=folder,
@@ -130,6 +170,7 @@ def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: li
             prompts=settings.prompts or prompts.get(category, Prompts()),
             samples_per_label=settings.samples_per_label or known_samples_per_label(folder.name),
             problems=problems,
+            columns=settings.columns,
             split=split,
         )
     )

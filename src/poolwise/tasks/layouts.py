@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from poolwise.config import Prompts
+from poolwise.errors import nearest
 from poolwise.records import Category
+from poolwise.storage.qrels import iter_judgements
+from poolwise.storage.row_problems import RowProblems
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
 from poolwise.tasks.pairs import PairTask
 from poolwise.tasks.ranking import Document, RankingTask, groups_by_documents
-from poolwise.tasks.rows import Row, find_rows, iter_qrels, iter_rows
+from poolwise.tasks.rows import FORMS, Row, RowFile, find_files, read_rows, shown_entries
 from poolwise.tasks.task import Task, given_groups, groups_by_text
+
+FIELDS: dict[Category, dict[str, tuple[str, ...]]] = {
+    "sts": {"rows": ("sentence1", "sentence2", "score")},
+    "pair_classification": {"rows": ("sentence1", "sentence2", "label")},
+    "classification": {"rows": ("text", "label")},
+    "clustering": {"rows": ("text", "label")},
+    "reranking": {"rows": ("query", "positive", "negative")},
+    "retrieval": {"corpus": ("_id", "text"), "queries": ("_id", "text")},
+}
+"""What every row must have, by file where a category has files of different kinds, else of all of them."""
+OPTIONAL = {"corpus": ("title",)}
+"""What a row may have; ``group`` where nothing is said."""
+LISTS = ("positive", "negative")
+"""Fields that hold several texts."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +45,30 @@ class Source:
     prompts: Prompts
     samples_per_label: int
     problems: list[str]
+    columns: Mapping[str, Any] = field(default_factory=dict)
     split: str = "test"
+    files: list[RowProblems] = field(default_factory=list)
 
     def rows(self, stem: str) -> list[Row]:
-        path = find_rows(self.folder, stem)
-        if path is None:
-            self.problems.append(f"{self.folder}: lacks {stem}.jsonl.gz (or .jsonl), which {self.category} needs")
+        """Return the rows of ``<stem>.jsonl``, ``.csv`` or ``.tsv``; their problems are told once all are known."""
+        paths = find_files(self.folder, stem)
+        if not paths:
+            wanted = f"{FORMS.format(stem=stem)}, which {self.category} needs"
+            self.problems.append(f"{self.folder}: lacks {wanted}; found {shown_entries(self.folder)}")
             return []
-        return list(iter_rows(path, self.problems))
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            self.problems.append(f"{self.folder}: holds {names}; keep the one that is meant")
+            return []
+        self.files.append(RowProblems(str(paths[0])))
+        fields = FIELDS[self.category].get(stem) or FIELDS[self.category]["rows"]
+        columns = file_columns(self.columns, stem, (*fields, *OPTIONAL.get(stem, ("group",))))
+        return read_rows(RowFile(paths[0], columns, self.files[-1]), fields, LISTS)
+
+    @property
+    def num_problems(self) -> int:
+        """How many problems are known, those of rows that are not told yet among them."""
+        return len(self.problems) + sum(map(len, self.files))
 
     def common(self, ids: tuple[str, ...], group: tuple[str, ...]) -> dict[str, Any]:
         return {
@@ -49,10 +82,38 @@ class Source:
         }
 
 
+def file_columns(columns: Mapping[str, Any], stem: str, fields: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return what one file calls its fields: as ``task.yaml`` says for all files, or for this one."""
+    own = columns.get(stem)
+    named = {**columns, **(own if isinstance(own, dict) else {})}
+    return {key: [name] if isinstance(name, str) else name for key, name in named.items() if key in fields}
+
+
+def unknown_columns(category: Category, columns: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the ``columns`` of a task of this category: fields that it has not, lists for one."""
+    by_file = {stem: (*fields, *OPTIONAL.get(stem, ("group",))) for stem, fields in FIELDS[category].items()}
+    everywhere = [name for fields in by_file.values() for name in fields]
+    told = []
+    for key, value in columns.items():
+        is_of_file = isinstance(value, dict)
+        known = by_file.get(key, ()) if is_of_file else everywhere
+        if is_of_file and (key not in by_file or key == "rows"):
+            told.append(f"columns.{key} is for a file, and {category} has no {key}")
+            continue
+        for name, named in value.items() if is_of_file else [(key, value)]:
+            if name not in known:
+                told.append(f"columns names a field {name!r}, which {category} has not; {nearest(name, known)}")
+            elif isinstance(named, list) and name not in LISTS:
+                told.append(f"columns.{name} is {named!r}, wanted the name of a column")
+    return told
+
+
 def read_task(source: Source) -> Task | None:
     """Return the task in a folder, or None where its problems (added to ``source.problems``) allow none."""
     before = len(source.problems)
     task = READERS[source.category](source)
+    for file in source.files:
+        source.problems.extend(file.lines())
     if len(source.problems) == before:
         source.problems.extend(task.problems())
     return task if len(source.problems) == before else None
@@ -108,21 +169,21 @@ def read_reranking(source: Source) -> RankingTask:
 
 def read_retrieval(source: Source) -> RankingTask:
     corpus = {
-        key: Document(row.text("title", may_be_empty=True) if "title" in row.fields else "", text)
+        key: Document(row.text("title", may_be_empty=True) if row.has("title") else "", text)
         for key, row, text in _by_id(source.rows("corpus"), may_be_empty=True)
     }
     rows = {key: (row, text) for key, row, text in _by_id(source.rows("queries"), may_be_empty=False)}
-    before = len(source.problems)
+    before = source.num_problems
     qrels, is_split = _read_qrels(source, corpus, set(rows))
     if is_split:
         rows = {key: rows[key] for key in rows if key in qrels}
-    if len(source.problems) == before:
+    if source.num_problems == before:
         unjudged = (f"{source.folder}: query {key!r} has no relevant document" for key in rows if key not in qrels)
         source.problems.extend(unjudged)
     judged = {key: qrels.get(key, {}) for key in rows}
     ids = tuple(rows)
     group = given_groups([row.group() for row, _ in rows.values()], ids)
-    if len(source.problems) == before and not group:
+    if corpus and source.num_problems == before and not group:
         group = groups_by_documents(ids, judged, corpus)
     queries = tuple(text for _, text in rows.values())
     return RankingTask(queries=queries, corpus=corpus, qrels=judged, **source.common(ids, group))
@@ -152,12 +213,14 @@ def _binary(row: Row) -> float:
 
 def _by_id(rows: list[Row], *, may_be_empty: bool) -> list[tuple[str, Row, str]]:
     seen: dict[str, int] = {}
+    found = []
     for row in rows:
         key = row.name("_id")
         if key in seen:
             row.problem(f"id {key!r} stands in line {seen[key]} already")
         seen[key] = row.line
-    return [(str(row.fields.get("_id")), row, row.text("text", may_be_empty=may_be_empty)) for row in rows]
+        found.append((key, row, row.text("text", may_be_empty=may_be_empty)))
+    return found
 
 
 def _read_qrels(
@@ -172,16 +235,18 @@ def _read_qrels(
     path = split_path if is_split else path
     qrels: dict[str, dict[str, int]] = {}
     if not path.is_file():
-        source.problems.append(f"{source.folder}: lacks {path.relative_to(source.folder)}, which retrieval needs")
+        source.problems.append(
+            f"{source.folder}: lacks {path.relative_to(source.folder)}, which retrieval needs; "
+            f"found {shown_entries(source.folder)}"
+        )
         return qrels, is_split
-    for line, query, document, grade in iter_qrels(path, source.problems):
-        place = f"{path}:{line}:"
-        if query not in queries:
-            source.problems.append(f"{place} query {query!r} is not among the queries")
-        if document not in corpus:
-            source.problems.append(f"{place} document {document!r} is not in the corpus")
-        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            source.problems.append(f"{place} grade {grade} for {query!r}, {document!r}, which had another before")
+    for judged in iter_judgements(path, source.problems):
+        # Of a file without rows it is told already; then every judgement would be wrong.
+        if queries and judged.query not in queries:
+            source.problems.append(f"{path}:{judged.line}: query {judged.query!r} is not among the queries")
+        if corpus and judged.document not in corpus:
+            source.problems.append(f"{path}:{judged.line}: document {judged.document!r} is not in the corpus")
+        qrels.setdefault(judged.query, {})[judged.document] = judged.grade
     if not qrels:
         source.problems.append(f"{path}: holds no judgements")
     return qrels, is_split

@@ -1,66 +1,114 @@
-"""Rows of JSON lines and of relevance judgements; what is wrong with them is noted, with file and line."""
+"""Rows of a task's files, in any form; what is wrong with them is noted, with file and line."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from poolwise.data.dialects import is_unicode
+from poolwise.errors import DataError
+from poolwise.storage.json_lines import Unreadable
+from poolwise.storage.row_files import TEXT_SUFFIXES, is_table, iter_rows
+from poolwise.storage.row_problems import RowProblems, absent_columns
+
+FORMS = "{stem}.jsonl, {stem}.csv or {stem}.tsv (each plain or .gz)"
+"""The files in which rows are looked for, for messages."""
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A file of rows. ``columns`` says what it calls our fields, where it has names of its own."""
+
+    path: Path
+    columns: Mapping[str, Sequence[str]]
+    problems: RowProblems
+
+    @property
+    def is_table(self) -> bool:
+        """Whether every value is a text: then numbers are read out of them, and lists out of several columns."""
+        return is_table(self.path)
+
+    def name_of(self, key: str) -> str:
+        """Return what the file calls a field of ours."""
+        return next(iter(self.columns.get(key, ())), key)
+
+    def names_of(self, key: str, found: Iterable[str]) -> list[str]:
+        """Return the columns that hold a list of ours: those named, else ``key``, ``key_1``, ``key_2`` ..."""
+        if key in self.columns:
+            return list(self.columns[key])
+        numbered = {name: re.fullmatch(rf"{re.escape(key)}(?:_(\d+))?", name) for name in found}
+        return sorted((name for name, match in numbered.items() if match), key=lambda name: _number_of(numbered[name]))
+
+
+def _number_of(match: re.Match[str] | None) -> int:
+    return int(match[1] or 0) if match else 0
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of a file. A getter that finds no usable value notes the problem and returns an empty one."""
 
-    path: Path
+    file: RowFile
     line: int
     fields: dict[str, Any]
-    problems: list[str] = field(repr=False)
 
     def problem(self, text: str) -> None:
-        self.problems.append(f"{self.path}:{self.line}: {text}")
+        self.file.problems.note(self.line, text)
+
+    def has(self, key: str) -> bool:
+        return self.fields.get(self.file.name_of(key)) is not None
 
     def text(self, key: str, *, may_be_empty: bool = False) -> str:
-        value = self._get(key)
-        return self._text(value, repr(key), may_be_empty) if value is not None else ""
+        name = self.file.name_of(key)
+        if may_be_empty and name in self.fields and self.fields[name] is None:
+            return ""
+        value = self._get(name)
+        return self._text(value, repr(name), may_be_empty) if value is not None else ""
 
     def texts(self, key: str) -> tuple[str, ...]:
+        if self.file.is_table or key in self.file.columns:
+            values = [(name, self.fields.get(name)) for name in self.file.names_of(key, self.fields)]
+            items = [(name, item) for name, value in values for item in (value if isinstance(value, list) else [value])]
+            return tuple(self._text(item, repr(name)) for name, item in items if item is not None)
         value = self._get(key)
         if value is not None and not isinstance(value, list):
             self.problem(f"{key!r} is not a list of texts: {_short(value)}")
         return tuple(self._text(item, f"an item of {key!r}") for item in value) if isinstance(value, list) else ()
 
     def number(self, key: str) -> float:
-        value = self._get(key)
+        name = self.file.name_of(key)
+        value = self._get(name)
         if value is None:
             return 0.0
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self.problem(f"{key!r} is not a finite number: {_short(value)}")
+        number = _parsed(value) if self.file.is_table else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            self.problem(f"{name!r} is not a finite number: {_short(value)}")
             return 0.0
-        return float(value)
+        return float(number)
 
     def name(self, key: str) -> str:
         """Return a label or an id: a text or a whole number, as text."""
-        value = self._get(key)
+        name = self.file.name_of(key)
+        value = self._get(name)
         if value is None:
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            self.problem(f"{key!r} is neither a text nor a whole number: {_short(value)}")
-        return self._unicode(str(value), repr(key))
+            self.problem(f"{name!r} is neither a text nor a whole number: {_short(value)}")
+        return self._unicode(str(value), repr(name))
 
     def group(self) -> str | None:
-        return self.name("group") if self.fields.get("group") is not None else None
+        return self.name("group") if self.has("group") else None
 
-    def _get(self, key: str) -> Any:
-        value = self.fields.get(key)
-        if value is None:
-            self.problem(f"lacks the field {key!r} (has {', '.join(sorted(self.fields)) or 'none'})")
+    def _get(self, name: str) -> Any:
+        value = self.fields.get(name)
+        if value is None and name in self.fields:
+            self.problem(f"{name!r} is empty")
+        elif value is None:
+            self.problem(f"lacks the field {name!r} (has {', '.join(sorted(self.fields)) or 'none'})")
         return value
 
     def _text(self, value: object, what: str, may_be_empty: bool = False) -> str:
@@ -77,78 +125,67 @@ class Row:
         return value
 
 
-def find_rows(folder: Path, stem: str) -> Path | None:
-    """Return ``<stem>.jsonl.gz`` or ``<stem>.jsonl`` in ``folder``; None where neither is there."""
-    return next((path for suffix in (".jsonl.gz", ".jsonl") if (path := folder / f"{stem}{suffix}").is_file()), None)
+def find_files(folder: Path, stem: str) -> list[Path]:
+    """Return the files in ``folder`` that hold the rows called ``stem``; there should be one."""
+    return [path for suffix in TEXT_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
 
 
-def iter_lines(path: Path, problems: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines that hold more than white space.
+def shown_entries(folder: Path) -> str:
+    """Return the names of what is in a folder, the first ten, for a message."""
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "nothing"
 
-    A line that is not UTF-8 is noted and left out, and so is the rest of a file that is cut or cannot be read.
+
+def read_rows(file: RowFile, fields: Sequence[str], lists: Sequence[str] = ()) -> list[Row]:
+    """Return the rows of a file; one that is unreadable or no object is noted and left out.
+
+    A field that no row has is noted once for the file, and then there are no rows: they would all lack it.
+
+    Args:
+        fields: those of ours that every row must have. lists: those among them that hold several texts.
     """
-    number = 0
+    rows: list[Row] = []
+    found: dict[str, None] = {}
+    problems = file.problems
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    problems.append(f"{path}:{number}: not UTF-8: {error.reason}")
-                    continue
-                if text.strip():
-                    yield number, text.rstrip("\r\n")
-    except (OSError, EOFError, zlib.error) as error:
-        problems.append(f"{path}:{number + 1}: cannot be read further: {error}")
+        for line, row in iter_rows(file.path):
+            problems.num_rows += 1
+            if isinstance(row, dict):
+                found |= dict.fromkeys(row)
+                rows.append(Row(file, line, row))
+            elif isinstance(row, Unreadable):
+                problems.note(line, row.reason)
+            else:
+                problems.note(line, f"a JSON object was wanted, got {_short(row)}")
+        if problems.num_rows == 0:
+            problems.note_file(f"{file.path}: holds no rows")
+    except DataError as error:
+        problems.note_file(str(error))
+    if absent := _absent(file, fields, lists, found) if rows else {}:
+        example = f"columns: {{{', '.join(f'{name}: NAME' for name in absent)}}}"
+        remedy = "correct `columns` in task.yaml" if file.columns else f"say in task.yaml what is meant: {example}"
+        problems.note_file(absent_columns(str(file.path), found, absent, remedy))
+    return [] if absent else rows
 
 
-def iter_rows(path: Path, problems: list[str]) -> Iterator[Row]:
-    """Yield the rows of a JSON-lines file; a line that is not a JSON object is noted and left out."""
-    before = len(problems)
-    empty = True
-    for line, text in iter_lines(path, problems):
-        empty = False
-        try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{line}: not JSON: {error}")
-            continue
-        if isinstance(fields, dict):
-            yield Row(path, line, fields, problems)
-        else:
-            problems.append(f"{path}:{line}: a JSON object was wanted, got {_short(fields)}")
-    if empty and len(problems) == before:
-        problems.append(f"{path}: holds no rows")
+def _absent(file: RowFile, fields: Sequence[str], lists: Sequence[str], found: Mapping[str, None]) -> dict[str, str]:
+    """Return the columns that no row has, and in words why they are looked for."""
+    told = {}
+    for key in dict.fromkeys((*fields, *file.columns)):
+        takes_several = key in lists and (file.is_table or key in file.columns)
+        names = file.names_of(key, found) if takes_several else [file.name_of(key)]
+        for name in names or [key]:
+            if name not in found:
+                told[name] = f"`columns` names {name!r} as {key}" if key in file.columns else f"wanted {name!r}"
+    return told
 
 
-def iter_qrels(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str, int]]:
-    """Yield line number, query id, document id and grade.
-
-    Three columns (BEIR, with or without a header) or four (TREC: query, iteration, document, grade), parted by
-    tabs or, where a line has none, by white space.
-    """
-    for place, (line, text) in enumerate(iter_lines(path, problems)):
-        cells = [cell.strip() for cell in text.split("\t")] if "\t" in text else text.split()
-        if len(cells) not in (3, 4):
-            problems.append(f"{path}:{line}: {len(cells)} columns, wanted 3 (query, document, grade) or TREC's 4")
-            continue
-        grade = _whole(cells[-1])
-        if grade is not None:
-            yield line, cells[0], cells[-2], grade
-        elif place > 0 or _is_number(cells[-1]):
-            problems.append(f"{path}:{line}: grade {cells[-1]!r} is not a whole number")
-
-
-def _whole(text: str) -> int | None:
-    return int(float(text)) if _is_number(text) and float(text).is_integer() else None
-
-
-def _is_number(text: str) -> bool:
+def _parsed(text: object) -> float | None:
     try:
-        float(text)
+        # Python takes 1_000 for a number; nobody who writes a table means one by it.
+        return float(text) if isinstance(text, str) and "_" not in text else None
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _short(value: object) -> str:

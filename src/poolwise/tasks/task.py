@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from poolwise.config import Prompts, fingerprint
+from poolwise.config import Prompts
 from poolwise.encoding import Embeddings
 from poolwise.errors import EvalError
 from poolwise.records import Category, ItemScores
+from poolwise.storage.fingerprints import fingerprint
 
 
 class Encoder(Protocol):

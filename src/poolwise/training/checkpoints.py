@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from poolwise.errors import ConfigError
+from poolwise.storage.whole_files import flush_folder
 from poolwise.training.optimizer import trainable_parameters
 
 _WEIGHTS, _RUN = "trained.safetensors", "run.json"
@@ -36,9 +37,10 @@ def load_weights(model: SentenceTransformer, folder: Path) -> None:
 def publish(partial: Path, folder: Path) -> None:
     """Make a checkpoint that was written aside the only one of ``folder``.
 
-    A kill at any moment leaves at least one whole checkpoint, if there was one before.
+    A kill or a crash of the machine at any moment leaves at least one whole checkpoint, if there was one before.
     """
     older = list(folder.glob(f"{_PREFIX}*"))
+    flush_folder(partial)
     partial.replace(folder / partial.name)
     for path in older:
         shutil.rmtree(path, ignore_errors=True)

@@ -13,7 +13,7 @@ from types import TracebackType
 import psutil
 import torch
 
-from poolwise.records import Cost, TrainingStep, append_steps, load_steps
+from poolwise.records import Cost, TrainingStep, append_steps, load_steps, save_steps
 
 _SAMPLE_SECONDS = 0.05
 
@@ -79,10 +79,7 @@ class StepLog:
         self.steps: list[TrainingStep] = []
         if done and path.is_file():
             self.steps = [step for step in load_steps(path) if step.step <= done]
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("")
-        append_steps(self.steps, partial)
-        partial.replace(path)
+        save_steps(self.steps, path)
 
     def add(self, step: TrainingStep) -> None:
         """Append one record; it is on disk when this returns."""

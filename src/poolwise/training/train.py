@@ -8,11 +8,12 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from poolwise.config import Prompts, TrainConfig, fingerprint
+from poolwise.config import Prompts, TrainConfig
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError
 from poolwise.models import design_of
 from poolwise.records import Category, Cost, TrainingStep
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.training.batches import TripleCollator, source_prompts
 from poolwise.training.losses import build_loss
 from poolwise.training.optimizer import trainable_parameters

@@ -38,3 +38,11 @@ def test_all_problems_are_named_at_once(tmp_path):
 def test_the_fingerprint_sees_texts_order_and_where_they_end():
     assert texts_fingerprint(["ab", "c"]) == texts_fingerprint(["ab", "c"])
     assert len({texts_fingerprint(texts) for texts in (["ab", "c"], ["c", "ab"], ["a", "bc"], ["abc"], [])}) == 5
+
+
+def test_a_table_with_a_column_of_texts(tmp_path):
+    (tmp_path / "a.csv").write_text("id,text\n1,one\n2,two\n")
+    assert load_plain_texts([str(tmp_path / "a.csv")]) == ["one", "two"]
+    (tmp_path / "b.csv").write_text("id,body\n1,one\n2,two\n")
+    with pytest.raises(DataError, match=r"b\.csv: in all 2 rows: no known dialect .* or a field `text`"):
+        load_plain_texts([str(tmp_path / "b.csv")])

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from poolwise.config import SourceConfig
-from poolwise.data import Triple, load_source, load_sources, read_sources, sample_triples
+from poolwise.data import Triple, describe_sources, load_source, load_sources, read_sources, sample_triples
 from poolwise.errors import DataError
 
 ROWS = [{"query": f"q{i}", "positive": f"p{i}", "negative": f"n{i}"} for i in range(5)]
@@ -74,7 +74,7 @@ def test_all_missing_files_come_in_one_error(tmp_path):
     names = [str(tmp_path / "no.jsonl"), str(tmp_path / "empty"), str(tmp_path / "notes.txt"), good, good]
     with pytest.raises(DataError, match=r"4 problem\(s\)") as caught:
         read_sources(configs(*names))
-    for part in ("no such file", "has no training file", "cannot read", "listed twice"):
+    for part in ("no such file", "has no training file: found nothing", "cannot tell what", "listed twice"):
         assert part in str(caught.value)
 
 
@@ -96,10 +96,17 @@ def test_a_file_that_breaks_off_is_a_data_error_and_hides_no_bad_line(tmp_path):
     assert "b.jsonl.gz:1: cannot be read further" in str(caught.value) and "c.parquet" in str(caught.value)
 
 
-@pytest.mark.parametrize("raw", [b'{"query": "\xff", "positive": "p"}\n', b"\x00\n", b"[" * 100_000 + b"\n"])
-def test_what_no_json_reader_takes_is_a_bad_line(tmp_path, raw):
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"query": "\xff", "positive": "p"}\n', "not UTF-8: invalid start byte"),
+        (b"\x00\n", "not JSON"),
+        (b"[" * 100_000 + b"\n", "not JSON"),
+    ],
+)
+def test_what_no_json_reader_takes_is_a_bad_line(tmp_path, raw, reason):
     (tmp_path / "a.jsonl").write_bytes(raw)
-    with pytest.raises(DataError, match=r"a\.jsonl:1: not JSON"):
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: {reason}"):
         load_source(str(tmp_path / "a.jsonl"))
 
 
@@ -154,3 +161,109 @@ def test_a_cap_above_the_rows_takes_all(tmp_path):
     name = write(tmp_path / "a.jsonl", ROWS)
     assert len(load_sources(configs(name), 99, seed=0).triples) == 5
     assert len(load_sources(configs(name), None, seed=0).triples) == 5
+
+
+PAIRS = [{"query": "q, 0", "positive": 'a "p"'}, {"query": "q1", "positive": "p\n1"}]
+
+
+def write_csv(path, header, rows):
+    import csv
+    import io
+
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t" if ".tsv" in path.name else ",")
+    table.writerows([header, *rows])
+    raw = text.getvalue().encode("utf-8-sig" if path.stem.startswith("bom") else "utf-8")
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz", "a.tsv.gz", "bom.csv"])
+def test_a_table_gives_the_triples_of_the_same_json_lines(tmp_path, name):
+    rows = [[row["query"], row["positive"], "", ""] for row in PAIRS]
+    rows[1][2:] = ["n2", "n1"]
+    table = load_source(write_csv(tmp_path / name, ["query", "positive", "negative_2", "negative_1"], rows))
+    lines = [PAIRS[0], PAIRS[1] | {"negative": ["n1", "n2"]}]
+    wanted = load_source(write(tmp_path / "b.jsonl", lines))
+    assert [triple.texts for triple in table.triples] == [triple.texts for triple in wanted.triples]
+    assert table.fingerprint == wanted.fingerprint
+    assert table.dialect == "query/positive/negative"
+
+
+def named(name, **columns):
+    return SourceConfig.model_validate({"source": name, "columns": columns})
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_columns_say_what_the_fields_are_called(tmp_path, kind):
+    header, row = ["question", "answer", "wrong", "worse", "negative"], ["q", "p", "n1", "n2", "x"]
+    if kind == "csv":
+        name = write_csv(tmp_path / "my.csv", header, [row])
+    else:
+        name = write(tmp_path / "my.jsonl", [dict(zip(header, row, strict=True))])
+    names = {"query": "question", "positive": "answer"}
+    for columns, negatives in (
+        (names, ("x",)),
+        (names | {"negative": "wrong"}, ("n1",)),
+        (names | {"negative": ["worse", "wrong"]}, ("n2", "n1")),
+        (names | {"negative": []}, ()),
+    ):
+        (source,) = read_sources([named(name, **columns)])
+        assert [triple.texts for triple in source.triples] == [("q", "p", *negatives)]
+    assert source.dialect == "question as query, answer as positive"
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_wrong_column_is_one_error_for_the_file(tmp_path, kind):
+    header = ["questoin", "answer"]
+    if kind == "csv":
+        name = write_csv(tmp_path / "my.csv", header, [["q", "p"]] * 50)
+    else:
+        name = write(tmp_path / "my.jsonl", [dict.fromkeys(header, "x")] * 50)
+    with pytest.raises(DataError) as caught:
+        read_sources([named(name, query="question", positive="answer", negative=["wrong"])])
+    word = {"csv": "columns", "jsonl": "fields"}[kind]
+    assert "1 problem(s)" in str(caught.value)
+    wrong = "`columns` names 'question' as query (did you mean 'questoin'?) and `columns` names 'wrong' as negative"
+    assert f"{name} has the {word} questoin, answer; {wrong}; correct `columns` in the recipe" in str(caught.value)
+
+
+def test_a_problem_of_every_row_is_told_once_with_their_number(tmp_path):
+    unknown = write_csv(tmp_path / "a.csv", ["left", "right"], [["q", "p"]] * 20)
+    empty = write_csv(tmp_path / "b.csv", ["query", "positive"], [[f"q{i}", " "] for i in range(30)])
+    mixed = write(tmp_path / "c.jsonl", [{"query": "q", "positive": "p"}, {"query": "q"}, {"query": "q"}])
+    single = write(tmp_path / "d.jsonl", [{"query": "q", "positive": " "}])
+    with pytest.raises(DataError, match=r"5 problem\(s\)") as caught:
+        read_sources(configs(unknown, empty, mixed, single))
+    text = str(caught.value)
+    assert f"{unknown}: in all 20 rows: no known dialect has the fields left, right" in text
+    assert "or in the recipe columns: {query: NAME, positive: NAME}" in text
+    assert f"{empty}: in all 30 rows: field 'positive' is empty" in text
+    assert f"{mixed}:2: field 'positive' is missing" in text and f"{mixed}:3: field" in text
+    assert f"{single}:1: empty text in 'positive'" in text
+
+
+def test_broken_tables_are_told_beside_bad_lines(tmp_path):
+    (tmp_path / "a.csv").write_text('query,positive\nq,"p\nq,p\n')
+    (tmp_path / "b.csv").write_text("query,positive\nq\nq,p\n")
+    (tmp_path / "c.csv").write_text("query,positive\n")
+    with pytest.raises(DataError, match=r"3 problem\(s\)") as caught:
+        read_sources(configs(*(str(tmp_path / name) for name in ("a.csv", "b.csv", "c.csv"))))
+    for part in ("a.csv:2: unexpected end of data", "b.csv:2: 1 cells, the header has 2", "c.csv: no rows"):
+        assert part in str(caught.value)
+
+
+def test_a_source_is_described_in_a_line(tmp_path):
+    plain = write(tmp_path / "a.jsonl", [*ROWS, {"query": "q", "positive": "p"}])
+    mapped = write_csv(tmp_path / "b.csv", ["question", "answer"], [[f"q{i}", f"p{i}"] for i in range(6)])
+    sources = [*configs(plain), named(mapped, query="question", positive="answer")]
+    assert describe_sources(load_sources(sources, None, seed=0)) == [
+        f"{plain}: read as query/positive/negative; 6 of 6 rows, 5 with negatives",
+        f"{mapped}: read as question as query, answer as positive; 6 of 6 rows, 0 with negatives",
+    ]
+    assert "; 3 of 6 rows, " in describe_sources(load_sources(sources, 6, seed=0))[0]
+
+
+def test_a_missing_file_with_another_end_is_no_hub_name():
+    with pytest.raises(DataError, match=r"no such file: data/train\.json"):
+        load_source("data/train.json")

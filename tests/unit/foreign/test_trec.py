@@ -120,7 +120,7 @@ def test_a_run_without_judgements_says_what_is_missing(tmp_path: Path) -> None:
         (("q1 0 d1 1", "q1 0 7"), "3 fields"),
         (("q1 0 d1 1", "q1 0 d1 2"), "judged twice"),
         (("q1 0 d1 0",), "no document relevant"),
-        (("q1 0 d1 1", "q1 0 d2 0.7"), "no whole number"),
+        (("q1 0 d1 1", "q1 0 d2 0.7"), "grade '0.7' is not a whole number"),
         (("q1 0 d1 1", "q1 0 d2 inf"), ":2: "),
     ],
 )

@@ -13,13 +13,14 @@ import pytest
 
 import poolwise
 import toys
-from poolwise.config import Recipe, build_recipe, fingerprint
+from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError, ModelError
 from poolwise.models import load_model
 from poolwise.records import RunManifest, load_record
 from poolwise.results import StudyResults
 from poolwise.screening import screen_plan
 from poolwise.screening.screen_plan import plan_screen, screen_recipe
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.inputs import load_inputs
 from poolwise.study.jobs import check_controls
 from poolwise.study.plan import ADAPT_READS, InputHashes, Job, plan_jobs

@@ -159,7 +159,7 @@ def test_all_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         (8, "a JSON object was wanted, got [1]"),
     ]:
         assert f"{folder}/test.jsonl:{line}: {message}" in text
-    assert f"{other}/test.jsonl.gz:1: lacks the field 'label'" in text
+    assert f"{other}/test.jsonl.gz:1: 'label' is empty" in text
     assert "8 problem(s)" in text
 
 
@@ -170,7 +170,7 @@ def test_all_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:
         ([("q", "a", 1), ("gone", "a", 1)], "qrels.tsv:3: query 'gone' is not among the queries"),
         ([("q", "a", 0)], "query 'q' has no relevant document"),
         ([("q", "a", "high"), ("q", "a", "higher")], "grade 'higher' is not a whole number"),
-        ([("q", "a", 1), ("q", "a", 2)], "grade 2 for 'q', 'a', which had another before"),
+        ([("q", "a", 1), ("q", "a", 2)], "qrels.tsv:3: 'a' is judged twice for 'q', 1 and 2"),
         ([("q", "a", 0.5)], "grade '0.5' is not a whole number"),
         ([], "holds no judgements"),
     ],
@@ -248,9 +248,10 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     root = write_suite(tmp_path / "suite")
     (tmp_path / "empty").mkdir()
     assert "did you mean 'suite'?" in problems_of(tmp_path / "siute")
-    assert "no task in this folder" in problems_of(tmp_path / "empty")
+    assert "no task in this folder: found nothing; expected test.jsonl" in problems_of(tmp_path / "empty")
     assert "sts/tiny: 2 tasks have this name" in problems_of(root / "sts", root / "sts" / "tiny")
     odd = write_pairs(tmp_path / "retreival" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
     assert "category unknown" in problems_of(odd) and "did you mean 'retrieval'?" in problems_of(odd)
     (root / "clustering" / "tiny" / "test.jsonl.gz").rename(root / "clustering" / "tiny" / "train.jsonl.gz")
-    assert "lacks test.jsonl.gz (or .jsonl), which clustering needs" in problems_of(root)
+    wanted = "lacks test.jsonl, test.csv or test.tsv (each plain or .gz), which clustering needs; found train.jsonl.gz"
+    assert wanted in problems_of(root)

@@ -1,0 +1,66 @@
+"""Lines of text and of JSON, plain or gzipped: each with its number, or with the reason why it cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.errors import DataError
+
+CUT = "is the file whole?"
+READ_ERRORS = (OSError, EOFError, zlib.error)
+"""What reading a missing, locked or truncated file raises, gzipped or not."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands for a line or row that cannot be read at all, with the reason."""
+
+    reason: str
+
+
+def iter_lines(path: Path) -> Iterator[tuple[int, str | Unreadable]]:
+    """Yield (line number from 1, line without its end); lines of white space only are left out.
+
+    A byte order mark before the first line is skipped; a line that is not UTF-8 comes as ``Unreadable``.
+    Raises: DataError where the file cannot be read to its end, as one cut short.
+    """
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    yield number, Unreadable(f"not UTF-8: {error.reason}")
+                    continue
+                if text.strip():
+                    yield number, text.rstrip("\r\n")
+    except READ_ERRORS as error:
+        raise cut_short(path, number + 1, error) from error
+
+
+def iter_json_lines(path: Path) -> Iterator[tuple[int, object]]:
+    """Yield (line number, value) of a file with one JSON value a line; a line that is no JSON comes as ``Unreadable``.
+
+    Raises: DataError as ``iter_lines``.
+    """
+    for number, line in iter_lines(path):
+        yield number, line if isinstance(line, Unreadable) else _parsed(line)
+
+
+def _parsed(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
+
+
+def cut_short(path: Path, line: int, error: BaseException) -> DataError:
+    """Return the error of a file that cannot be read from ``line`` on."""
+    reason = str(error) or type(error).__name__
+    return DataError(f"{path}:{line}: cannot be read further: {reason}", hint=CUT)

@@ -1,0 +1,76 @@
+"""Relevance judgements, as TREC or BEIR write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.errors import DataError
+from poolwise.storage.json_lines import Unreadable, iter_lines
+
+WANTED = "wanted `query document grade` or TREC's `query 0 document grade`"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How relevant a document is to a query; 0 and below is not at all."""
+
+    line: int
+    query: str
+    document: str
+    grade: int
+
+
+def iter_judgements(path: Path, problems: list[str]) -> Iterator[Judgement]:
+    """Yield the judgements of a file, each pair of query and document once; what is wrong is noted, with its line.
+
+    Lines have three fields (BEIR, with or without a header) or four (TREC), parted by tabs or, where a line has none,
+    by white space. All have as many as the first.
+    """
+    width = 0
+    seen: dict[tuple[str, str], int] = {}
+    try:
+        for place, (line, text) in enumerate(iter_lines(path)):
+            if isinstance(text, Unreadable):
+                problems.append(f"{path}:{line}: {text.reason}")
+                continue
+            fields = split_fields(text)
+            if place == 0 and is_header(fields):
+                continue
+            # A line cut short may look like one of the other layout.
+            if len(fields) not in (3, 4) or len(fields) != (width or len(fields)):
+                problems.append(f"{path}:{line}: {len(fields)} fields; {WANTED}{', as above' if width else ''}")
+                continue
+            width = len(fields)
+            grade = _whole(fields[-1])
+            if grade is None:
+                problems.append(f"{path}:{line}: grade {fields[-1]!r} is not a whole number")
+                continue
+            query, document = fields[0], fields[-2]
+            if (query, document) not in seen:
+                seen[query, document] = grade
+                yield Judgement(line, query, document, grade)
+            elif (first := seen[query, document]) != grade:
+                problems.append(f"{path}:{line}: {document!r} is judged twice for {query!r}, {first} and {grade}")
+    except DataError as error:
+        problems.append(str(error))
+
+
+def split_fields(line: str) -> list[str]:
+    """Return the fields of one line."""
+    return [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+
+
+def is_header(fields: Sequence[str]) -> bool:
+    """Return whether the fields are names of columns: as many as a judgement's, and no digit in the first or last."""
+    is_named = not any(character.isdigit() for character in fields[0] + fields[-1]) if fields else False
+    return len(fields) in (3, 4) and is_named
+
+
+def _whole(text: str) -> int | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None

@@ -1,0 +1,76 @@
+"""CSV and TSV with a header row, plain or gzipped, as rows of text by column."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from poolwise.errors import DataError
+from poolwise.storage.json_lines import READ_ERRORS, Unreadable, cut_short
+
+_LONGEST_CELL = 2**31 - 1
+"""The csv module stops at 131,072 characters unless told otherwise; documents are longer."""
+
+
+def iter_table(path: Path) -> Iterator[tuple[int, dict[str, str | None] | Unreadable]]:
+    """Yield (line on which a row begins, its cells by column); a cell without text is None, blank lines are left out.
+
+    Cells are as RFC 4180 has them: quoted where they hold the delimiter, a quote or a line break. The delimiter of a
+    CSV is the comma, semicolon or tab that its header has most of; a row of another length comes as ``Unreadable``.
+
+    Raises: DataError where the file is cut short, no UTF-8, has an unclosed quote, or two columns of one name.
+    """
+    rows = _iter_cells(path)
+    _, names = next(rows, (0, []))
+    names = [name.strip() for name in names]
+    if repeated := [name for name in names if name and names.count(name) > 1]:
+        raise DataError(f"{path} has two columns {repeated[0]!r}", "wanted a header row with a name for each column")
+    for line, cells in rows:
+        if len(cells) != len(names):
+            yield line, Unreadable(f"{len(cells)} cells, the header has {len(names)}")
+        else:
+            # A column without a name, as pandas writes its index, is nothing anybody asks for.
+            yield line, {name: cell if cell.strip() else None for name, cell in zip(names, cells, strict=True) if name}
+
+
+def _iter_cells(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
+    line = 0
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            start = file.readline()
+            file.seek(0)
+            # Strict: a quote that is never closed would swallow the rest of the file as one cell.
+            reader = csv.reader(file, delimiter=_delimiter(path, start), strict=True)
+            while True:
+                line = reader.line_num + 1
+                if (cells := _next(reader)) is None:
+                    return
+                if any(cell.strip() for cell in cells):
+                    yield line, cells
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}:{line}: not UTF-8, in this line or soon after it: {error.reason}",
+            hint="save it as UTF-8 (in a spreadsheet: CSV UTF-8)",
+        ) from error
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{line}: {error}", "wanted every quote closed, and quotes inside a cell doubled"
+        ) from error
+    except READ_ERRORS as error:
+        raise cut_short(path, line, error) from error
+
+
+def _next(reader: Iterator[list[str]]) -> list[str] | None:
+    # The limit belongs to the whole process: others find it as they left it.
+    limit = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _delimiter(path: Path, header: str) -> str:
+    return "\t" if path.name.removesuffix(".gz").endswith(".tsv") else max(",;\t", key=header.count)
