@@ -21,7 +21,8 @@ from poolwise.errors import DataError
             "error: out of memory: CUBLAS",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C: finished work is saved; the same command goes on from there"),
+        (command.Interrupted("SIGTERM"), 130, "stopped by SIGTERM: finished work is saved"),
         (ZeroDivisionError("division by zero"), 1, "this is a bug in poolwise"),
     ],
 )
@@ -32,6 +33,7 @@ def test_exit_codes(
         raise error
 
     monkeypatch.setattr(command, "app", fail)
+    monkeypatch.setattr(command, "prepare_process", lambda: None)  # which is meant for a process of its own
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as exited:
         command.main()

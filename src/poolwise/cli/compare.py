@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, command_line
+from poolwise.cli.options import Json, command_line, say
+
+EXAMPLES = (
+    "poolwise compare runs/quickstart --equivalence 0.01",
+    "poolwise compare runs/a runs/b --reference mean+causal --out runs/a-and-b",
+)
 
 
 def compare(
@@ -22,17 +26,29 @@ def compare(
         ),
     ],
     reference: Annotated[
-        str | None, typer.Option(help="The design or model the others are compared with; of a study its own.")
+        str | None,
+        typer.Option(
+            help="The design or model the others are compared with.", show_default="a study's own; otherwise none"
+        ),
     ] = None,
-    qrels: Annotated[list[Path] | None, typer.Option(help="Relevance judgements for TREC runs; repeatable.")] = None,
+    qrels: Annotated[
+        list[Path] | None, typer.Option(help="Relevance judgements for TREC runs; repeatable.", show_default="none")
+    ] = None,
     include_external: Annotated[
         bool, typer.Option("--include-external", help="Also take MTEB's self-reported scores, marked in the notes.")
     ] = False,
     equivalence: Annotated[
         list[str] | None,
-        typer.Option(metavar="[CATEGORY=]SIZE", help="Largest difference of no practical meaning; 0.005 if not given."),
+        typer.Option(
+            metavar="[CATEGORY=]SIZE",
+            help="Largest difference of no practical meaning, of one category or of all; repeatable.",
+            show_default="0.005",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write report.html, report.md and report.tex there.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Also write report.html, report.md and report.tex there.", show_default="no report"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
@@ -47,7 +63,7 @@ def compare(
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
     inputs = read_inputs(paths, qrels or [], include_external)
-    print("\n".join(input_lines(inputs)), file=sys.stderr)
+    say("\n".join(input_lines(inputs)))
     comparisons: Sequence[str] = ["reference", "adaptation_given_design"] if reference else REASONS
     if not reference and inputs.declared:
         # The family of tests is the one that the study declared before it ran.
@@ -63,7 +79,7 @@ def compare(
     comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
     if out is not None:
         page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
-        print(f"report: {page}", file=sys.stderr)
+        say(f"report: {page}")
     if as_json:
         print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:

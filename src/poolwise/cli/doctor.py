@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, quiet_libraries
+from poolwise.cli.options import Json, require_finished
+
+EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor sentence-transformers/all-MiniLM-L6-v2 --json")
 
 
 def doctor(
@@ -15,7 +17,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
-    quiet_libraries()
+    require_finished(model)
     from poolwise.models import diagnose
     from poolwise.models.load import load_any
 

@@ -8,27 +8,34 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, quiet_libraries
+from poolwise.cli.options import Json, require_finished, step_view
+from poolwise.config import EvalConfig, build_section
+
+EXAMPLES = (
+    "poolwise eval runs/mine --tasks poolwise/pydoc --out runs/mine-scores",
+    "poolwise eval sentence-transformers/all-MiniLM-L6-v2 --tasks ./my-suite --max-items 200 --out runs/minilm",
+)
+_BATCH_SIZE = EvalConfig().batch_size
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run or model folder of ours, or any sentence-transformers model.")],
     tasks: Annotated[list[str], typer.Option(help="A task, category or suite folder, or mteb:NAME; repeatable.")],
     out: Annotated[Path, typer.Option(help="The run's folder, for `poolwise compare`.")],
-    max_items: Annotated[int | None, typer.Option(min=2, help="Cap on the items of a task, a seeded subset.")] = None,
+    max_items: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cap on the items of a task, a seeded subset.", show_default="all items"),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens a text keeps.")] = 512,
-    batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = _BATCH_SIZE,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model; the same command goes on after an interruption."""
-    from poolwise.cli.progress_view import StepView
-    from poolwise.config import EvalConfig, build_section
-
     config = build_section(EvalConfig, {"max_tokens": max_tokens, "batch_size": batch_size}, "options")
-    quiet_libraries()
+    require_finished(model)
     from poolwise.study.single import evaluate_single
 
-    with StepView("eval") as view:
+    with step_view("eval") as view:
         manifest, scores = evaluate_single(model, tasks, out, max_items, config, view.advance)
     if as_json:
         result = {

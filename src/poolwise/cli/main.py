@@ -1,6 +1,6 @@
 """The ``poolwise`` command: verbs, exit codes, and errors on one line.
 
-Exit codes: 0 fine, 1 a bug of ours, 2 something the user can mend, 130 interrupted.
+Exit codes: 0 fine, 1 a bug of ours, 2 something the user can fix, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,38 +8,86 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from poolwise import __version__
 from poolwise.cli import compare, doctor, evaluate, report, screen, study, train
+from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import explain
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """A signal ended the command; the message names it."""
+
+
+class _Verbs(TyperGroup):
+    """The verbs; typer itself would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(str(stop) or "Ctrl-C") from stop
+
 
 app = typer.Typer(
     name="poolwise",
+    cls=_Verbs,
     help="Find out which pooling and which attention your LLM embedding model needs.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("study")(study.study)
-app.command("screen")(screen.screen)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("doctor")(doctor.doctor)
+VERBS: dict[str, tuple[Callable[..., None], tuple[str, str]]] = {
+    "study": (study.study, study.EXAMPLES),
+    "screen": (screen.screen, screen.EXAMPLES),
+    "train": (train.train, train.EXAMPLES),
+    "eval": (evaluate.evaluate, evaluate.EXAMPLES),
+    "compare": (compare.compare, compare.EXAMPLES),
+    "report": (report.report, report.EXAMPLES),
+    "doctor": (doctor.doctor, doctor.EXAMPLES),
+}
+for _name, (_function, _examples) in VERBS.items():
+    app.command(_name, epilog="\n\n".join(["Examples:", *_examples]))(_function)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"poolwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def shared(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say more, and show where an error arose. Stands before the verb.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Errors and results only. Stands before the verb.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find out which pooling and which attention your LLM embedding model needs."""
+    set_talk(verbose, quiet)
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    prepare_process()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        name = str(stop) or "Ctrl-C"
+        print(f"stopped by {name}: finished work is saved; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if known := explain(error):
+            if is_verbose():
+                traceback.print_exc()
             print(f"error: {known}", file=sys.stderr)
             sys.exit(2)
         traceback.print_exc()
@@ -47,8 +95,8 @@ def main() -> None:
         sys.exit(1)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt("SIGTERM")
 
 
 if __name__ == "__main__":

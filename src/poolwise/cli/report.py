@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import quiet_libraries
+EXAMPLES = ("poolwise report runs/quickstart", "poolwise report runs/quickstart/results.json")
 
 
 def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a results.json.")]) -> None:
@@ -20,7 +20,6 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a r
 
         print(write_reports(load_record(StudyResults, path), path.parent))
         return
-    quiet_libraries()
     from poolwise.screening.screen import course_of
     from poolwise.study.study import publish_unfinished
 

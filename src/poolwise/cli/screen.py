@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, Set, command_line, quiet_libraries
+from poolwise.cli.options import Json, Set, command_line, study_view
+
+EXAMPLES = (
+    "poolwise screen recipes/quickstart.yaml --set designs=all",
+    "poolwise screen recipes/quickstart.yaml --out runs/my-screen --dry-run",
+)
 
 
 def screen(
@@ -27,7 +32,6 @@ def screen(
     from poolwise.config import load_recipe
 
     resolved = load_recipe(recipe, set_ or [])
-    quiet_libraries()
     from poolwise.screening.screen import plan_screening, run_screen
 
     folder = out or Path("runs") / f"{resolved.name}-screen"
@@ -36,10 +40,9 @@ def screen(
 
         print_plan(plan_screening(resolved), as_json)
         return
-    from poolwise.cli.progress_view import ProgressView
     from poolwise.cli.results_view import print_results
 
-    with ProgressView() as progress:
+    with study_view() as progress:
         path = run_screen(resolved, folder, progress, command_line(), workers)
     print_results(folder, path, as_json)
     if progress.num_failed:

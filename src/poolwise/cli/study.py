@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Json, Set, command_line, quiet_libraries
+from poolwise.cli.options import Json, Set, command_line, study_view
 
 if TYPE_CHECKING:
     from poolwise.config import Recipe
     from poolwise.study.estimate import Estimate
+
+EXAMPLES = (
+    "poolwise study recipes/quickstart.yaml --set train.steps=50",
+    "poolwise study recipes/quickstart.yaml --out runs/mine --screen 4 --workers 2",
+)
 
 
 def study(
@@ -23,7 +28,12 @@ def study(
     ] = None,
     screen: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Screen the designs on the frozen base first, go on with the N best."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Screen the designs on the frozen base first, go on with the N best.",
+            show_default="no screen",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time and memory; run nothing.")] = False,
     as_json: Json = False,
@@ -35,17 +45,15 @@ def study(
     from poolwise.config import load_recipe
 
     resolved = load_recipe(recipe, set_ or [])
-    quiet_libraries()
     folder = out or Path("runs") / resolved.name
     if dry_run:
         from poolwise.cli.plan_view import print_plan
 
         print_plan(_plan(resolved, screen), as_json)
         return
-    from poolwise.cli.progress_view import ProgressView
     from poolwise.cli.results_view import print_results
 
-    with ProgressView() as progress:
+    with study_view() as progress:
         if screen is None:
             from poolwise.study.study import run_study
 

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Set, quiet_libraries
+from poolwise.cli.options import step_view
+from poolwise.config import DataConfig, TrainConfig
+
+EXAMPLES = (
+    "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
+    "poolwise train --design last+causal --data pairs.jsonl --base ./my-base --set lora_rank=8 --out runs/last",
+)
+_STEPS, _MAX_ROWS = TrainConfig().steps, DataConfig.model_fields["max_rows"].default
 
 
 def train(
@@ -15,23 +22,34 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder: model/, training.jsonl, run.json.")],
     data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
     base: Annotated[str, typer.Option(help="A decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
-    steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.", show_default=str(_STEPS))] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA start and head start.")] = 0,
-    max_rows: Annotated[int | None, typer.Option(min=1, help="Training rows taken of all sources together.")] = None,
-    set_: Set = None,
+    max_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Training rows taken of all sources together.", show_default=str(_MAX_ROWS or "all rows")
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of a recipe's train section; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Train one design and save the model; the same command goes on after an interruption.
 
     --set takes the keys of a recipe's train section, such as --set learning_rate=1e-4.
     """
-    from poolwise.cli.progress_view import StepView
     from poolwise.study.single import SingleRun, build_single_run
 
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
-    quiet_libraries()
     from poolwise.study.single import train_single
 
-    with StepView(f"train {run.design}") as view:
+    with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance)
     cost = manifest.cost
     print(f"model: {out / 'model'}")

@@ -1,0 +1,32 @@
+"""What ``--quiet`` shows of a study's or a call's progress: the jobs that failed, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from poolwise.study.plan import Job
+from poolwise.study.progress import Progress
+
+
+class QuietView(Progress):
+    """Takes the place of ``ProgressView`` and of ``StepView``."""
+
+    def __init__(self) -> None:
+        self.num_failed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def job_failed(self, job: Job, message: str) -> None:
+        self.num_failed += 1
+        print(f"failed: {job.label}: {message}", file=sys.stderr)
+
+    def advance(self, done: int, total: int, detail: str) -> None:
+        """Show nothing."""

@@ -1,0 +1,67 @@
+"""How the command talks: verbose, quiet, and when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from command_line import POOLWISE, poolwise, write_recipe
+
+TRAIN = [
+    *("train", "--design", "mean+causal", "--data", "train.jsonl", "--steps", "5000", "--out", "run"),
+    *("--set", "batch_size=4", "--set", "max_tokens=16"),
+]
+
+
+def test_verbose_shows_where_an_error_arose_and_quiet_the_error_alone(tmp_path: Path) -> None:
+    write_recipe(tmp_path, tasks=["nowhere"])
+    arguments = ("study", "toy.yaml", "--out", "out")
+    assert "Traceback" in poolwise("--verbose", *arguments, cwd=tmp_path, code=2).stderr
+    assert poolwise("--quiet", *arguments, cwd=tmp_path, code=2).stderr.startswith("error: ")
+    found = poolwise("--quiet", "--verbose", *arguments, cwd=tmp_path, code=2)
+    assert found.stderr == "error: --verbose and --quiet exclude each other; give one of them\n"
+
+
+def test_quiet_prints_results_and_nothing_else(tmp_path: Path) -> None:
+    write_recipe(tmp_path)
+    steps = ("train", "--design", "mean+causal", "--data", "train.jsonl", "--steps", "1", "--out", "run")
+    found = poolwise("--quiet", *steps, "--set", "batch_size=4", cwd=tmp_path)
+    assert found.stderr == ""
+    assert found.stdout.startswith("model: run/model\n")
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
+    tmp_path: Path, number: signal.Signals, name: str
+) -> None:
+    write_recipe(tmp_path)
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*POOLWISE, *TRAIN],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        # A shell that runs tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        steps = tmp_path / "run" / "training.jsonl"
+        for _ in range(1200):
+            if steps.is_file() and steps.stat().st_size:
+                break
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == f"stopped by {name}: finished work is saved; the same command goes on from there"
+    assert "Traceback" not in said
+    assert list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
+    for verb in (["eval", "run", "--tasks", "suite", "--out", "scores"], ["doctor", "run"]):
+        found = poolwise(*verb, cwd=tmp_path, code=2)
+        assert "training is not finished" in found.stderr and found.stderr.count("\n") == 1
+    assert not (tmp_path / "scores").exists()
