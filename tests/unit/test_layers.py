@@ -29,6 +29,7 @@ ROOMS = [
     ["stats.designs", "foreign"],
     ["stats"],
     ["report"],
+    ["jobs"],
     ["study"],
     ["screening"],
     ["cli"],

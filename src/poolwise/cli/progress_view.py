@@ -13,8 +13,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from poolwise.cli.plan_view import duration
-from poolwise.study.plan import Job
-from poolwise.study.progress import Progress
+from poolwise.jobs import Job, Progress
 
 LINE_SECONDS = 20.0
 """Without a terminal, a running job says where it is this often."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poolwise.config import Recipe
 from poolwise.errors import ConfigError
+from poolwise.jobs import Job, Progress
 from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.screening.screen_estimate import estimate_screen, require_disk
@@ -16,8 +17,7 @@ from poolwise.screening.screen_plan import plan_screen, screen_recipe
 from poolwise.study.estimate import Estimate
 from poolwise.study.folders import read_json, require_empty
 from poolwise.study.inputs import StudyInputs
-from poolwise.study.plan import SCREEN_FOLDER, Job
-from poolwise.study.progress import Progress
+from poolwise.study.plan import SCREEN_FOLDER
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
 from poolwise.study.study import STUDY, Course, plan_study, run_study
 
