@@ -1,4 +1,4 @@
-"""``run_study``: the whole main job, from a recipe to a report."""
+"""``run_study``: the whole main job, from a recipe to results and their report."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def run_study(
     command: str = "",
     workers: int | None = None,
     course: Course = STUDY,
-) -> Path:
-    """Run what is left of a study and return the path of its HTML report.
+) -> StudyResults:
+    """Run what is left of a study, write its reports, and return its results.
 
     Args:
         out: the study's folder; it may hold an unfinished or finished run of the same recipe.
@@ -124,8 +124,13 @@ def _executor(
     return Processes(opened, out, num_workers, PRELOAD)
 
 
-def publish_unfinished(out: Path, course: Course = STUDY) -> Path:
-    """Write the report of a study that was interrupted, from what is done, and list what is not.
+def report_path(out: Path) -> Path:
+    """Return where a study keeps its HTML report."""
+    return out / "report.html"
+
+
+def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
+    """Write the report of a study that was interrupted, from what is done and with what is not; return the results.
 
     Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
     """
@@ -175,7 +180,8 @@ def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: P
         save_schedule(schedule, schedule_path(out, seed))
 
 
-def _publish(results: StudyResults, out: Path, course: Course) -> Path:
+def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
-    return write_reports(results, out)
+    write_reports(results, out)
+    return results
