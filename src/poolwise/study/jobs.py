@@ -204,14 +204,21 @@ def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: 
     Every design gets the same number of trials of the same length.
     """
     assert recipe.tune is not None
-    for number, rate in enumerate(recipe.tune.learning_rate):
-        report(number, len(recipe.tune.learning_rate), f"learning rate {rate:g}")
+    rates = recipe.tune.learning_rate
+    for number, rate in enumerate(rates):
+        within = _within(report, number, len(rates), f"learning rate {rate:g}")
         config = _with_rate(recipe, rate).model_copy(update={"steps": recipe.tune.steps})
         trial = folder / f"lr-{rate:g}"
         if not (trial / "run.json").is_file():
             schedule = inputs.schedules[seed]
-            train_run(design, inputs, config, schedule, seed, trial, report, recipe.eval.max_tokens)
-        evaluate_trained(trial, inputs.dev, recipe.eval, report)
+            train_run(design, inputs, config, schedule, seed, trial, within, recipe.eval.max_tokens)
+        evaluate_trained(trial, inputs.dev, recipe.eval, within)
+
+
+def _within(report: Report, done: int, total: int, name: str) -> Report:
+    """Return a report of one trial that tells how many trials are done: the time left is that of all of them."""
+    report(done, total, name)
+    return lambda part, parts, detail: report(done, total, f"{name}: {part}/{parts} {detail}")
 
 
 def _with_rate(recipe: Recipe, rate: float) -> TrainConfig:
