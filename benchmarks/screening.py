@@ -20,14 +20,13 @@ from _measure import REPEATS, record, seconds
 from poolwise.config import Recipe, build_recipe
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.embedded.pydoc import pydoc_suite_path
+from poolwise.jobs import Job, Progress
 from poolwise.models import build_model
 from poolwise.models.pooling.base import Pooling
 from poolwise.screening import load_head
 from poolwise.screening.screen import run_screen
 from poolwise.screening.screen_plan import ROLES, screen_keys, screen_recipe
 from poolwise.study.inputs import load_inputs
-from poolwise.study.plan import Job
-from poolwise.study.progress import Progress
 
 TASKS = (
     "retrieval/pydoc-name-description",

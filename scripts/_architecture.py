@@ -100,6 +100,17 @@ def _svg(body: str, width: float, height: float, title: str) -> str:
     return f"{opening}\n{_STYLE}\n{body}\n</svg>\n"
 
 
+_INTRODUCTION = (
+    "poolwise is one Python package of rooms: folders, and single files at the lowest floor. A room imports only rooms "
+    "below it. `tests/unit/test_layers.py` reads every import, those inside functions too, and fails on one that points up."
+)
+_BESIDE = (
+    "Beside the package: `recipes/` holds studies to start from, `benchmarks/` measures each claim of speed or memory as "
+    "a ratio, `scripts/` makes pages from code and records, `tests/` has the kinds `unit`, `property`, `parity` and "
+    "`e2e`, and mirrors the package."
+)
+
+
 def page_text() -> str:
     """Return docs/architecture.md."""
     imports: dict[str, set[str]] = {}
@@ -115,9 +126,7 @@ def page_text() -> str:
         [
             "# Architecture",
             "",
-            "poolwise is one Python package of rooms: folders, and single files at the lowest floor. A room imports only "
-            "rooms below it. `tests/unit/test_layers.py` reads every import, those inside functions too, and fails on one "
-            "that points up.",
+            _INTRODUCTION,
             "",
             "![The rooms, imports point down](images/rooms.svg)",
             "",
@@ -143,9 +152,7 @@ def page_text() -> str:
             tree_text(),
             "```",
             "",
-            "Beside the package: `recipes/` holds studies to start from, `benchmarks/` measures each claim of speed or "
-            "memory as a ratio, `scripts/` makes pages from code and records, `tests/` has the kinds `unit`, `property`, "
-            "`parity` and `e2e`, and mirrors the package.",
+            _BESIDE,
             "",
         ]
     )

@@ -34,6 +34,7 @@ ROOMS: list[list[str]] = [
     ["stats"],
     ["foreign"],
     ["report"],
+    ["jobs"],
     ["study"],
     ["screening"],
     ["cli"],

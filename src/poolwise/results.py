@@ -12,6 +12,13 @@ from pydantic import Field
 
 from poolwise.records import SCHEMA_VERSION, Adaptation, Category, Cost, Record
 
+RESULTS_VERSION = 1
+"""Which numbers the code gives. It is part of every job's key: raise it with each change that moves a score or a loss
+by more than rounding, and studies made before run again instead of mixing two kinds of numbers.
+
+1. The first count of its own; until then keys held the package's version, 0.1.0, through several such changes.
+"""
+
 Estimand = Literal["checkpoints", "designs_on_tasks", "tasks_like_these"]
 Verdict = Literal["better", "worse", "equal", "not decided"]
 

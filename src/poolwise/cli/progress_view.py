@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -13,8 +13,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from poolwise.cli.plan_view import duration
-from poolwise.study.plan import Job
-from poolwise.study.progress import Progress
+from poolwise.jobs import Eta, Job, Progress
 
 LINE_SECONDS = 20.0
 """Without a terminal, a running job says where it is this often."""
@@ -61,62 +60,66 @@ class _Drawing:
 
 
 class ProgressView(_Drawing, Progress):
-    """Draws what a study tells; the ETA scales the plan by the speed so far."""
+    """Draws what a study tells; the time left follows the rate of the jobs that run and of those that ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(bars.TimeElapsedColumn())
         self.num_failed = 0
-        self._left: dict[str, float] = {}
-        self._workers = 1
-        self._done_expected = self._done_actual = 0.0
+        self._clock = clock
+        self._eta = Eta([], {}, 1, clock)
         self._running: dict[str, _Running] = {}
 
     def started(self, jobs: Sequence[Job], seconds: dict[str, float], workers: int) -> None:
-        self._left, self._workers = dict(seconds), workers
-        self._all = self._bars.add_task("study", total=len(jobs), detail=self._eta())
+        self._eta = Eta(jobs, seconds, workers, self._clock)
+        self._all = self._bars.add_task("study", total=len(jobs), detail=self._left())
         processes = f" in {workers} processes" if workers > 1 else ""
         self._say(f"{len(jobs)} jobs, about {duration(sum(seconds.values()) / workers)}{processes}")
 
     def job_started(self, job: Job) -> None:
         bar = self._bars.add_task(job.label, total=None, detail="")
-        self._running[job.id] = _Running(bar, time.monotonic(), time.monotonic())
+        self._eta.start(job)
+        self._running[job.id] = _Running(bar, self._clock(), self._clock())
         self._line(f"{job.label} ...")
 
     def job_advanced(self, job: Job, done: int, total: int, detail: str) -> None:
         running = self._running.get(job.id)
         if running is None:  # told after its end: messages of workers travel apart from results
             return
+        self._eta.advance(job, done, total)
         self._bars.update(running.bar, completed=done, total=total, detail=detail)
-        self._bars.update(self._all, detail=self._eta())
-        if time.monotonic() - running.last_line > LINE_SECONDS:
-            running.last_line = time.monotonic()
-            self._line(f"  {job.label}: {done}/{total} {detail}; {self._eta()}")
+        self._bars.update(self._all, detail=self._left())
+        if self._clock() - running.last_line > LINE_SECONDS:
+            running.last_line = self._clock()
+            self._line(f"  {job.label}: {done}/{total} {detail}; {self._left()}")
 
     def job_finished(self, job: Job, seconds: float) -> None:
-        self._done_expected += self._left.pop(job.id, 0.0)
-        self._done_actual += seconds
+        self._eta.finish(job, seconds)
         self._close(job)
-        self._say(f"[green]done[/green] {job.label} in {duration(seconds)}; {self._eta()}")
+        self._say(f"[green]done[/green] {job.label} in {duration(seconds)}; {self._left()}")
 
     def job_failed(self, job: Job, message: str) -> None:
         self.num_failed += 1
-        self._left.pop(job.id, None)
+        self._eta.drop(job)
         self._close(job)
         self.console.print(f"failed: {job.label}: {message}", style="red", markup=False, soft_wrap=True)
 
+    def job_skipped(self, job: Job, reason: str) -> None:
+        self._eta.drop(job)
+        self._close(job)
+        self.console.print(f"{job.label}: {reason}", style="red", markup=False, soft_wrap=True)
+
     def note(self, message: str) -> None:
-        self._say(message)
+        # As it stands: a path may hold brackets.
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def _close(self, job: Job) -> None:
         if (running := self._running.pop(job.id, None)) is not None:
             self._bars.remove_task(running.bar)
-        self._bars.update(self._all, advance=1, detail=self._eta())
+        self._bars.update(self._all, advance=1, detail=self._left())
 
-    def _eta(self) -> str:
-        pace = self._done_actual / self._done_expected if self._done_expected else 1.0
-        spent = sum(time.monotonic() - running.start for running in list(self._running.values()))
-        left = (sum(self._left.values()) * pace - spent) / self._workers
-        return f"about {duration(max(0.0, left))} left"
+    def _left(self) -> str:
+        seconds = self._eta.left()
+        return f"about {duration(seconds)} left" if seconds else "nothing left"
 
 
 class StepView(_Drawing):
@@ -126,11 +129,12 @@ class StepView(_Drawing):
         super().__init__(bars.TimeRemainingColumn())
         self._label = label
         self._bar = self._bars.add_task(label, total=None, detail="")
-        self._last_line = time.monotonic()
+        self._last_line: float | None = None
 
     def advance(self, done: int, total: int, detail: str) -> None:
         """Show that ``done`` of ``total`` steps are behind us."""
         self._bars.update(self._bar, completed=done, total=total, detail=detail)
-        if time.monotonic() - self._last_line > LINE_SECONDS:
+        # The first report says at once where a resumed call starts.
+        if self._last_line is None or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self._line(f"{self._label}: {done}/{total} {detail}")

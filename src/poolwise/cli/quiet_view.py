@@ -6,8 +6,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
-from poolwise.study.plan import Job
-from poolwise.study.progress import Progress
+from poolwise.jobs import Job, Progress
 
 
 class QuietView(Progress):

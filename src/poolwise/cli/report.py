@@ -21,6 +21,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a r
         print(write_reports(load_record(StudyResults, path), path.parent))
         return
     from poolwise.screening.screen import course_of
-    from poolwise.study.study import publish_unfinished
+    from poolwise.study.study import publish_unfinished, report_path
 
-    print(publish_unfinished(folder, course_of(folder)))
+    publish_unfinished(folder, course_of(folder))
+    print(report_path(folder))

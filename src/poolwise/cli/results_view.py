@@ -5,18 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from poolwise.records import load_record
 from poolwise.report import comparison_text
 from poolwise.results import StudyResults
+from poolwise.study.study import report_path
 
 
-def print_results(folder: Path, report: Path, as_json: bool) -> None:
-    """Print the results in ``folder`` and the path of their report."""
+def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
+    """Print the results of the study in ``out`` and the path of their report; as JSON what ``results.json`` holds."""
     if as_json:
-        sys.stdout.write((folder / "results.json").read_text())
+        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
         return
-    results = load_record(StudyResults, folder / "results.json").results
-    if results.kind == "screen":
+    if found.results.kind == "screen":
         print("SCREEN: heads on a frozen base, to choose candidates from\n")
-    print(comparison_text(results.comparison))
-    print(f"\nreport: {report}")
+    print(comparison_text(found.results.comparison))
+    print(f"\nreport: {report_path(out)}")

@@ -43,7 +43,7 @@ def screen(
     from poolwise.cli.results_view import print_results
 
     with study_view() as progress:
-        path = run_screen(resolved, folder, progress, command_line(), workers)
-    print_results(folder, path, as_json)
+        results = run_screen(resolved, folder, progress, command_line(), workers)
+    print_results(results, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)

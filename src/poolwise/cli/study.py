@@ -57,12 +57,12 @@ def study(
         if screen is None:
             from poolwise.study.study import run_study
 
-            path = run_study(resolved, folder, progress, command_line(), workers)
+            results = run_study(resolved, folder, progress, command_line(), workers)
         else:
             from poolwise.screening.screen import run_screened_study
 
-            path = run_screened_study(resolved, screen, folder, progress, command_line(), workers)
-    print_results(folder, path, as_json)
+            results = run_screened_study(resolved, screen, folder, progress, command_line(), workers)
+    print_results(results, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)
 

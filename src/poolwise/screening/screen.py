@@ -8,7 +8,7 @@ from pathlib import Path
 
 from poolwise.config import Recipe
 from poolwise.errors import ConfigError
-from poolwise.records import load_record
+from poolwise.jobs import Job, Progress
 from poolwise.results import StudyResults
 from poolwise.screening.screen_estimate import estimate_screen, require_disk
 from poolwise.screening.screen_jobs import perform
@@ -16,8 +16,7 @@ from poolwise.screening.screen_plan import plan_screen, screen_recipe
 from poolwise.study.estimate import Estimate
 from poolwise.study.folders import read_json, require_empty
 from poolwise.study.inputs import StudyInputs
-from poolwise.study.plan import SCREEN_FOLDER, Job
-from poolwise.study.progress import Progress
+from poolwise.study.plan import SCREEN_FOLDER
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
 from poolwise.study.study import STUDY, Course, plan_study, run_study
 
@@ -51,8 +50,8 @@ def course_of(out: Path) -> Course:
 
 def run_screen(
     recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
-) -> Path:
-    """Run what is left of a screen and return the path of its HTML report.
+) -> StudyResults:
+    """Run what is left of a screen, write its reports, and return its results.
 
     Args:
         recipe: of a study; of its training only the heads' part is used.
@@ -98,8 +97,8 @@ def run_screened_study(
     progress: Progress | None = None,
     command: str = "",
     workers: int | None = None,
-) -> Path:
-    """Screen the designs of a recipe, then study the ``keep`` best and the reference; return the study's report.
+) -> StudyResults:
+    """Screen the designs of a recipe, then study the ``keep`` best and the reference; return the study's results.
 
     The screen is kept in ``out/screen``; the study's notes say which designs it left out.
     Raises: ConfigError where nothing would be left out, or ``out`` holds a study that no screen began.
@@ -108,8 +107,7 @@ def run_screened_study(
     screen = out / SCREEN_FOLDER
     if not (screen / "study.json").is_file():
         require_empty(out, "screen", but=[SCREEN_FOLDER])
-    run_screen(recipe, screen, progress, command, workers)
-    found = load_record(StudyResults, screen / "results.json").results
+    found = run_screen(recipe, screen, progress, command, workers).results
     ranks = mean_ranks(found.comparison.means, recipe.designs)
     kept = shortlist(ranks, keep, recipe.reference)
     write_shortlist(screen, ranks, kept)

@@ -11,6 +11,7 @@ from pathlib import Path
 from poolwise.config import Recipe
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError
+from poolwise.jobs import Job
 from poolwise.models import base_shape
 from poolwise.screening import disk_bytes
 from poolwise.screening.capture import reading_model, states_of
@@ -25,7 +26,6 @@ from poolwise.study.estimate import (
     Estimate,
 )
 from poolwise.study.inputs import StudyInputs
-from poolwise.study.plan import Job
 
 TRAIN_OVER_FORWARD = 3.0
 STEP_SECONDS = 0.02

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from poolwise.attentions import Attention
 from poolwise.design import Design, parse_design
+from poolwise.jobs import Job, Report
 from poolwise.models import count_trainable, head_hash, layer_weights
 from poolwise.records import Cost, RunManifest, TrainingStep, load_record, save_record
 from poolwise.screening import StateStore, StoredEncoder, build_stored_model, fill_store, load_head, save_head
 from poolwise.screening.screen_plan import Role, screen_needs, screen_spec, states_folder
 from poolwise.study.adapt import NAME, inputs_for, run_adaptation
-from poolwise.study.executor import Work
-from poolwise.study.jobs import UNTUNED_DESIGN, Report, evaluate_anchor, evaluate_run, sample_texts
-from poolwise.study.plan import Job, adapt_job
+from poolwise.study.jobs import UNTUNED_DESIGN, evaluate_anchor, evaluate_run, sample_texts
+from poolwise.study.perform import Work
+from poolwise.study.plan import adapt_job
 from poolwise.study.provenance import versions
 from poolwise.training import train_model
 

@@ -9,14 +9,16 @@ from poolwise.attentions import Attention
 from poolwise.config import Recipe
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
+from poolwise.jobs import Job
 from poolwise.models import base_shape
+from poolwise.results import RESULTS_VERSION
 from poolwise.screening import Need, StoreSpec, needs_of
 from poolwise.screening.arrays import Kept
 from poolwise.screening.store import Key
 from poolwise.storage.fingerprints import fingerprint
-from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN, sample_texts
-from poolwise.study.plan import ANCHOR_SEED, Job, adapt_job
+from poolwise.study.plan import ANCHOR_SEED, adapt_job
+from poolwise.study.worker_inputs import Inputs
 from poolwise.training.batches import TripleCollator, source_prompts
 
 Role = Literal["training", "evaluation"]
@@ -59,7 +61,7 @@ def screen_needs(recipe: Recipe, base: str, role: Role, attention: Attention) ->
     return needs_of(_read_designs(recipe, role), attention, dim, num_layers)
 
 
-def screen_keys(recipe: Recipe, inputs: StudyInputs, role: Role) -> tuple[Key, ...]:
+def screen_keys(recipe: Recipe, inputs: Inputs, role: Role) -> tuple[Key, ...]:
     """Return every (prompt, text) that heads are trained on, or evaluated on."""
     if role == "evaluation":
         return tuple(sorted({key for task in inputs.tasks for key in task.texts()}))
@@ -73,7 +75,7 @@ def screen_keys(recipe: Recipe, inputs: StudyInputs, role: Role) -> tuple[Key, .
     return tuple(sorted(keys))
 
 
-def screen_spec(recipe: Recipe, inputs: StudyInputs, role: Role, attention: Attention) -> StoreSpec:
+def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention) -> StoreSpec:
     """Return what one pass reads, and how."""
     settings = recipe.train if role == "training" else recipe.eval
     adapt = adapt_job(recipe, inputs.hashes, attention)
@@ -94,12 +96,12 @@ def pass_name(role: Role, attention: Attention) -> str:
     return f"{attention}/{role}"
 
 
-def plan_screen(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
+def plan_screen(recipe: Recipe, inputs: Inputs) -> list[Job]:
     """Return the jobs of a screen, each after those it needs; a job whose key is done is never run again."""
     reading = _passes(recipe, inputs)
     passes = {job.name: job for job in reading if job.kind == "pass"}
     tasks: dict[str, object] = {"tasks": inputs.hashes.tasks, "max_items": recipe.max_items}
-    tasks["prompts"] = recipe.model_dump(mode="json")["prompts"]
+    tasks |= {"prompts": recipe.model_dump(mode="json")["prompts"], "version": RESULTS_VERSION}
     jobs = [*reading, *(_anchor(recipe, name, passes, tasks) for name in recipe.anchors)]
     for seed in recipe.seeds:
         for name in recipe.designs:
@@ -114,7 +116,7 @@ def plan_screen(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
     return jobs
 
 
-def _passes(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
+def _passes(recipe: Recipe, inputs: Inputs) -> list[Job]:
     jobs: list[Job] = []
     trained = {parse_design(name).attention for name in recipe.designs}
     for attention in attentions(recipe):
@@ -122,7 +124,7 @@ def _passes(recipe: Recipe, inputs: StudyInputs) -> list[Job]:
             if role == "training" and attention not in trained:
                 continue
             needs = [need.name for need in screen_needs(recipe, inputs.base, role, attention)]
-            key = fingerprint([screen_spec(recipe, inputs, role, attention).key, needs])
+            key = fingerprint([RESULTS_VERSION, screen_spec(recipe, inputs, role, attention).key, needs])
             adapt = adapt_job(recipe, inputs.hashes, attention)
             if adapt and adapt not in jobs:
                 jobs.append(adapt)
@@ -139,12 +141,12 @@ def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, 
     return Job("anchor", name, ANCHOR_SEED, key, f"anchor-{name}-{key[:8]}", None, (reads.id,) if reads else ())
 
 
-def _train(recipe: Recipe, inputs: StudyInputs, name: str, seed: int, reads: Job) -> Job:
+def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
     key = fingerprint(spec | {"train": recipe.model_dump(mode="json")["train"]})
     return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
 
 
 def states_folder(out: Path) -> Path:
-    """Return where a screen keeps the states it read."""
-    return out / "states"
+    """Return where a screen keeps the states it read: those of an older version are of other numbers."""
+    return out / "states" / f"v{RESULTS_VERSION}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from poolwise.config import Recipe
 from poolwise.design import parse_design
+from poolwise.jobs import Job, Report
 from poolwise.records import (
     ADAPTATION_FILE,
     Adaptation,
@@ -20,10 +20,9 @@ from poolwise.records import (
     save_record,
 )
 from poolwise.results import AdaptationInfo, TrainingCurve
-from poolwise.study.inputs import StudyInputs
-from poolwise.study.jobs import Report
-from poolwise.study.plan import SCREEN_FOLDER, Job, is_bidirectional
+from poolwise.study.plan import SCREEN_FOLDER, is_bidirectional
 from poolwise.study.provenance import versions
+from poolwise.study.worker_inputs import Inputs
 
 FOLDER, BASE, MANIFEST = "adapted", "base", "run.json"
 NAME = "adapted base"
@@ -34,15 +33,15 @@ def adaptation_folder(out: Path, job: Job) -> Path:
     return out / FOLDER / job.run
 
 
-def inputs_for(job: Job, jobs: Sequence[Job], inputs: StudyInputs, out: Path) -> StudyInputs:
+def inputs_for(job: Job, jobs: Sequence[Job], inputs: Inputs, out: Path) -> Inputs:
     """Return the inputs of a study as one of its jobs sees them: with the adapted base, if the job needs one."""
     adapt = next((other for other in jobs if other.kind == "adapt" and other.id in job.needs), None)
     if adapt is None:
         return inputs
-    return replace(inputs, base=str((adaptation_folder(out, adapt) / BASE).resolve()))
+    return inputs.on_base(str((adaptation_folder(out, adapt) / BASE).resolve()))
 
 
-def run_adaptation(job: Job, recipe: Recipe, inputs: StudyInputs, out: Path, report: Report) -> None:
+def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: Report) -> None:
     """Adapt the base; write ``base/``, ``training.jsonl`` and ``run.json`` into the adaptation's folder.
 
     Raises: ModelError where the base has no LM head or mask token, or a loss is not finite.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolwise.config import Recipe
-from poolwise.study.plan import Job
+from poolwise.jobs import Job
 
 STEP_PER_FORWARD = 3.5
 """A training step over one forward pass of the same tokens: backward takes two more, the optimiser the rest."""

@@ -9,13 +9,14 @@ from poolwise.attentions import parse_attention
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
+from poolwise.jobs import Job, is_done
 from poolwise.records import Run, load_run, load_steps, load_texts
 from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
 from poolwise.stats import compare_runs, with_extremes
 from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_notes
-from poolwise.study.executor import is_done, tuning_folder
 from poolwise.study.jobs import check_controls, tuning_scores
-from poolwise.study.plan import InputHashes, Job
+from poolwise.study.perform import tuning_folder
+from poolwise.study.plan import InputHashes
 
 
 def collect(

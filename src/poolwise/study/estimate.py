@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from poolwise.config import Recipe
+from poolwise.jobs import Job
 from poolwise.study.adapt_estimate import (
     ACTIVATION_BYTES,
     LIBRARIES_GIB,
@@ -16,7 +17,6 @@ from poolwise.study.adapt_estimate import (
 )
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
-from poolwise.study.plan import Job
 
 SAMPLE_TEXTS = 64
 BM25_SECONDS = 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,6 @@ from poolwise.data import (
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
-from poolwise.storage.fingerprints import fingerprint_folder
 from poolwise.study.plan import InputHashes
 from poolwise.tasks import Task, load_tasks
 
@@ -46,6 +45,10 @@ class StudyInputs:
     hashes: InputHashes
     adapt_texts: Sequence[str] = ()
 
+    def on_base(self, base: str) -> StudyInputs:
+        """Return these inputs with another base."""
+        return replace(self, base=base)
+
 
 def load_inputs(recipe: Recipe) -> StudyInputs:
     """Return everything the recipe names, loaded and checked.
@@ -67,31 +70,31 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     data = attempt(lambda: _load_scheduled(recipe))
     if place is not None:
         attempt(lambda: _require_layers(recipe))
-    tasks = attempt(lambda: load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts))
-    own_texts = attempt(lambda: load_plain_texts(recipe.adapt.data or []) if recipe.adapt and recipe.adapt.data else [])
-    dev = attempt(lambda: _load_dev(recipe, tasks or []))
+    tasks = attempt(lambda: load_evaluation(recipe))
+    adapt_texts = attempt(lambda: load_adapt_texts(recipe, lambda: data[0].triples if data else []))
+    dev = attempt(lambda: load_dev(recipe, tasks or []))
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
-    assert place is not None and data is not None and tasks is not None and dev is not None
+    assert data is not None and tasks is not None and dev is not None and adapt_texts is not None
     training, schedules = data
-    texts = own_texts or triple_texts(training.triples) if recipe.adapt else []
+    texts, texts_hash = adapt_texts
     return StudyInputs(
         base=portable_base(recipe.base),
         triples=training.triples,
-        source_category={source.source: source.category for source in recipe.data.train},
+        source_category=source_categories(recipe),
         prompts=recipe.prompts,
         schedules=schedules,
         tasks=tasks,
         dev=dev,
         hashes=InputHashes(
-            base=fingerprint_folder(Path(place)) if Path(place).is_dir() else place,
+            base=base_hash(recipe.base),
             data=training.fingerprints,
             schedules={seed: schedule.hash for seed, schedule in schedules.items()},
             tasks={task.name: task.fingerprint for task in tasks},
             dev={task.name: task.fingerprint for task in dev},
-            adapt_texts=texts_fingerprint(texts) if recipe.adapt else None,
+            adapt_texts=texts_hash,
         ),
         adapt_texts=texts,
     )
@@ -117,6 +120,26 @@ def portable_base(name: str) -> str:
     return str(path.resolve()) if path.is_dir() else name
 
 
+def base_hash(name: str) -> str:
+    """Return what a plan knows a base by: a hash of its files, or its name where it is a hub id.
+
+    Saved models are held against the same hash, and a process reads a file that did not change once for both.
+    """
+    from poolwise.models.bases import base_fingerprint
+
+    return base_fingerprint(name) or name
+
+
+def source_categories(recipe: Recipe) -> dict[str, Category]:
+    """Return the category whose prompts each training source is trained with."""
+    return {source.source: source.category for source in recipe.data.train}
+
+
+def schedule_path(out: Path, seed: int) -> Path:
+    """Return where a study keeps the batches of one seed."""
+    return out / "schedules" / f"seed-{seed}.json"
+
+
 def load_training(config: DataConfig) -> TrainingData:
     """Return the training triples of a recipe, cut to ``max_rows``."""
     return load_sources(config.train, config.max_rows, DATA_SEED)
@@ -131,7 +154,28 @@ def _load_scheduled(recipe: Recipe) -> tuple[TrainingData, dict[int, Schedule]]:
     }
 
 
-def _load_dev(recipe: Recipe, tasks: list[Task]) -> list[Task]:
+def load_evaluation(recipe: Recipe) -> list[Task]:
+    """Return the tasks that a recipe evaluates on."""
+    return load_tasks(recipe.tasks, max_items=recipe.max_items, prompts=recipe.prompts)
+
+
+def load_adapt_texts(recipe: Recipe, triples: Callable[[], Sequence[Triple]]) -> tuple[Sequence[str], str | None]:
+    """Return the texts that the base is adapted on and their fingerprint; none, and None, where it is not adapted.
+
+    Args:
+        triples: asked for the training triples where the recipe names no texts of their own.
+    """
+    if recipe.adapt is None:
+        return [], None
+    texts = load_plain_texts(recipe.adapt.data) if recipe.adapt.data else triple_texts(triples())
+    return texts, texts_fingerprint(texts)
+
+
+def load_dev(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that learning rates are tuned on; none without tuning.
+
+    Raises: ConfigError where one of them is among ``tasks``.
+    """
     if recipe.tune is None:
         return []
     dev = load_tasks(recipe.tune.dev, max_items=recipe.max_items, prompts=recipe.prompts)

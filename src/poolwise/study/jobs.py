@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from poolwise.config import EvalConfig, Recipe, TrainConfig
@@ -10,6 +10,7 @@ from poolwise.data import Schedule
 from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
+from poolwise.jobs import Report
 from poolwise.models.load import load_any
 from poolwise.records import (
     Adaptation,
@@ -22,12 +23,9 @@ from poolwise.records import (
     load_record,
     save_record,
 )
-from poolwise.study.inputs import StudyInputs
 from poolwise.study.provenance import versions
+from poolwise.study.worker_inputs import Inputs
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
-
-Report = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and a few words."""
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
@@ -35,7 +33,7 @@ LAYER_WEIGHT_TEXTS = 64
 
 def train_run(
     design: Design,
-    inputs: StudyInputs,
+    inputs: Inputs,
     config: TrainConfig,
     schedule: Schedule,
     seed: int,
@@ -114,7 +112,7 @@ def _base_notes(adaptation: Adaptation | None) -> list[str]:
     return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
-def _named_prompts(inputs: StudyInputs) -> dict[str, str]:
+def _named_prompts(inputs: Inputs) -> dict[str, str]:
     """Return the recipe's prompts under the names the saved model offers them by: ``retrieval-query`` and so on."""
     sides = {
         f"{category}-{side}": text for category, p in inputs.prompts.items() for side, text in p.model_dump().items()
@@ -122,7 +120,7 @@ def _named_prompts(inputs: StudyInputs) -> dict[str, str]:
     return {name: text for name, text in sides.items() if text}
 
 
-def sample_texts(inputs: StudyInputs) -> list[str]:
+def sample_texts(inputs: Inputs) -> list[str]:
     """Return the training texts on which layer weights are read: the first positives, the same for every run."""
     return [triple.positive for triple in inputs.triples[:LAYER_WEIGHT_TEXTS]]
 
@@ -167,7 +165,7 @@ def _with_evaluation(cost: Cost, encoder: ModelEncoder) -> Cost:
     return cost.model_copy(update=update)
 
 
-def evaluate_anchor(name: str, inputs: StudyInputs, recipe: Recipe, folder: Path, report: Report) -> None:
+def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, report: Report) -> None:
     """Evaluate one row that nothing was trained for: the untuned base, BM25, or random vectors."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = RunManifest(name=name, kind="anchor", model=name, trainable_parameters=0, versions=versions())
@@ -200,20 +198,27 @@ def _evaluate_bm25(tasks: Sequence[Task], folder: Path, report: Report) -> None:
             save_record(scores, items_path(folder, task.name))
 
 
-def tune_run(design: Design, inputs: StudyInputs, recipe: Recipe, seed: int, folder: Path, report: Report) -> None:
+def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: Path, report: Report) -> None:
     """Train and score one short run for each learning rate; ``tuned_config`` reads the choice off the trials.
 
     Every design gets the same number of trials of the same length.
     """
     assert recipe.tune is not None
-    for number, rate in enumerate(recipe.tune.learning_rate):
-        report(number, len(recipe.tune.learning_rate), f"learning rate {rate:g}")
+    rates = recipe.tune.learning_rate
+    for number, rate in enumerate(rates):
+        within = _within(report, number, len(rates), f"learning rate {rate:g}")
         config = _with_rate(recipe, rate).model_copy(update={"steps": recipe.tune.steps})
         trial = folder / f"lr-{rate:g}"
         if not (trial / "run.json").is_file():
             schedule = inputs.schedules[seed]
-            train_run(design, inputs, config, schedule, seed, trial, report, recipe.eval.max_tokens)
-        evaluate_trained(trial, inputs.dev, recipe.eval, report)
+            train_run(design, inputs, config, schedule, seed, trial, within, recipe.eval.max_tokens)
+        evaluate_trained(trial, inputs.dev, recipe.eval, within)
+
+
+def _within(report: Report, done: int, total: int, name: str) -> Report:
+    """Return a report of one trial that tells how many trials are done: the time left is that of all of them."""
+    report(done, total, name)
+    return lambda part, parts, detail: report(done, total, f"{name}: {part}/{parts} {detail}")
 
 
 def _with_rate(recipe: Recipe, rate: float) -> TrainConfig:

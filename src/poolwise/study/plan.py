@@ -4,48 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-import poolwise
 from poolwise.attentions import Attention
 from poolwise.config import Recipe
 from poolwise.design import parse_design
+from poolwise.jobs import Job
+from poolwise.results import RESULTS_VERSION
 from poolwise.storage.fingerprints import fingerprint
 
-JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
 ANCHOR_SEED = 0
 SCREEN_FOLDER = "screen"
 """Where a study that began with a screen keeps it."""
 ADAPT_READS = ("warmup_ratio", "weight_decay", "max_grad_norm", "gradient_checkpointing", "precision")
 """What an adaptation takes from ``train``, beside the method."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One unit of work. Equal keys mean equal results, so a job whose key is done is never run again.
-
-    Args:
-        run: the folder below ``runs/`` that it writes; of an adaptation, below ``adapted/``.
-        design: canonical design, or None for an anchor.
-        needs: ids of the jobs that must have succeeded.
-    """
-
-    kind: JobKind
-    name: str
-    seed: int
-    key: str
-    run: str
-    design: str | None = None
-    needs: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        return f"{self.kind}-{self.key}"
-
-    @property
-    def label(self) -> str:
-        seed = f", seed {self.seed}" if self.kind in ("train", "eval") and self.design else ""
-        return f"{self.kind} {self.name}{seed}"
 
 
 @dataclass(frozen=True)
@@ -100,13 +71,13 @@ def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job 
     train = recipe.train.model_dump(mode="json", include=set(ADAPT_READS))
     train["method"] = "full" if recipe.train.method == "full" else "lora"
     adapt = recipe.adapt.model_dump(mode="json", exclude={"data"})
-    spec = {"version": poolwise.__version__, "base": inputs.base, "texts": inputs.adapt_texts}
+    spec = {"version": RESULTS_VERSION, "base": inputs.base, "texts": inputs.adapt_texts}
     key = fingerprint(spec | {"adapt": adapt, "train": train})
     return Job("adapt", "base", recipe.adapt.seed, key, f"base-{key[:8]}")
 
 
 def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
-    return {"version": poolwise.__version__, "base": inputs.base, "prompts": _dump(recipe)["prompts"]}
+    return {"version": RESULTS_VERSION, "base": inputs.base, "prompts": _dump(recipe)["prompts"]}
 
 
 def _dump(recipe: Recipe) -> dict[str, object]:

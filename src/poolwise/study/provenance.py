@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+
+from poolwise.jobs import usable_cores
 
 PACKAGES = ("poolwise", "torch", "transformers", "sentence-transformers", "peft", "mteb", "numpy", "scipy")
 
@@ -33,13 +33,6 @@ def machine() -> dict[str, str]:
         "accelerator": device,
         "fast_bf16": str(has_fast_bf16("cuda" if torch.cuda.is_available() else "cpu")).lower(),
     }
-
-
-def usable_cores() -> Sequence[int]:
-    """Return the numbers of the cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return range(os.cpu_count() or 1)
 
 
 def _processor() -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from poolwise.config import DataConfig, EvalConfig, Prompts, TrainConfig, build_section
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
+from poolwise.jobs import Report
 from poolwise.overrides import parse_override
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
-from poolwise.study.jobs import Report, evaluate_run, train_run
+from poolwise.study.jobs import evaluate_run, train_run
 
 EVALUATION = "evaluation.json"
 """Beside the scores of a model: what the scores that join them must have in common with them."""

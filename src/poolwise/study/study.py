@@ -1,4 +1,4 @@
-"""``run_study``: the whole main job, from a recipe to a report."""
+"""``run_study``: the whole main job, from a recipe to results and their report."""
 
 from __future__ import annotations
 
@@ -6,26 +6,41 @@ import datetime
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from poolwise.config import Recipe, build_recipe
 from poolwise.data import save_schedule
 from poolwise.errors import ConfigError, EvalError
+from poolwise.jobs import (
+    Executor,
+    InProcess,
+    Job,
+    Processes,
+    Progress,
+    choose_workers,
+    is_done,
+    load_state,
+    prepare_workers,
+    run_jobs,
+    wants_workers,
+)
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
-from poolwise.study.executor import Perform, Work, execute, is_done, load_state
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
-from poolwise.study.inputs import StudyInputs, load_inputs
-from poolwise.study.plan import SCREEN_FOLDER, Job, plan_jobs, run_folders
-from poolwise.study.progress import Progress
+from poolwise.study.inputs import StudyInputs, load_inputs, schedule_path
+from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
+from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
 from poolwise.study.shortlist import with_shortlist
-from poolwise.study.workers import choose_workers, execute_parallel, prepare_workers, wants_workers
 from poolwise.tasks import save_texts
+
+PRELOAD = ("poolwise.study.preload",)
+"""What workers are forked with; nothing else imports it."""
 
 
 def _finish_study(results: StudyResults, out: Path) -> StudyResults:
@@ -37,14 +52,14 @@ class Course:
     """What one kind of study does: its jobs, how long they take, how each is run, what its results say in the end.
 
     Args:
-        perform: None for the jobs of a study; else a function that worker processes can import.
+        perform: what is done with a job: a function that worker processes can import.
         finish: gets the results and the study's folder, and returns the results that are published.
     """
 
     kind: Literal["study", "screen"]
     plan: Callable[[Recipe, StudyInputs], list[Job]]
     estimate: Callable[[Sequence[Job], Recipe, StudyInputs], Estimate]
-    perform: Perform | None = None
+    perform: Perform = perform_job
     finish: Callable[[StudyResults, Path], StudyResults] = _finish_study
 
 
@@ -58,8 +73,8 @@ def run_study(
     command: str = "",
     workers: int | None = None,
     course: Course = STUDY,
-) -> Path:
-    """Run what is left of a study and return the path of its HTML report.
+) -> StudyResults:
+    """Run what is left of a study, write its reports, and return its results.
 
     Args:
         out: the study's folder; it may hold an unfinished or finished run of the same recipe.
@@ -70,7 +85,7 @@ def run_study(
     progress = progress or Progress()
     check_folder(recipe, out)
     if wants_workers(workers) and not (out / "results.json").is_file():
-        prepare_workers()
+        prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     remaining = [job for job in jobs if not is_done(out, job)]
@@ -82,8 +97,8 @@ def run_study(
     if estimate is not None:
         num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
         progress.started(remaining, estimate.seconds, num_workers)
-        work = Work(jobs, recipe, inputs, out, course.perform)
-        failures = execute(work, progress) if num_workers == 1 else execute_parallel(work, progress, num_workers)
+        with _executor(recipe, jobs, inputs, out, course, num_workers) as executor:
+            failures = run_jobs(jobs, out, executor, progress)
     elif (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
         measured = load_record(StudyResults, out / "results.json").measured
@@ -99,8 +114,23 @@ def run_study(
     return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
 
 
-def publish_unfinished(out: Path, course: Course = STUDY) -> Path:
-    """Write the report of a study that was interrupted, from what is done, and list what is not.
+def _executor(
+    recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course, num_workers: int
+) -> Executor:
+    if num_workers == 1:
+        return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
+    # Workers load what their jobs ask for: a corpus is not sent to each of them.
+    opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
+    return Processes(opened, out, num_workers, PRELOAD)
+
+
+def report_path(out: Path) -> Path:
+    """Return where a study keeps its HTML report."""
+    return out / "report.html"
+
+
+def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
+    """Write the report of a study that was interrupted, from what is done and with what is not; return the results.
 
     Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
     """
@@ -147,10 +177,11 @@ def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: P
     write_json(out / "plan.json", {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed})
     save_texts(inputs.tasks, out)
     for seed, schedule in inputs.schedules.items():
-        save_schedule(schedule, out / "schedules" / f"seed-{seed}.json")
+        save_schedule(schedule, schedule_path(out, seed))
 
 
-def _publish(results: StudyResults, out: Path, course: Course) -> Path:
+def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
-    return write_reports(results, out)
+    write_reports(results, out)
+    return results

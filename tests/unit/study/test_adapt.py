@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-import poolwise
 import toys
 from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError, ModelError
+from poolwise.jobs import Job
 from poolwise.models import load_model
 from poolwise.records import RunManifest, load_record
-from poolwise.results import StudyResults
+from poolwise.results import RESULTS_VERSION, StudyResults
 from poolwise.screening import screen_plan
 from poolwise.screening.screen_plan import plan_screen, screen_recipe
 from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.inputs import load_inputs
 from poolwise.study.jobs import check_controls
-from poolwise.study.plan import ADAPT_READS, InputHashes, Job, plan_jobs
+from poolwise.study.plan import ADAPT_READS, InputHashes, plan_jobs
 from poolwise.study.study import plan_study, run_study
 from tiny_models import save_tiny_base
 
@@ -58,7 +58,7 @@ def test_without_adaptation_keys_are_of_the_parts_they_were_always_of() -> None:
     plain = recipe(tune=TUNE)
     jobs = by_label(plan_jobs(plain, HASHES))
     dump = plain.model_dump(mode="json")
-    common = {"version": poolwise.__version__, "base": "b0", "prompts": {}}
+    common = {"version": RESULTS_VERSION, "base": "b0", "prompts": {}}
     scored = {"eval": dump["eval"], "max_items": None}
     design = {"design": "mean+bidirectional", "train": dump["train"], "seed": 0, "schedule": "s0"}
     tune = fingerprint(common | scored | {"tasks": HASHES.dev} | design | {"tune": dump["tune"]})

@@ -10,10 +10,12 @@ import pytest
 import toys
 from poolwise.config import EvalConfig, Recipe, build_recipe
 from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+from poolwise.records import load_record
+from poolwise.results import StudyResults
 from poolwise.screening.screen import run_screened_study
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.single import build_single_run, evaluate_single, train_single
-from poolwise.study.study import check_folder, run_study
+from poolwise.study.study import check_folder, report_path, run_study
 
 
 def quiet(*_: object) -> None:
@@ -160,7 +162,9 @@ def test_a_model_may_be_evaluated_into_its_own_folder_but_into_no_other(
 def test_a_model_is_evaluated_with_the_prompts_of_its_recipe(tmp_path: Path) -> None:
     prompts = {"sts": {"query": "compare this: "}, "clustering": {"query": "the topic of: "}}
     recipe = recipe_of(tmp_path, prompts=prompts, anchors=[], eval={"max_tokens": 24})
-    run_study(recipe, tmp_path / "out", workers=1)
+    returned = run_study(recipe, tmp_path / "out", workers=1)
+    assert returned == load_record(StudyResults, tmp_path / "out" / "results.json")
+    assert report_path(tmp_path / "out").is_file()
     run = next((tmp_path / "out" / "runs").iterdir())
     found = json.loads((tmp_path / "out" / "results.json").read_text())["results"]["scores"]
     scores = evaluated(str(run), tmp_path / "suite", tmp_path / "eval")

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from poolwise.config import Recipe, build_recipe
-from poolwise.study.plan import InputHashes, Job, plan_jobs, run_folders
+from poolwise.jobs import Job
+from poolwise.study.plan import InputHashes, plan_jobs, run_folders
 
 TREE: dict[str, Any] = {
     "name": "toy",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolwise.study.plan import Job
+from poolwise.jobs.job import Job
 
 
 class Progress:
-    """A listener that ignores everything; subclass it and override what you want to show."""
+    """A listener that ignores everything; subclass it and override what you want to show.
+
+    ``job_advanced`` may be called from another thread than the rest.
+    """
 
     def started(self, jobs: Sequence[Job], seconds: dict[str, float], workers: int) -> None:
         """All jobs that remain, the estimated seconds of each by job id, and how many run at a time."""
@@ -24,6 +27,9 @@ class Progress:
 
     def job_failed(self, job: Job, message: str) -> None:
         """A job failed; those that need it will be skipped, the others go on."""
+
+    def job_skipped(self, job: Job, reason: str) -> None:
+        """A job will not run in this call, because one that it needs failed."""
 
     def note(self, message: str) -> None:
         """Something worth saying that is not about one job."""

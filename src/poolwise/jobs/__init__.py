@@ -1,0 +1,29 @@
+"""A plan's jobs and who runs them: one scheduling loop, and executors that run a job, here or in other processes."""
+
+from poolwise.jobs.eta import Eta
+from poolwise.jobs.executor import Executor, InProcess, run_jobs
+from poolwise.jobs.job import Job, JobKind
+from poolwise.jobs.processes import Processes, choose_workers, prepare_workers, usable_cores, wants_workers
+from poolwise.jobs.progress import Progress
+from poolwise.jobs.state import JobState, Report, RunJob, is_done, load_state, state_path
+
+__all__ = [
+    "Eta",
+    "Executor",
+    "InProcess",
+    "Job",
+    "JobKind",
+    "JobState",
+    "Processes",
+    "Progress",
+    "Report",
+    "RunJob",
+    "choose_workers",
+    "is_done",
+    "load_state",
+    "prepare_workers",
+    "run_jobs",
+    "state_path",
+    "usable_cores",
+    "wants_workers",
+]

@@ -1,0 +1,106 @@
+"""The loop that runs a plan and what it asks of an executor: what is done stays done, a failure stops no other job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from poolwise.jobs.job import Job
+from poolwise.jobs.progress import Progress
+from poolwise.jobs.state import JobState, Report, RunJob, is_done, run_job
+
+
+class Executor(Protocol):
+    """Runs single jobs; which one, when, and what a failure means is the loop's affair.
+
+    Used as a context. Left by an exception, it ends what is running, or lets it reach its checkpoint; it may not
+    leave a process behind that goes on writing.
+    """
+
+    @property
+    def num_slots(self) -> int:
+        """How many jobs it runs at a time; the loop submits no more."""
+        ...
+
+    def submit(self, job: Job, report: Report) -> Future[JobState]:
+        """Begin a job and return how it will have ended.
+
+        A job that fails, even one whose process is killed, gives a state and no exception.
+
+        Args:
+            report: called with the job's progress, from any thread.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class InProcess:
+    """Runs jobs in this process, one after the other; ``submit`` returns when the job has ended."""
+
+    num_slots = 1
+
+    def __init__(self, run: RunJob, out: Path) -> None:
+        self._run, self._out = run, out
+
+    def submit(self, job: Job, report: Report) -> Future[JobState]:
+        """Run a job to its end. An interruption passes through."""
+        future: Future[JobState] = Future()
+        future.set_result(run_job(job, self._run, self._out, report))
+        return future
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progress) -> dict[str, str]:
+    """Run every job that is not done yet; return the error of each that failed, by label.
+
+    Of the jobs that can run, the earliest in the plan goes first. A job whose need failed is skipped and counted as
+    failed. KeyboardInterrupt passes through; the next call goes on where this one stopped.
+
+    Args:
+        jobs: each after those it needs.
+        out: the folder in which states of jobs are kept.
+    """
+    by_id = {job.id: job for job in jobs}
+    failures: dict[str, str] = {}
+    waiting = [job for job in jobs if not is_done(out, job)]
+    running: dict[Future[JobState], Job] = {}
+    while waiting or running:
+        # A job that waits for a running one stays; one whose need failed is settled here.
+        pending = {job.id for job in (*waiting, *running.values())}
+        for job in [job for job in waiting if not pending.intersection(job.needs)]:
+            failed = [by_id[need].label for need in job.needs if not is_done(out, by_id[need])]
+            if failed:
+                failures[job.label] = f"skipped: {failed[0]} failed"
+                waiting.remove(job)
+                progress.job_skipped(job, failures[job.label])
+            elif len(running) < executor.num_slots:
+                waiting.remove(job)
+                progress.job_started(job)
+                running[executor.submit(job, _reporter(progress, job))] = job
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            job, state = running.pop(future), future.result()
+            if state.status == "done":
+                progress.job_finished(job, state.seconds)
+            else:
+                failures[job.label] = state.error
+                progress.job_failed(job, state.error)
+    return failures
+
+
+def _reporter(progress: Progress, job: Job) -> Report:
+    return lambda done, total, detail: progress.job_advanced(job, done, total, detail)

@@ -1,0 +1,128 @@
+"""The inputs of a study as a worker finds them again: loaded when a job asks for them, and held against the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from poolwise.config import Prompts, Recipe
+from poolwise.data import Schedule, TrainingData, Triple, load_schedule
+from poolwise.errors import DataError
+from poolwise.records import Category
+from poolwise.study.inputs import (
+    StudyInputs,
+    base_hash,
+    load_adapt_texts,
+    load_dev,
+    load_evaluation,
+    load_training,
+    portable_base,
+    schedule_path,
+    source_categories,
+)
+from poolwise.study.plan import InputHashes
+from poolwise.tasks import Task
+
+
+class WorkerInputs:
+    """What ``StudyInputs`` are in the process that made the plan; each part is loaded once, when it is first asked for.
+
+    Raises: DataError, when asked for a part that has changed since the plan was made, naming it.
+    """
+
+    def __init__(self, recipe: Recipe, hashes: InputHashes, out: Path, base: str | None = None) -> None:
+        self.recipe, self.hashes = recipe, hashes
+        self.prompts: Mapping[Category, Prompts] = recipe.prompts
+        self.source_category = source_categories(recipe)
+        self._base = base
+        self._parts = _Parts(recipe, hashes, out)
+
+    def on_base(self, base: str) -> WorkerInputs:
+        """Return these inputs with another base; what is loaded is shared."""
+        other = WorkerInputs.__new__(WorkerInputs)
+        other.__dict__ = self.__dict__ | {"_base": base}
+        return other
+
+    @property
+    def base(self) -> str:
+        return self._base or self._parts.base
+
+    @property
+    def triples(self) -> list[Triple]:
+        return self._parts.training.triples
+
+    @property
+    def schedules(self) -> Mapping[int, Schedule]:
+        return self._parts.schedules
+
+    @property
+    def tasks(self) -> list[Task]:
+        return self._parts.tasks
+
+    @property
+    def dev(self) -> list[Task]:
+        return self._parts.dev
+
+    @property
+    def adapt_texts(self) -> Sequence[str]:
+        return self._parts.adapt_texts
+
+
+Inputs = StudyInputs | WorkerInputs
+
+
+class _Parts:
+    """What was loaded so far, each part as the plan knows it."""
+
+    def __init__(self, recipe: Recipe, hashes: InputHashes, out: Path) -> None:
+        self._recipe, self._hashes, self._out = recipe, hashes, out
+
+    @cached_property
+    def base(self) -> str:
+        _require_same("base", {self._recipe.base: self._hashes.base}, {self._recipe.base: base_hash(self._recipe.base)})
+        return portable_base(self._recipe.base)
+
+    @cached_property
+    def training(self) -> TrainingData:
+        found = load_training(self._recipe.data)
+        _require_same("training data", self._hashes.data, found.fingerprints)
+        return found
+
+    @cached_property
+    def schedules(self) -> Mapping[int, Schedule]:
+        found = {seed: load_schedule(schedule_path(self._out, seed)) for seed in self._recipe.seeds}
+        wanted = {f"seed {seed}": value for seed, value in self._hashes.schedules.items()}
+        _require_same("batch schedule", wanted, {f"seed {seed}": schedule.hash for seed, schedule in found.items()})
+        return found
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        found = load_evaluation(self._recipe)
+        _require_same("task", self._hashes.tasks, {task.name: task.fingerprint for task in found})
+        return found
+
+    @cached_property
+    def dev(self) -> list[Task]:
+        found = load_dev(self._recipe, self.tasks)
+        _require_same("dev task", self._hashes.dev, {task.name: task.fingerprint for task in found})
+        return found
+
+    @cached_property
+    def adapt_texts(self) -> Sequence[str]:
+        texts, found = load_adapt_texts(self._recipe, lambda: self.training.triples)
+        _require_same("texts of", {"the adaptation": self._hashes.adapt_texts}, {"the adaptation": found})
+        return texts
+
+
+def _require_same(what: str, planned: Mapping[str, str | None], found: Mapping[str, str | None]) -> None:
+    """Raise DataError where a fingerprint is not the plan's, or a part is there that was not, or is gone."""
+    changed = [
+        f"{what} {name} changed while the study ran: fingerprint {planned.get(name)} -> {found.get(name)}"
+        for name in dict.fromkeys([*planned, *found])
+        if planned.get(name) != found.get(name)
+    ]
+    if changed:
+        raise DataError(
+            "; ".join(changed), "wanted what the plan was made of", "run the same command again: it plans anew"
+        )
