@@ -112,7 +112,7 @@ def _worst_cosine(recipe: Recipe, out: Path) -> float:
 
 
 def _frozen(design: str, recipe: Recipe, head: Pooling):
-    model = build_model(design, recipe.base, method="frozen", max_tokens=recipe.eval.max_tokens).eval()
+    model = build_model(design, recipe.base, method="frozen", max_tokens=recipe.max_tokens).eval()
     model[1].load_state_dict(head.state_dict())
     return model
 
@@ -132,7 +132,7 @@ def _plain_seconds(recipe: Recipe) -> float:
     inputs, total = load_inputs(recipe), 0.0
     for attention in ("causal", "bidirectional"):
         for role in ROLES:
-            limit = recipe.train.max_tokens if role == "training" else recipe.eval.max_tokens
+            limit = recipe.train.max_tokens if role == "training" else recipe.max_tokens
             model = build_model(f"mean+{attention}", recipe.base, method="frozen", max_tokens=limit)
             model[0].packs = False
             texts = [text for _, text in screen_keys(screen_recipe(recipe), inputs, role)]

@@ -86,7 +86,7 @@ def by_hand(base: str, folder: Path) -> tuple[Losses, Scores]:
             batches = inputs.schedules[seed].batches
             out = folder / f"{parse_design(design).slug}-{seed}"
             model, values, _ = train_stock(base, design, inputs.triples, batches, wanted.train, out, seed=seed)
-            model.max_seq_length = wanted.eval.max_tokens
+            model.max_seq_length = wanted.max_tokens
             losses[design, seed] = values
             for task in inputs.tasks:
                 scores[design, seed, task.name] = evaluate_task(task, PlainEncoder(model.eval())).score

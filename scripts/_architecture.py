@@ -102,11 +102,12 @@ def _svg(body: str, width: float, height: float, title: str) -> str:
 
 _INTRODUCTION = (
     "poolwise is one Python package of rooms: folders, and single files at the lowest floor. A room imports only rooms "
-    "below it. `tests/unit/test_layers.py` reads every import, those inside functions too, and fails on one that points up."
+    "below it. `tests/unit/test_layers.py` reads every import, those inside functions too, and fails on one that "
+    "points up."
 )
 _BESIDE = (
-    "Beside the package: `recipes/` holds studies to start from, `benchmarks/` measures each claim of speed or memory as "
-    "a ratio, `scripts/` makes pages from code and records, `tests/` has the kinds `unit`, `property`, `parity` and "
+    "Beside the package: `recipes/` holds studies to start from, `benchmarks/` measures each claim of speed or memory "
+    "as a ratio, `scripts/` makes pages from code and records, `tests/` has the kinds `unit`, `property`, `parity` and "
     "`e2e`, and mirrors the package."
 )
 

@@ -78,7 +78,7 @@ def main() -> None:
         run = load_record(RunManifest, manifest)
         if run.design != DESIGN:
             continue
-        masked, padded = (load_model(manifest.parent / "model", max_tokens=recipe.eval.max_tokens) for _ in range(2))
+        masked, padded = (load_model(manifest.parent / "model", max_tokens=recipe.max_tokens) for _ in range(2))
         padded[0].packs = False  # packed texts have no padding
         encoders: dict[str, Encoder] = {
             "masked": ModelEncoder(prepare_encoding(masked)),

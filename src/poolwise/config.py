@@ -166,7 +166,11 @@ class TuneConfig(Section):
 class EvalConfig(Section):
     """How models encode for evaluation."""
 
-    max_tokens: int = Field(default=256, ge=4, description="tokens a text keeps, EOS included")
+    max_tokens: int | None = Field(
+        default=None,
+        ge=4,
+        description="tokens a text keeps, EOS included; null is the length trained with; the saved model keeps it",
+    )
     batch_size: int = Field(default=64, ge=1, description="texts a forward")
     precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="as in training")
 
@@ -248,6 +252,11 @@ class Recipe(Section):
                 f"reference {self.reference!r} is not among the designs; {nearest(self.reference, self.designs)}"
             )
         return self
+
+    @property
+    def max_tokens(self) -> int:
+        """The tokens that a text keeps once a model is in use: those of ``eval``, or else the length trained with."""
+        return self.eval.max_tokens or self.train.max_tokens
 
     @property
     def fingerprint(self) -> str:

@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from poolwise.errors import EvalError
+from poolwise.errors import EvalError, ModelError
 from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
@@ -222,6 +222,17 @@ def load_adaptation(base: str) -> Adaptation | None:
     """Return how the base in a folder was adapted; None where it was not, or is no folder."""
     path = Path(base) / ADAPTATION_FILE
     return load_record(Adaptation, path) if path.is_file() else None
+
+
+def require_finished(folder: Path) -> None:
+    """Raise ModelError where a folder is a run whose training was interrupted: it holds no model yet."""
+    is_begun = any((folder / name).exists() for name in ("spec.json", "training.jsonl", "checkpoints"))
+    if is_begun and not (folder / "model").is_dir() and not (folder / "modules.json").is_file():
+        raise ModelError(
+            f"{folder} is a run whose training is not finished",
+            "wanted a run with model/ in it",
+            "run the poolwise command that began it again: it resumes from the last checkpoint",
+        )
 
 
 def items_path(run: Path, task: str) -> Path:

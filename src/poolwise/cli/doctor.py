@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, require_finished
+from poolwise.cli.options import Device, Json
+from poolwise.records import require_finished
 
 EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor sentence-transformers/all-MiniLM-L6-v2 --json")
 
 
 def doctor(
     model: Annotated[str, typer.Argument(help="A folder or hub id of an embedding model.")],
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
-    require_finished(model)
+    require_finished(Path(model))
     from poolwise.models import diagnose
     from poolwise.models.load import load_any
 
-    checks = diagnose(load_any(model, for_encoding=False))
+    checks = diagnose(load_any(model, for_encoding=False, device=device))
     if as_json:
         print(
             json.dumps(

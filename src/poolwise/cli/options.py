@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,23 +112,6 @@ def step_view(label: str) -> StepView | QuietView:
     from poolwise.cli.progress_view import StepView
 
     return StepView(label)
-
-
-def require_finished(model: str) -> None:
-    """Refuse a run's folder that holds no model yet.
-
-    Raises: ModelError where its training was interrupted, with what goes on with it.
-    """
-    folder = Path(model)
-    is_begun = any((folder / name).exists() for name in ("spec.json", "training.jsonl", "checkpoints"))
-    if is_begun and not (folder / "model").is_dir() and not (folder / "modules.json").is_file():
-        from poolwise.errors import ModelError
-
-        raise ModelError(
-            f"{model} is a run whose training is not finished",
-            "wanted a run's folder with model/",
-            "run the command that began it again (poolwise train, study or screen): it goes on from there",
-        )
 
 
 def command_line() -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import step_view
+from poolwise.cli.options import Device, step_view
 from poolwise.config import DataConfig, TrainConfig
 
 EXAMPLES = (
@@ -35,14 +35,16 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Override a key of a recipe's train section; repeatable.",
+            help="Set a key of a recipe: of train, data, prompts, eval, base; repeatable.",
             show_default="none",
         ),
     ] = None,
+    device: Device = None,
 ) -> None:
     """Train one design and save the model; the same command goes on after an interruption.
 
-    --set takes the keys of a recipe's train section, such as --set learning_rate=1e-4.
+    --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: ';
+    those of the train section may stand alone: --set learning_rate=1e-4.
     """
     from poolwise.study.single import SingleRun, build_single_run
 
@@ -50,7 +52,7 @@ def train(
     from poolwise.study.single import train_single
 
     with step_view(f"train {run.design}") as view:
-        manifest = train_single(run, out, view.advance)
+        manifest = train_single(run, out, view.advance, device)
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -8,7 +8,7 @@ from poolwise.models.doctor import Check, diagnose
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.models.language import AdaptableBase, LanguageHead
-from poolwise.models.load import is_poolwise_model, load_any, load_model, own_folder, stored_prompts
+from poolwise.models.load import is_poolwise_model, load_any, load_model, own_folder, stored_settings
 from poolwise.models.merge import merge_adapters, prepare_encoding
 from poolwise.models.pooling import Pooling
 from poolwise.models.seeds import derive_seed
@@ -42,6 +42,6 @@ __all__ = [
     "prepare_encoding",
     "probe_attention",
     "resolve_base",
-    "stored_prompts",
+    "stored_settings",
     "vocabulary_size",
 ]

@@ -20,8 +20,10 @@ from poolwise.models.bases import EMBEDDED
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
+from poolwise.records import require_finished
 
 _MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_SETTINGS = "config_sentence_transformers.json"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -67,6 +69,7 @@ def load_model(
         device that is not there.
     """
     require_device(device)
+    require_finished(Path(path).expanduser())
     folder = own_folder(path)
     if folder is None:
         raise _not_ours(Path(path))
@@ -89,8 +92,6 @@ def load_model(
 
 
 def _not_ours(folder: Path) -> ModelError:
-    if (folder / "spec.json").is_file() or (folder / "training.jsonl").is_file() or (folder / "checkpoints").is_dir():
-        return unfinished_run(folder)
     if (folder / "plan.json").is_file():
         return ModelError(
             f"{folder} is a study", "wanted one of its runs", f"its models lie in {folder / 'runs'}, one folder a run"
@@ -103,15 +104,6 @@ def _not_ours(folder: Path) -> ModelError:
         )
     return ModelError(
         f"no model {str(folder)!r}", "wanted a folder saved by poolwise, the folder of a run, or a hub id that has one"
-    )
-
-
-def unfinished_run(folder: Path) -> ModelError:
-    """Return the error for a run that holds no model yet."""
-    return ModelError(
-        f"{folder} is a run whose training is not finished",
-        "wanted a run with model/ in it",
-        "run the command that began it again: it resumes from the last checkpoint",
     )
 
 
@@ -133,19 +125,26 @@ def _load_pooling(folder: Path, design: Design) -> Pooling:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / "config_sentence_transformers.json"
+    path = folder / _SETTINGS
     try:
         return dict(json.loads(path.read_text())) if path.is_file() else {}
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
 
 
-def stored_prompts(path: str | Path) -> dict[str, str]:
-    """Return the prompts that a model was saved with, by name, without loading it.
+def stored_settings(name: str) -> dict[str, Any]:
+    """Return the settings that any sentence-transformers model was saved with (``prompts``, ``default_prompt_name``
+    ...), without loading it; {} where it has none or cannot be had, which is said when it is loaded.
 
-    Raises: ModelError where its settings cannot be read.
+    Raises: ModelError where they cannot be read.
     """
-    return dict(_settings(Path(path)).get("prompts") or {})
+    folder = own_folder(name) or Path(name).expanduser()
+    if not folder.exists() and is_hub_id(name):
+        try:
+            folder = snapshot(name, [_SETTINGS])
+        except (OSError, ValueError):
+            return {}
+    return _settings(folder)
 
 
 def load_any(
@@ -167,6 +166,7 @@ def load_any(
     """
     require_device(device)
     path = Path(name).expanduser()
+    require_finished(path)
     if own_folder(name):
         model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
         return prepare_encoding(model) if for_encoding else model

@@ -54,7 +54,7 @@ def estimate_screen(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) ->
     size = num_bytes(jobs, recipe, inputs, samples)
     # The base in fp32 and bf16, and a batch of layer states.
     weights = 12 * num_layers * dim**2 * 6
-    batch = recipe.eval.batch_size * recipe.eval.max_tokens * dim * (num_layers + 8) * 4
+    batch = recipe.eval.batch_size * recipe.max_tokens * dim * (num_layers + 8) * 4
     memory = max((weights + batch) / 2**30 + LIBRARIES_GIB, adaptation_memory(recipe, inputs.base, jobs))
     return Estimate(jobs, seconds, memory, size / 2**30)
 
@@ -88,12 +88,13 @@ def require_disk(estimate: Estimate, out: Path) -> None:
 def _measure(recipe: Recipe, inputs: StudyInputs, role: Role) -> _Sample:
     keys = screen_keys(recipe, inputs, role)
     sample = keys[:: max(1, len(keys) // SAMPLE_TEXTS)][:SAMPLE_TEXTS]
-    settings = recipe.train if role == "training" else recipe.eval
+    precision = (recipe.train if role == "training" else recipe.eval).precision
+    max_tokens = recipe.train.max_tokens if role == "training" else recipe.max_tokens
     attention = parse_design(recipe.designs[0]).attention
-    model = reading_model(inputs.base, attention, settings.max_tokens, settings.precision)
+    model = reading_model(inputs.base, attention, max_tokens, precision)
     needs = screen_needs(recipe, inputs.base, role, attention)
     best = min(_time(model, sample, needs) for _ in range(2))  # the first call sets kernels up
-    rows = [model[0].tokens.encode([text], prompt, settings.max_tokens)[0][0] for prompt, text in sample]
+    rows = [model[0].tokens.encode([text], prompt, max_tokens)[0][0] for prompt, text in sample]
     return _Sample(len(keys), sum(map(len, rows)) / len(rows), len(sample) / best)
 
 

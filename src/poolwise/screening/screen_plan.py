@@ -84,7 +84,7 @@ def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention
         # An adapted base is not there yet when the plan is made; its key stands for its weights.
         base_hash=adapt.key if adapt else inputs.hashes.base,
         attention=attention,
-        max_tokens=settings.max_tokens,
+        max_tokens=recipe.train.max_tokens if role == "training" else recipe.max_tokens,
         precision=settings.precision,
         kept=KEPT,
         keys=screen_keys(recipe, inputs, role),

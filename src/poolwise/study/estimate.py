@@ -72,7 +72,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
     num_dev, _ = _texts(inputs.dev)
     positives = [triple.positive for triple in sample][:SAMPLE_TEXTS]
     train_speed = _texts_per_second(lambda: encode_texts(model, positives), len(positives))
-    prepare_encoding(model).max_seq_length = recipe.eval.max_tokens
+    prepare_encoding(model).max_seq_length = recipe.max_tokens
     evaluated = eval_texts[:: max(1, num_eval // SAMPLE_TEXTS)][:SAMPLE_TEXTS]
     eval_speed = _texts_per_second(lambda: encode_texts(model, evaluated), len(evaluated))
     config = model[0].model.config

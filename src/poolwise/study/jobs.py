@@ -12,6 +12,7 @@ from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
 from poolwise.jobs import Report
 from poolwise.models.load import load_any
+from poolwise.prompts import named_prompts
 from poolwise.records import (
     Adaptation,
     Cost,
@@ -40,6 +41,7 @@ def train_run(
     folder: Path,
     report: Report,
     max_tokens: int,
+    device: str | None = None,
 ) -> RunManifest:
     """Train one design on its schedule; write ``model/``, ``training.jsonl`` and ``run.json`` into ``folder``.
 
@@ -60,8 +62,9 @@ def train_run(
         lora_dropout=config.lora_dropout,
         max_tokens=config.max_tokens,
         precision=config.precision,
-        prompts=_named_prompts(inputs),
+        prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
+        device=device,
     )
     adaptation = load_adaptation(inputs.base)
     hashes = init_hashes(model) | {"schedule": schedule.hash}
@@ -112,29 +115,30 @@ def _base_notes(adaptation: Adaptation | None) -> list[str]:
     return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
-def _named_prompts(inputs: Inputs) -> dict[str, str]:
-    """Return the recipe's prompts under the names the saved model offers them by: ``retrieval-query`` and so on."""
-    sides = {
-        f"{category}-{side}": text for category, p in inputs.prompts.items() for side, text in p.model_dump().items()
-    }
-    return {name: text for name, text in sides.items() if text}
-
-
 def sample_texts(inputs: Inputs) -> list[str]:
     """Return the training texts on which layer weights are read: the first positives, the same for every run."""
     return [triple.positive for triple in inputs.triples[:LAYER_WEIGHT_TEXTS]]
 
 
-def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path, report: Report) -> list[ItemScores]:
-    """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks."""
-    todo = [task for task in tasks if not _is_scored(task, folder)]
+def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path | None, report: Report) -> list[ItemScores]:
+    """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks.
+
+    Args:
+        folder: None keeps nothing on disk.
+    """
+    todo = [task for task in tasks if folder is None or not _is_scored(task, folder)]
     if isinstance(encoder, ModelEncoder) and todo:
         encoder.on_progress = lambda done, total: report(done, total, "texts encoded")
         # All tasks, scored or not: a resumed evaluation meets the batches of one that was not stopped, bit for bit.
         encoder.prepare(key for task in tasks for key in task.texts())
+    fresh: dict[str, ItemScores] = {}
     for number, task in enumerate(todo):
         report(number, len(todo), f"tasks scored; {task.name}")
-        save_record(evaluate_task(task, encoder), items_path(folder, task.name))
+        fresh[task.name] = evaluate_task(task, encoder)
+        if folder is not None:
+            save_record(fresh[task.name], items_path(folder, task.name))
+    if folder is None:
+        return list(fresh.values())
     return [load_record(ItemScores, items_path(folder, task.name)) for task in tasks]
 
 
@@ -148,11 +152,8 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
     Raises: ModelError where the loaded model's attention is not the stored one.
     """
-    from poolwise.models import check_attention
-
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)
-    check_attention(model)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
     evaluate_run(encoder, tasks, folder, report)
     save_record(manifest.model_copy(update={"cost": _with_evaluation(manifest.cost, encoder)}), folder / "run.json")
@@ -176,7 +177,7 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
             UNTUNED_DESIGN,
             inputs.base,
             method="frozen",
-            max_tokens=recipe.eval.max_tokens,
+            max_tokens=recipe.max_tokens,
             precision=recipe.eval.precision,
         )
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
@@ -211,7 +212,7 @@ def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: 
         trial = folder / f"lr-{rate:g}"
         if not (trial / "run.json").is_file():
             schedule = inputs.schedules[seed]
-            train_run(design, inputs, config, schedule, seed, trial, within, recipe.eval.max_tokens)
+            train_run(design, inputs, config, schedule, seed, trial, within, recipe.max_tokens)
         evaluate_trained(trial, inputs.dev, recipe.eval, within)
 
 

@@ -55,7 +55,7 @@ def perform_job(job: Job, work: Work, report: Report) -> None:
         tuned = next((other for other in work.jobs if other.kind == "tune" and other.id in job.needs), None)
         config = tuned_config(recipe, job.name, tuning_folder(out, tuned)) if tuned else recipe.train
         design, schedule = parse_design(job.name), inputs.schedules[job.seed]
-        train_run(design, inputs, config, schedule, job.seed, folder, report, recipe.eval.max_tokens)
+        train_run(design, inputs, config, schedule, job.seed, folder, report, recipe.max_tokens)
 
 
 def tuning_folder(out: Path, job: Job) -> Path:

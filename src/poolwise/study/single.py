@@ -1,50 +1,59 @@
-"""One model trained or evaluated outside a study, with the same code and the same records."""
+"""One model trained or evaluated outside a study, with the same keys, the same code and the same records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from poolwise.config import DataConfig, EvalConfig, Prompts, TrainConfig, build_section
+from poolwise.config import EvalConfig, Prompts, Recipe, TrainConfig, build_recipe, build_section
 from poolwise.design import Design, parse_design
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
-from poolwise.overrides import parse_override
+from poolwise.overrides import apply_override
+from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import evaluate_run, train_run
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 EVALUATION = "evaluation.json"
 """Beside the scores of a model: what the scores that join them must have in common with them."""
+
+_READ = ("base", "data", "train", "prompts", "eval")
+"""The keys of a recipe that a single training reads."""
 
 
 @dataclass(frozen=True)
 class SingleRun:
-    """What ``poolwise train`` was asked to do, resolved and checked."""
+    """What ``poolwise train`` was asked to do, resolved and checked: a recipe of one design and one seed."""
 
-    design: Design
-    base: str
-    data: DataConfig
-    train: TrainConfig
-    seed: int
+    recipe: Recipe
+
+    @property
+    def design(self) -> Design:
+        """The design to train."""
+        return parse_design(self.recipe.designs[0])
+
+    @property
+    def seed(self) -> int:
+        """The seed of batches, adapter, dropout and head."""
+        return self.recipe.seeds[0]
 
     @property
     def spec(self) -> dict[str, object]:
         """The run as JSON; equal specs continue each other's training."""
-        return {
-            "design": str(self.design),
-            "base": self.base,
-            "data": self.data.model_dump(mode="json"),
-            "train": self.train.model_dump(mode="json"),
-            "seed": self.seed,
-        }
+        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
+        return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
 
 def build_single_run(
     design: str,
     base: str,
-    data: Sequence[str],
+    data: Sequence[str | Mapping[str, object]],
     steps: int | None,
     seed: int,
     max_rows: int | None,
@@ -52,49 +61,77 @@ def build_single_run(
 ) -> SingleRun:
     """Return a checked run from command-line values.
 
-    Raises: ConfigError for an unknown design or key, naming the nearest.
+    Args:
+        data: training sources: names, or what a recipe's ``data.train`` takes.
+        overrides: ``key=value`` with the keys of a recipe that a training reads; those of its ``train`` section may
+            stand without ``train.``.
+    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that a training does not read.
     """
-    tree: dict[str, object] = {} if steps is None else {"steps": steps}
+    name = str(parse_design(design))
+    tree: dict[str, object] = {
+        "name": "train",
+        "base": base,
+        "designs": [name],
+        "reference": name,
+        "seeds": [seed],
+        "data": {"train": list(data), "max_rows": max_rows},
+        "train": {} if steps is None else {"steps": steps},
+        "tasks": ["none"],
+    }
     for override in overrides:
-        keys, value = parse_override(override, TrainConfig)
-        tree[keys[-1] if keys[:-1] == ["train"] else ".".join(keys)] = value
-    return SingleRun(
-        parse_design(design),
-        base,
-        build_section(DataConfig, {"train": list(data), "max_rows": max_rows}, "--data"),
-        build_section(TrainConfig, tree, "--set"),
-        seed,
-    )
+        apply_override(tree, _with_section(override), Recipe)
+    return SingleRun(build_recipe(tree, "train"))
 
 
-def train_single(run: SingleRun, out: Path, report: Report) -> RunManifest:
+def _with_section(override: str) -> str:
+    key = override.partition("=")[0].strip()
+    first = key.partition(".")[0]
+    if first in _READ:
+        return override
+    if first in Recipe.model_fields:
+        raise ConfigError(
+            f"--set {key}: not read by a single training",
+            f"wanted a key of {', '.join(_READ)}",
+            "poolwise study reads all keys of a recipe",
+        )
+    if key not in TrainConfig.model_fields:
+        raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
+    return f"train.{override.strip()}"
+
+
+def train_single(run: SingleRun, out: Path, report: Report, device: str | None = None) -> RunManifest:
     """Train one design into ``out``; a finished run is returned as it is, an unfinished one goes on.
 
     Raises: ConfigError where ``out`` holds another run.
     """
     from poolwise.data import build_schedule
-    from poolwise.models import resolve_base
-    from poolwise.study.inputs import StudyInputs, load_training, portable_base
+    from poolwise.models import pinned_base, resolve_base
+    from poolwise.models.load import require_device
+    from poolwise.study.inputs import StudyInputs, load_training, source_categories
     from poolwise.study.plan import InputHashes
 
-    resolve_base(run.base)
+    require_device(device)
+    recipe = run.recipe
     _check_training(run, out)
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
-    training = load_training(run.data)
-    schedule = build_schedule(training.triples, steps=run.train.steps, batch_size=run.train.batch_size, seed=run.seed)
+    training = load_training(recipe.data)
+    resolve_base(recipe.base)
+    schedule = build_schedule(
+        training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed
+    )
     inputs = StudyInputs(
-        base=portable_base(run.base),
+        base=pinned_base(recipe.base),
         triples=training.triples,
-        source_category={source.source: source.category for source in run.data.train},
-        prompts={},
+        source_category=source_categories(recipe),
+        prompts=recipe.prompts,
         schedules={run.seed: schedule},
         tasks=[],
         dev=[],
-        hashes=InputHashes(run.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+        hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
     )
     write_json(out / "spec.json", run.spec)
-    return train_run(run.design, inputs, run.train, schedule, run.seed, out, report, EvalConfig().max_tokens)
+    return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)
 
 
 def _check_training(run: SingleRun, out: Path) -> None:
@@ -113,48 +150,119 @@ def _differing(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list
     return sorted(key for key in mine if mine[key] != theirs.get(key))
 
 
+def parse_prompts(options: Sequence[str]) -> dict[Category, Prompts]:
+    """Return the prompts that ``query=TEXT``, ``document=TEXT`` and ``CATEGORY.query=TEXT`` ask for.
+
+    Without a category a prompt is for all of them.
+
+    Raises: ConfigError for another key, or without ``=``.
+    """
+    sides = ("query", "document")
+    found: dict[str, dict[str, str]] = {}
+    for option in options:
+        key, sign, text = option.partition("=")
+        category, _, side = key.rpartition(".")
+        if not sign or side not in sides or (category and category not in CATEGORIES):
+            raise ConfigError(
+                f"--prompt {option!r}",
+                "wanted query=TEXT, document=TEXT, or one of a category, such as sts.query=TEXT",
+                nearest(category, CATEGORIES) if category else "",
+            )
+        for name in [category] if category else CATEGORIES:
+            found.setdefault(name, {})[side] = text
+    return {
+        category: build_section(Prompts, found[category], "--prompt") for category in CATEGORIES if category in found
+    }
+
+
 def evaluate_single(
-    name: str, tasks: Sequence[str], out: Path, max_items: int | None, config: EvalConfig, report: Report
+    model: str | SentenceTransformer,
+    tasks: Sequence[str],
+    out: Path | None,
+    max_items: int | None,
+    config: EvalConfig,
+    report: Report,
+    prompts: Mapping[Category, Prompts] | None = None,
+    device: str | None = None,
 ) -> tuple[RunManifest, list[ItemScores]]:
     """Evaluate any embedding model on tasks; write a run into ``out`` that ``compare`` reads.
 
-    A model of ours reads texts with the prompts of the recipe that it was trained with.
-    Raises: ConfigError where ``out`` holds the scores of another model, or of this one at another length.
+    Texts are read as the model stores it: its length, its prompts, and the precision of ``config``, where "auto" is
+    fp32 for models of others and for ours what a study takes.
+
+    Args:
+        model: a folder or hub id, or the model itself.
+        out: None writes nothing.
+        config: ``max_tokens`` None leaves the model's own length.
+        prompts: by category, in place of the model's own; empty for none.
+    Raises: ConfigError where ``out`` holds the scores of another model, or of this one read in another way; DataError
+        where a task cannot be used, before the model is loaded.
     """
     from poolwise.encoding.encoder import ModelEncoder
-    from poolwise.models import check_attention, count_trainable, design_of, stored_prompts
-    from poolwise.models.load import load_any, own_folder
+    from poolwise.models import count_trainable, design_of
+    from poolwise.models.load import load_any, own_folder, require_device, stored_settings
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 
-    folder = own_folder(name)
-    spec = _evaluation_spec(name, folder, config)
-    _check_evaluation(spec, name, out)
-    prompts = _by_category(stored_prompts(folder)) if folder else {}
+    require_device(device)
+    name = model if isinstance(model, str) else _model_name(model)
+    folder = own_folder(name) if isinstance(model, str) else None
+    if prompts is None:
+        stored = stored_settings(name) if isinstance(model, str) else vars(model)
+        prompts = category_prompts(stored.get("prompts") or {}, stored.get("default_prompt_name"))
+    spec = _evaluation_spec(name, folder, config, prompts)
+    if out is not None:
+        _check_evaluation(spec, name, out)
     loaded = load_tasks(tasks, max_items=max_items, prompts=prompts)
-    model = load_any(name, config.precision, config.max_tokens)
-    if folder:
-        check_attention(model)
+    precision = "fp32" if config.precision == "auto" and folder is None else config.precision
+    encoding = load_any(model, precision, config.max_tokens, device=device) if isinstance(model, str) else model
     manifest = RunManifest(
         name=_short_name(name),
         kind="external",
-        design=str(design_of(model)) if folder else None,
+        design=str(design_of(encoding)) if folder else None,
         model=name,
-        trainable_parameters=count_trainable(model) if folder else None,
+        trainable_parameters=count_trainable(encoding) if folder else None,
         versions=versions(),
     )
     if (trained := Path(name) / "run.json").is_file():
         manifest = load_record(RunManifest, trained)
-    write_json(out / EVALUATION, spec)
-    save_texts(loaded, out)
-    encoder = ModelEncoder(model, batch_size=config.batch_size)
+    said = describe_reading(encoding, precision, prompts)
+    manifest = manifest.model_copy(update={"notes": [*(n for n in manifest.notes if n != said), said]})
+    if out is not None:
+        write_json(out / EVALUATION, spec)
+        save_texts(loaded, out)
+    encoder = ModelEncoder(encoding, batch_size=config.batch_size)
     scores = evaluate_run(encoder, loaded, out, report)
     update = Cost(eval_seconds=encoder.seconds, encode_texts_per_second=encoder.texts_per_second)
     if encoder.num_encoded:
         cost = manifest.cost.model_copy(update=update.model_dump(exclude_none=True))
         manifest = manifest.model_copy(update={"cost": cost})
-    save_record(manifest, out / "run.json")
+    if out is not None:
+        save_record(manifest, out / "run.json")
     return manifest, scores
+
+
+def describe_reading(model: SentenceTransformer, precision: str, prompts: Mapping[Category, Prompts]) -> str:
+    """Return how an evaluation reads texts, in one line: length, precision and what that does to scores, prompts."""
+    from poolwise.kernels.precision import uses_bf16
+
+    lowers = uses_bf16(precision, model.device)  # type: ignore[arg-type]
+    noise = ", whose rounding moves scores by up to about 0.004 against fp32" if lowers else ""
+    told = [
+        f"{category} {side} {text!r}"
+        for category, p in prompts.items()
+        for side, text in p.model_dump().items()
+        if text
+    ]
+    return (
+        f"texts are cut to {model.max_seq_length} tokens, computed in {'bf16' if lowers else 'fp32'}{noise}; "
+        f"prompts: {', '.join(told) or 'none'}"
+    )
+
+
+def _model_name(model: SentenceTransformer) -> str:
+    card = model.model_card_data
+    return str(card.model_id or card.base_model or type(model).__name__)
 
 
 def _short_name(name: str) -> str:
@@ -162,19 +270,16 @@ def _short_name(name: str) -> str:
     return path.resolve().name if path.exists() else name
 
 
-def _by_category(named: Mapping[str, str]) -> dict[Category, Prompts]:
-    """Return prompts by category from those that a model was saved with, ``retrieval-query`` and so on."""
-    sides = {c: {side: named.get(f"{c}-{side}", "") for side in ("query", "document")} for c in CATEGORIES}
-    return {category: Prompts(**texts) for category, texts in sides.items() if any(texts.values())}
-
-
-def _evaluation_spec(name: str, folder: Path | None, config: EvalConfig) -> dict[str, object]:
+def _evaluation_spec(
+    name: str, folder: Path | None, config: EvalConfig, prompts: Mapping[Category, Prompts]
+) -> dict[str, object]:
     """Return what scores in one folder must share; what they say of tasks, their fingerprints tell."""
     from poolwise.storage.fingerprints import fingerprint_folder
 
     place = folder or Path(name)
     model = fingerprint_folder(place) if place.is_dir() else name
-    return {"model": model, "max_tokens": config.max_tokens, "precision": config.precision}
+    told = {category: p.model_dump() for category, p in prompts.items()}
+    return {"model": model, "max_tokens": config.max_tokens, "precision": config.precision, "prompts": told}
 
 
 def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:

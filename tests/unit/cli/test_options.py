@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from poolwise.cli.options import require_finished
+from poolwise.records import require_finished
 from poolwise.errors import ModelError
 
 TELL = """
@@ -60,14 +60,14 @@ def test_a_run_without_its_model_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
     with pytest.raises(ModelError, match=r"training is not finished.*run the command that began it again"):
-        require_finished(str(tmp_path))
+        require_finished(tmp_path)
     (tmp_path / "model").mkdir()
-    require_finished(str(tmp_path))
+    require_finished(tmp_path)
 
 
 @pytest.mark.parametrize("files", [[], ["modules.json", "training.jsonl"], ["config.json"]])
 def test_other_folders_and_names_are_not(tmp_path: Path, files: list[str]) -> None:
     for name in files:
         (tmp_path / name).touch()
-    require_finished(str(tmp_path))
+    require_finished(tmp_path)
     require_finished("owner/name")
