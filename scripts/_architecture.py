@@ -12,7 +12,7 @@ from _rooms import PACKAGE, ROOMS, ROOT, WAY, iter_arrows, module_of, room_of
 IMAGES = ROOT / "docs" / "images"
 ROW, GAP, WIDTH, LEFT = 46, 10, 760, 12
 FLOORS: list[tuple[str, list[str]]] = [
-    ("the command line", ["cli"]),
+    ("what users call", ["cli", "api"]),
     ("studies and screens", ["study", "screening", "jobs"]),
     ("reports", ["report"]),
     ("scores and tests", ["tasks", "stats", "foreign"]),

@@ -37,6 +37,7 @@ ROOMS: list[list[str]] = [
     ["jobs"],
     ["study"],
     ["screening"],
+    ["api"],
     ["cli"],
 ]
 """A room imports lower ones only; rooms side by side do not know each other."""

@@ -1,17 +1,75 @@
-"""poolwise: which pooling and which attention an LLM-based text-embedding model needs."""
+"""poolwise: which pooling and which attention an LLM-based text-embedding model needs.
 
-from poolwise.design import Design, parse_design
-from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+The names of ``__all__`` are the public API; nothing else is. They are imported when they are first asked for, so that
+``import poolwise`` takes no time and no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from poolwise.api import compare, doctor, encode, evaluate, run_screen, run_study, train
+    from poolwise.config import Recipe, load_recipe
+    from poolwise.design import Design, parse_design
+    from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+    from poolwise.models import build_model, load_model
+    from poolwise.results import Comparison, StudyResults
 
 __version__ = "0.1.0"
 
+_HOMES = {
+    "build_model": "models",
+    "load_model": "models",
+    "encode": "api",
+    "train": "api",
+    "evaluate": "api",
+    "run_study": "api",
+    "run_screen": "api",
+    "compare": "api",
+    "doctor": "api",
+    "Design": "design",
+    "parse_design": "design",
+    "Recipe": "config",
+    "load_recipe": "config",
+    "StudyResults": "results",
+    "Comparison": "results",
+    "PoolwiseError": "errors",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "ModelError": "errors",
+    "EvalError": "errors",
+}
+
 __all__ = [
+    "Comparison",
     "ConfigError",
     "DataError",
     "Design",
     "EvalError",
     "ModelError",
     "PoolwiseError",
+    "Recipe",
+    "StudyResults",
     "__version__",
+    "build_model",
+    "compare",
+    "doctor",
+    "encode",
+    "evaluate",
+    "load_model",
+    "load_recipe",
     "parse_design",
+    "run_screen",
+    "run_study",
+    "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'poolwise' has no attribute {name!r}")
+    return getattr(import_module(f"poolwise.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

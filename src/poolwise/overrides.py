@@ -41,11 +41,15 @@ def apply_override(tree: dict[str, Any], text: str, kind: type[BaseModel]) -> No
 
     Raises: ConfigError as ``parse_override``, and where a key on the way holds no mapping.
     """
-    keys, value = parse_override(text, kind)
+    set_key(tree, *parse_override(text, kind))
+
+
+def set_key(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set one key of a mapping of mappings. Raises: ConfigError where a key on the way holds no mapping."""
     here: Any = tree
     for key in keys[:-1]:
         if not isinstance(here.setdefault(key, {}), dict):
-            raise ConfigError(f"cannot set {text!r}: {key!r} is not a mapping")
+            raise ConfigError(f"cannot set {'.'.join(keys)!r}: {key!r} is not a mapping")
         here = here[key]
     here[keys[-1]] = value
 

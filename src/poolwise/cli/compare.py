@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -53,37 +52,23 @@ def compare(
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
     from poolwise.errors import ConfigError
-    from poolwise.foreign import input_entries, input_lines, read_inputs, source_lines
-    from poolwise.records import load_texts
+    from poolwise.foreign import compare_paths, input_entries, input_lines, source_lines
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
-    from poolwise.stats import compare_runs, with_extremes
-    from poolwise.stats.designs.contrasts import REASONS
-    from poolwise.stats.designs.verdict import EQUIVALENCE
 
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
-    inputs = read_inputs(paths, qrels or [], include_external)
-    say("\n".join(input_lines(inputs)))
-    comparisons: Sequence[str] = ["reference", "adaptation_given_design"] if reference else REASONS
-    if not reference and inputs.declared:
-        # The family of tests is the one that the study declared before it ran.
-        reference, comparisons = inputs.declared
-    comparison = compare_runs(
-        inputs.runs,
-        reference=reference,
-        comparisons=comparisons,
-        equivalence=_sizes(equivalence) if equivalence else EQUIVALENCE,
+    sizes = _sizes(equivalence) if equivalence else None
+    found = compare_paths(
+        paths, reference=reference, qrels=qrels or [], include_external=include_external, equivalence=sizes
     )
-    texts = [record for path in paths if path.is_dir() for record in load_texts(path)]
-    comparison = with_extremes(comparison, inputs.runs, texts)
-    comparison = comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
+    say("\n".join(input_lines(found.inputs)))
     if out is not None:
-        page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
-        say(f"report: {page}")
+        runs, sources = found.inputs.runs, source_lines(found.inputs)
+        say(f"report: {write_comparison_report(found.comparison, runs, out, command_line(), sources)}")
     if as_json:
-        print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
+        print(json.dumps(comparison_json(found.comparison, input_entries(found.inputs)), indent=2))
     else:
-        print(comparison_text(comparison))
+        print(comparison_text(found.comparison))
 
 
 def _sizes(texts: list[str]) -> float | dict[str, float]:

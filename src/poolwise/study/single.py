@@ -11,7 +11,7 @@ from poolwise.config import EvalConfig, Prompts, Recipe, TrainConfig, build_reci
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
-from poolwise.overrides import apply_override
+from poolwise.overrides import apply_override, set_key
 from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
@@ -58,6 +58,7 @@ def build_single_run(
     seed: int,
     max_rows: int | None,
     overrides: Sequence[str],
+    settings: Mapping[str, object] | None = None,
 ) -> SingleRun:
     """Return a checked run from command-line values.
 
@@ -65,6 +66,7 @@ def build_single_run(
         data: training sources: names, or what a recipe's ``data.train`` takes.
         overrides: ``key=value`` with the keys of a recipe that a training reads; those of its ``train`` section may
             stand without ``train.``.
+        settings: the same keys with values that are not text any more.
     Raises: ConfigError for an unknown design or key, naming the nearest, or a key that a training does not read.
     """
     name = str(parse_design(design))
@@ -79,15 +81,18 @@ def build_single_run(
         "tasks": ["none"],
     }
     for override in overrides:
-        apply_override(tree, _with_section(override), Recipe)
+        key, sign, value = override.partition("=")
+        apply_override(tree, f"{_full_key(key.strip())}{sign}{value}", Recipe)
+    for key, given in (settings or {}).items():
+        set_key(tree, _full_key(key).split("."), given)
     return SingleRun(build_recipe(tree, "train"))
 
 
-def _with_section(override: str) -> str:
-    key = override.partition("=")[0].strip()
+def _full_key(key: str) -> str:
+    """Return a key with its section; those of ``train`` may stand without."""
     first = key.partition(".")[0]
     if first in _READ:
-        return override
+        return key
     if first in Recipe.model_fields:
         raise ConfigError(
             f"--set {key}: not read by a single training",
@@ -96,7 +101,7 @@ def _with_section(override: str) -> str:
         )
     if key not in TrainConfig.model_fields:
         raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
-    return f"train.{override.strip()}"
+    return f"train.{key}"
 
 
 def train_single(run: SingleRun, out: Path, report: Report, device: str | None = None) -> RunManifest:

@@ -1,0 +1,292 @@
+"""What ``import poolwise`` gives as functions: one call for each thing that people do, with the defaults of the command
+line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from poolwise.config import EvalConfig, Prompts, Recipe, build_section, load_recipe
+from poolwise.errors import ConfigError, DataError
+from poolwise.records import Category, ItemScores
+from poolwise.results import Comparison, StudyResults
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+    from sentence_transformers import SentenceTransformer
+
+    from poolwise.jobs import Progress
+    from poolwise.models import Check, EmbeddingModel
+
+OnProgress = Callable[[int, int, str], None]
+
+
+def encode(
+    model: str | Path | SentenceTransformer,
+    texts: str | Sequence[str],
+    *,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    device: str | None = None,
+    **options: Any,
+) -> Float[np.ndarray, "B D"]:
+    """Return one embedding a text, in order: fp32, of length 1 for models of poolwise.
+
+    For many calls load the model once: ``model = poolwise.load_model(path)`` and ``model.encode(texts)``.
+
+    Args:
+        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any sentence-transformers model.
+        texts: a list of texts, or one text, for which one vector (D) comes back.
+        prompt: put before every text.
+        prompt_name: the name of a prompt that the model was saved with, such as "query" or "document".
+        device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
+        options: whatever ``SentenceTransformer.encode`` takes: ``batch_size``, ``normalize_embeddings``,
+            ``truncate_dim``, ``precision`` and so on.
+    Raises: ModelError where no model loads; DataError where an input is not a text; ValueError for an option or a
+        prompt name that the model does not know.
+
+    Example:
+
+        >>> import poolwise
+        >>> model = poolwise.build_model("mean+causal", "poolwise/nano")
+        >>> poolwise.encode(model, ["a dog", "a cat"]).shape
+        (2, 256)
+    """
+    from poolwise.models import load_any
+
+    if not isinstance(texts, str) and (bad := [text for text in texts if not isinstance(text, str)]):
+        raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
+    loaded = load_any(str(model), device=device, for_encoding=False) if isinstance(model, str | Path) else model
+    listed = texts if isinstance(texts, str) else list(texts)
+    move = {} if device is None or isinstance(model, str | Path) else {"device": device}
+    vectors: Float[np.ndarray, "B D"] = loaded.encode(listed, prompt=prompt, prompt_name=prompt_name, **move, **options)
+    return vectors
+
+
+def train(
+    design: str,
+    data: str | Sequence[str | Mapping[str, Any]],
+    out: str | Path,
+    *,
+    base: str = "poolwise/nano",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> EmbeddingModel:
+    """Train one design and return the model; the same call goes on after an interruption, or loads what is there.
+
+    Args:
+        design: ``pooling+attention``, such as "multilayer+bidirectional", or "paper:5".
+        data: training sources: files, folders, hub data sets or "poolwise/pydoc", or what a recipe's ``data.train``
+            takes.
+        out: the run's folder: ``model/``, ``training.jsonl``, ``run.json``.
+        base: "poolwise/nano", a folder, or a hub id.
+        settings: keys of a recipe by their dotted names: ``{"train.steps": 200, "prompts.retrieval.query": "Q: "}``.
+        on_progress: called with steps done, steps in all, and a few words.
+    Raises: ConfigError for an unknown design or key, or where ``out`` holds another run; DataError for training data
+        that cannot be read; ModelError for a base that will not do.
+
+    Example:
+
+        >>> import poolwise
+        >>> settings = {"train.steps": 2, "train.batch_size": 8, "train.max_tokens": 32}
+        >>> model = poolwise.train("mean+causal", "pairs.jsonl", "runs/mine", settings=settings)
+        >>> model.max_seq_length
+        32
+    """
+    from poolwise.study.single import build_single_run, train_single
+
+    sources = [data] if isinstance(data, str) else list(data)
+    run = build_single_run(str(design), base, sources, None, seed, None, [], settings)
+    train_single(run, Path(out), on_progress or _ignore, device)
+    from poolwise.models import load_model
+
+    return load_model(out, device=device)
+
+
+def evaluate(
+    model: str | Path | SentenceTransformer,
+    tasks: str | Sequence[str],
+    *,
+    out: str | Path | None = None,
+    max_items: int | None = None,
+    max_tokens: int | None = None,
+    precision: str = "auto",
+    prompts: Mapping[Category, Prompts] | None = None,
+    device: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, ItemScores]:
+    """Return the scores of any embedding model by task, ``category/name``, with the score of every item.
+
+    Texts are read as the model was saved: its length and its prompts. Models of others are computed in fp32.
+
+    Args:
+        model: a folder, the folder of a run, a hub id, or a model that is loaded.
+        tasks: folders of a task, a category or a suite, "poolwise/pydoc", or "mteb:NAME".
+        out: a folder for the records, which ``compare`` reads; None writes nothing.
+        max_items: cap on the items of a task, a seeded subset.
+        max_tokens: cut texts to another length than the model's own.
+        precision: "fp32", "bf16", or "auto": fp32 for models of others, what a study takes for ours.
+        prompts: by category, in place of the model's own; ``{}`` for none.
+        on_progress: called with what is done, what there is in all, and a few words.
+    Raises: DataError where a task cannot be used, before the model is loaded; ModelError where no model loads;
+        ConfigError where ``out`` holds other scores.
+
+    Example:
+
+        >>> import poolwise
+        >>> model = poolwise.build_model("mean+causal", "poolwise/nano", max_tokens=32)
+        >>> scores = poolwise.evaluate(model, "my-suite/sts")
+        >>> [(name, record.metric, record.num_items) for name, record in scores.items()]
+        [('sts/toy-sts', 'cosine_spearman', 12)]
+    """
+    from poolwise.study.single import evaluate_single
+
+    config = build_section(EvalConfig, {"max_tokens": max_tokens, "precision": precision}, "evaluate")
+    _, scores = evaluate_single(
+        str(model) if isinstance(model, Path) else model,
+        [tasks] if isinstance(tasks, str) else list(tasks),
+        Path(out) if out is not None else None,
+        max_items,
+        config,
+        on_progress or _ignore,
+        prompts,
+        device,
+    )
+    return {record.task: record for record in scores}
+
+
+def run_study(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> StudyResults:
+    """Train and evaluate every design of a recipe on the same data, write the reports, and return the results.
+
+    The same call goes on where an interrupted one stopped. The report is ``out/report.html``.
+
+    Args:
+        recipe: a recipe, or the path of one.
+        out: the study's folder.
+        workers: processes that share the jobs; None chooses by cores and memory.
+        progress: hears what is going on.
+    Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
+
+    Example:
+
+        >>> import poolwise
+        >>> changes = ["designs=[last+causal, mean+causal]", "train.steps=1", "seeds=[0]", "anchors=[]"]
+        >>> changes += ["data.train=pairs.jsonl", "tasks=my-suite/sts", "train.batch_size=8", "reference=last+causal"]
+        >>> recipe = poolwise.load_recipe("recipes/quickstart.yaml", changes)
+        >>> study = poolwise.run_study(recipe, "runs/study", workers=1)
+        >>> sorted(score.name for score in study.results.scores)
+        ['last+causal', 'mean+causal']
+    """
+    from poolwise.study import study
+
+    return study.run_study(_recipe(recipe), Path(out), progress, workers=workers)
+
+
+def run_screen(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> StudyResults:
+    """Try the poolings of a recipe on the frozen base, in a fraction of a study's time, and return the results.
+
+    A screen ranks candidates and decides nothing about trained designs. Arguments and errors are those of
+    ``run_study``; ConfigError also where the recipe trains the whole base, or the states do not fit on the disk.
+
+    Example:
+
+        >>> import poolwise
+        >>> changes = ["designs=[last+causal, mean+causal]", "train.steps=1", "seeds=[0]", "anchors=[]"]
+        >>> changes += ["data.train=pairs.jsonl", "tasks=my-suite/sts", "train.batch_size=8", "reference=last+causal"]
+        >>> recipe = poolwise.load_recipe("recipes/quickstart.yaml", changes)
+        >>> poolwise.run_screen(recipe, "runs/screen", workers=1).results.kind
+        'screen'
+    """
+    from poolwise.screening import screen
+
+    return screen.run_screen(_recipe(recipe), Path(out), progress, workers=workers)
+
+
+def compare(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    reference: str | None = None,
+    qrels: Sequence[str | Path] = (),
+    include_external: bool = False,
+    equivalence: float | Mapping[str, float] | None = None,
+) -> Comparison:
+    """Return whether the differences between models are real: differences, tests, corrected p-values, verdicts.
+
+    Args:
+        paths: runs or studies of poolwise, MTEB results (a folder a model), mteb predictions, TREC runs, or a CSV with
+            model, task, item, score.
+        reference: the design or model that the others are compared with; of a study its own.
+        qrels: relevance judgements for TREC runs.
+        include_external: also take MTEB's self-reported scores, marked in the notes.
+        equivalence: the largest difference of no practical meaning, as a fraction, for all or by category; None is
+            0.005.
+    Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not there.
+
+    Example:
+
+        >>> import pathlib, poolwise
+        >>> rows = ["model,task,item,score"]
+        >>> rows += [f"{m},sts/mine,{i},{i % 7 / 10 + (m == 'b') / 5}" for m in "ab" for i in range(40)]
+        >>> _ = pathlib.Path("scores.csv").write_text("\\n".join(rows))
+        >>> comparison = poolwise.compare("scores.csv", reference="a")
+        >>> round(comparison.contrasts[0].difference, 3)
+        0.2
+    """
+    from poolwise.foreign.compare import compare_paths
+
+    listed = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    return compare_paths(
+        listed,
+        reference=reference,
+        qrels=[Path(path) for path in qrels],
+        include_external=include_external,
+        equivalence=equivalence,
+    ).comparison
+
+
+def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None) -> list[Check]:
+    """Return what a model does, measured: attention by probe, EOS, padding side, batch invariance.
+
+    Args:
+        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any with a transformer inside.
+    Raises: ModelError where no model loads, or there is no transformer in it.
+
+    Example:
+
+        >>> import poolwise
+        >>> checks = poolwise.doctor(poolwise.build_model("mean+bidirectional", "poolwise/nano"))
+        >>> [(check.name, check.status) for check in checks][:2]
+        [('attention', 'ok'), ('eos', 'ok')]
+    """
+    from poolwise.models import diagnose, load_any
+
+    loaded = load_any(str(model), device=device, for_encoding=False) if isinstance(model, str | Path) else model
+    return diagnose(loaded)
+
+
+def _recipe(recipe: Recipe | str | Path) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if not isinstance(recipe, str | Path):
+        raise ConfigError(f"recipe is a {type(recipe).__name__}", "wanted a Recipe or the path of one")
+    return load_recipe(Path(recipe))
+
+
+def _ignore(_done: int, _total: int, _detail: str) -> None:
+    """Progress that nobody asked for."""
