@@ -83,9 +83,10 @@ def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[st
         place, split = _split_of(name)
         root = _folder(place)
         folders = list(iter_task_folders(root, split))
-        problems += [_nothing_in(folder, split) for folder in _passed_over(root, folders)]
-        if not folders:
-            problems.append(_nothing_in(root, split))
+        passed_over = list(_passed_over(root, folders))
+        if not folders and not passed_over:
+            passed_over = [root]
+        problems += [_nothing_in(folder, split) for folder in passed_over]
         for folder in folders:
             task = _load_folder(folder, prompts, problems, split)
             if task is not None:

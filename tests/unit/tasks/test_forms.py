@@ -181,10 +181,11 @@ def test_a_folder_without_readable_files_says_what_it_found_and_what_it_expected
     folder = write_csv(tmp_path / "sts" / "pairs" / "test.csv2", "x")
     write_csv(folder / "train.txt", "x")
     wanted = (
-        f"{folder}: no task in this folder: found test.csv2, train.txt; expected test.jsonl, test.csv or test.tsv "
-        "(each plain or .gz) (retrieval: corpus..., queries... and qrels.tsv), or folders that hold tasks"
+        f"{folder}: no task in this folder: found test.csv2, train.txt; expected test.jsonl, test.csv or test.tsv, "
+        "plain or .gz (retrieval: corpus..., queries... and qrels.tsv), or folders that hold tasks"
     )
-    assert wanted in problems_of(folder)
+    for place in (folder, folder.parent, tmp_path):
+        assert wanted in problems_of(place) and ": 1 problem(s)" in problems_of(place)
     assert "found test.csv2, train.txt; expected dev.jsonl" in problems_of(f"{folder}@dev")
     # Beside tasks that can be read it is not passed over in silence.
     write_csv(tmp_path / "sts" / "good" / "test.csv", "sentence1,sentence2,score", "a,b,1", "c,d,2")
