@@ -132,10 +132,11 @@ def _holds_task(folder: Path, split: str) -> bool:
 def _passed_over(folder: Path, tasks: Sequence[Path]) -> Iterator[Path]:
     """Yield the folders that stand where a task stands, below a category's folder, hold files, and are no task."""
     for entry in _inner(folder) if folder not in tasks else ():
-        if any(task.is_relative_to(entry) for task in tasks):
-            yield from _passed_over(entry, tasks)
-        elif folder.name in CATEGORIES and any(file.is_file() for file in entry.iterdir()):
+        holds_task = any(task.is_relative_to(entry) for task in tasks)
+        if folder.name in CATEGORIES and not holds_task and any(file.is_file() for file in entry.iterdir()):
             yield entry
+        else:
+            yield from _passed_over(entry, tasks)
 
 
 def _nothing_in(folder: Path, split: str) -> str:
