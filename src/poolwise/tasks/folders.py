@@ -83,9 +83,10 @@ def _load_name(name: str, prompts: Mapping[Category, Prompts], problems: list[st
         place, split = _split_of(name)
         root = _folder(place)
         folders = list(iter_task_folders(root, split))
-        problems += [_nothing_in(folder, split) for folder in _passed_over(root, folders)]
-        if not folders:
-            problems.append(_nothing_in(root, split))
+        passed_over = list(_passed_over(root, folders))
+        if not folders and not passed_over:
+            passed_over = [root]
+        problems += [_nothing_in(folder, split) for folder in passed_over]
         for folder in folders:
             task = _load_folder(folder, prompts, problems, split)
             if task is not None:
@@ -131,10 +132,11 @@ def _holds_task(folder: Path, split: str) -> bool:
 def _passed_over(folder: Path, tasks: Sequence[Path]) -> Iterator[Path]:
     """Yield the folders that stand where a task stands, below a category's folder, hold files, and are no task."""
     for entry in _inner(folder) if folder not in tasks else ():
-        if any(task.is_relative_to(entry) for task in tasks):
-            yield from _passed_over(entry, tasks)
-        elif folder.name in CATEGORIES and any(file.is_file() for file in entry.iterdir()):
+        holds_task = any(task.is_relative_to(entry) for task in tasks)
+        if folder.name in CATEGORIES and not holds_task and any(file.is_file() for file in entry.iterdir()):
             yield entry
+        else:
+            yield from _passed_over(entry, tasks)
 
 
 def _nothing_in(folder: Path, split: str) -> str:

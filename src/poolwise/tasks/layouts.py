@@ -53,8 +53,8 @@ class Source:
         """Return the rows of ``<stem>.jsonl``, ``.csv`` or ``.tsv``; their problems are told once all are known."""
         paths = find_files(self.folder, stem)
         if not paths:
-            wanted = f"{FORMS.format(stem=stem)}, which {self.category} needs"
-            self.problems.append(f"{self.folder}: lacks {wanted}; found {shown_entries(self.folder)}")
+            wanted = f"{FORMS.format(stem=stem)}), which {self.category} needs"
+            self.problems.append(f"{self.folder}: lacks the {stem} rows ({wanted}; found {shown_entries(self.folder)}")
             return []
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)

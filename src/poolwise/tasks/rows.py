@@ -15,7 +15,7 @@ from poolwise.storage.json_lines import Unreadable
 from poolwise.storage.row_files import TEXT_SUFFIXES, is_table, iter_rows
 from poolwise.storage.row_problems import RowProblems, absent_columns
 
-FORMS = "{stem}.jsonl, {stem}.csv or {stem}.tsv (each plain or .gz)"
+FORMS = "{stem}.jsonl, {stem}.csv or {stem}.tsv, plain or .gz"
 """The files in which rows are looked for, for messages."""
 
 

@@ -206,6 +206,7 @@ def test_columns_say_what_the_fields_are_called(tmp_path, kind):
         (names, ("x",)),
         (names | {"negative": "wrong"}, ("n1",)),
         (names | {"negative": ["worse", "wrong"]}, ("n2", "n1")),
+        (names | {"negative": ["wrong", "worse"]}, ("n1", "n2")),
         (names | {"negative": []}, ()),
     ):
         (source,) = read_sources([named(name, **columns)])
@@ -223,7 +224,7 @@ def test_a_wrong_column_is_one_error_for_the_file(tmp_path, kind):
     with pytest.raises(DataError) as caught:
         read_sources([named(name, query="question", positive="answer", negative=["wrong"])])
     word = {"csv": "columns", "jsonl": "fields"}[kind]
-    assert "1 problem(s)" in str(caught.value)
+    assert ": 1 problem(s)" in str(caught.value)
     wrong = "`columns` names 'question' as query (did you mean 'questoin'?) and `columns` names 'wrong' as negative"
     assert f"{name} has the {word} questoin, answer; {wrong}; correct `columns` in the recipe" in str(caught.value)
 

@@ -1,5 +1,6 @@
 """State files: what comes back, what it takes, what survives."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,13 @@ def test_done_counts_what_was_marked_and_not_what_was_written(tmp_path: Path) ->
     assert file.done == 0
     file.mark(2)
     assert StateFile(tmp_path / "a", 4, (2,), "float16").done == 2
+
+
+def test_states_are_on_the_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(Path(f"/proc/self/fd/{number}").readlink().name))
+    written(tmp_path / "a", np.ones((4, 2), np.float32), "float16")
+    assert flushed == ["a.values", "a.powers", "a.json.partial"]
 
 
 @pytest.mark.parametrize(("kept", "wanted"), [("float16", 2 * 3 * 4 + 2 * 3), ("float32", 4 * 3 * 4)])

@@ -253,5 +253,5 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     odd = write_pairs(tmp_path / "retreival" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
     assert "category unknown" in problems_of(odd) and "did you mean 'retrieval'?" in problems_of(odd)
     (root / "clustering" / "tiny" / "test.jsonl.gz").rename(root / "clustering" / "tiny" / "train.jsonl.gz")
-    wanted = "lacks test.jsonl, test.csv or test.tsv (each plain or .gz), which clustering needs; found train.jsonl.gz"
-    assert wanted in problems_of(root)
+    lacking = "lacks the test rows (test.jsonl, test.csv or test.tsv, plain or .gz), which clustering needs"
+    assert f"{lacking}; found train.jsonl.gz" in problems_of(root)

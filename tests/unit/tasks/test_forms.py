@@ -141,20 +141,20 @@ def test_a_field_that_no_row_has_is_told_once(tmp_path: Path) -> None:
     folder = write_rows(tmp_path / "clustering" / "x" / "test.jsonl", rows).parent
     text = problems_of(folder)
     wanted = "has the fields text, topic; wanted 'label'; say in task.yaml what is meant: columns: {label: NAME}"
-    assert "1 problem(s)" in text and f"test.jsonl {wanted}" in text
+    assert ": 1 problem(s)" in text and f"test.jsonl {wanted}" in text
 
 
 def test_a_problem_of_every_row_is_told_once(tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "sts" / "x" / "test.csv", "sentence1,sentence2,score", *["a,b,high"] * 30)
     assert "test.csv: in all 30 rows: 'score' is not a finite number: 'high'" in problems_of(folder)
-    assert "1 problem(s)" in problems_of(folder)
+    assert ": 1 problem(s)" in problems_of(folder)
 
 
 def test_bad_documents_do_not_make_every_judgement_wrong(tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "retrieval" / "x" / "corpus.csv", "doc,text", "d1,east", "d2,north")
     write_csv(folder / "queries.csv", "_id,text", "q1,where")
     write_csv(folder / "qrels.tsv", *[f"q1\td{i}\t1" for i in range(20)])
-    assert "1 problem(s)" in problems_of(folder)
+    assert ": 1 problem(s)" in problems_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,16 @@ def test_a_folder_without_readable_files_says_what_it_found_and_what_it_expected
     folder = write_csv(tmp_path / "sts" / "pairs" / "test.csv2", "x")
     write_csv(folder / "train.txt", "x")
     wanted = (
-        f"{folder}: no task in this folder: found test.csv2, train.txt; expected test.jsonl, test.csv or test.tsv "
-        "(each plain or .gz) (retrieval: corpus..., queries... and qrels.tsv), or folders that hold tasks"
+        f"{folder}: no task in this folder: found test.csv2, train.txt; expected test.jsonl, test.csv or test.tsv, "
+        "plain or .gz (retrieval: corpus..., queries... and qrels.tsv), or folders that hold tasks"
     )
-    assert wanted in problems_of(folder)
+    for place in (folder, folder.parent, tmp_path):
+        assert wanted in problems_of(place) and ": 1 problem(s)" in problems_of(place)
     assert "found test.csv2, train.txt; expected dev.jsonl" in problems_of(f"{folder}@dev")
     # Beside tasks that can be read it is not passed over in silence.
     write_csv(tmp_path / "sts" / "good" / "test.csv", "sentence1,sentence2,score", "a,b,1", "c,d,2")
     write_csv(tmp_path / "notes" / "read.txt", "x")
-    assert wanted in problems_of(tmp_path) and "1 problem(s)" in problems_of(tmp_path)
+    assert wanted in problems_of(tmp_path) and ": 1 problem(s)" in problems_of(tmp_path)
 
 
 def test_a_table_that_is_no_task_makes_no_folder_a_task(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""A checkpoint counts once it is whole and on the disk; the one before goes after that."""
+
+import os
+from pathlib import Path
+
+from poolwise.training.checkpoints import publish
+
+
+def test_a_checkpoint_is_on_the_disk_before_the_older_one_goes(tmp_path, monkeypatch):
+    older, aside = tmp_path / "checkpoint-1", tmp_path / "partial" / "checkpoint-2"
+    for folder in (older, aside):
+        folder.mkdir(parents=True)
+        (folder / "trained.safetensors").write_text(folder.name)
+    flushed = []
+
+    def flush(number):
+        path = Path(f"/proc/self/fd/{number}").readlink()
+        flushed.append((path.relative_to(tmp_path).parts[0], path.name, older.is_dir()))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    publish(aside, tmp_path)
+    assert flushed == [("partial", "trained.safetensors", True)]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
