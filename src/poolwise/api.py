@@ -37,7 +37,7 @@ def encode(
     For many calls load the model once: ``model = poolwise.load_model(path)`` and ``model.encode(texts)``.
 
     Args:
-        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any sentence-transformers model.
+        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any other.
         texts: a list of texts, or one text, for which one vector (D) comes back.
         prompt: put before every text.
         prompt_name: the name of a prompt that the model was saved with, such as "query" or "document".
@@ -248,23 +248,18 @@ def compare(
         >>> round(comparison.contrasts[0].difference, 3)
         0.2
     """
-    from poolwise.foreign.compare import compare_paths
+    from poolwise.foreign import compare_inputs, read_inputs
 
     listed = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    return compare_paths(
-        listed,
-        reference=reference,
-        qrels=[Path(path) for path in qrels],
-        include_external=include_external,
-        equivalence=equivalence,
-    ).comparison
+    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external)
+    return compare_inputs(inputs, listed, reference, equivalence)
 
 
 def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None) -> list[Check]:
     """Return what a model does, measured: attention by probe, EOS, padding side, batch invariance.
 
     Args:
-        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any with a transformer inside.
+        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any other.
     Raises: ModelError where no model loads, or there is no transformer in it.
 
     Example:

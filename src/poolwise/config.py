@@ -186,6 +186,20 @@ class Recipe(Section):
     """A study: one base, one data set, one set of tasks; only the design differs.
 
     Law: ``Recipe.model_validate(recipe.model_dump()) == recipe``, with an equal fingerprint.
+
+    Example:
+
+        >>> import poolwise
+        >>> recipe = poolwise.Recipe(
+        ...     name="mine",
+        ...     base="poolwise/nano",
+        ...     designs=["last+causal", "mean+bidirectional"],
+        ...     reference="last+causal",
+        ...     data={"train": ["pairs.jsonl"]},
+        ...     tasks=["my-suite"],
+        ... )
+        >>> recipe.train.batch_size
+        32
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
@@ -274,6 +288,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     sees them. What only the working directory has is taken too, with a warning.
 
     Raises: ConfigError naming every bad key or value at once, with the nearest known key.
+
+    Example:
+
+        >>> import poolwise
+        >>> recipe = poolwise.load_recipe("recipes/quickstart.yaml", ["train.steps=10"])
+        >>> recipe.train.steps
+        10
     """
     tree = load_mapping(path, "recipe", "name, base, designs ...")
     paths = RecipePaths(path)

@@ -118,6 +118,13 @@ class Design:
 
     Law: ``parse_design(str(design)) == design``.
     Raises: ConfigError where a name or an option is unknown, or a value is out of range.
+
+    Example:
+
+        >>> import poolwise
+        >>> design = poolwise.Design("multilayer", "bidirectional")
+        >>> str(design), design.is_trainable, design.alias
+        ('multilayer+bidirectional', True, 'paper:5')
     """
 
     pooling: str
@@ -238,6 +245,12 @@ def parse_design(text: str) -> Design:
         text: ``pooling+attention``, ``pooling(option=value,...)+attention(option=value)`` or ``paper:1`` to
             ``paper:5``.
     Raises: ConfigError for anything else, with the nearest known name.
+
+    Example:
+
+        >>> import poolwise
+        >>> str(poolwise.parse_design("paper:1"))
+        'last+causal'
     """
     text = "".join(text.split())
     if text.startswith("paper:"):

@@ -166,7 +166,14 @@ class TaskExtremes(Record):
 
 
 class Comparison(Record):
-    """Every number of a comparison of runs; the report adds no arithmetic."""
+    """Every number of a comparison of runs; the report adds no arithmetic.
+
+    Example:
+
+        >>> import poolwise
+        >>> sorted(poolwise.Comparison.model_fields)[:4]
+        ['contrasts', 'designs', 'extremes', 'friedman']
+    """
 
     schema_version: int = SCHEMA_VERSION
     reference: str | None
@@ -277,7 +284,16 @@ class Measured(Record):
 
 
 class StudyResults(Record):
-    """The whole of ``results.json``."""
+    """The whole of ``results.json``.
+
+    ``results`` repeats bit for bit on one machine; ``measured`` holds costs and the machine.
+
+    Example:
+
+        >>> import poolwise
+        >>> list(poolwise.StudyResults.model_fields)
+        ['schema_version', 'results', 'measured']
+    """
 
     schema_version: int = SCHEMA_VERSION
     results: Results

@@ -52,23 +52,21 @@ def compare(
 ) -> None:
     """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
     from poolwise.errors import ConfigError
-    from poolwise.foreign import compare_paths, input_entries, input_lines, source_lines
+    from poolwise.foreign import compare_inputs, input_entries, input_lines, read_inputs, source_lines
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
 
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
-    sizes = _sizes(equivalence) if equivalence else None
-    found = compare_paths(
-        paths, reference=reference, qrels=qrels or [], include_external=include_external, equivalence=sizes
-    )
-    say("\n".join(input_lines(found.inputs)))
+    inputs = read_inputs(paths, qrels or [], include_external)
+    say("\n".join(input_lines(inputs)))
+    comparison = compare_inputs(inputs, paths, reference, _sizes(equivalence) if equivalence else None)
     if out is not None:
-        runs, sources = found.inputs.runs, source_lines(found.inputs)
-        say(f"report: {write_comparison_report(found.comparison, runs, out, command_line(), sources)}")
+        page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
+        say(f"report: {page}")
     if as_json:
-        print(json.dumps(comparison_json(found.comparison, input_entries(found.inputs)), indent=2))
+        print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:
-        print(comparison_text(found.comparison))
+        print(comparison_text(comparison))
 
 
 def _sizes(texts: list[str]) -> float | dict[str, float]:

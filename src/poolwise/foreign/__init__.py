@@ -1,7 +1,7 @@
 """Results that other tools wrote, read as runs: MTEB results and predictions, TREC runs, tables of scores."""
 
-from poolwise.foreign.compare import Compared, compare_paths
+from poolwise.foreign.compare import compare_inputs
 from poolwise.foreign.read_inputs import Inputs, read_inputs
 from poolwise.foreign.telling import input_entries, input_lines, source_lines
 
-__all__ = ["Compared", "Inputs", "compare_paths", "input_entries", "input_lines", "read_inputs", "source_lines"]
+__all__ = ["Inputs", "compare_inputs", "input_entries", "input_lines", "read_inputs", "source_lines"]

@@ -47,6 +47,13 @@ def build_model(
         device: where it computes; None takes a GPU if there is one.
     Raises: ConfigError for an unknown design, or one that names layers the base has not; ModelError for a base that
         will not do, or that ignores the attention.
+
+    Example:
+
+        >>> import poolwise
+        >>> model = poolwise.build_model("multilayer+bidirectional", "poolwise/nano")
+        >>> model.encode("a search box").shape
+        (256,)
     """
     design = parse_design(design) if isinstance(design, str) else design
     model, tokenizer = load_base(base)

@@ -67,6 +67,14 @@ def load_model(
         base: where its base lies now, if it was moved.
     Raises: ModelError where the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
         device that is not there.
+
+    Example:
+
+        >>> import poolwise
+        >>> poolwise.build_model("mean+causal", "poolwise/nano").save("my-model")
+        >>> model = poolwise.load_model("my-model", truncate_dim=64)
+        >>> model.encode(["a dog", "a cat"]).shape
+        (2, 64)
     """
     require_device(device)
     require_finished(Path(path).expanduser())
