@@ -7,21 +7,23 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, require_finished
+from poolwise.cli.options import Device, Json, placed_on, require_finished
 
 EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor sentence-transformers/all-MiniLM-L6-v2 --json")
 
 
 def doctor(
     model: Annotated[str, typer.Argument(help="A folder or hub id of an embedding model.")],
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
     require_finished(model)
+    place = placed_on(device)
     from poolwise.models import diagnose
     from poolwise.models.load_any import load_any
 
-    checks = diagnose(load_any(model, for_encoding=False))
+    checks = diagnose(load_any(model, for_encoding=False, **place))
     if as_json:
         print(
             json.dumps(

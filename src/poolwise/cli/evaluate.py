@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, require_finished, step_view
+from poolwise.cli.options import Device, Json, placed_on, require_finished, step_view
 from poolwise.config import EvalConfig, build_section
 
 EXAMPLES = (
@@ -28,15 +28,17 @@ def evaluate(
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens a text keeps.")] = 512,
     batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = _BATCH_SIZE,
+    device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model; the same command goes on after an interruption."""
     config = build_section(EvalConfig, {"max_tokens": max_tokens, "batch_size": batch_size}, "options")
     require_finished(model)
+    place = placed_on(device)
     from poolwise.study.single import evaluate_single
 
     with step_view("eval") as view:
-        manifest, scores = evaluate_single(model, tasks, out, max_items, config, view.advance)
+        manifest, scores = evaluate_single(model, tasks, out, max_items, config, view.advance, **place)
     if as_json:
         result = {
             record.task: {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -113,6 +114,28 @@ def step_view(label: str) -> StepView | QuietView:
     from poolwise.cli.progress_view import StepView
 
     return StepView(label)
+
+
+def placed_on(device: str | None) -> dict[str, Any]:
+    """Return the keyword arguments that put a model on the device of ``--device``; none where it was not given.
+
+    Raises: ConfigError where it is no device, or this machine has none such.
+    """
+    if device is None:
+        return {}
+    from poolwise.errors import ConfigError
+
+    kind, _, number = device.partition(":")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", device):
+        raise ConfigError(f"--device {device} is no device", "wanted cpu, cuda, cuda:N or mps")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = {"cpu": True, "cuda": int(number or 0) < count, "mps": torch.backends.mps.is_available()}
+    if not usable[kind]:
+        found = ["cpu", *(f"cuda:{place}" for place in range(count)), *["mps"] * usable["mps"]]
+        raise ConfigError(f"--device {device}: this machine has no such device", f"wanted one of {', '.join(found)}")
+    return {"device": device}
 
 
 def require_finished(model: str) -> None:

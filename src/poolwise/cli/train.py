@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import step_view
+from poolwise.cli.options import Device, placed_on, step_view
 from poolwise.config import DataConfig, TrainConfig
 
 EXAMPLES = (
@@ -39,18 +39,18 @@ def train(
             show_default="none",
         ),
     ] = None,
+    device: Device = None,
 ) -> None:
     """Train one design and save the model; the same command goes on after an interruption.
 
     --set takes the keys of a recipe's train section, such as --set learning_rate=1e-4.
     """
-    from poolwise.study.single import SingleRun, build_single_run
+    from poolwise.study.single import SingleRun, build_single_run, train_single
 
+    place = placed_on(device)
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
-    from poolwise.study.single import train_single
-
     with step_view(f"train {run.design}") as view:
-        manifest = train_single(run, out, view.advance)
+        manifest = train_single(run, out, view.advance, **place)
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from poolwise.cli.options import require_finished
-from poolwise.errors import ModelError
+from poolwise.cli.main import app
+from poolwise.cli.options import placed_on, require_finished
+from poolwise.errors import ConfigError, ModelError
 
 TELL = """
 import logging, sys
@@ -71,3 +74,33 @@ def test_other_folders_and_names_are_not(tmp_path: Path, files: list[str]) -> No
         (tmp_path / name).touch()
     require_finished(str(tmp_path))
     require_finished("owner/name")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:0:1", "cpu:0", "CPU", ""])
+def test_what_is_no_device_is_one_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="wanted cpu, cuda, cuda:N or mps"):
+        placed_on(name)
+
+
+def test_a_device_that_the_machine_lacks_names_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert placed_on(None) == {}
+    assert [placed_on(name)["device"] for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
+    for name in ("cuda:2", "mps"):
+        with pytest.raises(ConfigError, match=r"no such device; wanted one of cpu, cuda:0, cuda:1$"):
+            placed_on(name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--design", "mean+causal", "--data", "absent.jsonl", "--out", "run"],
+        ["eval", "absent", "--tasks", "absent", "--out", "run"],
+        ["doctor", "absent"],
+    ],
+)
+def test_a_bad_device_is_found_before_anything_is_read(arguments: list[str]) -> None:
+    found = CliRunner().invoke(app, [*arguments, "--device", "gpu"])
+    assert isinstance(found.exception, ConfigError) and "--device gpu is no device" in str(found.exception)
