@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test install lint types bench levels docs clean
+.PHONY: study test install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -32,13 +32,20 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-BENCHES := $(filter-out %/statistics_levels.py %/statistics_page.py,$(wildcard benchmarks/[a-z]*.py))
+bench: BENCHES = startup.py "encoding.py nano" head.py training.py
+bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
+	$(run_benches)
 
-bench: $(STAMP)  ## every claim of speed or memory as a ratio measured in one run
-	@failed=; for f in $(BENCHES); do \
-	  start=$$(date +%s); echo "== $$f"; $(BIN)/python $$f || failed="$$failed $$f"; \
-	  echo "$$f took $$(($$(date +%s) - start)) s"; \
-	done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+bench-large: BENCHES = "encoding.py 110M" study.py screening.py growth.py statistics_speed.py profiles.py
+bench-large: $(STAMP)  ## the large shapes, whole studies in pairs, and how work grows: an hour, before a release
+	$(run_benches)
+
+define run_benches
+@failed=; for f in $(BENCHES); do \
+  start=$$(date +%s); echo "== $$f"; $(BIN)/python benchmarks/$$f || failed="$$failed $$f;"; \
+  echo "$$f took $$(($$(date +%s) - start)) s"; \
+done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
+endef
 
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated
 	$(BIN)/python benchmarks/statistics_levels.py

@@ -33,6 +33,7 @@ PUBLIC = {
     "sentence_transformers.base.modules": "sbert.net/docs/package_reference/base/modules",
     "sentence_transformers.sentence_transformer.modules": "sbert.net/docs: creating custom models",
     "sentence_transformers.sentence_transformer.losses": "sbert.net/docs: losses",
+    "sentence_transformers.util": "sbert.net/docs/package_reference/util",
     "peft.tuners.tuners_utils": "huggingface.co/docs/peft/package_reference/tuners: BaseTuner, BaseTunerLayer",
     "mteb.abstasks": "the mteb documentation's API of tasks",
     "mteb.abstasks.task_metadata": "exported at mteb's top as TaskMetadata",

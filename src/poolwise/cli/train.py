@@ -46,11 +46,9 @@ def train(
     --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: ';
     those of the train section may stand alone: --set learning_rate=1e-4.
     """
-    from poolwise.study.single import SingleRun, build_single_run
+    from poolwise.study.single import SingleRun, build_single_run, train_single
 
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
-    from poolwise.study.single import train_single
-
     with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance, device)
     cost = manifest.cost

@@ -14,6 +14,7 @@ from sentence_transformers.base.modules import Normalize
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.hub import hub_access, is_hub_id, snapshot
+from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
 from poolwise.models.bases import EMBEDDED
@@ -113,18 +114,6 @@ def _not_ours(folder: Path) -> ModelError:
     return ModelError(
         f"no model {str(folder)!r}", "wanted a folder saved by poolwise, the folder of a run, or a hub id that has one"
     )
-
-
-def require_device(device: str | None) -> None:
-    """Raise ConfigError for a device that torch does not know, or that this machine does not have."""
-    if device is None:
-        return
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {device!r} cannot be used: {reason}", f"this machine has {there}") from error
 
 
 def _load_pooling(folder: Path, design: Design) -> Pooling:

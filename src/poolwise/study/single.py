@@ -110,8 +110,8 @@ def train_single(run: SingleRun, out: Path, report: Report, device: str | None =
     Raises: ConfigError where ``out`` holds another run.
     """
     from poolwise.data import build_schedule
+    from poolwise.kernels.devices import require_device
     from poolwise.models import pinned_base, resolve_base
-    from poolwise.models.load import require_device
     from poolwise.study.inputs import StudyInputs, load_training, source_categories
     from poolwise.study.plan import InputHashes
 
@@ -204,8 +204,9 @@ def evaluate_single(
         where a task cannot be used, before the model is loaded.
     """
     from poolwise.encoding.encoder import ModelEncoder
+    from poolwise.kernels.devices import require_device
     from poolwise.models import count_trainable, design_of
-    from poolwise.models.load import load_any, own_folder, require_device, stored_settings
+    from poolwise.models.load import load_any, own_folder, stored_settings
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from poolwise.errors import ModelError
+from poolwise.cli.main import app
+from poolwise.errors import ConfigError, ModelError
+from poolwise.kernels.devices import require_device
 from poolwise.records import require_finished
 
 TELL = """
@@ -71,3 +75,33 @@ def test_other_folders_and_names_are_not(tmp_path: Path, files: list[str]) -> No
         (tmp_path / name).touch()
     require_finished(tmp_path)
     require_finished(Path("owner/name"))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:0:1", "cpu:0", "CPU", ""])
+def test_what_is_no_device_is_one_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="wanted cpu, cuda, cuda:N or mps"):
+        require_device(name)
+
+
+def test_a_device_that_the_machine_lacks_names_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in (None, "cpu", "cuda", "cuda:1"):
+        require_device(name)
+    for name in ("cuda:2", "mps"):
+        with pytest.raises(ConfigError, match=r"no such device; wanted one of cpu, cuda:0, cuda:1$"):
+            require_device(name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--design", "mean+causal", "--data", "absent.jsonl", "--out", "run"],
+        ["eval", "absent", "--tasks", "absent", "--out", "run"],
+        ["doctor", "absent"],
+    ],
+)
+def test_a_bad_device_is_found_before_anything_is_read(arguments: list[str]) -> None:
+    found = CliRunner().invoke(app, [*arguments, "--device", "gpu"])
+    assert isinstance(found.exception, ConfigError) and "'gpu' is no device" in str(found.exception)

@@ -108,10 +108,10 @@ def test_first_dimensions_only(saved):
             load_model(saved, truncate_dim=wrong)
 
 
-@pytest.mark.parametrize("device", ["cuda:7", "nonsense", "meta:x"])
+@pytest.mark.parametrize("device", ["cuda:7", "nonsense", "meta"])
 def test_a_device_that_is_not_there_is_named_before_anything_loads(device, saved, monkeypatch):
     monkeypatch.setattr("poolwise.models.backbone.load_base", lambda *_: pytest.fail("a base was loaded"))
-    with pytest.raises(ConfigError, match=f"device '{device}' cannot be used.*this machine has cpu"):
+    with pytest.raises(ConfigError, match=f"'{device}'.*wanted"):
         load_model(saved, device=device)
 
 

@@ -21,7 +21,8 @@ from unit.tasks.tiny import write_suite
 
 SCRIPT = """
 import sys
-from poolwise.tasks import RandomEncoder, evaluate_task, load_tasks
+from poolwise.encoding.encoder import RandomEncoder
+from poolwise.tasks import evaluate_task, load_tasks
 for task in load_tasks([sys.argv[1]]):
     evaluate_task(task, RandomEncoder())
 """

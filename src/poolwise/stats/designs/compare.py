@@ -171,7 +171,7 @@ def _takes_suite(plan: _Plan, suite: Suite) -> bool:
         reason = f"no items on {', '.join(suite.missing)}" if suite.missing else "no two designs have two seeds"
         raise EvalError(
             f"{suite.category}: the test over the suite is not possible: {reason}",
-            hint="use primary='tasks', or evaluate with items and two seeds",
+            hint="call compare_runs(..., primary='tasks'), or evaluate with items and two seeds",
         )
     return is_possible and plan.primary != "tasks"
 
@@ -264,8 +264,8 @@ def _resampling_notes(plan: _Plan, found: _Findings) -> list[str]:
         if floor * len(contrasts) > ALPHA:
             notes.append(
                 f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples no corrected p "
-                f"can be below {min(1.0, floor * len(contrasts)):.2g}; give num_resamples of "
-                f"{resamples_for(len(contrasts))} or more"
+                f"can be below {min(1.0, floor * len(contrasts)):.2g}; "
+                f"compare_runs(..., num_resamples={resamples_for(len(contrasts))}) in Python has enough"
             )
     return notes
 
