@@ -257,7 +257,9 @@ class Results(Record):
     kind: Literal["study", "screen"] = Field(default="study", description="screen: heads alone, on a frozen base")
     base: str
     recipe: dict[str, object]
-    recipe_hash: str
+    recipe_hash: str = Field(
+        description="of the recipe and of the base, data and tasks that its names pointed to; equal: the same study"
+    )
     designs: list[DesignInfo]
     anchors: list[str]
     tasks: list[TaskInfo]

@@ -115,6 +115,11 @@ def resolve_base(name: str) -> str:
     return str(_read(name)[0])
 
 
+def base_config(name: str) -> PreTrainedConfig:
+    """Return the configuration of a base's text model, without reading its weights. Raises: as ``resolve_base``."""
+    return _read(name)[1].get_text_config()
+
+
 def base_shape(name: str) -> tuple[int, int]:
     """Return how many decoder layers a base has, and its hidden size, without reading its weights.
 

@@ -228,7 +228,7 @@ def _facts(study: StudyResults) -> list[tuple[str, str]]:
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
-        ("Recipe", results.recipe_hash),
+        ("Recipe and inputs", results.recipe_hash),
     ]
 
 
@@ -254,7 +254,7 @@ def _repeat(study: StudyResults) -> list[Block]:
     blocks: list[Block] = []
     if measured.command:
         blocks.append(Code(measured.command, "sh"))
-    blocks.append(Paragraph(f"The resolved recipe, hash {results.recipe_hash}:"))
+    blocks.append(Paragraph(f"The resolved recipe; with base, data and tasks its hash is {results.recipe_hash}:"))
     blocks.append(Code(recipe, "yaml"))
     for title, values in (
         ("Versions", measured.versions),

@@ -48,6 +48,7 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
     """
     from poolwise.models import check_attention, count_trainable, init_hashes
     from poolwise.training import adaptation_training, build_adaptable, train_adaptation
+    from poolwise.training.checkpoints import resumed_step
 
     assert recipe.adapt is not None
     folder = adaptation_folder(out, job)
@@ -55,8 +56,11 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         return
     adapt, config = recipe.adapt, adaptation_training(recipe.adapt, recipe.train)
     adaptable = build_adaptable(inputs.base, adapt, config)
-    probe = check_attention(adaptable.model)
+    probe = getattr(adaptable.model[0], "probe", None) or check_attention(adaptable.model)
     hashes, num_trainable = init_hashes(adaptable.model), count_trainable(adaptable.model)
+
+    if (done := resumed_step(folder)) is not None:
+        report(done, adapt.steps, f"resuming from step {done}")
 
     def on_step(step: TrainingStep) -> None:
         report(step.step, adapt.steps, f"loss {step.loss:.3f}")

@@ -16,7 +16,7 @@ from poolwise.stats import compare_runs, with_extremes
 from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_notes
 from poolwise.study.jobs import check_controls, tuning_scores
 from poolwise.study.perform import tuning_folder
-from poolwise.study.plan import InputHashes
+from poolwise.study.plan import InputHashes, study_hash
 
 
 def collect(
@@ -47,7 +47,7 @@ def collect(
         name=recipe.name,
         base=recipe.base,
         recipe=recipe.model_dump(mode="json"),
-        recipe_hash=recipe.fingerprint,
+        recipe_hash=study_hash(recipe, hashes),
         designs=[_design_info(name, trained) for name in recipe.designs],
         anchors=[job.name for job in finished if job.kind == "anchor"],
         tasks=_tasks(list(runs.values())),

@@ -18,9 +18,9 @@ from poolwise.data import (
     texts_fingerprint,
     triple_texts,
 )
-from poolwise.design import parse_design
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
+from poolwise.study.limits import require_possible
 from poolwise.study.plan import InputHashes
 from poolwise.tasks import Task, load_tasks
 
@@ -69,7 +69,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
     if place is not None:
-        attempt(lambda: _require_layers(recipe))
+        attempt(lambda: require_possible(recipe))
     tasks = attempt(lambda: load_evaluation(recipe))
     adapt_texts = attempt(lambda: load_adapt_texts(recipe, lambda: data[0].triples if data else []))
     dev = attempt(lambda: load_dev(recipe, tasks or []))
@@ -98,20 +98,6 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         ),
         adapt_texts=texts,
     )
-
-
-def _require_layers(recipe: Recipe) -> None:
-    from poolwise.models import base_shape
-
-    num_layers = base_shape(recipe.base)[0]
-    problems = []
-    for name in recipe.designs:
-        try:
-            parse_design(name).require_layers(num_layers)
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
 
 
 def portable_base(name: str) -> str:

@@ -50,6 +50,7 @@ def train_run(
     """
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
+    from poolwise.training.checkpoints import resumed_step
 
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model(
@@ -69,6 +70,9 @@ def train_run(
     adaptation = load_adaptation(inputs.base)
     hashes = init_hashes(model) | {"schedule": schedule.hash}
     num_trainable = count_trainable(model)
+
+    if (done := resumed_step(folder)) is not None:
+        report(done, config.steps, f"resuming from step {done}")
 
     def on_step(step: TrainingStep) -> None:
         report(step.step, config.steps, f"loss {step.loss:.3f}")
@@ -150,7 +154,7 @@ def _is_scored(task: Task, folder: Path) -> bool:
 def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, report: Report) -> None:
     """Evaluate the model of a training run and add what it cost to the run's manifest.
 
-    Raises: ModelError where the loaded model's attention is not the stored one.
+    Raises: ModelError where the model's attention, proved when it is loaded, is not the stored one.
     """
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)

@@ -33,6 +33,20 @@ class InputHashes:
     dev: dict[str, str]
     adapt_texts: str | None = None
 
+    @property
+    def by_part(self) -> dict[str, str]:
+        """Every fingerprint by what it is of, in words; the schedules follow from data, seeds and steps."""
+        found = {"base": self.base}
+        found |= {f"training data {name}": value for name, value in self.data.items()}
+        found |= {f"task {name}": value for name, value in self.tasks.items()}
+        found |= {f"dev task {name}": value for name, value in self.dev.items()}
+        return found | ({"the texts of the adaptation": self.adapt_texts} if self.adapt_texts else {})
+
+
+def study_hash(recipe: Recipe, inputs: InputHashes) -> str:
+    """Return a hash of a recipe and of what its names point to: equal hashes, equal numbers (on one machine)."""
+    return fingerprint({"recipe": recipe.fingerprint, "inputs": inputs.by_part, "version": RESULTS_VERSION})
+
 
 def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
     """Return the jobs of a study in an order in which each comes after those it needs.

@@ -36,6 +36,7 @@ from poolwise.study.inputs import StudyInputs, load_inputs, schedule_path
 from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
 from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
+from poolwise.study.resume import PLAN, changed_inputs, interrupted, plan_inputs, resuming
 from poolwise.study.shortlist import with_shortlist
 from poolwise.tasks import save_texts
 
@@ -90,6 +91,8 @@ def run_study(
     jobs = course.plan(recipe, inputs)
     remaining = [job for job in jobs if not is_done(out, job)]
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
+    for change in changed_inputs(out, inputs.hashes):
+        progress.note(change)
     # From here on the folder is this recipe's: what was wrong before could be mended with another recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -97,8 +100,14 @@ def run_study(
     if estimate is not None:
         num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
         progress.started(remaining, estimate.seconds, num_workers)
-        with _executor(recipe, jobs, inputs, out, course, num_workers) as executor:
-            failures = run_jobs(jobs, out, executor, progress)
+        if where := resuming(jobs, recipe, out):
+            progress.note(where)
+        try:
+            with _executor(recipe, jobs, inputs, out, course, num_workers) as executor:
+                failures = run_jobs(jobs, out, executor, progress)
+        except KeyboardInterrupt:
+            progress.note(interrupted(jobs, recipe, out))
+            raise
     elif (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
         measured = load_record(StudyResults, out / "results.json").measured
@@ -174,7 +183,8 @@ def check_folder(recipe: Recipe, out: Path) -> None:
 def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course) -> None:
     write_json(out / "study.json", recipe.model_dump(mode="json"))
     listed = [{"id": job.id, "label": job.label} for job in jobs]
-    write_json(out / "plan.json", {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed})
+    plan = {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed, "inputs": plan_inputs(inputs.hashes)}
+    write_json(out / PLAN, plan)
     save_texts(inputs.tasks, out)
     for seed, schedule in inputs.schedules.items():
         save_schedule(schedule, schedule_path(out, seed))

@@ -16,6 +16,8 @@ from poolwise.training.optimizer import trainable_parameters
 
 _WEIGHTS, _RUN = "trained.safetensors", "run.json"
 _PREFIX = "checkpoint-"
+FOLDER = "checkpoints"
+"""Where they lie in the folder of a run."""
 
 
 def save_weights(model: SentenceTransformer, folder: Path, run_hash: str) -> None:
@@ -52,17 +54,27 @@ def find_checkpoint(folder: Path, run_hash: str) -> Path | None:
 
     Raises: ConfigError where it is of another run: other data, settings, design or seed.
     """
-    found = sorted(folder.glob(f"{_PREFIX}*"), key=checkpoint_step)
-    if not found:
+    newest = _newest(folder)
+    if newest is None:
         return None
-    stored = json.loads((found[-1] / _RUN).read_text())["run"]
+    stored = json.loads((newest / _RUN).read_text())["run"]
     if stored != run_hash:
         raise ConfigError(
-            f"{found[-1]} is a checkpoint of run {stored}",
+            f"{newest} is a checkpoint of run {stored}",
             f"this is run {run_hash} (other data, settings, design or seed)",
             f"take another output folder, or delete {folder}",
         )
-    return found[-1]
+    return newest
+
+
+def resumed_step(out: Path) -> int | None:
+    """Return the step from which a training into ``out`` goes on; None where it starts with the first."""
+    newest = _newest(out / FOLDER)
+    return None if newest is None else checkpoint_step(newest)
+
+
+def _newest(folder: Path) -> Path | None:
+    return max(folder.glob(f"{_PREFIX}*"), key=checkpoint_step, default=None)
 
 
 def checkpoint_step(path: Path) -> int:

@@ -20,7 +20,7 @@ from poolwise.kernels.precision import uses_bf16
 from poolwise.models import Backbone, derive_seed
 from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
-from poolwise.training.checkpoints import checkpoint_step, find_checkpoint
+from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.measure import PeakMemory, StepLog
 from poolwise.training.optimizer import trainable_parameters
@@ -60,7 +60,7 @@ def run_steps(
         run_hash: what two calls must share for one to go on where the other stopped.
     """
     out.mkdir(parents=True, exist_ok=True)
-    folder = out / "checkpoints"
+    folder = out / FOLDER
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     checkpoint = find_checkpoint(folder, run_hash)

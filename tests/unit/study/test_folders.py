@@ -9,7 +9,7 @@ import pytest
 
 import toys
 from poolwise.config import EvalConfig, Recipe, build_recipe
-from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+from poolwise.errors import ConfigError, DataError, EvalError, PoolwiseError
 from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.screening.screen import run_screened_study
@@ -73,7 +73,7 @@ def test_json_is_written_whole(tmp_path: Path) -> None:
     [
         ({"tasks": ["nowhere"]}, DataError),
         ({"data": {"train": ["missing.jsonl"]}}, DataError),
-        ({"eval": {"max_tokens": 10**7}}, ModelError),
+        ({"eval": {"max_tokens": 10**7}}, ConfigError),
     ],
 )
 def test_a_study_with_bad_input_leaves_its_folder_to_the_mended_recipe(

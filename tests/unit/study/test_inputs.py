@@ -1,10 +1,16 @@
 """What a study refuses before its first job."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from poolwise.config import build_recipe
+import toys
+from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError
+from poolwise.study import limits
 from poolwise.study.inputs import load_inputs
+from tiny_models import POSITIONS, save_tiny_base
 
 
 def test_designs_are_held_against_the_layers_of_the_base_and_all_problems_told_at_once(tmp_path) -> None:
@@ -24,3 +30,60 @@ def test_designs_are_held_against_the_layers_of_the_base_and_all_problems_told_a
     for part in ("(top=13): top=13 on a base of 12", "layers=7-20 on a base of 12", "missing.jsonl", "wanted a folder"):
         assert part in text
     assert "design mean+bidirectional(top=12)" not in text
+
+
+def tiny_recipe(folder: Path, family: str, settings: dict[str, Any], **changes: Any) -> Recipe:
+    tree = {
+        "name": "toy",
+        "base": save_tiny_base(folder / "base", family, **settings),
+        "designs": ["mean+causal"],
+        "reference": "mean+causal",
+        "data": {"train": [str(toys.write_training(folder / "train.jsonl"))]},
+        "train": {"steps": 1, "batch_size": 4, "max_tokens": POSITIONS},
+        "eval": {"max_tokens": POSITIONS},
+        "tasks": [str(toys.write_suite(folder / "suite") / "sts")],
+    }
+    return build_recipe(tree | changes)
+
+
+def test_lengths_beyond_the_positions_are_told_together_and_up_to_them_allowed(tmp_path: Path) -> None:
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, adapt={"max_tokens": POSITIONS}))
+    longer: Any = {"max_tokens": POSITIONS + 1}
+    train = {"steps": 1, "batch_size": 4} | longer
+    with pytest.raises(ConfigError) as caught:
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train, eval=longer, adapt=longer))
+    for key in ("train", "eval", "adapt"):
+        assert f"{key}.max_tokens is 65; wanted at most 64, the positions of base" in str(caught.value)
+
+
+def test_under_a_partial_attention_texts_must_fit_the_sliding_window(tmp_path: Path) -> None:
+    window = {"sliding_window": 32}
+    load_inputs(tiny_recipe(tmp_path, "mistral", window))
+    partial = {"designs": ["mean+causal", "mean+bidirectional(top=1)"]}
+    with pytest.raises(ConfigError, match=r"train\.max_tokens is 64; wanted at most 32, the sliding window .*top=1"):
+        load_inputs(tiny_recipe(tmp_path, "mistral", window, **partial))
+    load_inputs(tiny_recipe(tmp_path, "mistral", {"sliding_window": None}, **partial))
+
+
+def test_attention_on_the_prompt_needs_an_architecture_that_takes_masks(tmp_path: Path) -> None:
+    partial = {"designs": ["mean+causal", "mean+bidirectional(on=prompt)"]}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **partial))
+    with pytest.raises(ConfigError, match=r"on=prompt.*bloom computes its positions"):
+        load_inputs(tiny_recipe(tmp_path / "bloom", "bloom", {}, **partial))
+
+
+def refusing(*_: object, **__: object) -> None:
+    raise RuntimeError("Current CUDA Device does not support bfloat16. Please switch dtype to float16.")
+
+
+def test_bf16_is_refused_where_the_device_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limits.has_bf16("cpu")
+    monkeypatch.setattr("torch.autocast", refusing)
+    assert not limits.has_bf16("cpu")  # as torch says it of a GPU without
+    monkeypatch.undo()
+    train = {"steps": 1, "batch_size": 4, "max_tokens": 24, "precision": "bf16"}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train))
+    monkeypatch.setattr(limits, "has_bf16", lambda device: False)
+    with pytest.raises(ConfigError, match=r"train\.precision: bf16; \w+ cannot compute in bf16"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train))
+    load_inputs(tiny_recipe(tmp_path, "llama", {}))

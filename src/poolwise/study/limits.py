@@ -1,0 +1,95 @@
+"""What a base or a device cannot have, found before the first job: lengths, layers, attentions, precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poolwise.attentions import parse_attention
+from poolwise.config import Recipe
+from poolwise.design import parse_design
+from poolwise.errors import ConfigError, ModelError
+
+
+def require_possible(recipe: Recipe) -> None:
+    """Check a recipe against the configuration of its base, which must be readable, and against the device.
+
+    Raises: ConfigError that lists all of it.
+    """
+    from poolwise.models.bases import base_config
+
+    config = base_config(recipe.base)
+    problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _layers(recipe: Recipe, config: Any) -> list[str]:
+    problems = []
+    for name in recipe.designs:
+        try:
+            parse_design(name).require_layers(config.num_hidden_layers)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _lengths(recipe: Recipe, config: Any) -> list[str]:
+    """Texts must fit the base's positions, and under a partial attention its sliding window."""
+    asked = {"train.max_tokens": recipe.train.max_tokens, "eval.max_tokens": recipe.eval.max_tokens}
+    positions = getattr(config, "max_position_embeddings", None)
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    partial = [name for name in recipe.designs if parse_attention(parse_design(name).attention).is_partial]
+    limits = [(positions, f"the positions of base {recipe.base!r}", "")]
+    if partial:
+        limits.append(
+            (window, f"the sliding window of base {recipe.base!r}, for {', '.join(partial)}", ", or leave them out")
+        )
+    problems = [
+        f"{key} is {value}; wanted at most {limit}, {what}; set {key} accordingly{instead}"
+        for limit, what, instead in limits
+        for key, value in asked.items()
+        if limit is not None and value > limit
+    ]
+    if recipe.adapt is not None and positions is not None and recipe.adapt.max_tokens > positions:
+        key, what = "adapt.max_tokens", limits[0][1]
+        problems.append(f"{key} is {recipe.adapt.max_tokens}; wanted at most {positions}, {what}; set it accordingly")
+    return problems
+
+
+def _prompts(recipe: Recipe, config: Any) -> list[str]:
+    from poolwise.models.families import refuse_prompt_attention
+
+    names = [name for name in recipe.designs if parse_attention(parse_design(name).attention).on_prompt]
+    if not names:
+        return []
+    try:
+        refuse_prompt_attention(config)
+    except ModelError as error:
+        return [f"{', '.join(names)}: {error}"]
+    return []
+
+
+def _precision(recipe: Recipe) -> list[str]:
+    asked = {"train.precision": recipe.train.precision, "eval.precision": recipe.eval.precision}
+    keys = [key for key, value in asked.items() if value == "bf16"]
+    if not keys or has_bf16(device := _device()):
+        return []
+    return [f"{' and '.join(keys)}: bf16; {device} cannot compute in bf16; wanted auto, which is fp32 here, or fp32"]
+
+
+def _device() -> str:
+    from sentence_transformers.util import get_device_name
+
+    return str(get_device_name())
+
+
+def has_bf16(device: str) -> bool:
+    """Return whether a device multiplies in bf16 at all, fast or not: asked by doing it."""
+    import torch
+
+    try:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            ones = torch.ones(8, 8, device=device)
+            return (ones @ ones).dtype == torch.bfloat16
+    except (RuntimeError, NotImplementedError):
+        return False

@@ -1,0 +1,66 @@
+"""What a second call of a study says first: where it goes on, and what has changed under it; and what a stop leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from poolwise.config import Recipe
+from poolwise.jobs import Job, is_done
+from poolwise.results import RESULTS_VERSION
+from poolwise.study.adapt import adaptation_folder
+from poolwise.study.folders import read_json
+from poolwise.study.plan import InputHashes
+
+PLAN = "plan.json"
+
+
+def plan_inputs(hashes: InputHashes) -> dict[str, str]:
+    """Return what a plan notes of its inputs, for the next call to compare with."""
+    return hashes.by_part | {"version of results": str(RESULTS_VERSION)}
+
+
+def changed_inputs(out: Path, hashes: InputHashes) -> list[str]:
+    """Return a sentence for each input that is not what the plan in ``out`` was made of; none without a plan."""
+    path = out / PLAN
+    before: Mapping[str, str] = read_json(path).get("inputs", {}) if path.is_file() else {}
+    if not before:
+        return []
+    now = plan_inputs(hashes)
+    return [
+        f"{part} changed since this study began: fingerprint {before.get(part, 'none')} -> {now.get(part, 'none')}; "
+        "its finished jobs are kept, those that depend on it run again"
+        for part in dict.fromkeys([*before, *now])
+        if before.get(part) != now.get(part)
+    ]
+
+
+def resuming(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
+    """Return where a call goes on, in words; empty where it begins."""
+    num_done, begun = sum(is_done(out, job) for job in jobs), _begun(jobs, recipe, out)
+    if not num_done and not begun:
+        return ""
+    parts = [f"{job.label} continues from step {done} of {total}" for job, done, total in begun]
+    return "; ".join([f"resuming: {num_done} of {len(jobs)} jobs are done", *parts])
+
+
+def interrupted(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
+    """Return what a stopped call leaves on disk, in words."""
+    num_done = sum(is_done(out, job) for job in jobs)
+    parts = [f"{job.label} up to step {done} of {total}" for job, done, total in _begun(jobs, recipe, out)]
+    return "; ".join([f"saved in {out}: {num_done} of {len(jobs)} jobs", *parts])
+
+
+def _begun(jobs: Sequence[Job], recipe: Recipe, out: Path) -> list[tuple[Job, int, int]]:
+    """Return each unfinished training that has a checkpoint, the step it is of, and how many there will be."""
+    from poolwise.training.checkpoints import resumed_step
+
+    places = [(job, *_training(job, recipe, out)) for job in jobs if job.kind in ("adapt", "train")]
+    found = [(job, resumed_step(folder), total) for job, folder, total in places if not is_done(out, job)]
+    return [(job, step, total) for job, step, total in found if step is not None]
+
+
+def _training(job: Job, recipe: Recipe, out: Path) -> tuple[Path, int]:
+    if job.kind == "adapt" and recipe.adapt is not None:
+        return adaptation_folder(out, job), recipe.adapt.steps
+    return out / "runs" / job.run, recipe.train.steps
