@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, step_view
+from poolwise.cli.options import Device, say, step_view
 from poolwise.config import DataConfig, TrainConfig
 
 EXAMPLES = (
@@ -50,7 +50,7 @@ def train(
 
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
     with step_view(f"train {run.design}") as view:
-        manifest = train_single(run, out, view.advance, device)
+        manifest = train_single(run, out, view.advance, device, say)
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -223,7 +223,10 @@ def _facts(study: StudyResults) -> list[tuple[str, str]]:
     seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
     return [
         ("Base", results.base),
-        ("Training data", ", ".join(_file_name(n) for n in results.data_fingerprints if n != "base") or "–"),
+        (
+            "Training data",
+            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
+        ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
@@ -237,6 +240,9 @@ def _machine(machine: Mapping[str, str]) -> str:
     units = {"processor": "{}", "accelerator": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
     known = [form.format(machine[k]) for k, form in units.items() if machine.get(k, "none") != "none"]
     return ", ".join(known or machine.values())
+
+
+_OF_BASE = ("base", "base commit")
 
 
 def _file_name(source: str) -> str:

@@ -56,13 +56,21 @@ def collect(
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
         hashes=_shared(hashes) | _inits(trained),
-        data_fingerprints={"base": hashes.base} | hashes.data,
+        data_fingerprints={"base": hashes.base} | _commit(recipe.base) | hashes.data,
         failures=failures,
         not_run=not_run,
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
     )
     costs = {job.run: run.manifest.cost for job, run in runs.items()} | adaptation_costs(adaptation, out)
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
+
+
+def _commit(base: str) -> dict[str, str]:
+    """Return the commit of a base of the hub; {} of others."""
+    from poolwise.models import pinned_base
+
+    repository, sign, commit = pinned_base(base).rpartition("@")
+    return {"base commit": commit} if sign and not Path(base).is_dir() and repository else {}
 
 
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:

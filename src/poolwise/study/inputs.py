@@ -13,6 +13,7 @@ from poolwise.data import (
     TrainingData,
     Triple,
     build_schedule,
+    describe_sources,
     load_plain_texts,
     load_sources,
     texts_fingerprint,
@@ -44,6 +45,8 @@ class StudyInputs:
     dev: list[Task]
     hashes: InputHashes
     adapt_texts: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    """How each training source was read, for people."""
 
     def on_base(self, base: str) -> StudyInputs:
         """Return these inputs with another base."""
@@ -55,8 +58,6 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
 
     Raises: the one error there is, or a ConfigError that lists all of them.
     """
-    from poolwise.models import resolve_base
-
     problems: list[PoolwiseError] = []
 
     def attempt(load: Callable[[], T]) -> T | None:
@@ -66,22 +67,23 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             problems.append(error)
             return None
 
-    place = attempt(lambda: resolve_base(recipe.base))
     data = attempt(lambda: _load_scheduled(recipe))
-    if place is not None:
-        attempt(lambda: require_possible(recipe))
     tasks = attempt(lambda: load_evaluation(recipe))
     adapt_texts = attempt(lambda: load_adapt_texts(recipe, lambda: data[0].triples if data else []))
     dev = attempt(lambda: load_dev(recipe, tasks or []))
+    if attempt(lambda: _resolve(recipe.base)) is not None:
+        attempt(lambda: require_possible(recipe))
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
     assert data is not None and tasks is not None and dev is not None and adapt_texts is not None
+    from poolwise.models import pinned_base
+
     training, schedules = data
     texts, texts_hash = adapt_texts
     return StudyInputs(
-        base=portable_base(recipe.base),
+        base=pinned_base(recipe.base),
         triples=training.triples,
         source_category=source_categories(recipe),
         prompts=recipe.prompts,
@@ -97,23 +99,24 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             adapt_texts=texts_hash,
         ),
         adapt_texts=texts,
+        sources=describe_sources(training),
     )
 
 
-def portable_base(name: str) -> str:
-    """Return the name by which a saved model can find its base from any working directory."""
-    path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_dir() else name
+def _resolve(base: str) -> str:
+    from poolwise.models import resolve_base
+
+    return resolve_base(base)
 
 
 def base_hash(name: str) -> str:
-    """Return what a plan knows a base by: a hash of its files, or its name where it is a hub id.
+    """Return what a plan knows a base by: a hash of its files.
 
     Saved models are held against the same hash, and a process reads a file that did not change once for both.
     """
     from poolwise.models.bases import base_fingerprint
 
-    return base_fingerprint(name) or name
+    return base_fingerprint(name)
 
 
 def source_categories(recipe: Recipe) -> dict[str, Category]:

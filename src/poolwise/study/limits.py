@@ -35,7 +35,8 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
 
 def _lengths(recipe: Recipe, config: Any) -> list[str]:
     """Texts must fit the base's positions, and under a partial attention its sliding window."""
-    asked = {"train.max_tokens": recipe.train.max_tokens, "eval.max_tokens": recipe.eval.max_tokens}
+    asked = {"train.max_tokens": recipe.train.max_tokens}
+    asked |= {"eval.max_tokens": recipe.eval.max_tokens} if recipe.eval.max_tokens else {}
     positions = getattr(config, "max_position_embeddings", None)
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     partial = [name for name in recipe.designs if parse_attention(parse_design(name).attention).is_partial]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,12 +104,20 @@ def _full_key(key: str) -> str:
     return f"train.{key}"
 
 
-def train_single(run: SingleRun, out: Path, report: Report, device: str | None = None) -> RunManifest:
+def train_single(
+    run: SingleRun,
+    out: Path,
+    report: Report,
+    device: str | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> RunManifest:
     """Train one design into ``out``; a finished run is returned as it is, an unfinished one goes on.
 
+    Args:
+        on_note: hears how each training source was read.
     Raises: ConfigError where ``out`` holds another run.
     """
-    from poolwise.data import build_schedule
+    from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device
     from poolwise.models import pinned_base, resolve_base
     from poolwise.study.inputs import StudyInputs, load_training, source_categories
@@ -121,6 +129,8 @@ def train_single(run: SingleRun, out: Path, report: Report, device: str | None =
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
     training = load_training(recipe.data)
+    for note in describe_sources(training) if on_note else ():
+        on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
     schedule = build_schedule(
         training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed

@@ -91,8 +91,8 @@ def run_study(
     jobs = course.plan(recipe, inputs)
     remaining = [job for job in jobs if not is_done(out, job)]
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
-    for change in changed_inputs(out, inputs.hashes):
-        progress.note(change)
+    for note in (*changed_inputs(out, inputs.hashes), *inputs.sources):
+        progress.note(note)
     # From here on the folder is this recipe's: what was wrong before could be mended with another recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -129,6 +129,9 @@ def _executor(
     if num_workers == 1:
         return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
     # Workers load what their jobs ask for: a corpus is not sent to each of them.
+    if "@" in inputs.base and not Path(recipe.base).is_dir():
+        # Of a hub id the commit that the plan was made with, whatever its author pushes meanwhile.
+        recipe = recipe.model_copy(update={"base": inputs.base})
     opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
     return Processes(opened, out, num_workers, PRELOAD)
 

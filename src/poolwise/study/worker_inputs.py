@@ -17,7 +17,6 @@ from poolwise.study.inputs import (
     load_dev,
     load_evaluation,
     load_training,
-    portable_base,
     schedule_path,
     source_categories,
 )
@@ -81,7 +80,9 @@ class _Parts:
     @cached_property
     def base(self) -> str:
         _require_same("base", {self._recipe.base: self._hashes.base}, {self._recipe.base: base_hash(self._recipe.base)})
-        return portable_base(self._recipe.base)
+        from poolwise.models import pinned_base
+
+        return pinned_base(self._recipe.base)
 
     @cached_property
     def training(self) -> TrainingData:
