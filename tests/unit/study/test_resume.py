@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,18 +125,22 @@ def test_the_hash_of_a_study_covers_what_its_names_point_to(recipe: Recipe, tmp_
     assert study_hash(recipe.model_copy(update={"name": "other"}), hashes) == found[0]
 
 
-def test_a_study_proves_the_attention_of_a_model_when_it_is_built_trained_and_loaded(
+def test_a_study_repeats_no_probe_of_a_model_and_no_hash_of_its_base(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probes: list[str] = []
-    probe = attention.probe_attention
+    hashed: list[str] = []
+    probe, digest = attention.probe_attention, hashlib.file_digest
     now = [""]
     monkeypatch.setattr(attention, "probe_attention", lambda model: (probes.append(now[0]), probe(model))[1])
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: (hashed.append(file.name), digest(file, kind))[1])
 
     class Naming(Listener):
         def job_started(self, job: Job) -> None:
             now[0] = job.label
 
     run_study(recipe, tmp_path / "out", Naming(), workers=1)
-    assert probes.count("train mean+causal, seed 0") == 2
-    assert probes.count("eval mean+causal, seed 0") == 1
+    assert probes.count("train mean+causal, seed 0") == 2  # built; trained
+    assert probes.count("eval mean+causal, seed 0") == 1  # loaded
+    times = Counter(name for name in hashed if Path(name).parent == tmp_path / "base")
+    assert times[str(tmp_path / "base" / "model.safetensors")] == 1 and set(times.values()) == {1}
