@@ -91,7 +91,7 @@ def run_study(
     jobs = course.plan(recipe, inputs)
     remaining = [job for job in jobs if not is_done(out, job)]
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
-    for note in (*changed_inputs(out, inputs.hashes), *inputs.sources):
+    for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
         progress.note(note)
     # From here on the folder is this recipe's: what was wrong before could be mended with another recipe.
     _write_plan(recipe, jobs, inputs, out, course)

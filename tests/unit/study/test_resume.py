@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +74,7 @@ def test_a_stop_says_what_is_saved_and_the_next_call_from_where_it_goes_on(recip
     assert not any("resuming" in note for note in stopped.notes)
     assert stopped.notes[-1] == f"saved in {out}: 3 of 5 jobs; train last+causal, seed 0 up to step 2 of 4"
     again = run(recipe, out)
-    assert again.notes[0] == ("resuming: 3 of 5 jobs are done; train last+causal, seed 0 continues from step 2 of 4")
+    assert "resuming: 3 of 5 jobs are done; train last+causal, seed 0 continues from step 2 of 4" in again.notes
     assert again.ran == ["train last+causal, seed 0", "eval last+causal, seed 0"]
     assert again.details[0] == "train last+causal, seed 0: 2/4 resuming from step 2"
     assert run(recipe, out).notes == ["every job is done already; writing the report again from the records"]
@@ -88,7 +90,7 @@ def test_what_changed_under_a_study_is_said_and_only_what_depends_on_it_runs_aga
     pairs.write_text(pairs.read_text().replace("the cat", "one cat"))
     again = run(recipe, out)
     after = load_inputs(recipe).hashes
-    (change,) = [note for note in again.notes if "changed" in note]
+    (change,) = [note for note in again.notes if "changed since" in note]
     assert change == (
         f"task sts/toy-sts changed since this study began: fingerprint {before.tasks['sts/toy-sts']} -> "
         f"{after.tasks['sts/toy-sts']}; its finished jobs are kept, those that depend on it run again"
@@ -123,18 +125,22 @@ def test_the_hash_of_a_study_covers_what_its_names_point_to(recipe: Recipe, tmp_
     assert study_hash(recipe.model_copy(update={"name": "other"}), hashes) == found[0]
 
 
-def test_a_study_proves_the_attention_of_a_model_when_it_is_built_trained_and_loaded(
+def test_a_study_repeats_no_probe_of_a_model_and_no_hash_of_its_base(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probes: list[str] = []
-    probe = attention.probe_attention
+    hashed: list[str] = []
+    probe, digest = attention.probe_attention, hashlib.file_digest
     now = [""]
     monkeypatch.setattr(attention, "probe_attention", lambda model: (probes.append(now[0]), probe(model))[1])
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: (hashed.append(file.name), digest(file, kind))[1])
 
     class Naming(Listener):
         def job_started(self, job: Job) -> None:
             now[0] = job.label
 
     run_study(recipe, tmp_path / "out", Naming(), workers=1)
-    assert probes.count("train mean+causal, seed 0") == 2
-    assert probes.count("eval mean+causal, seed 0") == 1
+    assert probes.count("train mean+causal, seed 0") == 2  # built; trained
+    assert probes.count("eval mean+causal, seed 0") == 1  # loaded
+    times = Counter(name for name in hashed if Path(name).parent == tmp_path / "base")
+    assert times[str(tmp_path / "base" / "model.safetensors")] == 1 and set(times.values()) == {1}
