@@ -84,7 +84,9 @@ def record(claim: str, ratios: list[float], target: float | None = None, **confi
     verdict = "" if target is None else f", {'reached' if middle >= target else 'MISSED'}: {target:g}x"
     print(f"{claim}: {middle:.2f}x (median of {len(ratios)}, {low:.2f} to {high:.2f}){verdict}", flush=True)
     where = machine()
-    folder = RECORDS / _slug(where["processor"] if where["accelerator"] == "none" else where["accelerator"])
+    # One name of a processor covers generations: what it multiplies with tells them apart.
+    name = f"{where['processor'].replace('(R)', '').replace(' Processor', '')} {where['instructions']}"
+    folder = RECORDS / _slug(name if where["accelerator"] == "none" else where["accelerator"])
     folder.mkdir(parents=True, exist_ok=True)
     result = {
         "claim": claim,

@@ -1,7 +1,8 @@
-"""Texts a second against ``SentenceTransformer.encode`` at its defaults: same base, dtype and texts.
+"""``model.encode`` of our models against that of stock modules, both at their defaults: same base, dtype and texts.
 
 python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]
-python benchmarks/encoding.py --budgets        how texts/s depend on the tokens read at once
+python benchmarks/encoding.py --latency        one call with 1, 8 and 64 texts
+python benchmarks/encoding.py --budgets        how texts/s depend on the tokens of a forward pass
 
 The peer is stock modules over the same weights; a tokenizer that appends EOS makes both read the same ids.
 """
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from poolwise.encoding.encode import encode_texts
-from poolwise.models import build_model, prepare_encoding
+from poolwise.models import build_model
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "eval"
 POOLINGS = ("last", "mean", "multilayer")
@@ -64,11 +65,11 @@ def sample(model: SentenceTransformer, num_tokens: int) -> tuple[list[str], int]
 
 
 def fast_model(base: str, pooling: str, precision: str, peer: SentenceTransformer | None = None) -> SentenceTransformer:
-    """Return poolwise's model of the same weights as the peer's, ready for encoding."""
+    """Return poolwise's model of the same weights as the peer's, as a user builds it."""
     model = build_model(f"{pooling}+causal", base, method="frozen", max_tokens=MAX_TOKENS, precision=precision)  # type: ignore[arg-type]
     if peer is not None and pooling == "multilayer":
         model[1].load_state_dict(peer[1].pooling.state_dict())
-    return prepare_encoding(model)
+    return model
 
 
 def matmul_rate(dtype: torch.dtype) -> float:
@@ -94,13 +95,11 @@ def measure(size: str, precision: str, base: str, poolings: Sequence[str] = POOL
         if precision == "bf16" and pooling == "multilayer":
             exact[1].pooling.load_state_dict(peer[1].pooling.state_dict())
         few = texts[:: max(1, len(texts) // COMPARED)]
-        cosine = _cosine(encode_texts(ours, few), exact.encode(few))
+        cosine = _cosine(ours.encode(few), exact.encode(few))
         peer_cosine = _cosine(peer.encode(few), exact.encode(few))
         assert cosine > LEAST_COSINE[precision], f"{size} {pooling} {precision}: cosine {cosine}"
         # The comparison has warmed both up, but for shapes of the first pair; the median does not feel that.
-        pairs = paired_seconds(
-            lambda p=peer, t=texts: p.encode(t), lambda m=ours, t=texts: encode_texts(m, t), warm=False
-        )
+        pairs = paired_seconds(lambda p=peer, t=texts: p.encode(t), lambda m=ours, t=texts: m.encode(t), warm=False)
         elapsed = statistics.median(fast for _, fast in pairs)
         share = 2 * num_weights(peer) * num_tokens / elapsed / matmul_rate(dtype)
         record(
@@ -124,8 +123,8 @@ def peak_of(base: str, pooling: str) -> int:
     """Return what encoding adds to the memory of a process that holds the model."""
     model = fast_model(base, pooling, "bf16")
     texts, _ = sample(model, 8_000)
-    encode_texts(model, texts[:8])
-    encode_texts(model, texts)
+    model.encode(texts[:8])
+    model.encode(texts)
     return peak_memory()
 
 
@@ -136,6 +135,34 @@ def measure_memory(base: str) -> None:
     verdict = "reached" if share <= MEMORY_TARGET else "MISSED"
     print(f"memory of multilayer over last, 30 layers: {share:.3f}, {verdict}: {MEMORY_TARGET}")
     record("memory of last over multilayer at 30 layers", [1 / share], target=1 / MEMORY_TARGET, bytes=peaks)
+
+
+CALLS = {1: 40, 8: 20, 64: 6}
+"""Calls of a repeat, by the texts of a call."""
+
+
+def measure_latency(size: str, base: str, precision: str) -> None:
+    """Time one call with few texts, as a search box makes it; both warmed up."""
+    texts = [text for text in mixed_texts() if len(text) < 200]
+    for pooling in POOLINGS:
+        peer = stock_model(base, f"{pooling}+causal", DTYPES[precision])
+        ours = fast_model(base, pooling, precision, peer)
+        for count, calls in CALLS.items():
+            batches = [texts[i * count : (i + 1) * count] for i in range(calls)]
+
+            def run(model: SentenceTransformer, batches: list[list[str]] = batches) -> None:
+                for batch in batches:
+                    model.encode(batch)
+
+            pairs = paired_seconds(lambda p=peer: run(p), lambda m=ours: run(m))
+            milliseconds = [statistics.median(side) / calls * 1000 for side in zip(*pairs, strict=True)]
+            record(
+                f"latency {size} {pooling} {precision}, {count} texts",
+                [slow / fast for slow, fast in pairs],
+                target=1.0,
+                milliseconds_stock=milliseconds[0],
+                milliseconds=milliseconds[1],
+            )
 
 
 def measure_budgets(base: str) -> None:
@@ -158,6 +185,10 @@ def main(wanted: list[str]) -> None:
             base = save_base(Path(folder) / size, size)
             if "--budgets" in wanted:
                 measure_budgets(base)
+                continue
+            if "--latency" in wanted:
+                for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
+                    measure_latency(size, base, precision)
                 continue
             for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
                 # Slower still than bf16, seven minutes a pooling without AMX: measured where fp32 is named.

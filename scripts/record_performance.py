@@ -35,7 +35,8 @@ def machine_name(records: dict[str, Record]) -> str:
     machine = next(iter(records.values()))["machine"]
     if machine["accelerator"] != "none":
         return str(machine["accelerator"])
-    return f"{machine['processor'].replace('(R)', '').replace(' Processor', '')}, {machine['cores']} cores"
+    name = machine["processor"].replace("(R)", "").replace(" Processor", "")
+    return f"{name} with {machine['instructions']}, {machine['cores']} cores"
 
 
 def ratios_table(machines: dict[str, dict[str, Record]]) -> str:

@@ -27,6 +27,13 @@ def has_tiles() -> bool:
     return has_amx_tiles()
 
 
+def instructions() -> str:
+    """Return the CPU's widest instructions for products: "AMX", "AVX-512 bf16", or torch's name, such as "AVX2"."""
+    if has_tiles():
+        return "AMX"
+    return "AVX-512 bf16" if has_avx512_bf16() else str(torch.backends.cpu.get_cpu_capability())
+
+
 def autocast(precision: Precision, device: torch.device | str) -> AbstractContextManager[None]:
     """Return the context a forward runs in: bf16 autocast where asked for or fast, otherwise none, even if nested.
 

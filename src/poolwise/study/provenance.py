@@ -21,12 +21,13 @@ def machine() -> dict[str, str]:
     import psutil
     import torch
 
-    from poolwise.kernels.precision import has_fast_bf16
+    from poolwise.kernels.precision import has_fast_bf16, instructions
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "platform": platform.platform(),
         "processor": _processor(),
+        "instructions": instructions(),
         "cores": str(len(usable_cores())),
         "threads": str(torch.get_num_threads()),
         "memory_gib": f"{psutil.virtual_memory().total / 2**30:.1f}",
