@@ -1,4 +1,4 @@
-"""Keep a finished study as a record: docs/results/NAME/ and, of the one in the README, its table there.
+"""Keep a finished study as a record in docs/results/NAME/: its report and its results.
 
 python scripts/record_results.py runs/controlled
 python scripts/record_results.py runs/padding.json     what ``poolwise compare --json`` printed
@@ -11,18 +11,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from _pages import replace_between
-
 from poolwise.records import load_record, save_record
 from poolwise.results import StudyResults
 
 ROOT = Path(__file__).resolve().parent.parent
-README, IN_README = ROOT / "README.md", "controlled"
-
-
-def section(markdown: str, title: str) -> str:
-    """Return the text below a second-level heading."""
-    return markdown.split(f"\n## {title}\n")[1].split("\n## ")[0].strip()
 
 
 def _without_texts(study: StudyResults) -> StudyResults:
@@ -40,25 +32,12 @@ def keep_comparison(path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Copy the record and, of the README's study, rewrite the README between its two marks."""
+    """Copy the report and the results of a study, without texts of items."""
     study = load_record(StudyResults, folder / "results.json")
     target = ROOT / "docs" / "results" / study.results.name
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "report.md", target / "report.md")
     save_record(_without_texts(study), target / "results.json")
-    markdown = (folder / "report.md").read_text()
-    machine = study.measured.machine
-    command = study.measured.command or f"poolwise study recipes/{study.results.name}.yaml"
-    missing = sorted([*study.results.failures, *study.results.not_run])
-    unfinished = f"**Unfinished**: {len(missing)} jobs were not run ({', '.join(missing)}). " if missing else ""
-    text = (
-        f"`{command}`, {len(study.results.tasks)} tasks, on {machine.get('cores', '?')} cores "
-        f"({machine.get('processor', 'unknown')}). {unfinished}"
-        f"The whole record: [report](docs/results/{study.results.name}/report.md).\n\n"
-        f"{section(markdown, 'Scores by category')}\n\n{section(markdown, 'Verdict')}"
-    )
-    if study.results.name == IN_README:
-        README.write_text(replace_between(README.read_text(), "recorded", text))
     print(f"recorded: {target}")
 
 
