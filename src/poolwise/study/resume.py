@@ -48,7 +48,8 @@ def interrupted(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
     """Return what a stopped call leaves on disk, in words."""
     num_done = sum(is_done(out, job) for job in jobs)
     parts = [f"{job.label} up to step {done} of {total}" for job, done, total in _begun(jobs, recipe, out)]
-    return "; ".join([f"saved in {out}: {num_done} of {len(jobs)} jobs", *parts])
+    saved = "; ".join([f"saved in {out}: {num_done} of {len(jobs)} jobs", *parts])
+    return f"{saved}; the same command goes on from there"
 
 
 def _begun(jobs: Sequence[Job], recipe: Recipe, out: Path) -> list[tuple[Job, int, int]]:

@@ -72,7 +72,8 @@ def test_a_stop_says_what_is_saved_and_the_next_call_from_where_it_goes_on(recip
     with pytest.raises(KeyboardInterrupt):
         run_study(recipe, out, stopped, workers=1)
     assert not any("resuming" in note for note in stopped.notes)
-    assert stopped.notes[-1] == f"saved in {out}: 3 of 5 jobs; train last+causal, seed 0 up to step 2 of 4"
+    saved = f"saved in {out}: 3 of 5 jobs; train last+causal, seed 0 up to step 2 of 4"
+    assert stopped.notes[-1] == f"{saved}; the same command goes on from there"
     again = run(recipe, out)
     assert "resuming: 3 of 5 jobs are done; train last+causal, seed 0 continues from step 2 of 4" in again.notes
     assert again.ran == ["train last+causal, seed 0", "eval last+causal, seed 0"]
