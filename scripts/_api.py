@@ -81,6 +81,9 @@ def _body(doc: str) -> list[str]:
             lines.append(_plain(f"- `{match[1]}`: {match[2]}"))
         elif line.startswith("        "):
             lines.append(_plain(f"  {line.strip()}"))
+        elif match := re.match(r"(Raises|Law|Source): ", line):
+            lines += ["", _plain(f"**{match[1]}:** {line.removeprefix(match[0])}")]
         else:
             lines.append(_plain(line))
-    return [*lines, "```"] if is_code else lines
+    whole = [*lines, "```"] if is_code else lines
+    return [line for line, before in zip(whole, ["", *whole], strict=False) if line or before]
