@@ -19,7 +19,8 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("embeddings", ["encoding", "training"]),
     ("designs", ["models"]),
     ("data and fast forwards", ["data", "embedded", "kernels"]),
-    ("values and files", ["config", "design", "records", "results", "storage", "upstream", "errors"]),
+    ("values", ["config", "design", "records", "results"]),
+    ("files and libraries", ["storage", "hub", "upstream", "errors"]),
 ]
 """The floors of the picture, highest first; a room imports from its own floor's list and from lower floors."""
 
@@ -74,12 +75,12 @@ def way_svg() -> str:
     lines = []
     for place, step in enumerate(WAY):
         top = place * 64 + 8
-        lines.append(f'<rect x="{LEFT}" y="{top}" width="270" height="34" rx="6"/>')
+        lines.append(f'<rect x="{LEFT}" y="{top}" width="370" height="34" rx="6"/>')
         lines.append(_text(LEFT + 10, top + 22, f"{step.what} {step.shape}".strip(), "room"))
         if step.function:
-            lines.append(f'<path d="M{LEFT + 135} {top + 34}v24m-5 -7l5 7l5 -7"/>')
-            lines.append(_text(LEFT + 152, top + 52, step.function, "size"))
-    return _svg("\n".join(lines), 560, len(WAY) * 64 - 10, "The way of the data: texts to a report")
+            lines.append(f'<path d="M{LEFT + 185} {top + 34}v24m-5 -7l5 7l5 -7"/>')
+            lines.append(_text(LEFT + 202, top + 52, step.function, "size"))
+    return _svg("\n".join(lines), 600, len(WAY) * 64 - 10, "The way of the data: texts to a report")
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
