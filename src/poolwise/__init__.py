@@ -4,6 +4,8 @@ The names of ``__all__`` are the public API; nothing else is. They are imported 
 ``import poolwise`` takes no time and no torch.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from poolwise.results import Comparison, StudyResults
 
 __version__ = "0.1.0"
+
+if "torch" not in sys.modules:
+    # OpenMP reads it when torch is imported. A waiting thread would otherwise spin and take a core from others: on a
+    # busy machine a training step then takes many times as long (benchmarks/busy.py).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOMES = {
     "build_model": "models",
