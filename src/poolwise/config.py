@@ -280,7 +280,7 @@ class Recipe(Section):
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
 
     Paths in the file (``base``, ``data.train``, ``adapt.data``, ``tasks``, ``tune.dev``) are relative to the file, and
@@ -296,6 +296,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         >>> recipe.train.steps
         10
     """
+    path = Path(path)
     tree = load_mapping(path, "recipe", "name, base, designs ...")
     paths = RecipePaths(path)
     paths.resolve(tree)
