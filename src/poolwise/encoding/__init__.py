@@ -1,4 +1,4 @@
-"""Texts to vectors as fast as the machine allows: batches of equal work, tokenised while the model computes."""
+"""Encoding: texts to embeddings, with every text read once."""
 
 from poolwise.encoding.encoder import Embeddings, ModelEncoder, RandomEncoder
 

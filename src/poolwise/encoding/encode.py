@@ -1,4 +1,4 @@
-"""Texts to embeddings in one call, and the form of it that jobs use: progress by batch, results that repeat."""
+"""``encode_texts``: fast encoding with a poolwise model, with progress per batch and repeatable results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poolwise.models.embedding_model import EmbeddingModel
 
 
 def is_readable(model: object) -> TypeGuard[EmbeddingModel]:
-    """Return whether ``encode_texts`` takes a model: one that poolwise built or loaded."""
+    """Return whether ``encode_texts`` accepts the model: one that poolwise built or loaded."""
     return isinstance(model, EmbeddingModel)
 
 
@@ -30,21 +30,21 @@ def encode_texts(
     is_repeatable: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Float[np.ndarray, "B D"]:
-    """Return one vector a text, in order, fp32: what ``model.encode`` returns.
+    """Return one embedding per text, in order, in fp32: the same as ``model.encode``.
 
     Args:
         prompt: put before every text.
-        budget: tokens a forward pass; None takes what suits the device. On a processor several passes run at once.
-        most_texts: at most so many texts a forward pass.
-        is_repeatable: the number of threads changes no bit of a vector.
-        on_progress: called with (texts done, texts in all) after every batch.
-    Raises: ModelError where the model is not one of ours; DataError where an input is not a text, or one text stands
-        where several are wanted.
+        budget: tokens per forward pass; None takes the device's default. On a CPU several passes run in parallel.
+        most_texts: maximum number of texts per forward pass.
+        is_repeatable: on a CPU, the number of threads changes no bit of an embedding.
+        on_progress: called with (texts done, all texts) after every batch.
+    Raises: ModelError if the model is not a poolwise model; DataError if an input is not a text, or ``texts`` is a
+        single text.
     """
     if not is_readable(model):
-        raise ModelError(f"the model is a {type(model).__name__}", "wanted one of poolwise", "use model.encode")
+        raise ModelError(f"the model is a {type(model).__name__}", "wanted a poolwise model", "use model.encode")
     if isinstance(texts, str):
-        raise DataError(f"texts is one text, {texts[:40]!r}", "wanted a list of texts", "put it into a list")
+        raise DataError(f"texts is one text, {texts[:40]!r}", "wanted a list of texts", "put it in a list")
     vectors: NDArray[np.float32] = np.empty((len(texts), model.get_embedding_dimension() or 0), dtype=np.float32)
     done = 0
     found = read_texts(model.reader(), texts, prompt, budget=budget, most_texts=most_texts, is_repeatable=is_repeatable)

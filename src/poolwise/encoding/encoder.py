@@ -1,4 +1,4 @@
-"""Encoders: a sentence-transformers model that reads every text once, and random vectors as a floor."""
+"""Encoders for evaluation: a model whose embeddings are kept for reuse, and random vectors as a baseline."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 Embeddings = NDArray[np.float32]
 
 PROGRESS_TEXTS = 1024
-"""Texts between two progress reports."""
+"""Number of texts between two progress reports."""
 
 
 class ModelEncoder:
-    """Encodes with a model and keeps every vector: a (prompt, text) is read once, however many tasks ask for it.
+    """Encodes with a model and keeps every embedding: each (prompt, text) is read once, for all tasks.
 
     Args:
-        model: any sentence-transformers model. One of ours is read by ``encode_texts``, in batches of equal work.
-        batch_size: texts a forward pass, at most.
-        on_progress: called with (texts done, texts in this request) as encoding goes on.
+        model: any sentence-transformers model; poolwise models use ``encode_texts``, which is faster.
+        batch_size: maximum number of texts per forward pass.
+        on_progress: called with (texts done, texts in this request) during encoding.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class ModelEncoder:
 
     @property
     def texts_per_second(self) -> float | None:
-        """Texts the model really read, by the time it took; None before the first."""
+        """Texts per second, counting only texts that the model read; None before the first."""
         return self.num_encoded / self.seconds if self.num_encoded else None
 
     def prepare(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Encode (prompt, text) pairs of many tasks together: long and short texts then fill fuller batches."""
+        """Encode the (prompt, text) pairs of many tasks together, which gives fuller batches."""
         self._encode_missing(list(keys))
 
     def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
-        """Return one row a text.
+        """Return one embedding per text.
 
-        Raises: EvalError where the model gives a value that is not a number.
+        Raises: EvalError if the model returns a value that is not finite.
         """
         keys = [(prompt, text) for text in texts]
         self._encode_missing(keys)
@@ -62,7 +62,7 @@ class ModelEncoder:
 
     def _encode_missing(self, keys: Sequence[tuple[str, str]]) -> None:
         missing = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        # Longest first: too large a batch fails at once, and not after an hour.
+        # Longest first, so that a batch that is too large fails at once instead of after an hour.
         missing.sort(key=lambda key: (key[0], -len(key[1]), key[1]))
         blocks, done = [], 0
         for prompt, of_prompt in groupby(missing, key=lambda key: key[0]):
@@ -105,20 +105,20 @@ class ModelEncoder:
         bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
         if bad.size:
             raise EvalError(
-                f"the model gives values that are not numbers for {bad.size} texts, such as {texts[bad[0]][:60]!r}",
+                f"{bad.size} texts have embeddings that are not finite, such as {texts[bad[0]][:60]!r}",
                 "wanted finite embeddings",
-                "try eval.precision: fp32, or check the training's loss",
+                "try eval.precision: fp32, or check the training loss",
             )
 
 
 class RandomEncoder:
-    """Unit vectors drawn from a hash of the text: equal texts are equal, all others unrelated."""
+    """Random unit vectors, seeded by a hash of the text: equal texts get equal vectors."""
 
     def __init__(self, dim: int = 256, seed: int = 0) -> None:
         self.dim, self.seed = dim, seed
 
     def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
-        """Return one unit vector a text, whatever the prompt."""
+        """Return one unit vector per text; the prompt is ignored."""
         rows = np.stack([self._draw(text) for text in texts]) if texts else np.empty((0, self.dim))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 

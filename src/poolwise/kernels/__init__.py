@@ -1,1 +1,1 @@
-"""How a forward is computed fast: packing, fused layers, attention variants, lanes. Knows no design and no file."""
+"""Fast forward passes: packing, fused layers, attention variants, lanes. Independent of designs and files."""

@@ -1,4 +1,4 @@
-"""Which texts are read together: as many as fill a budget of tokens, those of like length side by side."""
+"""Batches of texts of similar length, each filled up to a token budget."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CUDA, _OTHER = 65_536, 8192
 
 
 def token_budget(device: torch.device) -> int:
-    """Return the tokens a forward pass reads at once, by kind of device.
+    """Return how many tokens one forward pass reads on this kind of device.
 
-    On a processor a lane reads as many as its cache holds; fewer spend the time between products, more push activations
-    out (``benchmarks/encoding.py --budgets`` shows the curve). An accelerator wants many.
+    On a CPU each lane reads as many tokens as fit its cache. With fewer, overhead between matrix products dominates;
+    with more, activations leave the cache (``benchmarks/encoding.py --budgets`` shows the curve). GPUs need many.
     """
     if device.type == "cpu":
         return _PER_LANE
@@ -24,15 +24,15 @@ def token_budget(device: torch.device) -> int:
 def plan_batches(
     lengths: Sequence[int], budget: int, most_texts: int | None = None, *, is_packed: bool = False
 ) -> list[list[int]]:
-    """Return rows by batch, each of at most ``budget`` tokens, or of one text; the batches with most tokens first.
+    """Return the rows of each batch: at most ``budget`` tokens or a single text; batches with most tokens first.
 
-    Lanes that take the next batch as soon as they are free then end nearly together. Padded to its longest text a batch
-    stays within the budget too, so that models which read padding are served.
+    With this order, lanes that take the next batch when they are free finish at nearly the same time. Each batch stays
+    within the budget even when it is padded to its longest text, for models that read padding.
 
     Args:
-        most_texts: at most so many rows a batch.
-        is_packed: padding is not read. Batches are filled with tokens; padded they may have twice the budget.
-    Law: every row is in one batch; the plan depends on the arguments alone.
+        most_texts: maximum number of rows in a batch.
+        is_packed: padding is not read. Only real tokens count; padded, a batch may have twice the budget.
+    Law: every row is in exactly one batch; the plan depends only on the arguments.
     """
     batches: list[list[int]] = []
     capacity = num_tokens = 0

@@ -1,7 +1,8 @@
-"""The last decoder layer for poolings that read the last token alone: it stops at that token of each text.
+"""A last decoder layer that computes only each text's last token, for poolings that read nothing else.
 
-Nothing reads the other tokens' states of this layer. Their keys and values are needed, their queries, output projection
-and feed-forward part are not: nine tenths of the layer's products. The slow twin is the layer as it is.
+The other tokens' outputs of this layer are never read. Their keys and values are needed; their queries, output
+projection and feed-forward part are not, which saves nine tenths of the layer's products. Reference implementation: the
+original layer.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from poolwise.kernels.packing import Packing
 
 
 class FinalLayer(nn.Module):
-    """A layer of the llama kind which, for a packing that says so, gives one row a text instead of one a token."""
+    """A llama-style layer that returns one row per text instead of one per token if the packing asks for it."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, hidden_states: Float[Tensor, "B T D"], *args: Any, **kwargs: Any) -> Float[Tensor, "B _ D"]:
-        """Return the states after the layer: of all tokens, or of the last token of every text, in packed order."""
+        """Return the layer's output for all tokens, or for the last token of each text, in packed order."""
         packing: Packing | None = kwargs.get("packing")
         if packing is None or not packing.last_only:
             whole: Tensor = self.layer(hidden_states, *args, **kwargs)
@@ -36,7 +37,7 @@ class FinalLayer(nn.Module):
     def _last(
         self, states: Float[Tensor, "1 N D"], position_embeddings: tuple[Tensor, Tensor], packing: Packing
     ) -> Float[Tensor, "1 M D"]:
-        parts: Any = self.layer  # one of many classes, alike in what is read here
+        parts: Any = self.layer  # many classes, with the same attributes used here
         attended = parts.self_attn.attend_last(parts.input_layernorm(states), position_embeddings, packing)
         last = states[:, packing.last_rows] + attended
         result: Tensor = last + parts.mlp(parts.post_attention_layernorm(last))
@@ -45,9 +46,9 @@ class FinalLayer(nn.Module):
 
 @torch.no_grad()
 def trim_final_layer(model: PreTrainedModel) -> bool:
-    """Let a model's last layer stop at the last tokens, in place, if its attention is fused; return whether it does.
+    """Replace a model's last layer with a ``FinalLayer``, if its attention is fused; return whether it was replaced.
 
-    A layer that is put together otherwise (more norms, scaled residuals) does not stand the trial and stays.
+    Layers with another structure (more norms, scaled residuals) fail the trial and are kept.
     """
     layers = decoder_layers(model)
     if not isinstance(getattr(layers[-1], "self_attn", None), FusedAttention):

@@ -1,9 +1,9 @@
-"""Decoder layers of the llama kind, for encoding: the same arithmetic in fewer passes over memory.
+"""Llama-style decoder layers for encoding: the same arithmetic in fewer passes over memory.
 
-On a processor the norms, the rotation and the gate of such a layer cost more than its matrix products, since every
-elementwise step writes a tensor and reads it again. Here q, k and v come out of one product, a rotation is one
-complex product in place, and gate and activation work in place. A module is exchanged only if its replacement gives
-the same on a trial; every other family keeps its own modules, and a warning says so.
+On a CPU the norms, the rotary embedding and the gate of such a layer take longer than its matrix products, because
+every elementwise step writes a tensor and reads it again. Here one product computes q, k and v, the rotation is one
+complex product in place, and gate and activation work in place. A module is replaced only if its replacement gives the
+same output on a trial input. Other architectures keep their own modules, and a warning says so.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from poolwise.kernels.packing import Packing, last_attention, pack_batch, packed
 logger = logging.getLogger(__name__)
 
 _SAME = 1e-4
-"""Greatest difference on the trial, relative to the values' size, in fp32."""
+"""Largest accepted difference on the trial input, relative to the largest value, in fp32."""
 
 
 class FusedNorm(nn.Module):
-    """RMSNorm in few passes, computed in the weight's dtype; ``result`` is the dtype its readers want."""
+    """RMSNorm in few passes over memory, computed in the weight's dtype and returned in the dtype ``result``."""
 
     def __init__(self, weight: Float[Tensor, " D"], eps: float) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class FusedNorm(nn.Module):
         self.result = weight.dtype
 
     def forward(self, states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Return the states over their root mean square, times the weight."""
-        if states.is_cuda:  # one kernel there
+        """Return the states divided by their root mean square, times the weight."""
+        if states.is_cuda:  # a single kernel on CUDA
             return functional.rms_norm(states, self.weight.shape, self.weight, self.eps).to(self.result)
         norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32)
         scale = norm.square_().div_(states.shape[-1]).add_(self.eps).rsqrt_()
@@ -47,28 +47,28 @@ class FusedNorm(nn.Module):
 
 
 class FusedGate(nn.Module):
-    """down(silu(gate x) * up x), with the product written over the gate."""
+    """down(silu(gate x) * up x); the product overwrites the gate."""
 
     def __init__(self, source: nn.Module) -> None:
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = _linears(source, "gate_proj", "up_proj", "down_proj")
 
     def forward(self, states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Return the feed-forward part of a layer."""
+        """Return the output of a layer's feed-forward part."""
         gate = functional.silu(self.gate_proj(states), inplace=True)
         result: Tensor = self.down_proj(gate.mul_(self.up_proj(states)))
         return result
 
 
 class Rotation:
-    """The rotary factors of one forward as complex numbers, made once for all layers."""
+    """The rotary factors of a forward pass as complex numbers, computed once for all layers."""
 
     def __init__(self) -> None:
         self._source: Tensor | None = None
         self._factors: Tensor | None = None
 
     def factors(self, cos: Float[Tensor, "B T E"], sin: Float[Tensor, "B T E"]) -> Complex64[Tensor, "B T 1 F"]:
-        """Return cos + i sin of the first half of E, which the second repeats."""
+        """Return cos + i sin of the first half of E; the second half repeats the first."""
         if self._source is not cos or self._factors is None:
             half = cos.shape[-1] // 2
             self._source = cos
@@ -77,11 +77,11 @@ class Rotation:
 
 
 class FusedAttention(nn.Module):
-    """Attention of the llama kind: one product for q, k and v, whose rotated halves are laid next to each other."""
+    """Llama-style attention with one product for q, k and v; the two halves of a rotation are interleaved."""
 
     def __init__(self, source: nn.Module, rotation: Rotation) -> None:
         super().__init__()
-        plain: Any = source  # every family has a class of its own, alike in what is read here
+        plain: Any = source  # each architecture has its own class, with the same attributes used here
         self.config, self.rotation = plain.config, rotation
         self.scaling: float = plain.scaling
         self.width: int = plain.head_dim
@@ -102,7 +102,7 @@ class FusedAttention(nn.Module):
         packing: Packing | None = None,
         **_kwargs: Any,
     ) -> tuple[Float[Tensor, "B T D"], None]:
-        """Return the attention part of a layer; keywords as transformers passes them."""
+        """Return the output of a layer's attention; the keywords are those that transformers passes."""
         joint = self.joint(hidden_states).unflatten(-1, (-1, self.width))
         turned, value = joint.split([self.num_heads + self.num_keys, self.num_keys], dim=2)
         if len(self.norms):
@@ -127,7 +127,7 @@ class FusedAttention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         packing: Packing,
     ) -> Float[Tensor, "1 M D"]:
-        """Return the attention part of a layer for ``packing.last_rows`` alone."""
+        """Return the output of a layer's attention for ``packing.last_rows`` only."""
         of_query = slice(self.num_heads * self.width)
         of_others = slice(of_query.stop, None)
         query = self._part(hidden_states[:, packing.last_rows], of_query)
@@ -153,9 +153,9 @@ def _rotated(states: Float[Tensor, "B T H E"], factors: Complex64[Tensor, "B T 1
 
 
 def _pairs(width: int) -> list[int]:
-    """0, w/2, 1, w/2 + 1 ...: transformers rotates i with i + w/2, a complex number holds them side by side.
+    """Return 0, w/2, 1, w/2 + 1 ...: transformers rotates i with i + w/2; a complex number needs them adjacent.
 
-    q and k are reordered alike, so that their products stay what they were.
+    q and k are reordered in the same way, so their products do not change.
     """
     return [place for i in range(width // 2) for place in (i, i + width // 2)]
 
@@ -193,9 +193,9 @@ def _eps(norm: nn.Module) -> float:
 
 @torch.no_grad()
 def fuse_layers(model: PreTrainedModel) -> int:
-    """Exchange, in place, what of a model's layers has a fused form; return how many modules were exchanged.
+    """Replace a model's modules that have a fused form, in place; return how many were replaced.
 
-    For a model in evaluation whose adapters are merged. In fp32 the values are the same up to rounding.
+    The model must be in evaluation mode with merged adapters. In fp32 the results are the same up to rounding.
     """
     rotation, count = Rotation(), 0
     kept: set[str] = set()
@@ -212,10 +212,10 @@ def fuse_layers(model: PreTrainedModel) -> int:
     return count
 
 
-@cache  # once a process: a study prepares many models of one base
+@cache  # once per process: a study prepares many models of one base
 def say_kept(work: str, names: str) -> None:
-    """Say which modules of a base have no faster form, or one that failed its trial."""
-    logger.warning("%s with %s as they are, in more passes over memory: the same values, more slowly", work, names)
+    """Warn that some modules of a base have no faster form, or that theirs failed its trial."""
+    logger.warning("%s is slower: no fused form for %s; the results are the same", work, names)
 
 
 def module_dtype(module: nn.Module) -> torch.dtype:
@@ -224,7 +224,7 @@ def module_dtype(module: nn.Module) -> torch.dtype:
 
 
 def _attempt(module: nn.Module, rotation: Rotation, model: PreTrainedModel) -> nn.Module | None:
-    """Return the fused form of a module if it has one that gives the same on a trial."""
+    """Return the fused form of a module, or None if it has none or the trial gives other values."""
     forms: dict[str, Callable[[], nn.Module]] = {
         "variance_epsilon": lambda: FusedNorm(cast(Tensor, module.weight), _eps(module)),
         "gate_proj": lambda: FusedGate(module),
@@ -243,12 +243,12 @@ def _attempt(module: nn.Module, rotation: Rotation, model: PreTrainedModel) -> n
 NUM_TRIAL_TEXTS = 2
 
 _UNLIKE = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
-"""What a family raises that spells its parts otherwise; it keeps them."""
+"""Errors raised when an architecture names or shapes its parts differently; its modules are then kept."""
 
 
 @torch.no_grad()
 def same_on_trial(module: nn.Module, form: Callable[..., Any], model: PreTrainedModel) -> bool:
-    """Return whether ``form`` gives what ``module`` gives, an attention or one of states, in the weights' dtype."""
+    """Return whether ``form`` gives the same output as ``module`` (attention, norm or gate), in the weights' dtype."""
     states, arguments = two_texts(model, module_dtype(module))
 
     def trial(form: Callable[..., Any]) -> Tensor:
@@ -268,8 +268,11 @@ def same_on_trial(module: nn.Module, form: Callable[..., Any], model: PreTrained
 def two_texts(
     model: PreTrainedModel, dtype: torch.dtype
 ) -> tuple[Float[Tensor, "1 7 D"], Callable[..., dict[str, Any]]]:
-    """Return states for a trial, two texts of unequal length laid end to end, and what makes a layer's arguments of
-    ``pack_batch``'s: positions and packing both count."""
+    """Return a trial input and a function that returns a layer's arguments for it.
+
+    The input is two packed texts of unequal length, so positions and packing both matter. The function takes the
+    options of ``pack_batch``.
+    """
     states = torch.randn(1, 7, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
     states = states.to(model.device, dtype)
 
@@ -287,5 +290,5 @@ def two_texts(
 
 
 def is_same(found: Tensor, wanted: Tensor) -> bool:
-    """Return whether a trial gave what the module gives, up to rounding."""
+    """Return whether two results are equal up to rounding."""
     return bool((wanted - found).abs().max() <= _SAME * wanted.abs().max())

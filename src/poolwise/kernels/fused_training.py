@@ -1,8 +1,8 @@
-"""Decoder layers of the llama kind while they train: adapters, norms and rotations with their gradients written out.
+"""Faster training of llama-style decoder layers: adapters, norms and rotations with hand-written gradients.
 
-Autograd keeps and reads a tensor for every elementwise step. The three steps below keep what their gradient needs and
-no more; an adapter adds its product to the frozen one's in place. What trains, and under which name, stays as it is:
-only ``forward`` of single modules is exchanged, for the time of training, and only where a trial gives the same.
+Autograd stores and reads a tensor for every elementwise step. The three functions below store only what their gradient
+needs, and an adapter adds its product to the frozen layer's in place. Trained parameters and their names do not change:
+only ``forward`` of single modules is replaced during training, and only if it gives the same output on a trial input.
 
 With frozen weights W, adapter A (down) and B (up) scaled by s: y = x W^T + (x A^T) (s B)^T.
 """
@@ -60,7 +60,7 @@ class _AdaptedProduct(torch.autograd.Function):
 
 
 class _Norm(torch.autograd.Function):
-    """y = w x / rms(x), in fp32, handed on in another dtype."""
+    """y = w x / rms(x), computed in fp32 and returned in the dtype ``result``."""
 
     @staticmethod
     def forward(
@@ -84,7 +84,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _Rotated(torch.autograd.Function):
-    """(a + ib) f, where a and b are the halves of a head; its gradient is turned back by conj(f)."""
+    """(a + ib) f, where a and b are the halves of a head; the gradient is multiplied by conj(f)."""
 
     @staticmethod
     def forward(
@@ -110,7 +110,7 @@ def _turn(states: Float[Tensor, "B T H E"], factors: Complex64[Tensor, "B T 1 F"
 
 def _adapted(layer: LoraLinear, dtype: torch.dtype, cached: dict[int, Tensor], x: Tensor, *_: Any, **__: Any) -> Tensor:
     base = layer.get_base_layer()
-    if id(base) not in cached:  # frozen: rounded once, not once a forward
+    if id(base) not in cached:  # frozen: cast once, not in every forward
         cached[id(base)] = base.weight.detach().to(dtype)
     bias = None if base.bias is None else base.bias.to(dtype)
     down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
@@ -154,7 +154,7 @@ def _attended(
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether an adapted layer is y = x W^T + s x A^T B^T: no dropout to draw, no variant, W frozen."""
+    """Return whether an adapted layer computes y = x W^T + s x A^T B^T: no dropout, no LoRA variant, W frozen."""
     return (
         isinstance(module, LoraLinear)
         and list(module.active_adapters) == ["default"]
@@ -170,11 +170,11 @@ def _is_plain(module: nn.Module) -> bool:
 
 @contextmanager
 def fused_training(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[int]:
-    """Let a model's layers train by fewer steps inside the block; gives the number of modules that do.
+    """Use the faster training form of a model's modules inside the block; yield how many modules use it.
 
     Args:
-        dtype: of the matrix products; weights that train stay fp32.
-    Law: loss and gradients are those of the plain layers, up to the rounding of ``dtype``.
+        dtype: dtype of the matrix products; trained weights stay in fp32.
+    Law: loss and gradients equal those of the plain layers, up to the rounding of ``dtype``.
     """
     forms = _forms(model, dtype)
     for module, form in forms:
@@ -187,7 +187,7 @@ def fused_training(model: PreTrainedModel, dtype: torch.dtype) -> Iterator[int]:
 
 
 def _forms(model: PreTrainedModel, dtype: torch.dtype) -> list[tuple[nn.Module, Callable[..., Any]]]:
-    """The modules that have another form and stood its trial, each beside it."""
+    """Return (module, faster forward) for each module whose faster form passed its trial."""
     rotation = Rotation()
     cached: dict[int, Tensor] = {}
     forms: list[tuple[nn.Module, Callable[..., Any]]] = []
@@ -202,7 +202,7 @@ def _forms(model: PreTrainedModel, dtype: torch.dtype) -> list[tuple[nn.Module, 
             elif hasattr(module, "q_proj") and hasattr(module, "head_dim"):
                 exact = form = partial(_attended, module, rotation)
             else:
-                if not hasattr(module, "gate_proj"):  # feed-forward parts gain by their adapters alone
+                if not hasattr(module, "gate_proj"):  # feed-forward parts gain only from their adapters
                     kept.update([type(module).__name__] if any(True for _ in module.parameters()) else [])
                 continue
             if same_on_trial(module, exact, model):

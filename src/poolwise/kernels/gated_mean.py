@@ -1,8 +1,8 @@
-"""The first half of the head's feed-forward part and its mean over latents, a few texts at a time.
+"""The first half of a head's feed-forward part (GEGLU) and its mean over latents, a few texts at a time.
 
-The hidden layer is by far the largest tensor of a head: 8 D numbers for every latent of every text. Whole, each step of
-GEGLU sends it through memory once more, forward and backward; here a few texts' share stays in the cache until their
-mean is taken. The slow twin is ``plain_gated_mean``.
+The hidden layer is by far the largest tensor of a head: 8 D numbers per latent and text. Computed whole, every step of
+GEGLU reads and writes all of it, forward and backward. Here the part of a few texts stays in the cache until their mean
+is computed. Reference implementation: ``plain_gated_mean``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 from poolwise.kernels.reduction import widen
 
 _CACHED_BYTES, _HELD_BYTES = 2**21, 2**28
-"""Hidden layer held at once: the size of one core's second cache; elsewhere as much as fills an accelerator."""
+"""Bytes of the hidden layer computed at once: one core's L2 cache on a CPU; enough to fill the GPU otherwise."""
 
 _gelu_backward = torch.ops.aten.gelu_backward
 
@@ -27,7 +27,7 @@ def gated_mean(
 ) -> Float[Tensor, "B F"]:
     """Return the mean over K of value * gelu(gate), where [value, gate] = states weight^T + bias, in fp32.
 
-    W is 2 F. Products are in autocast's dtype where it is on.
+    W is 2 F. Products use autocast's dtype if autocast is on.
     """
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
@@ -41,13 +41,13 @@ def gated_mean(
 def plain_gated_mean(
     states: Float[Tensor, "B K D"], weight: Float[Tensor, "W D"], bias: Float[Tensor, " W"]
 ) -> Float[Tensor, "B F"]:
-    """The same as one would write it down."""
+    """Return the same as ``gated_mean``, written plainly."""
     value, gate = functional.linear(states, weight, bias).chunk(2, dim=-1)
     return widen(value * functional.gelu(gate)).mean(dim=1)
 
 
 def _parts(states: Float[Tensor, "B K D"], weight: Float[Tensor, "W D"]) -> list[slice]:
-    """The rows of a few texts each, once texts and latents are one dimension."""
+    """Return slices of a few texts each, over rows where texts and latents are one dimension."""
     num_texts, num_latents = states.shape[:2]
     held = _CACHED_BYTES if states.device.type == "cpu" else _HELD_BYTES
     size = max(1, held // (num_latents * weight.shape[0] * weight.element_size()))
@@ -74,7 +74,7 @@ def _forward(
 
 
 class _GatedMean(torch.autograd.Function):
-    """Keeps value and gate, which are one product away from the states, and nothing that follows from them."""
+    """Stores value and gate for the backward and recomputes the rest from them."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,9 +1,9 @@
-"""Products with the weights of all heads, one head at a time.
+"""Matrix products with the weights of all heads, computed one head at a time.
 
-A head's weights are 2 million numbers at the paper's size, 32 heads' a quarter of a GiB. Under autocast a whole weight
-is cast once and its copy kept for the backward, then its gradient is made narrow and widened: four weights, each three
-more times through memory. Here a head is cast where it is used, and its gradient is widened as soon as it is there.
-The slow twin is ``plain_headwise``.
+At the paper's size one head has 2 million weights, and 32 heads take a quarter of a GiB. Autocast casts a whole weight,
+keeps the copy for the backward, computes the gradient in the narrow dtype and widens it: for four weights, each passes
+through memory three more times. Here each head is cast when it is used, and its gradient is widened at once.
+Reference implementation: ``plain_headwise``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.autograd.function import once_differentiable
 
 
 def headwise(states: Float[Tensor, "*heads N I"], weights: Float[Tensor, "H I O"]) -> Float[Tensor, "H N O"]:
-    """Return each head's states times its weights, in autocast's dtype where it is on.
+    """Return each head's states times its weights, in autocast's dtype if autocast is on.
 
     Args:
-        states: one array for all heads, or one a head.
+        states: one array for all heads, or one per head.
     """
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weights.dtype
@@ -30,12 +30,12 @@ def headwise(states: Float[Tensor, "*heads N I"], weights: Float[Tensor, "H I O"
 
 
 def plain_headwise(states: Float[Tensor, "*heads N I"], weights: Float[Tensor, "H I O"]) -> Float[Tensor, "H N O"]:
-    """The same as one would write it down."""
+    """Return the same as ``headwise``, written plainly."""
     return states @ weights
 
 
 class _Headwise(torch.autograd.Function):
-    """Keeps narrow states and the weights as they are."""
+    """Stores the states in the narrow dtype and the weights unchanged for the backward."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weights: Tensor, dtype: torch.dtype) -> Tensor:
@@ -56,7 +56,7 @@ class _Headwise(torch.autograd.Function):
         of_weights = torch.empty_like(weights) if ctx.needs_input_grad[1] else None
         for head, weight in enumerate(weights):
             if of_states is not None:
-                # States that all heads share get a sum over heads, which is not taken in half.
+                # States shared by all heads get a sum over heads, which must not be computed in half precision.
                 _of_head(of_states, head).add_(gradient[head] @ weight.to(states.dtype).T)
             if of_weights is not None:
                 _write_outer(_of_head(states, head), gradient[head], out=of_weights[head])
@@ -68,7 +68,7 @@ def _of_head(states: Tensor, head: int) -> Tensor:
 
 
 def _write_outer(left: Float[Tensor, "N I"], right: Float[Tensor, "N O"], out: Float[Tensor, "I O"]) -> None:
-    """Write left^T right, in the order in which ``out`` lies in memory."""
+    """Write left^T right into ``out``, in the memory order of ``out``."""
     if out.stride(-1) == 1:
         out.copy_(left.T @ right)
     else:

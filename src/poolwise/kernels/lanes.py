@@ -1,6 +1,7 @@
-"""Batches read side by side on a processor: a thread a lane, each with a replica of the model that shares its weights.
+"""Lanes: parallel batches on a CPU, one thread per lane, each with a replica of the model that shares its weights.
 
-Small products do not fill several cores, and every one of them waits for the slowest; whole batches do fill them.
+Small matrix products cannot use several cores well: each product waits for its slowest thread. Whole batches in
+parallel can.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from torch import nn
 ReadAll = Callable[[Callable[[Any, Any], Any], Sequence[Any]], Iterator[Any]]
 
 MOST_LANES = 8
-"""Python's lock is held for a tenth of a forward of a small base; beyond this many lanes they would queue for it."""
+"""A forward of a small base holds Python's lock (the GIL) for a tenth of its time; more lanes would wait for it."""
 
 
 def num_lanes(device: torch.device) -> int:
-    """Return how many batches are read at once: one a thread of torch on a processor, one on any other device."""
+    """Return how many batches are read in parallel: one per torch thread on a CPU (at most 8), one elsewhere."""
     return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
 
 
 class Lanes:
-    """Replicas of a model over the same weights and buffers, made when first needed and kept.
+    """A pool of model replicas that share weights and buffers; replicas are created on demand and kept.
 
-    A forward hangs hooks on layers, so each replica serves one forward at a time; callers in several threads get
-    replicas of their own. The model itself serves none, so that a replica never inherits another's hooks.
+    A forward registers hooks on layers, so each replica runs one forward at a time, and each thread gets its own
+    replica. The original model runs none, so replicas never copy another forward's hooks.
 
     Args:
-        model: what replicas are made of; must not change.
-        shared: what replicas have in common beside weights and buffers, such as the tokenizer.
+        model: the model to replicate; it must not change.
+        shared: further objects that replicas share, such as the tokenizer.
     """
 
     def __init__(self, model: nn.Module, shared: Sequence[object] = ()) -> None:
@@ -43,29 +44,29 @@ class Lanes:
         self._lock = threading.Lock()
 
     def take(self) -> nn.Module:
-        """Return a replica that nobody else reads with."""
+        """Return a replica that no other thread uses."""
         with self._lock:
             return self._free.pop() if self._free else replicate(self._model, self._shared)
 
     def give_back(self, model: nn.Module) -> None:
-        """Let others read with a replica that was taken."""
+        """Return a replica to the pool."""
         with self._lock:
             self._free.append(model)
 
 
 def replicate(model: nn.Module, shared: Sequence[object] = ()) -> nn.Module:
-    """Return a model with modules of its own, so that their hooks are, over the same weights and buffers."""
+    """Return a copy of a model that shares weights and buffers but has its own modules, and so its own hooks."""
     return copy.deepcopy(model, {id(part): part for part in [*model.parameters(), *model.buffers(), *shared]})
 
 
 @contextmanager
 def open_lanes(lanes: Lanes, count: int, threads_each: int | None = None) -> Iterator[ReadAll]:
-    """Give ``map(read, items)``: ``read(model, item)`` of every item, in order, ``count`` of them at a time.
+    """Yield ``map(read, items)``, which returns ``read(model, item)`` for each item in order, ``count`` in parallel.
 
-    torch's threads are divided among the lanes, and are as before after the block.
+    torch's threads are divided among the lanes; after the block their number is restored.
 
     Args:
-        threads_each: torch's threads of a lane; None is an equal share of all.
+        threads_each: torch threads per lane; None means an equal share.
     """
     if count == 1 and threads_each in (None, torch.get_num_threads()):
         model = lanes.take()
@@ -93,15 +94,15 @@ def open_lanes(lanes: Lanes, count: int, threads_each: int | None = None) -> Ite
 
 _threads_lock = threading.Lock()
 _threads_before: list[int] = []
-"""torch's threads when the first of the calls that now have lanes open began; one entry a call."""
+"""The number of torch threads before the first call that still has lanes open; one entry per such call."""
 
 
 @contextmanager
 def _threads_kept() -> Iterator[int]:
-    """Give torch's number of threads, and set it again after the block.
+    """Yield torch's number of threads, and restore it after the block.
 
-    A lane's own number becomes torch's default for threads that start later, so a call that begins in such a thread,
-    while another has lanes open, would take it for the user's.
+    A number set in a lane becomes torch's default for threads that start later. A call that starts in such a thread,
+    while another call has lanes open, would mistake it for the user's setting.
     """
     with _threads_lock:
         threads = _threads_before[0] if _threads_before else torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""One state per layer, taken as the layers compute it: never a stack of all hidden states."""
+"""One reduced state per layer, collected by hooks during the forward, so all hidden states are never stored."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from poolwise.errors import ModelError
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the list of decoder layers, whatever the family calls it (``layers``, ``h``, ``decoder.layers`` ...).
+    """Return the list of decoder layers, whatever its name in the architecture (``layers``, ``h``, ...).
 
-    Raises: ModelError where no list has as many entries as the configuration counts layers.
+    Raises: ModelError if no list has as many entries as the configuration has layers.
     """
     count = model.config.num_hidden_layers
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
     if not lists:
         raise ModelError(
             f"{type(model).__name__} has no list of {count} layers",
-            "wanted a decoder whose layers stand in one list",
-            "poolings of the last layer alone need no layer list",
+            "wanted a decoder with all its layers in one nn.ModuleList",
+            "use another base",
         )
-    # Some families keep further lists of that length (norms, routers); the layers hold by far the most weights.
+    # Some architectures have other lists of that length (norms, routers); the layers have by far the most weights.
     return max(lists, key=lambda layers: sum(weight.numel() for weight in layers.parameters()))
 
 
 @contextmanager
 def layer_states(layers: nn.ModuleList, reduce: Callable[[Tensor], Tensor]) -> Iterator[dict[int, Tensor]]:
-    """Give a dict that a forward inside the block fills: layer number 1 .. L-1 -> ``reduce(its output)``.
+    """Yield a dict that a forward inside the block fills: layer number 1 .. L-1 -> ``reduce(output of the layer)``.
 
-    Layer L is left to the caller, who has it after the final norm. The hooks stand outside gradient checkpoints, so a
-    recomputation in the backward does not pass here again; where a family does, it rewrites an equal value.
+    Layer L is not included: the caller gets it after the final norm. The hooks are outside gradient checkpoints, so
+    recomputation in the backward does not call them again; if an architecture does, the value is the same.
     """
     states: dict[int, Tensor] = {}
 

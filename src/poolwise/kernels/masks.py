@@ -1,8 +1,7 @@
-"""Attention that differs by layer or by token: what the one switch of a configuration cannot say.
+"""Masks for attention that differs by layer or by token, which the model configuration cannot express.
 
-A layer that is to see earlier tokens only carries a mark, which packed attention reads; a hook that stays on the layer
-takes later tokens out of the mask that a padded batch hands it. Neither knows anything of a batch, so a layer that a
-gradient checkpoint runs again in the backward sees what it saw before.
+A causal layer has a mark, which packed attention reads. For padded batches a permanent hook on the layer removes later
+tokens from its mask. Neither depends on a batch, so a layer that a gradient checkpoint recomputes sees the same tokens.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ _HANDLE = "_earlier_only_handle"
 
 
 def is_causal(attention: nn.Module) -> bool:
-    """Return whether an attention module sees earlier tokens only, by its mark or else by its configuration."""
+    """Return whether an attention module is causal, according to its mark or its configuration."""
     return has_mark(attention) or bool(getattr(attention.config, "is_causal", True))
 
 
 def has_mark(attention: nn.Module) -> bool:
-    """Return whether an attention module is causal whatever its configuration says."""
+    """Return whether an attention module is marked as causal, whatever its configuration says."""
     return bool(getattr(attention, _MARK, False))
 
 
 def set_mark(attention: nn.Module, is_marked: bool) -> None:
-    """Make an attention module causal whatever its configuration says, or leave it to that."""
+    """Mark an attention module as causal whatever its configuration says, or remove the mark."""
     setattr(attention, _MARK, is_marked)
 
 
 def restrict_layers(model: PreTrainedModel, layers: Sequence[nn.Module], num_causal: int) -> None:
-    """Let the first ``num_causal`` layers see earlier tokens only, and the others what the configuration says.
+    """Make the first ``num_causal`` layers causal; the other layers follow the configuration.
 
-    Raises: ModelError where a layer to restrict is handed no mask.
+    Raises: ModelError if a layer to restrict takes no mask.
     """
     for number, layer in enumerate(layers):
         if (handle := getattr(layer, _HANDLE, None)) is not None:
@@ -57,7 +56,7 @@ def restrict_layers(model: PreTrainedModel, layers: Sequence[nn.Module], num_cau
 
 
 def is_own_hook(hook: object) -> bool:
-    """Return whether a hook on a layer is the one of ``restrict_layers``."""
+    """Return whether a hook on a layer was added by ``restrict_layers``."""
     return isinstance(hook, partial) and hook.func is _hide_later
 
 
@@ -66,8 +65,8 @@ def _place_of_mask(layer: nn.Module) -> int:
     if "attention_mask" not in names:
         raise ModelError(
             f"{type(layer).__name__} takes no attention_mask",
-            "wanted layers that are handed their mask",
-            "give every layer one attention: causal or bidirectional",
+            "wanted layers with an attention_mask argument",
+            "use one attention for all layers: causal or bidirectional",
         )
     return names.index("attention_mask")
 
@@ -85,14 +84,14 @@ def _hide_later(
 
 
 def adds_masks(config: PreTrainedConfig) -> bool:
-    """Return whether a model's attention adds masks to its scores, or else reads which keys count."""
+    """Return whether a model's attention adds its mask to the scores (True) or takes a boolean mask (False)."""
     return attention_in_use(config) == "eager"
 
 
 def earlier_only(
     mask: Shaped[Tensor, "B 1 T T"] | None, states: Shaped[Tensor, "B T D"], is_added: bool
 ) -> Shaped[Tensor, "_ 1 T T"]:
-    """Return a layer's mask without later tokens; None stands for all tokens."""
+    """Return a layer's mask with later tokens removed; a mask of None means all tokens."""
     earlier = _earlier(states.shape[1], states.device)
     if mask is None:
         return _of_kind(earlier[None, None], is_added)
@@ -102,7 +101,7 @@ def earlier_only(
 
 
 def prefix_mask(mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"], is_added: bool) -> Shaped[Tensor, "B 1 T T"]:
-    """Return the mask under which the prompt's tokens see each other both ways and all others see earlier ones."""
+    """Return a mask that is bidirectional among the prompt's tokens and causal for all others."""
     seen = (mask[:, None, :] & _earlier(mask.shape[1], mask.device)) | (prompt[:, :, None] & prompt[:, None, :])
     return _of_kind(seen[:, None], is_added)
 

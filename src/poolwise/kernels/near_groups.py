@@ -1,7 +1,8 @@
-"""Texts of nearly one length as one padded batch of attention: few large products instead of many small ones.
+"""Attention for texts of similar length as one padded batch: few large matrix products instead of many small ones.
 
-A call for every length keeps Python's lock so often that lanes wait for it, and fills no product. Padding stays inside
-attention: layers still read real tokens only. The slow twin is each text alone.
+One call per length takes Python's lock so often that lanes wait for it, and its products are too small. The padding
+exists only inside attention: the rest of the layers still read real tokens only. Reference implementation: each text
+alone.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from torch import Tensor
 from poolwise.kernels.text_attention import attend_by_products
 
 _SLACK, _SHARE = 16, 8
-"""Lengths in a group differ by 16 tokens at most, or by an eighth of the shortest if that is more."""
+"""Lengths in a group differ by at most 16 tokens, or an eighth of the shortest if that is more."""
 
 
 @dataclass(frozen=True)
 class NearGroup:
-    """Texts of nearly one length, shortest first, which attention takes as one batch padded to the longest.
+    """Texts of similar length, shortest first; attention reads them as one batch padded to the longest.
 
     Args:
-        start: the first text's place among the packed tokens.
+        start: index of the group's first token among the packed tokens.
     """
 
     start: int
@@ -39,7 +40,7 @@ class NearGroup:
 
     @cached_property
     def _rows(self) -> Int[Tensor, " CT"]:
-        """The row at each place; each text's last row stands in its padding."""
+        """The row at each place; padding repeats the last row of its text."""
         assert self._is_real is not None
         return self._is_real.flatten().cumsum(0) - 1
 
@@ -49,18 +50,18 @@ class NearGroup:
         return self._is_real.flatten().nonzero()[:, 0]
 
     def pad(self, states: Float[Tensor, "N H E"]) -> Float[Tensor, "C T H E"]:
-        """Return the states of the group's tokens text by text."""
+        """Return the states of the group's tokens as a padded batch of texts."""
         padded = states if self._is_real is None else states.index_select(0, self._rows)
         return padded.unflatten(0, (len(self.lengths), self.lengths[-1]))
 
     def unpad(self, states: Float[Tensor, "C T H E"]) -> Float[Tensor, "N H E"]:
-        """Return the states end to end again."""
+        """Return the states of a padded batch as packed tokens again."""
         flat = states.flatten(0, 1)
         return flat if self._is_real is None else flat.index_select(0, self._kept)
 
     @cached_property
     def late(self) -> Float[Tensor, "C P"] | None:
-        """Return minus infinity at padding, 0 at tokens, for the places beyond the shortest text; None without any."""
+        """Return 0 at tokens and minus infinity at padding, for places beyond the shortest text; None if no padding."""
         if self._is_real is None:
             return None
         beyond = self._is_real[:, self.lengths[0] :]
@@ -68,7 +69,7 @@ class NearGroup:
 
 
 def group_near(lengths: Sequence[int]) -> list[NearGroup]:
-    """Return runs of texts, shortest first, that differ little in length."""
+    """Return groups of texts of similar length, from lengths sorted shortest first."""
     groups: list[NearGroup] = []
     start = 0
     for length in lengths:
@@ -88,12 +89,12 @@ def attend_near_groups(
     *,
     is_causal: bool,
 ) -> Float[Tensor, "1 N H E"]:
-    """Return the attention within each text of a packed batch; zeros in idle rows behind the last text."""
+    """Return the attention within each text of a packed batch; zeros in idle rows after the last text."""
     attended = query.new_zeros(query.shape[2], *query.shape[1::2])
     for group in groups:
         rows = slice(group.start, group.start + sum(group.lengths))
         near = [group.pad(part[0].transpose(0, 1)[rows]).transpose(1, 2) for part in (query, key, value)]
-        # Padding stands behind its text, where causal attention does not look.
+        # Padding comes after its text, where causal attention does not look.
         late = None if is_causal else group.late
         found = attend_by_products(near[0], near[1], near[2], scale, is_causal=is_causal, late=late)
         attended[rows] = group.unpad(found.transpose(1, 2))

@@ -1,8 +1,8 @@
-"""Linear layers whose bf16 weights lie in memory as oneDNN multiplies them, on a processor.
+"""Linear layers for CPUs whose bf16 weights are stored in the memory layout that oneDNN multiplies.
 
-A plain layer's weight is laid out anew in every product: a tenth of the time of a feed-forward part of width 576 at
-1,024 rows (AMD EPYC, one thread). torch's compiler does the same to weights that it freezes, by the same operators.
-They are not public, so a layer is exchanged only if it gives on a trial what the plain one gives: its slow twin.
+A plain layer's weight is reordered in every product, which takes a tenth of the time of a feed-forward part of width
+576 at 1,024 rows (AMD EPYC, one thread). torch's compiler reorders frozen weights with the same operators. They are
+not public, so a layer is replaced only if a trial gives the same as its reference implementation, the plain layer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from poolwise.kernels.final_layer import FinalLayer
 from poolwise.upstream.torch import reorder_weight, reordered_linear
 
 _ROWS = 1024
-"""Rows for which the layout is chosen; with others the product is the same."""
+"""Number of rows that the layout is chosen for; it is also correct for other numbers."""
 
 
 class PackedLinear(nn.Module):
-    """A linear layer in bf16; its weight cannot be read back."""
+    """A bf16 linear layer with a reordered weight, which cannot be read back."""
 
     packed: Tensor
 
@@ -30,15 +30,15 @@ class PackedLinear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, states: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
-        """Return the product in bf16, whatever the dtype of the states."""
+        """Return the layer's output in bf16, whatever the dtype of the states."""
         return reordered_linear(states.to(torch.bfloat16), self.packed, self.bias)
 
 
 @torch.no_grad()
 def pack_linears(model: nn.Module) -> int:
-    """Exchange, in place, the bf16 linear layers of a model on a processor; return how many were exchanged.
+    """Replace the bf16 linear layers of a model on a CPU, in place; return how many were replaced.
 
-    Those of a layer that stops at the last tokens stay: it multiplies with parts of a weight.
+    Those inside a ``FinalLayer`` are kept, because it multiplies with slices of a weight.
     """
     kept = {id(part) for layer in model.modules() if isinstance(layer, FinalLayer) for part in layer.modules()}
     count = 0
@@ -47,7 +47,7 @@ def pack_linears(model: nn.Module) -> int:
             if type(linear) is not nn.Linear or linear.weight.dtype != torch.bfloat16 or id(linear) in kept:
                 continue
             packed = _attempt(linear)
-            if packed is None:  # what one of them lacks, all lack
+            if packed is None:  # if it fails for one, it fails for all
                 return count
             setattr(parent, name, packed)
             count += 1

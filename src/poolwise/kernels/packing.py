@@ -1,11 +1,10 @@
-"""Texts of a batch laid end to end: every layer reads real tokens only, attention is computed text by text.
+"""Packing: the texts of a batch are concatenated without padding, and attention is computed within each text.
 
-A padded batch spends its layers on padding too: on texts of mixed length a third and more of the work. Here the
-padding is dropped before the first layer; linear layers and norms see one row a real token, and texts of equal length
-stand side by side, so that attention takes them as one batch without a mask. On CUDA torch's varlen kernel takes all
-texts in one call.
+In a padded batch the layers also compute padding: a third of the work or more if lengths are mixed. Here the padding is
+removed before the first layer. Linear layers and norms read one row per real token. Texts of equal length are adjacent,
+so attention reads them as one batch without a mask. On CUDA torch's varlen kernel reads all texts in one call.
 
-transformers' own packing is no help: with bidirectional attention it lets texts see each other.
+transformers' own packing cannot be used: with bidirectional attention its texts attend to each other.
 """
 
 from __future__ import annotations
@@ -37,23 +36,24 @@ PACKED_ATTENTION = "poolwise_packed"
 PACKABLE = frozenset(
     {"llama", "qwen2", "qwen3", "mistral", "ministral3", "gemma", "phi3", "olmo2", "smollm3", "granite", "gpt_neox"}
 )
-"""Families whose layers hand the packing on to their attention; on each the parity test compares packed with padded."""
+"""Architectures whose layers pass the packing to their attention; a parity test compares packed with padded on each."""
 
 _FEW, _FEW_ROWS, _MANY_ROWS = 256, 16, 64
-"""Rows are filled up to a multiple of 16, beyond 256 tokens of 64: a tenth of the work on average, or less."""
+"""Rows are filled up to a multiple of 16, or of 64 beyond 256 tokens: at most a tenth of the work on average."""
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a padded batch (B T) stand once its texts are laid end to end, shortest text first.
+    """The layout of a padded batch (B T) as packed tokens, shortest text first.
 
     Args:
         order: the text at each place.
-        lengths: real tokens of each, in that order.
-        index: where each packed token stood in the flattened batch.
-        positions: each token's place in its text, from 0.
-        num_prompt: how many of each text's first tokens see each other both ways, in that order; None for none.
-        pooled: which of the packed tokens count, where the batch was packed; None where nobody asked.
+        lengths: number of real tokens of each text, in that order.
+        index: position of each packed token in the flattened batch.
+        positions: position of each token in its text, from 0.
+        num_prompt: how many first tokens of each text attend to each other in both directions, in that order; None for
+            none.
+        pooled: which packed tokens are pooled, on the device where the batch was packed; None if not given.
         last_only: only each text's last token is read after the last layer.
     """
 
@@ -68,29 +68,29 @@ class Packing:
 
     @cached_property
     def last_rows(self) -> Int[Tensor, " M"]:
-        """Each text's last token, then the first token again as often as makes few different shapes."""
+        """Each text's last token, then repeats of the first token that limit the number of different shapes."""
         last = self.boundaries[1:].long() - 1
         return functional.pad(last, (0, num_filler(len(last), last.device)))
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
-        """Number of texts and their length, for each run of equally long texts."""
+        """Number of texts and their length, for each group of equally long texts."""
         return [(len(list(texts)), length) for length, texts in groupby(self.lengths)]
 
     @cached_property
     def near_groups(self) -> list[NearGroup]:
-        """Runs of texts that differ little in length."""
+        """Groups of texts of similar length."""
         return group_near(self.lengths)
 
     @cached_property
     def boundaries(self) -> Int[Tensor, " B1"]:
-        """The first token of every text, and N: what varlen kernels ask for."""
+        """The index of each text's first token, and N, as varlen kernels need them."""
         ends = torch.tensor([0, *self.lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
         return sent(ends, self.index.device)
 
     @cached_property
     def prefix_masks(self) -> list[Bool[Tensor, "G 1 T T"] | None]:
-        """For each run of equally long texts, which keys a query sees; None where it has no prompt."""
+        """For each group of equally long texts, which keys each query sees; None for a group without prompts."""
         if self.num_prompt is None:
             return [None] * len(self.groups)
         masks: list[Tensor | None] = []
@@ -108,23 +108,23 @@ class Packing:
 
     @cached_property
     def prompt_rows(self) -> Int[Tensor, " M"]:
-        """The packed tokens that are prompt, in order."""
+        """The packed tokens that belong to a prompt, in order."""
         lengths, counts = torch.tensor(self.lengths), torch.tensor(self.num_prompt or [0] * len(self.lengths))
         place = torch.arange(int(lengths.sum())) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         return sent((place < counts.repeat_interleave(lengths)).nonzero()[:, 0], self.index.device)
 
     @cached_property
     def prompt_boundaries(self) -> Int[Tensor, " P1"]:
-        """The first of ``prompt_rows`` of every prompt, and M; texts without one are left out."""
+        """The index in ``prompt_rows`` of each prompt's first token, and M; texts without a prompt are left out."""
         counts = [0, *(count for count in self.num_prompt or [] if count)]
         return sent(torch.tensor(counts, dtype=torch.int32).cumsum(0, dtype=torch.int32), self.index.device)
 
     def pack(self, values: Tensor) -> Tensor:
-        """Return the real tokens' rows of (B T ...) as (N ...)."""
+        """Return the rows of the real tokens: (B T ...) becomes (N ...)."""
         return values.flatten(0, 1)[self.index]
 
     def unpack(self, packed: Float[Tensor, "N D"]) -> Float[Tensor, "B T D"]:
-        """Return (N D) as (B T D), zeros where padding stood."""
+        """Return (N D) as (B T D), with zeros at padding."""
         flat = packed.new_zeros(len(self.lengths) * self.width, packed.shape[-1])
         return flat.index_copy(0, self.index, packed).unflatten(0, (len(self.lengths), self.width))
 
@@ -137,15 +137,16 @@ def pack_batch(
     last_only: bool = False,
     device: torch.device | None = None,
 ) -> Packing:
-    """Return the packing of a batch padded on either side, by its mask alone.
+    """Return the packing of a batch padded on either side, from its mask.
 
-    It is made where the mask is. That asks for numbers, for which a device must first finish all it was given: for a
-    batch that is still in the processor's memory, ``device`` says where it will go.
+    It is computed on the mask's device. It needs numbers on the CPU, which wait until a GPU has finished its work. So
+    pack a batch while it is still in CPU memory, and give ``device``.
 
     Args:
-        prompt: the first tokens of a text, if they are to see each other both ways.
-        pooled: the tokens that count.
+        prompt: the first tokens of each text, if they attend to each other in both directions.
+        pooled: the tokens that are pooled.
         last_only: see ``Packing``.
+        device: where the batch will be read; None is the mask's device.
     """
     device = device or mask.device
     order = mask.sum(dim=1).argsort(stable=True)
@@ -168,10 +169,10 @@ def pack_batch(
 
 
 class PackedReduction:
-    """Reduces packed states to one a text, as ``reduce_tokens`` does padded ones.
+    """Reduces packed states to one per text, as ``reduce_tokens`` does for padded states.
 
     Args:
-        pooled: which of the packed tokens count; at least one of each text. May be in the processor's memory still.
+        pooled: which packed tokens are pooled, at least one per text; may still be in CPU memory.
         tokens: "last" or "mean".
     """
 
@@ -186,7 +187,7 @@ class PackedReduction:
         self._place = packing.order.argsort()
 
     def __call__(self, states: Float[Tensor, "M D"]) -> Float[Tensor, "B D"]:
-        """Return the texts' states in the order of the batch, in fp32; rows beyond the packed tokens are idle."""
+        """Return one state per text in batch order, in fp32; rows after the packed tokens are ignored."""
         states = states[: self._num_tokens]
         if self._tokens == "last":
             return widen(states[self._last[self._place]])
@@ -195,10 +196,10 @@ class PackedReduction:
 
 
 def num_filler(num_tokens: int, device: torch.device) -> int:
-    """Return how many idle rows are appended so that a processor meets few different shapes.
+    """Return how many idle rows to append so that a CPU meets few different shapes.
 
-    oneDNN prepares a bf16 product anew for every shape: 2.3 ms each, beside 0.8 to 2.4 ms for 950 tokens through one
-    linear layer (widths 256 to 704 and 576 to 1536, one core).
+    oneDNN prepares a bf16 product for every new shape, which takes 2.3 ms; a linear layer takes 0.8 to 2.4 ms for 950
+    tokens (widths 256 to 704 and 576 to 1536, one core).
     """
     if device.type != "cpu":
         return 0
@@ -206,33 +207,31 @@ def num_filler(num_tokens: int, device: torch.device) -> int:
 
 
 def use_packing(model: PreTrainedModel) -> bool:
-    """Let a model's attention take packed batches, if its family can; return whether it does."""
+    """Switch a model's attention to packed batches, if its architecture supports them; return whether it does."""
     family, implementation = model.config.model_type, attention_in_use(model.config)
     if family not in PACKABLE or implementation not in ("sdpa", PACKED_ATTENTION):
-        logger.warning(
-            "%s with %s attention reads padded batches: the same vectors, more slowly", family, implementation
-        )
+        logger.warning("%s with %s attention reads padded batches: same embeddings, slower", family, implementation)
         return False
     model.set_attn_implementation(PACKED_ATTENTION)
     return True
 
 
 def longest_packable(model: PreTrainedModel) -> int | None:
-    """Return the length beyond which a family's sliding window would cut texts, so that they are not packed."""
+    """Return the longest text that may be packed: the model's sliding window, or None without one."""
     window = getattr(model.config, "sliding_window", None)
     return window if getattr(model.config, "use_sliding_window", True) else None
 
 
 def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Packing) -> Float[Tensor, "N D"]:
-    """Return the last layer's state of every real token, or of the last one of each text where only those are read.
+    """Return the last layer's state of each real token, or of each text's last token if ``packing.last_only``.
 
-    Inside the layers idle rows may follow them.
+    Inside the layers, idle rows may follow them.
     """
     filler = num_filler(len(packing.index), ids.device)
     output = model(
         input_ids=functional.pad(packing.pack(ids), (0, filler))[None],
         position_ids=functional.pad(packing.positions, (0, filler))[None],
-        # A mask of four dimensions is handed on as it is: none is built for the N x N pairs, and none is read.
+        # transformers passes a four-dimensional mask on unchanged, so it builds no N x N mask; nobody reads this one.
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),
         use_cache=False,
         packing=packing,
@@ -252,7 +251,7 @@ def packed_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "B T H E"], None]:
-    """Return the attention within each text of a packed batch (B is 1); of a padded batch, that of transformers."""
+    """Return the attention within each text of a packed batch (B is 1), or transformers' attention without packing."""
     if packing is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -264,7 +263,7 @@ def packed_attention(
     if packing.num_prompt is None and not dropout and products_pay(query):
         return attend_near_groups(query, key, value, packing.near_groups, scaling, is_causal=sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)
-    # Split, not sliced: the gradient of a slice is a whole tensor of zeros, once for each group.
+    # Split instead of slices: the gradient of each slice would be a whole tensor of zeros.
     sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
     outputs = []
     for (count, length), mask, *parts in zip(
@@ -297,7 +296,7 @@ def last_attention(
     packing: Packing,
     scaling: float | None,
 ) -> Float[Tensor, "1 M H E"]:
-    """Return the attention of each text's last token, which sees all of its text whatever the attention is."""
+    """Return the attention of each text's last token, which sees its whole text, causal or not."""
     if takes_varlen(query):
         num_texts = len(packing.lengths)
         ends = torch.arange(num_texts + 1, dtype=torch.int32, device=query.device), packing.boundaries
@@ -330,7 +329,7 @@ def _varlen(
     ends, longest = (packing.boundaries,) * 2, (packing.lengths[-1],) * 2
     attended = attend_varlen(states[0], states[1], states[2], ends, longest, scaling, is_causal=sees_earlier_only)
     if packing.num_prompt is not None:
-        # A prompt sees nothing but itself: its rows are those of an attention over prompts alone.
+        # Prompt tokens see only their prompt, so their rows come from an attention over the prompts.
         rows = packing.prompt_rows
         ends, longest = (packing.prompt_boundaries,) * 2, (max(packing.num_prompt),) * 2
         prompts = [part[rows] for part in states]

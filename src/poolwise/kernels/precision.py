@@ -1,4 +1,4 @@
-"""Which arithmetic a forward runs in. Weights stay fp32; only matrix products are lowered."""
+"""The precision of a forward pass: weights stay in fp32, only matrix products may run in bf16."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:
-    """Return whether bf16 products are faster than fp32 here (measured 10x on a processor with AMX)."""
+    """Return whether bf16 products are faster than fp32 on this device (measured: 10x on a CPU with AMX)."""
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -23,7 +23,7 @@ def has_fast_bf16(device: torch.device | str) -> bool:
 
 @cache
 def has_tiles() -> bool:
-    """Return whether the processor multiplies bf16 in tiles (AMX), ten times as fast as fp32."""
+    """Return whether the CPU has AMX, whose bf16 products are ten times as fast as fp32."""
     return has_amx_tiles()
 
 
@@ -35,10 +35,10 @@ def instructions() -> str:
 
 
 def autocast(precision: Precision, device: torch.device | str) -> AbstractContextManager[None]:
-    """Return the context a forward runs in: bf16 autocast where asked for or fast, otherwise none, even if nested.
+    """Return the context of a forward: bf16 autocast if ``uses_bf16``, otherwise autocast switched off, even if nested.
 
     Args:
-        precision: "auto" takes bf16 where ``has_fast_bf16(device)``.
+        precision: "auto" means bf16 if ``has_fast_bf16(device)``.
     """
     enabled = uses_bf16(precision, device)
     context: AbstractContextManager[None] = torch.autocast(
@@ -48,5 +48,5 @@ def autocast(precision: Precision, device: torch.device | str) -> AbstractContex
 
 
 def uses_bf16(precision: Precision, device: torch.device | str) -> bool:
-    """Return whether matrix products are done in bf16."""
+    """Return whether matrix products run in bf16."""
     return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))

@@ -1,6 +1,6 @@
-"""Many texts to vectors: windows of texts are tokenised ahead, batches hold equal work, lanes read them side by side.
+"""Fast encoding of many texts: windows are tokenised ahead, batches have equal work, lanes read them in parallel.
 
-Knows of a model only how it tokenises texts and how it reads a batch, see ``Reader``.
+All that this module needs from a model is in ``Reader``: how it tokenises texts and how it reads a batch.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from poolwise.kernels.batches import plan_batches, token_budget
 from poolwise.kernels.lanes import MOST_LANES, Lanes, num_lanes, open_lanes
 
 WINDOW = 4096
-"""Texts sorted by length among themselves; the next window is tokenised while the model reads this one."""
+"""Number of texts sorted by length together; the next window is tokenised while the model reads this one."""
 
 FIRST_WINDOW = 256
-"""Of an accelerator, which reads about as fast as texts are tokenised: it gets its first soon. Windows then double."""
+"""First window on a GPU, small so that the GPU starts early: it reads about as fast as texts are tokenised. Windows
+then double in size."""
 
 Row = tuple[int, list[int], int]
-"""A text's number, its token ids, and how many of its first ids are prompt."""
+"""A text's index, its token ids, and how many of its first ids belong to the prompt."""
 
 Tokenised = tuple[list[list[int]], list[int]]
-"""The ids of texts, and how many of the first ids of each are prompt."""
+"""The token ids of each text, and how many of its first ids belong to the prompt."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How one model reads texts.
+    """How a model reads texts.
 
     Args:
-        tokenise: texts and a prompt to ids.
-        read: the vectors (B D) of a batch, by a model of ``lanes``.
+        tokenise: converts texts and a prompt to token ids.
+        read: returns the embeddings (B D) of a batch, computed by a model of ``lanes``.
         device: where ``read`` computes.
-        is_packed: batches are read without their padding there.
+        is_packed: batches are read without padding on this device.
     """
 
     tokenise: Callable[[Sequence[Any], str], Tokenised]
@@ -60,15 +61,14 @@ def read_texts(
     most_texts: int | None = None,
     is_repeatable: bool = False,
 ) -> Iterator[tuple[list[int], Float[Tensor, "B D"]]]:
-    """Yield the numbers of some texts and their vectors, on the reader's device, until all texts are read.
+    """Yield the indices and embeddings of some texts, on the reader's device, until all texts are read.
 
     Args:
         prompt: put before every text.
-        budget: tokens a forward pass; None takes what suits the device. On a processor several passes run at once.
-        most_texts: at most so many texts a forward pass.
-        is_repeatable: on a processor, one thread reads a batch however many there are, so that their number changes
-            no bit of a vector.
-    Law: the vectors do not depend on the other texts, beyond the rounding of products of another shape.
+        budget: tokens per forward pass; None takes the device's default. On a CPU several passes run in parallel.
+        most_texts: maximum number of texts per forward pass.
+        is_repeatable: on a CPU, one thread reads each batch, so the number of threads changes no bit of an embedding.
+    Law: an embedding does not depend on the other texts, except for rounding in products of another shape.
     """
     with ExitStack() as stack:
         lanes = _Opened(reader, is_repeatable, stack)
@@ -78,7 +78,7 @@ def read_texts(
 
 
 class _Opened:
-    """The lanes of one call, opened once it is known how many batches there are."""
+    """The lanes of one call, opened when the number of batches is known."""
 
     def __init__(self, reader: Reader, is_repeatable: bool, stack: ExitStack) -> None:
         self._reader, self._is_repeatable, self._stack = reader, is_repeatable, stack
@@ -94,11 +94,11 @@ class _Opened:
         device = self._reader.device
         if self._is_repeatable and device.type == "cpu":
             return open_lanes(self._reader.lanes, max(1, min(torch.get_num_threads(), MOST_LANES, num_batches)), 1)
-        # One batch alone is read by all threads together.
+        # A single batch is read by all threads together.
         return open_lanes(self._reader.lanes, max(1, min(num_lanes(device), num_batches)))
 
     def _one(self, model: Any, rows: Sequence[Row]) -> Tensor:
-        """Return the vectors of a batch; where it is more than the device holds, of its halves, one after the other."""
+        """Return the embeddings of a batch; if the device runs out of memory, read its halves one after the other."""
         try:
             return self._reader.read(model, rows)
         except torch.OutOfMemoryError:
@@ -109,14 +109,14 @@ class _Opened:
 
 
 def _works_alone(device: torch.device) -> bool:
-    """Return whether a device computes while the processor, which has sent it the work, does something else."""
+    """Return whether a device computes asynchronously, while the CPU does something else."""
     return device.type != "cpu"
 
 
 def _read_windows(
     reader: Reader, texts: Sequence[Any], prompt: str, budget: int, most_texts: int | None, lanes: _Opened
 ) -> Iterator[Iterator[tuple[list[Row], Tensor]]]:
-    """Yield, for each window, its batches as they are read: their rows and vectors."""
+    """Yield, for each window, an iterator over its batches: their rows and embeddings."""
     device = reader.device
     is_packed = _works_alone(device) and reader.is_packed
     waiting: list[Row] = []
@@ -124,14 +124,14 @@ def _read_windows(
         rows = [*waiting, *zip(window, *tokenised, strict=True)]
         batches = plan_batches([len(ids) for _, ids, _ in rows], budget, most_texts, is_packed=is_packed)
         work, waiting = [[rows[i] for i in batch] for batch in batches], []
-        # Sending a batch takes as long whether it is full or not: what is less than half full waits for more texts.
+        # Launching a batch takes as long whether it is full or not: one less than half full waits for more texts.
         if _works_alone(device) and window.stop < len(texts) and 2 * sum(len(ids) for _, ids, _ in work[-1]) < budget:
             waiting = work.pop()
         yield zip(work, lanes.read(work), strict=True)
 
 
 def _sent_ahead(windows: Iterable[Iterable[tuple[list[Row], Tensor]]]) -> Iterator[tuple[list[Row], Tensor]]:
-    """Yield the results of each window once the work of the next one is sent, so that the device never waits."""
+    """Yield the results of each window after the next one is launched, so that the device never waits."""
     before: list[tuple[list[Row], Tensor]] = []
     for window in windows:
         sent_now = list(window)
@@ -141,7 +141,7 @@ def _sent_ahead(windows: Iterable[Iterable[tuple[list[Row], Tensor]]]) -> Iterat
 
 
 def _windows(num_texts: int, device: torch.device) -> list[range]:
-    """Return the texts that are sorted together, window by window."""
+    """Return the windows: ranges of texts that are sorted by length together."""
     size, windows = FIRST_WINDOW if _works_alone(device) else WINDOW, [range(0)]
     while windows[-1].stop < num_texts:
         start = windows[-1].stop
@@ -151,11 +151,11 @@ def _windows(num_texts: int, device: torch.device) -> list[range]:
 
 
 def _tokenised(reader: Reader, texts: Sequence[Any], prompt: str) -> Iterator[tuple[range, Tokenised]]:
-    """Yield each window with its token ids and how many of them are prompt.
+    """Yield each window with its token ids and prompt lengths.
 
-    Lanes on a processor find the next window ready. Work for an accelerator is sent by this thread alone: a tokeniser
-    beside it would keep Python's lock from it (25 ms a batch on an H100 became 100), while the device still has the
-    window before to read.
+    On a CPU the next window is tokenised ahead in another thread. On a GPU this thread tokenises too, while the GPU
+    still reads the previous window: a second thread would hold Python's lock and delay the launches (on an H100 a batch
+    took 100 ms instead of 25).
     """
     windows = _windows(len(texts), reader.device)
 

@@ -1,7 +1,7 @@
-"""Token states (B T D) to one vector a text (B D), by the mask alone: neither ids nor the padding side matter.
+"""Reductions of token states (B T D) to one vector per text (B D); they depend on the mask, not on the padding side.
 
-Shapes in this package: B texts, T tokens, L layers, S of them, N keys, D hidden, K latents, H heads, E head width.
-Masked positions are chosen away with ``where``, never multiplied by zero: 0 * NaN is NaN.
+Shapes in this package: B texts, T tokens, L layers, S selected layers, N keys, D hidden, K latents, H heads, E head
+width. Masked positions are removed with ``where`` and never multiplied by zero: 0 * NaN is NaN.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from poolwise.layer_subsets import LayerSubset
 
 
 def widen(states: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return states in fp32, or in fp64 if they are: sums over tokens, layers and latents are never in half."""
+    """Return states in fp32, or unchanged if fp64: sums over tokens, layers and latents need full precision."""
     return states if states.dtype == torch.float64 else states.float()
 
 
 def last_token(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """Return each text's last unmasked token, in fp32.
+    """Return the state of each text's last unmasked token, in fp32.
 
     Law: adding padding columns on either side changes nothing.
     Source: arXiv:2409.02727, "EOS-last token pooling", without its reliance on left padding.
@@ -31,7 +31,7 @@ def last_token(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Flo
 
 
 def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """Return the mean over each text's unmasked tokens, in fp32.
+    """Return the mean state of each text's unmasked tokens, in fp32.
 
     Law: adding padding columns on either side changes nothing.
     """
@@ -40,17 +40,17 @@ def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Fl
 
 
 def mean_rows(rows: Float[Tensor, "N D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
-    """Return the mean of each run of ``counts`` rows; the runs stand one after the other.
+    """Return the mean of each of B consecutive groups of rows; ``counts`` gives their sizes.
 
-    Sums of segments and no product with zeros: a text's NaN stays its own. Unlike index_add it repeats on CUDA, where
-    the counts are not checked, since that would wait for all that the device was given.
+    Segments are summed, without products with zeros, so a NaN stays in its text. Unlike index_add, the result is
+    deterministic on CUDA. There the counts are not checked, because the check would wait for the device.
     """
     sums = torch.segment_reduce(rows.contiguous(), "sum", lengths=counts, axis=0, unsafe=rows.is_cuda)
     return sums / counts[:, None]
 
 
 def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-    """Return the mean with weights 1, 2, 3 ... over each text's unmasked tokens, in fp32.
+    """Return the mean state of each text's unmasked tokens with weights 1, 2, 3 ..., in fp32.
 
     Law: adding padding columns on either side changes nothing.
     Source: SGPT, arXiv:2202.08904, equation 2; positions are counted among the pooled tokens.
@@ -61,7 +61,7 @@ def weighted_mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T
 
 
 def reduce_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], tokens: str) -> Float[Tensor, "B D"]:
-    """Return the state that stands for each text: its last token or its mean.
+    """Return one state per text: that of its last token, or the mean over its tokens.
 
     Args:
         tokens: "last" or "mean".
@@ -72,18 +72,18 @@ def reduce_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], tok
 def normalise(states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     """Return states with mean 0 and variance 1 along D.
 
-    Layers differ in norm by factors of 40 and more (5.65 against 0.15 in a test), so that without this one layer
-    decides every sum over layers.
+    The norms of layers differ by factors of about 40 (5.65 and 0.15 in a test). Without normalisation, one layer would
+    dominate every sum over layers.
     """
     return functional.layer_norm(states, states.shape[-1:])
 
 
 def select_layers(states: Float[Tensor, "B L D"], subset: str) -> Float[Tensor, "B S D"]:
-    """Return the states of some of the layers 1 .. L, in order.
+    """Return the states of a subset of the layers 1 .. L, in order.
 
     Args:
-        subset: as ``LayerSubset`` writes it.
-    Raises: ConfigError where it names a layer beyond L.
+        subset: in the notation of ``LayerSubset``.
+    Raises: ConfigError if it names a layer beyond L.
     """
     if subset == "all":
         return states

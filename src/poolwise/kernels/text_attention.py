@@ -1,10 +1,10 @@
-"""Attention within texts of one length, by the form that is fastest where it runs.
+"""Attention within texts of equal length, with the fastest implementation for the device.
 
-torch's kernel for processors is wasteful in two ways. It leaves hidden keys out in blocks of 512 only, so that causal
-attention on shorter texts takes as long as bidirectional: blocks of 64 queries that read no later keys take 0.76 of its
-time at 300 tokens (fp32 and bf16 alike). And it multiplies tile after tile, at 40 to 60 GFLOP/s in bf16 without AMX,
-where one product over all heads and texts reaches 200: products and a softmax take 0.7 of the time of blocks at 40 to
-1,024 tokens. All on one thread of an AMD EPYC, 4 to 16 heads of 64. The slow twin of both is the kernel.
+torch's CPU kernel is slow in two ways. First, it skips masked keys only in blocks of 512, so causal attention on
+shorter texts takes as long as bidirectional; blocks of 64 queries that read no later keys take 0.76 of its time at 300
+tokens (fp32 and bf16). Second, it multiplies tile by tile, at 40 to 60 GFLOP/s in bf16 without AMX; one product over
+all heads and texts reaches 200, so products and a softmax take 0.7 of the time of blocks at 40 to 1,024 tokens.
+Measured on one thread of an AMD EPYC, 4 to 16 heads of 64. Reference implementation of both: torch's kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from poolwise.kernels.precision import has_tiles
 
 _BLOCK = 64
 _LEAST, _MOST = 128, 1024
-"""Lengths for which blocks by the kernel pay: below, a call a block costs what it saves; above, its own blocks do."""
+"""Lengths for which our blocks are faster: below, one call per block costs more; above, the kernel's own suffice."""
 
 
 def attend_text(
@@ -31,7 +31,7 @@ def attend_text(
     *,
     is_causal: bool,
 ) -> Float[Tensor, "B H T E"]:
-    """Return the attention of each of B texts to itself; G, the heads of keys and values, divides H."""
+    """Return the self-attention of each of B texts; G, the number of key and value heads, divides H."""
     if products_pay(query):
         return attend_by_products(query, key, value, scale, is_causal=is_causal)
     if is_causal and blocks_pay(query):
@@ -47,18 +47,18 @@ def attend_text(
 
 
 def narrowed(states: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return states in autocast's dtype, where it is on, as it would itself give them to the kernel."""
+    """Return states in autocast's dtype if autocast is on, as autocast itself casts them for the kernel."""
     kind = states.device.type
     return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
 
 
 def products_pay(query: Float[Tensor, "B H T E"]) -> bool:
-    """Return whether ``attend_by_products`` is faster: bf16 without AMX, with which it has not been measured."""
+    """Return whether ``attend_by_products`` is faster: in bf16 on a CPU without AMX (with AMX it was not measured)."""
     return _without_gradient(query) and query.dtype == torch.bfloat16 and not has_tiles()
 
 
 def blocks_pay(query: Float[Tensor, "B H T E"]) -> bool:
-    """Return whether ``attend_in_blocks`` is faster than one call."""
+    """Return whether ``attend_in_blocks`` is faster than one call of the kernel."""
     return _without_gradient(query) and _LEAST <= query.shape[2] <= _MOST
 
 
@@ -75,14 +75,13 @@ def attend_by_products(
     is_causal: bool,
     late: Float[Tensor, "B P"] | None = None,
 ) -> Float[Tensor, "B H T E"]:
-    """Return the attention as two products and a softmax, a block of queries at a time: scores stay in the cache.
+    """Return the attention, computed as two products and a softmax, by blocks of queries whose scores fit the cache.
 
-    Scores are rounded to the dtype, which the kernel does not do. Keys are therefore taken from their mean over the
-    text: softmax does not see what all keys have in common, and where that is much (a base with biases, as Qwen 2) it
-    would decide the rounding.
+    Unlike the kernel, this rounds scores to the dtype. The mean key of the text is therefore subtracted first: softmax
+    ignores what all keys share, but if that is large (in bases with biases, such as Qwen 2) it would dominate rounding.
 
     Args:
-        late: added to the scores of the last P keys of each text; minus infinity hides those that are padding.
+        late: added to the scores of the last P keys of each text; minus infinity masks padding.
     Law: adding one vector to all keys of a text changes nothing.
     """
     (num_texts, num_heads, length, width), num_keys = query.shape, key.shape[1]
@@ -90,7 +89,7 @@ def attend_by_products(
     centre = key.mean(dim=2, keepdim=True, dtype=torch.promote_types(key.dtype, torch.float32))
     keys = ((key - centre) * scale).to(key.dtype).flatten(0, 1).transpose(1, 2)
     values = value.flatten(0, 1)
-    # Queries that share keys are rows of one product, those of one token side by side, as they lie in memory.
+    # Queries that share keys are rows of one product; those of one token are adjacent, as in memory.
     queries = query.unflatten(1, (num_keys, -1)).permute(0, 1, 3, 2, 4)
     attended = query.new_empty(num_texts, length, num_keys, num_heads // num_keys * width)
     hidden = _hidden(query.dtype)[:, None]
@@ -112,7 +111,7 @@ def attend_by_products(
 def attend_in_blocks(
     query: Float[Tensor, "B H T E"], key: Float[Tensor, "B G T E"], value: Float[Tensor, "B G T E"], scale: float | None
 ) -> Float[Tensor, "B H T E"]:
-    """Return causal attention, a call of the kernel for each block of queries and the keys that it sees."""
+    """Return causal attention, with one kernel call for each block of queries and the keys it sees."""
     length, strip = query.shape[2], _strip(query.dtype)
     outputs = []
     for start in range(0, length, _BLOCK):
@@ -132,12 +131,12 @@ def attend_in_blocks(
 
 @cache
 def _hidden(dtype: torch.dtype) -> Float[Tensor, "Q Q"]:
-    """Return what is added to the scores of a block of queries and its own keys."""
+    """Return the causal mask of a block of queries and its own keys, to be added to scores."""
     return torch.full((_BLOCK, _BLOCK), -torch.inf, dtype=dtype).triu(1)
 
 
 @cache
 def _strip(dtype: torch.dtype) -> Float[Tensor, "Q K"]:
-    """Return what is added to the scores of a block with as many earlier keys as any: each block reads its end."""
+    """Return the mask of a block with the maximum number of earlier keys; each block uses the end of it."""
     hidden = _hidden(dtype)
     return torch.cat([hidden.new_zeros(_BLOCK, _MOST), hidden], dim=1)

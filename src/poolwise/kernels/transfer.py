@@ -1,4 +1,4 @@
-"""Tensors from the processor's memory to a device, without waiting for what the device still computes."""
+"""Transfer of tensors from CPU memory to a device, without waiting for the device's running work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 def sent(values: Shaped[Tensor, "*shape"], device: torch.device) -> Shaped[Tensor, "*shape"]:
     """Return values on a device.
 
-    To CUDA they go in the order of its work; values in pageable memory would wait until that is done.
+    To CUDA they are copied asynchronously from pinned memory; a copy from pageable memory would block until the device
+    has finished its work.
     """
     if device.type != "cuda" or values.device.type != "cpu":
         return values.to(device)

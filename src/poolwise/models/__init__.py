@@ -1,4 +1,4 @@
-"""Designs as sentence-transformers models: build, load, save, probe, inspect."""
+"""Designs as sentence-transformers models: build, load, save, probe and inspect them."""
 
 from poolwise.models.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.models.backbone import Backbone

@@ -1,4 +1,4 @@
-"""LoRA on every linear layer of the decoder, its start drawn from a seed of its own, its weights always fp32."""
+"""LoRA adapters on every linear layer of the decoder: own initialisation seed, weights always in fp32."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from poolwise.models.seeds import seeded
 from poolwise.upstream.transformers import Conv1D
 
 WEIGHTS = "adapter_model.safetensors"
-# What PEFT puts before every name, so that PeftModel.from_pretrained reads our folders too.
+# PEFT's prefix of every weight name, so that PeftModel.from_pretrained reads our folders too.
 _PREFIX = "base_model.model."
 
 
 def add_lora(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, seed: int) -> None:
-    """Freeze a base and put a fresh adapter on all linear layers of its decoder.
+    """Freeze a base and add a new adapter to all linear layers of its decoder.
 
-    Law: the adapter's start depends on base, rank and seed alone, whatever pooling and attention go with it.
+    Law: the adapter's initial weights depend only on base, rank and seed, not on pooling or attention.
     """
     linear = {
         name: module for name, module in decoder_layers(model).named_modules() if isinstance(module, nn.Linear | Conv1D)
@@ -34,7 +34,7 @@ def add_lora(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, s
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=sorted({name.rsplit(".", 1)[-1] for name in linear}),
-        # GPT-2 keeps its matrices transposed.
+        # GPT-2 stores its matrices transposed.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
     )
     with seeded(seed, "lora"):
@@ -45,24 +45,24 @@ def _inject(model: PreTrainedModel, config: LoraConfig) -> None:
     model.add_adapter(config)
     for parameter in model.parameters():
         if parameter.requires_grad:
-            # In bf16, small updates are rounded away.
+            # bf16 would round small updates away.
             parameter.data = parameter.data.float()
 
 
 def save_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
-    """Write the adapter in PEFT's format, with ``base`` as the name of what it belongs to."""
+    """Write the adapter in PEFT's format, with ``base`` as the name of its base."""
     config = model.peft_config["default"]
     config.base_model_name_or_path = base
     config.save_pretrained(str(folder))
-    # Left to itself, PEFT asks the hub whether the base's vocabulary grew.
+    # By default PEFT asks the hub whether the base's vocabulary grew.
     state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)
     save_file({_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:
-    """Put the adapter saved in ``folder`` on its base, ready to encode or to train on.
+    """Add the adapter saved in ``folder`` to its base, ready for encoding or further training.
 
-    Raises: ModelError where the adapter is missing or unreadable, or belongs to another base.
+    Raises: ModelError if the adapter is missing or unreadable, or belongs to another base.
     """
     state = torch.get_rng_state()
     try:

@@ -1,8 +1,8 @@
-"""Which tokens see which: set by one switch on the loaded configuration, and proved by behaviour.
+"""The attention of a model: set by ``config.is_causal`` on the loaded model, and verified by a probe.
 
-The switch, ``config.is_causal``, is read by transformers' mask functions from 5.2 on. Set through ``from_pretrained``
-it is silently ignored, and a reloaded adapter comes back causal: so it is set on the live model, stored in our own
-configuration, set again on load, and never believed without the probe. What differs by layer is in ``masks``.
+transformers' mask functions read ``config.is_causal`` from version 5.2 on. If it is passed to ``from_pretrained`` it is
+silently ignored, and a reloaded adapter is causal again. So we set it on the live model, store it in our own
+configuration, set it again on load, and always verify it with the probe. Differences by layer are in ``masks``.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from poolwise.models.families import SUPPORTED
 
 
 def set_attention(model: PreTrainedModel, attention: Attention) -> None:
-    """Give a loaded model its attention. Only the probe shows whether its family obeys.
+    """Set the attention of a loaded model. Only the probe shows whether its architecture supports it.
 
-    Raises: ConfigError where the attention names more layers than the model has.
+    Raises: ConfigError if the attention names more layers than the model has.
     """
     mode = parse_attention(attention)
     for module in model.modules():
@@ -40,12 +40,12 @@ def set_attention(model: PreTrainedModel, attention: Attention) -> None:
 
 @dataclass(frozen=True)
 class AttentionProbe:
-    """Whether token 0's final state moved when the last real token was exchanged, by kind of padding.
+    """Whether token 0's final state changed when the last real token was replaced, by kind of padding.
 
     Args:
-        layers: of a model whose attention differs by layer, by kind of padding: whether token 0 moved, layer by layer.
-        prompt: of a model whose attention depends on the prompt, by kind of padding: whether token 0, the prompt's
-            first, moved when the prompt's last token was exchanged.
+        layers: for attention that differs by layer, by kind of padding: whether token 0's state changed in each layer.
+        prompt: for attention that depends on the prompt, by kind of padding: whether the state of token 0, the prompt's
+            first, changed when the prompt's last token was replaced.
     """
 
     unpadded: bool
@@ -56,7 +56,7 @@ class AttentionProbe:
 
     @property
     def attention(self) -> str:
-        """What all answers together say; "mixed" where padding or layers change the kind of attention."""
+        """The attention that the results show; "mixed" if they depend on the padding, or fit no known attention."""
         moved = {self.unpadded, self.padded_left, self.padded_right}
         if len(moved) == 2 or len(set(self.layers)) > 1 or len(set(self.prompt)) > 1:
             return "mixed"
@@ -70,7 +70,7 @@ class AttentionProbe:
 
     @property
     def facts(self) -> dict[str, bool]:
-        """What goes into a run's record: what moved, by its name; of layers, the last that did not and the next."""
+        """The results for a run's record, by name; of the layers, only the last causal one and the next."""
         facts = {"unpadded": self.unpadded, "padded_left": self.padded_left, "padded_right": self.padded_right}
         if self.layers:
             layers = self.layers[0]
@@ -83,12 +83,12 @@ class AttentionProbe:
 
 _LENGTH, _PROMPT, _PADDING = 8, 4, 3
 _PADDINGS = ((0, 0), (_PADDING, 0), (0, _PADDING))
-# Both forwards of a pair have the same shape, so that a causal model gives the same bits; bf16 models do too.
+# Both forwards of a pair have the same shape, so a causal model gives the same bits, in bf16 too.
 _MOVED = 1e-6
 
 
 def _probe_ids(model: SentenceTransformer) -> Int[Tensor, " T"]:
-    """Return ids of ordinary tokens, spread over the vocabulary: one text, its padding and one token to exchange."""
+    """Return ids of ordinary tokens across the vocabulary: a text, its padding and one replacement token."""
     vocab_size = model.config.get_text_config().vocab_size
     usable = min(len(model.tokenizer), vocab_size)
     special = set(model.tokenizer.all_special_ids)
@@ -107,7 +107,7 @@ def _giving_layers(backbone: Any) -> Iterator[None]:
 
 
 def _first_states(model: SentenceTransformer, features: dict[str, Int[Tensor, "B T"]], by_layer: bool) -> Tensor:
-    """Return token 0 of the first text: its final state (1 D), or, of one of our models, that of each layer (L D)."""
+    """Return the state of the first text's token 0: final (1 D), or of each layer (L D), for poolwise models only."""
     first = int(features["attention_mask"][0].argmax())
     moved = {name: value.to(model.device) for name, value in features.items()}
     if not by_layer:
@@ -122,7 +122,7 @@ def _first_states(model: SentenceTransformer, features: dict[str, Int[Tensor, "B
 def _has_moved(
     model: SentenceTransformer, padding: tuple[int, int], place: int, num_prompt: int = 0, by_layer: bool = False
 ) -> tuple[bool, ...]:
-    """Return whether token 0 of a text padded so (beside an unpadded one, if padded) sees its token ``place``."""
+    """Return whether token 0 sees token ``place`` in a text with this padding, in a batch with an unpadded text."""
     source, (num_left, num_right) = _probe_ids(model), padding
     length = _LENGTH + num_left + num_right
     ids = source[:length].repeat(2, 1)
@@ -141,10 +141,10 @@ def _has_moved(
 
 @torch.no_grad()
 def probe_attention(model: SentenceTransformer) -> AttentionProbe:
-    """Return how the model behaves, measured through the forward that encoding uses.
+    """Return which tokens see each other, measured with the same forward as encoding.
 
-    Works for any model whose first module wraps a transformer, in six forwards of two texts of at most 11 tokens. Of a
-    model of ours with a partial attention it looks at every layer, or at the prompt too, in the same forward.
+    Works for any model whose first module wraps a transformer, with six forwards of two texts of at most 11 tokens. For
+    poolwise models with partial attention it also checks every layer, or the prompt with further forwards.
     """
     stored = getattr(model[0], "attention", None)
     mode = parse_attention(stored if isinstance(stored, str) else "causal")
@@ -155,7 +155,7 @@ def probe_attention(model: SentenceTransformer) -> AttentionProbe:
         unpadded, left, right = (moved[-1] for moved in layers)
         if not mode.on_prompt:
             return AttentionProbe(unpadded, left, right, layers if mode.top is not None else ())
-        # The text must not reach back into the prompt either.
+        # The prompt must not see the text either.
         by_text = [_has_moved(model, padding, _LENGTH - 1, _PROMPT)[-1] for padding in _PADDINGS]
         by_prompt = tuple(_has_moved(model, padding, _PROMPT - 1, _PROMPT)[-1] for padding in _PADDINGS)
         return AttentionProbe(unpadded or by_text[0], left or by_text[1], right or by_text[2], prompt=by_prompt)
@@ -166,13 +166,14 @@ def probe_attention(model: SentenceTransformer) -> AttentionProbe:
 def check_attention(model: SentenceTransformer) -> AttentionProbe:
     """Return the probe of a poolwise model.
 
-    Raises: ModelError where the behaviour is not the attention that is stored with the model.
+    Raises: ModelError if its behaviour differs from the attention stored with the model.
     """
     probe, wanted = probe_attention(model), model[0].attention
     if probe.attention != wanted:
         raise ModelError(
             f"the model behaves {probe.attention} ({probe})",
             f"wanted {wanted}, as stored with it",
-            "its family ignores config.is_causal or its layers' masks; families known to work: " + ", ".join(SUPPORTED),
+            "its architecture ignores config.is_causal or its layers' masks; architectures known to work: "
+            + ", ".join(SUPPORTED),
         )
     return probe

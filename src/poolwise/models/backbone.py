@@ -1,4 +1,4 @@
-"""The first module: tokenizer and decoder. Texts to token states and, where asked for, one state per layer."""
+"""The first module of a model, tokenizer and decoder: texts to token states and, if needed, one state per layer."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ MIN_TOKENS = 4
 
 
 class Backbone(InputModule):
-    """A decoder-only base, read by sentence-transformers as the module that preprocesses and embeds tokens.
+    """A decoder-only base as a sentence-transformers input module: it tokenises texts and returns token states.
+
+    It also returns one state per layer if ``layer_tokens`` is "last" or "mean"; None if the design uses no layers.
 
     Args:
         model: the base, with its adapter if it has one; its attention is set here.
-        base: its name as the user gave it, which is what a saved model refers to.
-        layer_tokens: "last" or "mean" to give one state per layer, None to give none.
-        max_tokens: texts are cut to this many tokens, EOS included.
+        base: its name, to which a saved model refers.
+        max_tokens: texts are truncated to this many tokens, EOS included.
         padding_side: "right" or "left"; embeddings do not depend on it.
-    Raises: ModelError for a base without EOS, one that cannot have the attention, or ``max_tokens`` beyond its
+    Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
     """
 
@@ -86,9 +87,9 @@ class Backbone(InputModule):
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
         self.skips_prompt = design.option("prompt") == "skip"
         self.is_prepared = False
-        """Made ready for encoding in place: it cannot be trained or saved any more."""
+        """Whether it was prepared for encoding in place; then it cannot be trained or saved any more."""
         self.probe: AttentionProbe | None = None
-        """What the attention did when the model was put together."""
+        """The result of the attention probe when the model was built or loaded."""
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         if self.attention_mode.on_prompt:
             refuse_prompt_attention(model.config)
@@ -112,31 +113,31 @@ class Backbone(InputModule):
 
     @property
     def num_layers(self) -> int:
-        """L, the decoder layers of the base."""
+        """L, the number of decoder layers of the base."""
         return int(self.model.config.num_hidden_layers)
 
     @property
     def max_tokens(self) -> int:
-        """Tokens a text is cut to, EOS included; sentence-transformers calls it ``max_seq_length``."""
+        """The number of tokens a text is truncated to, EOS included; the same as ``max_seq_length``."""
         return self.max_seq_length
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens a text is cut to, EOS included."""
+        """The number of tokens a text is truncated to, EOS included; sentence-transformers' name."""
         return self._max_tokens
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
         limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
         if self.attention_mode.is_partial:
-            # transformers counts a window differently for layers that look both ways, so that the two cannot be mixed.
+            # transformers counts a window differently for bidirectional layers, so the two kinds cannot be mixed.
             limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
         name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
         if not MIN_TOKENS <= value <= limit:
             raise ModelError(
                 f"max_tokens is {value}",
                 f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}",
-                "set max_tokens accordingly",
+                "set max_tokens to a value in this range",
             )
         self._max_tokens = value
 
@@ -147,8 +148,8 @@ class Backbone(InputModule):
         return known if known is not None else decoder_layers(self.model)
 
     def keep_layers(self) -> None:
-        """Look for the decoder layers once; from now on nobody may exchange the list of them."""
-        self.__dict__["_known_layers"] = decoder_layers(self.model)  # not a module of its own beside the base's
+        """Find the decoder layers once and keep them; the list must not be replaced afterwards."""
+        self.__dict__["_known_layers"] = decoder_layers(self.model)  # not registered as a second submodule
 
     def get_embedding_dimension(self) -> int:
         """Return D, the width of the token states."""
@@ -163,18 +164,18 @@ class Backbone(InputModule):
     ) -> dict[str, Int[Tensor, "B T"]]:
         """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of ``prompt + text`` for each text.
 
-        Where the attention depends on the prompt, ``prompt_mask`` says which tokens it has.
+        If the attention depends on the prompt, ``prompt_mask`` marks the prompt's tokens.
 
         Args:
-            max_length: cuts to fewer tokens than the model's own ``max_tokens``.
-        Raises: DataError where an input is not a text.
+            max_length: truncates to fewer tokens than the model's own ``max_tokens``.
+        Raises: DataError if an input is not a text.
         """
         limit = min(max_length or self.max_tokens, self.max_tokens)
         rows, num_prompt = self.tokens.encode(list(inputs), prompt or "", limit)
         return self.arrange(rows, num_prompt)
 
     def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
-        """Return the features of texts that are ids already, ``num_prompt`` of the first of them the prompt's."""
+        """Return the features of tokenised texts; the first ``num_prompt`` ids of each belong to the prompt."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
         features = self.tokens.pad(rows, skipped, self.padding_side)
         if self.attention_mode.on_prompt:
@@ -183,14 +184,15 @@ class Backbone(InputModule):
         return features
 
     def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
-        """Return the features with ``token_embeddings`` (B T D) and, where asked for, ``layer_embeddings`` (B L D).
+        """Return the features with ``token_embeddings`` (B T D) and, if the design uses layers, ``layer_embeddings``
+        (B L D).
 
-        Layer L is the last hidden state, after the final norm; the layers before it are as the decoder hands them on.
+        Layer L is the last hidden state, after the final norm; earlier layers are the decoder's unnormalised states.
 
-        With a ``packing`` among the features, what ``pack`` made of them, the batch is read by it. Where that says
-        ``last_only``, the last token's state alone is given (B 1 D) and a ``pooling_mask`` to it.
+        A ``packing`` among the features, as ``pack`` returns it, is used as given. If it has ``last_only``, only the
+        last token's state is returned (B 1 D), with a matching ``pooling_mask``.
 
-        Law: padding columns on either side, or other texts in the batch, change no state of a real token.
+        Law: padding columns on either side, or other texts in the batch, do not change the state of a real token.
         """
         mask = features["attention_mask"]
         pooled = features.get("pooling_mask", mask).bool()
@@ -203,11 +205,12 @@ class Backbone(InputModule):
         return {**features, "pooling_mask": pooled, **read}
 
     def pack(self, features: dict[str, Any], device: torch.device, *, last_only: bool = False) -> Packing | None:
-        """Return how a batch is laid end to end, wherever its features are; None where it is read with its padding.
+        """Return the packing of a batch; None if it will be read with padding.
 
         Args:
+            features: of the batch, on any device.
             device: where the batch will be read.
-            last_only: only the last token of each text is pooled; a model ready for encoding then reads no more.
+            last_only: only each text's last token is pooled; the last layer of a prepared model computes no others.
         """
         mask = features["attention_mask"]
         if not (self.packs_on(device) and self._can_pack(mask)):
@@ -221,15 +224,15 @@ class Backbone(InputModule):
         )
 
     def packs_on(self, device: torch.device) -> bool:
-        """Return whether batches are read without their padding there.
+        """Return whether batches are read without padding on this device.
 
-        On CUDA they are where one call attends to texts of any length, which is in bf16. A call for every length, as on
-        a processor, is slower there than padding.
+        On CUDA this needs the varlen kernel, which runs in bf16: one call per length, as on a CPU, would be slower than
+        padding there.
         """
         return self.packs and (device.type != "cuda" or (uses_bf16(self.precision, device) and has_varlen()))
 
     def _prompt(self, features: dict[str, Any]) -> Bool[Tensor, "B T"] | None:
-        """Return which tokens see each other both ways because they are prompt; None where there are none."""
+        """Return which tokens belong to the prompt, if the attention depends on it; None if there are none."""
         prompt = features.get("prompt_mask") if self.attention_mode.on_prompt else None
         return prompt.bool() if prompt is not None and bool(prompt.any()) else None
 
@@ -250,7 +253,7 @@ class Backbone(InputModule):
         return {**tokens, "layer_embeddings": torch.stack([*ordered, final], dim=1)}
 
     def _token_states(self, states: Float[Tensor, "M D"], packing: Packing) -> dict[str, Tensor]:
-        """Return the states in the order of the batch: of all tokens, or of the one that ends each text."""
+        """Return the states in batch order: of all tokens, or only of each text's last."""
         if not packing.last_only:
             return {"token_embeddings": packing.unpack(states)}
         tokens = states[packing.order.argsort()][:, None]
@@ -263,7 +266,7 @@ class Backbone(InputModule):
         pooled: Bool[Tensor, "B T"],
         prompt: Bool[Tensor, "B T"] | None,
     ) -> dict[str, Float[Tensor, "B _ D"]]:
-        """The slow twin, and the only way for families that cannot be packed."""
+        """Return the states of a padded batch: reference implementation, and used if packing is not supported."""
         if self.layer_tokens is None:
             return {"token_embeddings": self._last_states(ids, mask, prompt)}
         reduce = partial(reduce_tokens, mask=pooled, tokens=self.layer_tokens)
@@ -279,23 +282,23 @@ class Backbone(InputModule):
         positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if self.takes_positions else {}
         seen = mask
         if prompt is not None:
-            # A mask of four dimensions is handed on to the layers as it is.
+            # transformers passes a four-dimensional mask on to the layers unchanged.
             seen = prefix_mask(mask.bool(), prompt, is_added=adds_masks(self.model.config))
         output = self.model(input_ids=ids, attention_mask=seen, use_cache=False, **positions)
         return output.last_hidden_state
 
     def on_model_ready(self, model: SentenceTransformer) -> None:
-        """Set the attention again and prove it: called whenever a model is put together, at build and at load."""
+        """Set the attention again and verify it with the probe; called when a model is built or loaded."""
         set_attention(self.model, self.attention)
         self.probe = check_attention(model)
 
     def get_config_dict(self) -> dict[str, Any]:
-        """Return what the configuration file holds; a hash of the base shows at load whether it is still the same."""
+        """Return the content of the configuration file, with a hash of the base that is checked at load."""
         fingerprint = None if self.method == "full" else base_fingerprint(self.base)
         return {**super().get_config_dict(), "base_fingerprint": fingerprint}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
-        """Write the adapter and a reference to the base, or all weights and the tokenizer if all were trained."""
+        """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
         folder = Path(output_path)
         self.save_config(output_path)
         if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
@@ -309,13 +312,13 @@ class Backbone(InputModule):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", base: str | None = None, **options: Any) -> Backbone:
-        """Return the backbone saved in a folder, its attention set again.
+        """Return the backbone saved in a folder, with its attention set again.
 
         Args:
-            base: where the base lies now; None is where it lay when the model was saved, or beside it.
-            options: what sentence-transformers passes to every module.
-        Raises: ModelError where files are missing, or the base is missing or not the one the model was trained on;
-            ConfigError for options that mean nothing here.
+            base: where the base is now; None means where it was when the model was saved, or next to the model.
+            options: the options that sentence-transformers passes to every module.
+        Raises: ModelError if files are missing, or the base is missing or not the one the model was trained on;
+            ConfigError for options that poolwise does not support.
         """
         refuse_options(options)
         folder = Path(model_name_or_path) / subfolder
@@ -323,9 +326,9 @@ class Backbone(InputModule):
         method, name = config["method"], base or find_base(config["base"], config.get("base_beside"), folder)
         if method != "full" and (found := base_fingerprint(name)) != config["base_fingerprint"]:
             raise ModelError(
-                f"base {name!r} is not the one that {folder} was trained on",
-                f"wanted fingerprint {config['base_fingerprint']}, got {found}",
-                "restore the base, or name the folder where it is now with base=",
+                f"base {name!r} has fingerprint {found}: {folder} was trained on another base",
+                f"wanted fingerprint {config['base_fingerprint']}",
+                "restore the base, or give the folder where it is now with base=",
             )
         model, tokenizer = load_base(str(folder) if method == "full" else name)
         if method == "lora":
@@ -355,24 +358,24 @@ class Backbone(InputModule):
 
 
 _HUB_OPTIONS = frozenset({"token", "cache_folder", "revision", "local_files_only", "trust_remote_code"})
-"""How sentence-transformers reached the folder, which lies on the disk by now."""
+"""Options for finding the folder, which is already on disk here."""
 
 
 def refuse_options(options: Mapping[str, Any]) -> None:
-    """Raise ConfigError for what sentence-transformers was asked to do with a module and ours would not do."""
+    """Raise ConfigError for sentence-transformers options that poolwise modules do not support."""
     asked = {name: value for name, value in options.items() if value and name not in _HUB_OPTIONS}
     if asked.pop("backend", "torch") != "torch":
-        raise ConfigError(f"backend={options['backend']!r}", "wanted torch", "leave backend out")
+        raise ConfigError(f"backend={options['backend']!r} is not supported", "wanted torch", "leave backend out")
     if asked:
         raise ConfigError(
-            f"{', '.join(sorted(asked))}: not used by models of poolwise",
-            "wanted a model as it was saved",
-            "poolwise.load_model takes device, precision, max_tokens, truncate_dim and base",
+            f"{', '.join(sorted(asked))}: not supported by poolwise models",
+            "wanted a model loaded as it was saved",
+            "use poolwise.load_model, which takes device, precision, max_tokens, truncate_dim and base",
         )
 
 
 def _require_versions(path: Path) -> None:
-    """Forbid the library versions that would silently encode with causal attention.
+    """Require library versions that do not silently encode with causal attention.
 
     sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
     """

@@ -1,4 +1,4 @@
-"""The base model: where it lies, whether it will do, its weights in fp32."""
+"""Base models: find them, check that they are suitable, load their weights in fp32."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from poolwise.records import load_adaptation
 EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "embedded" / "nano"}
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 _HINT = (
-    "give a folder that holds config.json, the tokenizer and model.safetensors (without a network: copy it there), "
+    "give a folder with config.json, the tokenizer and model.safetensors (without a network: copy it there), "
     "or poolwise/nano"
 )
 
 
 def locate_base(name: str, *, with_weights: bool = False) -> Path:
-    """Return the folder that holds a base: the embedded one, the user's, or the hub's snapshot of one commit.
+    """Return the folder of a base: the embedded one, the user's, or a snapshot of a hub commit.
 
     Args:
-        name: ``poolwise/nano``, a folder, or a hub id, which may name a commit, tag or branch: ``org/name@main``.
-        with_weights: of a hub id, fetch the weights too, and not only configuration and tokenizer.
-    Raises: ModelError for a path that does not exist, or a hub id that cannot be had.
+        name: ``poolwise/nano``, a folder, or a hub id, optionally with a commit, tag or branch: ``org/name@main``.
+        with_weights: for a hub id, download the weights too, not only configuration and tokenizer.
+    Raises: ModelError for a path that does not exist, or a hub id that cannot be downloaded.
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
@@ -62,14 +62,14 @@ _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 def _snapshot(name: str, with_weights: bool) -> Path:
     patterns = [*_SMALL_FILES, "*.safetensors"] if with_weights else _SMALL_FILES
     try:
-        # Files of the root alone: folders below hold the same weights in other formats.
+        # Only files of the root: subfolders have the same weights in other formats.
         return snapshot(name, patterns, ignore="*/*")
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
 
 
 def pinned_base(name: str) -> str:
-    """Return the name by which a base is found again, unchanged: a folder's full path, or ``org/name@commit``.
+    """Return a name that always refers to the same base: a folder's full path, or ``org/name@commit``.
 
     Raises: ModelError as ``locate_base``.
     """
@@ -87,9 +87,9 @@ def _unreadable(name: str, error: Exception) -> ModelError:
 
 
 def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedConfig, PreTrainedTokenizerBase]:
-    """Return folder, configuration and tokenizer of a base that will do.
+    """Return folder, configuration and tokenizer of a base, after checking that it is suitable.
 
-    Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
+    Raises: ModelError if it is missing or unreadable, a hybrid, or has no EOS token.
     """
     place = locate_base(name, with_weights=with_weights)
     try:
@@ -106,11 +106,11 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
 
 
 def resolve_base(name: str) -> str:
-    """Return the folder of a base, once its configuration and tokenizer are known to do.
+    """Return the folder of a base, after checking its configuration and tokenizer.
 
     Args:
-        name: as ``locate_base`` takes it.
-    Raises: ModelError where it is missing or unreadable, a hybrid, or has no EOS token.
+        name: as in ``locate_base``.
+    Raises: ModelError if it is missing or unreadable, a hybrid, or has no EOS token.
     """
     return str(_read(name)[0])
 
@@ -121,7 +121,7 @@ def base_config(name: str) -> PreTrainedConfig:
 
 
 def base_shape(name: str) -> tuple[int, int]:
-    """Return how many decoder layers a base has, and its hidden size, without reading its weights.
+    """Return the number of decoder layers and the hidden size of a base, without reading its weights.
 
     Raises: ModelError as ``resolve_base``.
     """
@@ -130,13 +130,13 @@ def base_shape(name: str) -> tuple[int, int]:
 
 
 def vocabulary_size(name: str) -> int:
-    """Return how many tokens a base scores, without reading its weights. Raises: ModelError as ``resolve_base``."""
+    """Return the vocabulary size of a base, without reading its weights. Raises: ModelError as ``resolve_base``."""
     return int(_read(name)[1].get_text_config().vocab_size)
 
 
 @contextmanager
 def _quiet_loading() -> Iterator[None]:
-    """Keep transformers' bar for each weights file out of ours."""
+    """Hide transformers' progress bars, which would mix with ours."""
     was_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -147,9 +147,9 @@ def _quiet_loading() -> Iterator[None]:
 
 
 def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base, its weights in fp32, and its tokenizer.
+    """Return a base with weights in fp32, and its tokenizer.
 
-    Raises: ModelError as ``resolve_base``, and where weights are missing, which transformers would draw at random.
+    Raises: ModelError as ``resolve_base``, and if weights are missing, which transformers would initialise at random.
     """
     model, tokenizer, missing = _load(name, AutoModel)
     _require_all(name, missing)
@@ -157,18 +157,18 @@ def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base with its LM head, the weights in fp32, and its tokenizer.
+    """Return a base with its LM head and weights in fp32, and its tokenizer.
 
-    Raises: ModelError as ``load_base``, and where there is no LM head.
+    Raises: ModelError as ``load_base``, and if there is no LM head.
     """
     model, tokenizer, missing = _load(name, AutoModelForCausalLM)
     head = model.get_output_embeddings()
     of_head = {key for key, module in model.named_modules() if module is head}
     if head is None or any(key.rpartition(".")[0] in of_head for key in missing):
         raise ModelError(
-            f"base {name!r} has no LM head ({', '.join(missing) or 'none in its family'})",
+            f"base {name!r} has no LM head ({', '.join(missing) or 'its architecture has none'})",
             "wanted the weights that predict the next token, which AutoModelForCausalLM saves and AutoModel leaves out",
-            "take the base as it was published, or leave `adapt` out of the recipe",
+            "use the base as it was published, or leave `adapt` out of the recipe",
         )
     _require_all(name, missing)
     return model, tokenizer
@@ -197,7 +197,7 @@ def _require_all(name: str, missing: Sequence[str]) -> None:
 
 @lru_cache(maxsize=64)
 def _file_hash(path: Path, size: int, modified_ns: int) -> str:
-    """Return a file's hash; size and time are there to tell the cache that it changed."""
+    """Return a file's hash; size and time are part of the cache key, so a changed file is read again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -213,16 +213,18 @@ def base_fingerprint(name: str) -> str:
 
 
 def reference_beside(base: str, folder: Path) -> str | None:
-    """Return the way from a model's folder to an adapted base, which belongs to the same study; None for others."""
+    """Return the relative path from a model's folder to an adapted base of the same study; None for other bases."""
     if load_adaptation(base) is None:
         return None
     return os.path.relpath(Path(base).resolve(), folder.resolve())
 
 
 def find_base(name: str, beside: str | None, folder: Path) -> str:
-    """Return the base of a model in ``folder``: beside it, so that a study may be moved, or else where it once was.
+    """Return the base of the model in ``folder``.
 
-    Raises: ModelError where it is an adapted base that is in neither place.
+    An adapted base is looked for at its path relative to the model, so a study can be moved, then at its old path.
+
+    Raises: ModelError if an adapted base is in neither place.
     """
     if beside is None:
         return name
@@ -232,5 +234,5 @@ def find_base(name: str, beside: str | None, folder: Path) -> str:
     raise ModelError(
         f"the adapted base of {folder} is neither {places[0]} nor {places[1]}",
         "wanted the folder that the study's adaptation wrote",
-        "move a study as a whole, its folder adapted/ beside runs/",
+        "move a study as a whole, with its folders adapted/ and runs/",
     )

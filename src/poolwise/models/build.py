@@ -1,4 +1,4 @@
-"""Designs and folders to models."""
+"""Build an untrained model from a design and a base."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def build_model(
     gradient_checkpointing: bool = False,
     device: str | None = None,
 ) -> EmbeddingModel:
-    """Return a design on a base, untrained: backbone, pooling, L2 normalisation. Its attention has been probed.
+    """Return an untrained model of a design: backbone, pooling, L2 normalisation. Its attention has been verified.
 
-    Adapter and head draw from seeds of their own and the global generator is left alone.
+    Adapter and head have their own seeds; the global random generator is not changed.
 
     Args:
         design: a design or its text, such as ``multilayer+bidirectional`` or ``paper:5``.
         base: ``poolwise/nano``, a folder, or a hub id.
-        method: what trains beside the head: an adapter, nothing, or the whole base.
-        max_tokens: texts are cut to this many tokens, EOS included.
-        prompts: texts by name, such as "query", put before a text that is encoded with ``prompt_name``.
-        gradient_checkpointing: recompute layers in the backward, for less memory.
+        method: what is trained besides the head: "lora" an adapter, "frozen" nothing, "full" the whole base.
+        max_tokens: texts are truncated to this many tokens, EOS included.
+        prompts: prompts by name, such as "query"; ``prompt_name`` in ``encode`` selects one to put before each text.
+        gradient_checkpointing: recompute layers in the backward to save memory.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ConfigError for an unknown design, or one that names layers the base has not; ModelError for a base that
-        will not do, or that ignores the attention.
+    Raises: ConfigError for an unknown design, or one with layers that the base does not have; ModelError for a base
+        that is unsuitable, or ignores the attention.
 
     Example:
 
@@ -75,7 +75,7 @@ def build_model(
         pooling = build_pooling(design, backbone.get_embedding_dimension(), model.config.num_hidden_layers)
     built = EmbeddingModel(modules=[backbone, pooling, Normalize()], prompts=dict(prompts or {}), device=device)
     if gradient_checkpointing:
-        # The reentrant kind loses the gradients of what hooks hand out.
+        # Reentrant checkpoints lose the gradients of states that hooks collect.
         built.gradient_checkpointing_enable({"use_reentrant": False})
     return built
 
@@ -83,9 +83,9 @@ def build_model(
 def design_of(model: SentenceTransformer) -> Design:
     """Return the design a model was built with.
 
-    Raises: ModelError where it is not a poolwise model.
+    Raises: ModelError if it is not a poolwise model.
     """
     design = getattr(model[0], "design", None)
     if not isinstance(design, str):
-        raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted one built or loaded by poolwise")
+        raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted a poolwise model")
     return parse_design(design)

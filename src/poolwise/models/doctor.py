@@ -1,4 +1,4 @@
-"""What ``poolwise doctor`` says of any sentence-transformers model: attention, EOS, padding side, batch invariance."""
+"""Checks of ``poolwise doctor`` for any sentence-transformers model: attention, EOS, padding side, batch invariance."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _TEXTS = (
     "How do I convert a list of strings to integers?",
     "Rain is expected in the north, with strong winds along the coast and some sunshine further inland by the evening.",
 )
-# Worst seen on tiny and nano models, relative to the mean distance between the texts: 4e-6 in fp32.
+# Relative to the mean distance between texts; the worst seen on tiny and nano models is 4e-6 in fp32.
 _TOLERANCE = 1e-4
-# One unit in the last place of bf16 is 1/256, of a vector that may be much longer than the distances.
+# A unit in the last place of bf16 is 1/256 of a value, and embeddings may be much longer than their distances.
 _TOLERANCE_HALF = 0.1
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: what was looked at, what was found, and what to do if it is not right."""
+    """One check: its name, its result, and what to do if it is wrong."""
 
     name: str
     status: Status
@@ -44,7 +44,7 @@ class Check:
 
 @contextmanager
 def _examined(model: SentenceTransformer) -> Iterator[None]:
-    """Switch off dropout, gradients and autocast, whose rounding would hide small faults."""
+    """Switch off dropout, gradients and autocast; rounding by autocast would hide small errors."""
     was_training = model.training
     lowered = [(module, module.precision) for module in model if hasattr(module, "precision")]
     model.eval()
@@ -77,7 +77,7 @@ def _embed(model: SentenceTransformer, texts: Sequence[str]) -> Float[Tensor, "B
 
 
 def _worst_difference(a: Float[Tensor, "B D"], b: Float[Tensor, "B D"]) -> float:
-    """Return the largest distance between two vectors of one text over the mean distance between two texts."""
+    """Return the largest distance between two embeddings of a text, divided by the mean distance between texts."""
     between = torch.pdist(a).mean()
     return float((a - b).norm(dim=1).max() / between)
 
@@ -96,7 +96,7 @@ def _check_attention(model: SentenceTransformer) -> Check:
         "ok" if is_right else "fail",
         f"{probe.attention} (token 0 moved: {moved})",
         wanted,
-        "" if is_right else "another attention implementation (eager) may obey; otherwise take another base",
+        "" if is_right else "try another attention implementation (eager), or use another base",
     )
 
 
@@ -115,7 +115,7 @@ def _check_eos(model: SentenceTransformer) -> Check:
         f"{name} text ends in {model.tokenizer.convert_ids_to_tokens(i)!r}" for name, i in ends.items() if i != eos
     ]
     if not wrong:
-        return Check("eos", "ok", "last token of short and of cut texts")
+        return Check("eos", "ok", "last token of short and of truncated texts")
     pools_last = any(isinstance(part, StockPooling) and "lasttoken" in str(part.pooling_mode) for part in model)
     return Check(
         "eos",
@@ -152,14 +152,14 @@ def _check_batch(model: SentenceTransformer) -> Check:
         "ok" if worst <= limit else "fail",
         f"alone and in a batch differ by {worst:.1e} of the distance between texts",
         f"at most {limit:g}",
-        "" if worst <= limit else "padding reaches the vectors: look at the attention mask, positions and pooling",
+        "" if worst <= limit else "padding changes the embeddings: check the attention mask, positions and pooling",
     )
 
 
 def diagnose(model: SentenceTransformer) -> list[Check]:
-    """Return four findings on a model, ours or any with a transformer inside; computed in the model's own dtype.
+    """Return four checks of any model with a transformer inside, computed in the model's own dtype.
 
-    Raises: ModelError where there is no transformer to look at.
+    Raises: ModelError if the model has no transformer inside.
     """
     if model.transformers_model is None:
         raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted a model with a transformer inside")

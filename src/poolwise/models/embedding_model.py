@@ -1,4 +1,4 @@
-"""``EmbeddingModel``: a ``SentenceTransformer`` whose ``encode`` is fast, with every argument that it has there."""
+"""``EmbeddingModel``: a ``SentenceTransformer`` with a faster ``encode`` that takes the same arguments."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from poolwise.models.model_state import ModelState, state_of
 from poolwise.upstream.sentence_transformers import DirectModel
 
 STOCK_BATCH_SIZE = 32
-"""sentence-transformers' default. Batches are made by tokens here, so only a smaller number says something."""
+"""sentence-transformers' default. Our batches are limited by tokens, so only a smaller number is a limit."""
 
 
 class EmbeddingModel(DirectModel):
     """A design as a ``SentenceTransformer``: train, save, evaluate and use it like any other.
 
-    ``encode``, ``encode_query`` and ``encode_document`` read texts with a copy of the modules that is made ready for
-    encoding at the first call: adapters merged, layers fused, weights in bf16 where products are. The copy shares
-    every weight that stays as it is, is kept between calls, and is made again when a weight, the device or a setting
-    has changed. The model itself is never changed by encoding.
+    ``encode``, ``encode_query`` and ``encode_document`` use a copy of the modules that is prepared at the first call:
+    adapters merged, layers fused, weights in bf16 if products are. The copy shares all weights that need no change, is
+    kept between calls, and is rebuilt when a weight, the device or a setting changes. Encoding never changes the model.
 
-    Where the copy could not see what the model does (hooks or a ``forward`` of yours, ``compile``, a device map, or
-    token embeddings are asked for), sentence-transformers' own loop runs.
+    sentence-transformers' own loop runs instead if the copy could behave differently (your hooks or ``forward``,
+    ``compile``, a device map), or if token embeddings are requested.
 
     Law: the embeddings equal those of sentence-transformers' loop over the same modules, up to rounding.
     """
@@ -46,7 +45,7 @@ class EmbeddingModel(DirectModel):
         self._fast_lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the copy out where a model is pickled or copied itself."""
+        """Leave out the prepared copy when the model is pickled or copied."""
         return {key: value for key, value in self.__dict__.items() if key not in ("_fast", "_fast_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -54,49 +53,49 @@ class EmbeddingModel(DirectModel):
         self._fast_lock = threading.Lock()
 
     def train(self, mode: bool = True) -> EmbeddingModel:
-        """Set training mode; the copy for encoding is dropped, since training changes the weights."""
+        """Set training mode; this drops the copy for encoding, because training changes the weights."""
         if mode:
             self._fast = None
         super().train(mode)
         return self
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the model into a folder that ``poolwise.load_model`` loads.
+        """Write the model into a folder that ``poolwise.load_model`` can load.
 
-        Raises: ModelError where the model was prepared for encoding in place: its adapter is gone.
+        Raises: ModelError if the model was prepared for encoding in place, because its adapter was merged.
         """
         if getattr(self[0], "is_prepared", False):
             raise ModelError(
                 "the model was prepared for encoding, which merged its adapter",
                 "wanted a model as it was built, trained or loaded",
-                "load it again; encode prepares a copy by itself",
+                "load it again; encode prepares a copy and keeps the model",
             )
         super().save(path, *args, **kwargs)
 
     def reader(self) -> Reader:
-        """Return what reads texts with this model as it is now, made anew only where something changed.
+        """Return the reader for the model's current state; it is rebuilt only if something changed.
 
-        Raises: ModelError where a copy could not do what the model does.
+        Raises: ModelError if a copy of the model could behave differently.
         """
         if (reader := self._current_reader()) is None:
-            raise ModelError("the model has hooks, a forward of its own or a device map", hint="use model.encode")
+            raise ModelError("the model has hooks, a replaced forward or a device map", hint="use model.encode")
         return reader
 
     def _current_reader(self) -> Reader | None:
         with self._fast_lock:
             if self._fast is None or not self._fast[0].is_of(self):
-                self._fast = None  # before the next is made, so that two are never held
+                self._fast = None  # freed first, so that memory never holds two copies
                 state = state_of(self)
                 self._fast = None if state is None else (state, open_reader(self))
             return self._fast[1] if self._fast else None
 
     def read_inputs(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
-        """Return the embeddings of texts, arguments resolved by ``encode``; see the class for how."""
+        """Return the embeddings of texts, with arguments resolved by ``encode``; the class docstring says how."""
         if asked := options.get("processing_kwargs"):
             raise ConfigError(
-                f"processing_kwargs={asked} does nothing here",
+                f"processing_kwargs={asked} is not supported",
                 "wanted the model's own tokenisation",
-                "set model.max_seq_length to cut texts elsewhere",
+                "set model.max_seq_length to truncate texts at another length",
             )
         if device is not None:
             self.move_to(device)
@@ -121,8 +120,10 @@ class EmbeddingModel(DirectModel):
 
 
 def open_reader(model: SentenceTransformer) -> Reader:
-    """Return what reads texts with a model whose first module is a ``Backbone``: the model itself where it was prepared
-    in place, a prepared copy of its modules otherwise."""
+    """Return the reader of a model whose first module is a ``Backbone``.
+
+    It uses the model itself if that was prepared in place, otherwise a prepared copy of its modules.
+    """
     backbone = model[0]
     assert isinstance(backbone, Backbone)
     modules = nn.Sequential(*model.children()) if backbone.is_prepared else encoding_copy(model)
@@ -169,7 +170,7 @@ def gather(
     to_cpu: bool = True,
     show_progress_bar: bool = False,
 ) -> Float[Tensor, "B D"]:
-    """Return the vectors of batches in the order of their texts, each batch as ``finish`` makes it."""
+    """Return the embeddings of all batches in the order of the texts; ``finish`` is applied to each batch."""
     from tqdm.autonotebook import tqdm
 
     result: Tensor | None = None

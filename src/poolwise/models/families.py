@@ -1,4 +1,4 @@
-"""Which families of base models the attention switch works on, and which can never be bidirectional."""
+"""Architectures of bases: on which the attention can be set, and which can never be bidirectional."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUPPORTED: Mapping[str, str] = {
     "gpt2": _VERIFIED,
     "opt": _VERIFIED,
 } | dict.fromkeys(_EAGER, _VERIFIED_EAGER)
-"""Families on which the switch was seen to work, and where. Others are tried, and the probe decides."""
+"""Architectures on which setting the attention was verified, and how. Others are tried, and the probe decides."""
 
 HYBRIDS = frozenset(
     {
@@ -59,13 +59,13 @@ HYBRIDS = frozenset(
         "zamba2",
     }
 )
-"""Families with recurrent, convolutional or linear-attention layers."""
+"""Architectures with recurrent, convolutional or linear-attention layers."""
 
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def attention_implementation(model_type: str) -> str | None:
-    """Return the attention kernel a family needs for the switch to work, None for the library's choice."""
+    """Return the attention implementation that an architecture needs; None for transformers' choice."""
     return "eager" if model_type in _EAGER else None
 
 
@@ -75,7 +75,7 @@ def _reason_against(config: PreTrainedConfig) -> str | None:
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_LAYERS
     if other or config.model_type in HYBRIDS:
         kinds = ", ".join(sorted(other)) or "recurrent or convolutional layers"
-        return f"is a hybrid: it keeps {kinds}, causal whatever the attention does"
+        return f"is a hybrid: its {kinds} are causal under any attention"
     text = config.get_text_config()
     if getattr(text, "word_embed_proj_dim", text.hidden_size) != text.hidden_size:
         return (
@@ -85,12 +85,12 @@ def _reason_against(config: PreTrainedConfig) -> str | None:
 
 
 def refuse_unsuitable(config: PreTrainedConfig, name: str) -> None:
-    """Raise ModelError, with the reason, where a base is not a plain decoder made of attention layers."""
+    """Raise ModelError with the reason if a base is not a plain decoder with attention in every layer."""
     if reason := _reason_against(config):
         raise ModelError(
             f"base {name!r} ({config.model_type}) {reason}",
             "wanted a decoder-only base with attention in every layer",
-            "families known to work: " + ", ".join(SUPPORTED),
+            "architectures known to work: " + ", ".join(SUPPORTED),
         )
 
 
@@ -98,10 +98,10 @@ _ALIBI = ("bloom",)
 
 
 def refuse_prompt_attention(config: PreTrainedConfig) -> None:
-    """Raise ModelError where a family takes no mask of its own making, which attention on the prompt needs."""
+    """Raise ModelError if an architecture cannot take a custom mask, which attention on the prompt needs."""
     if config.model_type in _ALIBI:
         raise ModelError(
             f"{config.model_type} computes its positions from the padding mask",
-            "wanted a family that takes a mask of queries and keys for bidirectional(on=prompt)",
-            "families that do: " + ", ".join(family for family in SUPPORTED if family not in _ALIBI),
+            "wanted an architecture that takes a mask of queries and keys, for bidirectional(on=prompt)",
+            "architectures that do: " + ", ".join(family for family in SUPPORTED if family not in _ALIBI),
         )

@@ -1,4 +1,4 @@
-"""What a model consists of: parameters, hashes of its start, the layers its vectors draw on."""
+"""Facts about a model: parameter counts, hashes of its initial weights, the share of each layer in its embeddings."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from poolwise.models.pooling.multilayer import MultilayerPooling
 
 
 def head_parameters(model: SentenceTransformer) -> list[nn.Parameter]:
-    """Return the parameters of the pooling; empty where it has none."""
+    """Return the parameters of the pooling; empty if it has none."""
     return list(model[1].parameters())
 
 
 def count_trainable(model: SentenceTransformer) -> int:
-    """Return how many parameters training would change."""
+    """Return the number of trainable parameters."""
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
@@ -35,7 +35,7 @@ def _hash(named: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def init_hashes(model: SentenceTransformer) -> dict[str, str]:
-    """Return hashes of the parameters as they are now: "base", and "lora_init" and "head_init" where they exist.
+    """Return hashes of the current parameters: "base", and "lora_init" and "head_init" if they exist.
 
     Law: "base" and "lora_init" are equal for all designs built with one base and one seed.
     """
@@ -49,16 +49,16 @@ def init_hashes(model: SentenceTransformer) -> dict[str, str]:
 
 
 def head_hash(model: SentenceTransformer) -> dict[str, str]:
-    """Return the hash of the pooling's parameters as they are now under "head_init"; empty where it has none."""
+    """Return {"head_init": hash of the pooling's current parameters}; empty if it has none."""
     digest = _hash(model[1].named_parameters())
     return {} if digest is None else {"head_init": digest}
 
 
 def layer_weights(model: SentenceTransformer, texts: Sequence[str]) -> list[float] | None:
-    """Return the share of layers 1 .. L in the vectors of ``texts``, summing to 1; None if no layers are pooled.
+    """Return the share of each layer 1 .. L in the embeddings of ``texts``; None if no layers are pooled.
 
-    Layers that the design leaves out have share 0. For ``multilayer`` the share is attention, averaged over latents,
-    heads and texts.
+    Shares sum to 1; layers that the design does not use have share 0. For ``multilayer`` the share is the attention,
+    averaged over latents, heads and texts.
     """
     pooling = model[1]
     if not isinstance(pooling, LayerMeanPooling | LayerMixPooling | MultilayerPooling):

@@ -1,4 +1,4 @@
-"""A base with its LM head under bidirectional attention: built to be adapted, saved as a base like any other."""
+"""A base with its LM head under bidirectional attention: built for adaptation and saved as an ordinary base."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from poolwise.records import ADAPTATION_FILE, Adaptation, save_record
 
 DEFAULT_MASK = "_"
 _READ = Design("mean", "bidirectional")
-"""Only the attention of it is used; nothing is pooled."""
-# Worst seen over the families with tiny models, relative to the largest logit: 3e-7.
+"""Only its attention is used; nothing is pooled."""
+# Relative to the largest logit; the worst seen over all architectures with tiny models is 3e-7.
 _TOLERANCE = 1e-4
 
 
 class LanguageHead(nn.Module):
-    """States to scores of the vocabulary, as the family of a base does it: a linear layer, scaled or capped in some.
+    """The LM head of a base: a linear layer from states to logits, scaled or capped in some architectures.
 
-    Raises: ModelError, when built, where the causal model scores a text otherwise.
+    Raises: ModelError when built, if the causal model returns other logits.
     """
 
     def __init__(self, causal: PreTrainedModel, precision: Precision) -> None:
@@ -60,8 +60,8 @@ class LanguageHead(nn.Module):
         self.precision = precision
         if not bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max()):
             raise ModelError(
-                f"the LM head of family {causal.config.model_type} is more than a linear layer, a scale and a cap",
-                "wanted logits equal to those of the family's own model",
+                f"the LM head of {causal.config.model_type} is more than a linear layer, a scale and a cap",
+                "wanted logits equal to those of the base's own model",
                 "leave `adapt` out of the recipe, or adapt the base elsewhere and give its folder as base",
             )
 
@@ -71,10 +71,10 @@ class AdaptableBase:
 
     Args:
         base: ``poolwise/nano``, a folder, or a hub id.
-        seed: of the adapter's start.
+        seed: of the adapter's initial weights.
         method: "lora", or "full" for all weights.
-        mask_token: stands for masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.
-    Raises: ModelError where there is no LM head, no mask token, or a family that ignores the attention.
+        mask_token: replaces masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.
+    Raises: ModelError if there is no LM head or mask token, or the architecture ignores the attention.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class AdaptableBase:
         head = LanguageHead(self.causal, precision)
         self.causal.requires_grad_(method == "full")
         if method == "lora":
-            # No dropout: its masks would be one more thing to draw, and adaptation is short.
+            # No dropout: it would add randomness, and adaptation is short.
             add_lora(decoder, rank=lora_rank, alpha=lora_alpha, dropout=0.0, seed=seed)
         backbone = Backbone(
             decoder,
@@ -110,19 +110,19 @@ class AdaptableBase:
             precision=precision,
         )
         self.model = SentenceTransformer(modules=[backbone, head])
-        """Backbone and head, as the trainer wants them; its forward as a whole is not used."""
+        """Backbone and head, in the form the trainer needs; its own forward is not used."""
         if gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def save(self, folder: Path, adaptation: Adaptation) -> None:
-        """Write the base, adapter merged, as any base: weights in fp32, configuration, tokenizer; whole or not at all.
+        """Write an ordinary base with the adapter merged: fp32 weights, configuration, tokenizer. The write is atomic.
 
-        Nothing can be trained after that. The folder is causal to whoever loads it, as every decoder is.
+        Afterwards the object cannot be trained any more. A base loaded from the folder is causal, as every decoder is.
         """
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         merge_adapters(self.causal)
-        # As it was before attention, kernels and the trainer's cache were set in it.
+        # The original configuration, before attention, kernels and the trainer's cache were set in it.
         self.causal.config = self._config
         self.causal.cpu().save_pretrained(partial)
         self.tokenizer.save_pretrained(partial)
@@ -137,7 +137,7 @@ def _id_of(token: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> i
     if len(ids) != 1 or is_unknown or ids[0] >= vocab_size:
         raise ModelError(
             f"{token!r} is not one token of {tokenizer.name_or_path!r}",
-            "wanted a token with an embedding to stand for masked ones",
-            "name one as adapt.mask_token",
+            "wanted a single token with an embedding, to replace masked tokens",
+            "set adapt.mask_token to one",
         )
     return int(ids[0])

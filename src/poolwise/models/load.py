@@ -1,4 +1,4 @@
-"""Saved models: ours by ``load_model``, whatever a user names by ``load_any``."""
+"""Loading of saved models: poolwise models with ``load_model``, any embedding model with ``load_any``."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ def is_poolwise_model(path: str | Path) -> bool:
 
 
 def own_folder(name: str | Path) -> Path | None:
-    """Return the folder of the model of ours that ``name`` is: itself, a run's ``model/``, or a snapshot of the hub's;
-    None for any other model."""
+    """Return the folder of a poolwise model: ``name``, its ``model/`` (of a run), a hub snapshot; None for others."""
     path = Path(name).expanduser()
     if found := next((folder for folder in (path / "model", path) if is_poolwise_model(folder)), None):
         return found
@@ -43,7 +42,7 @@ def own_folder(name: str | Path) -> Path | None:
         return None
     try:
         found = snapshot(str(name), [Backbone.config_file_name])
-    except (OSError, ValueError):  # who loads the model says why it cannot be had
+    except (OSError, ValueError):  # loading the model reports the error
         return None
     return snapshot(str(name), _MODEL_FILES) if is_poolwise_model(found) else None
 
@@ -57,17 +56,17 @@ def load_model(
     truncate_dim: int | None = None,
     base: str | None = None,
 ) -> EmbeddingModel:
-    """Return the model that ``model.save(path)`` wrote, bit for bit; its attention has been set again and probed.
+    """Return the model that ``model.save(path)`` wrote, bit for bit, with its attention set again and verified.
 
     Args:
         path: the folder that was saved, the folder of a run, or a hub id.
         device: where it computes, such as "cuda:1"; None takes a GPU if there is one.
-        precision: of matrix products: "fp32", "bf16", or "auto", bf16 where it is fast.
-        max_tokens: cut texts to another length than the one it was trained with.
-        truncate_dim: give the first dimensions of each embedding only.
-        base: where its base lies now, if it was moved.
-    Raises: ModelError where the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
-        device that is not there.
+        precision: of matrix products: "fp32", "bf16", or "auto" for bf16 where it is fast.
+        max_tokens: truncate texts at another length than in training.
+        truncate_dim: return only this many first dimensions of each embedding.
+        base: the folder of its base, if it was moved.
+    Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
+        device that this machine does not have, or a ``truncate_dim`` beyond the width of the embeddings.
 
     Example:
 
@@ -102,17 +101,16 @@ def load_model(
 
 def _not_ours(folder: Path) -> ModelError:
     if (folder / "plan.json").is_file():
-        return ModelError(
-            f"{folder} is a study", "wanted one of its runs", f"its models lie in {folder / 'runs'}, one folder a run"
-        )
+        return ModelError(f"{folder} is a study", "wanted one of its runs", f"give a folder inside {folder / 'runs'}")
     if folder.is_dir():
         return ModelError(
             f"{folder} has no {Backbone.config_file_name}",
-            "wanted a folder saved by poolwise, or a run's",
-            "other models load with SentenceTransformer(...)",
+            "wanted a folder saved by poolwise, or the folder of a run",
+            "load other models with SentenceTransformer(...)",
         )
     return ModelError(
-        f"no model {str(folder)!r}", "wanted a folder saved by poolwise, the folder of a run, or a hub id that has one"
+        f"no model {str(folder)!r}",
+        "wanted a folder saved by poolwise, the folder of a run, or the hub id of a poolwise model",
     )
 
 
@@ -130,10 +128,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def stored_settings(name: str) -> dict[str, Any]:
-    """Return the settings that any sentence-transformers model was saved with (``prompts``, ``default_prompt_name``
-    ...), without loading it; {} where it has none or cannot be had, which is said when it is loaded.
+    """Return the saved settings of any sentence-transformers model (``prompts``, ``default_prompt_name`` ...).
 
-    Raises: ModelError where they cannot be read.
+    The model is not loaded. {} if it has no settings or cannot be found; loading it then reports the error.
+
+    Raises: ModelError if the settings cannot be read.
     """
     folder = own_folder(name) or Path(name).expanduser()
     if not folder.exists() and is_hub_id(name):
@@ -151,15 +150,15 @@ def load_any(
     for_encoding: bool = True,
     device: str | None = None,
 ) -> SentenceTransformer:
-    """Return the SentenceTransformer that ``name`` is: a run's folder, a model folder of ours, or any other.
+    """Return any SentenceTransformer by name, poolwise models included.
 
     Args:
-        name: a folder made by ``poolwise train``, a sentence-transformers folder, or a hub id.
-        precision: of ours as ``load_model`` takes it; others are loaded in that dtype, with "auto" in their own.
-        max_tokens: tokens a text keeps; None leaves the model's own limit.
-        for_encoding: ours come with their adapters merged, quick to use and not to be trained any more.
+        name: the folder of a run, a model folder, or a hub id.
+        precision: for poolwise models as in ``load_model``; others are loaded in this dtype, with "auto" in their own.
+        max_tokens: texts are truncated to this many tokens; None keeps the model's own limit.
+        for_encoding: prepare poolwise models for encoding, which is faster; they cannot be trained any more.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ModelError where nothing loads.
+    Raises: ModelError if the model cannot be loaded; ConfigError for a device that this machine does not have.
     """
     require_device(device)
     path = Path(name).expanduser()
@@ -169,12 +168,12 @@ def load_any(
         return prepare_encoding(model) if for_encoding else model
     if name in EMBEDDED:
         raise ModelError(
-            f"{name} is a base, which makes no embeddings yet",
+            f"{name} is a base, not an embedding model",
             "wanted an embedding model",
-            f"poolwise train --base {name} makes one; with --steps 0 it is the design untrained",
+            f"make one with poolwise train --base {name} (--steps 0 for an untrained one)",
         )
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
-        raise ModelError(f"model folder {name} does not exist", hint="give the folder that holds modules.json")
+        raise ModelError(f"model folder {name} does not exist", hint="give the folder that has modules.json")
     if path.is_dir() and not (path / "modules.json").is_file() and not (path / "config.json").is_file():
         raise _not_ours(path)
     return _load_foreign(name, max_tokens, precision, device)

@@ -1,4 +1,4 @@
-"""A trained model made ready for encoding: the same function in fewer operations."""
+"""Preparation of a trained model for encoding: same embeddings, fewer operations."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from poolwise.models.pooling.base import Pooling
 
 
 def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
-    """Make one of our models, in place, quick to encode with; it cannot be trained or saved any more after that.
+    """Prepare a poolwise model for fast encoding, in place; it cannot be trained or saved any more afterwards.
 
-    For jobs that load a model, encode with it and drop it: ``model.encode`` keeps a copy instead.
+    This is for jobs that load a model, encode and drop it; ``model.encode`` prepares a copy instead.
 
-    Adapters are folded into the weights they adapt, and what of the layers has a fused form is exchanged for it. Under
-    bf16 autocast the linear layers of the backbone then keep their weights in bf16, which autocast would otherwise
-    round to anew in every forward, and on a processor in the order in which they are multiplied.
+    Adapters are merged, and modules that have a fused form are replaced by it. In bf16, linear layers of the backbone
+    keep their weights in bf16, so autocast need not cast them in every forward; on a CPU they are also stored in the
+    memory layout of the product.
 
-    Law: in fp32 the embeddings move by a rounding; in bf16 by less than bf16 moves them from fp32.
+    Law: in fp32 the embeddings change only by rounding; in bf16 by less than bf16 and fp32 differ.
     """
     backbone = model[0]
     assert isinstance(backbone, Backbone)
@@ -36,17 +36,17 @@ def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
 
 
 def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
-    """Return a model's modules ready for encoding, as ``prepare_encoding`` makes them; the model stays as it is.
+    """Return a copy of a model's modules, prepared as by ``prepare_encoding``; the model is not changed.
 
-    Weights that no step changes are shared with the model: all of a full fp32 model but q, k and v, whose product is
-    one here. Adapted weights are copied, since the adapter is folded into them.
+    The copy shares all weights that need no change: in a full fp32 model all but q, k and v, which are joined into one
+    product. Adapted weights are copied, because the adapter is merged into them.
     """
     backbone = model[0]
     assert isinstance(backbone, Backbone)
     modules = nn.Sequential(*model.children())
     own = {id(weight) for layer in modules.modules() if _is_active(layer) for weight in _adapted(layer)}
     shared: dict[int, object] = {id(part): part for part in (backbone.tokenizer, backbone.tokens)}
-    # Parameters of their own over the same memory: what casts or exchanges one of them leaves the model's alone.
+    # New parameters over the same memory: casting or replacing one of them does not change the model's.
     shared |= {id(w): nn.Parameter(w.detach(), False) for w in modules.parameters() if id(w) not in own}
     shared |= {id(buffer): buffer.detach() for buffer in modules.buffers()}
     copied = copy.deepcopy(modules, shared)
@@ -74,7 +74,7 @@ def _prepare(modules: nn.Sequential) -> None:
 
 
 def reads_last_only(modules: nn.Sequential) -> bool:
-    """Return whether nothing but the last token of a text, in one layer or in all, makes its vector."""
+    """Return whether an embedding depends only on the text's last token, in one layer or in all."""
     backbone, pooling = modules[0], modules[1]
     if not (isinstance(backbone, Backbone) and isinstance(pooling, Pooling)):
         return False
@@ -91,9 +91,9 @@ def _adapted(layer: nn.Module) -> list[Tensor]:
 
 
 def merge_adapters(model: nn.Module) -> int:
-    """Fold every adapter of a model into the layer it adapts, which takes its place; return how many there were.
+    """Replace every adapted layer of a model with its base layer, adapter merged; return how many there were.
 
-    Adapters that are switched off are left out, as a forward leaves them out.
+    Adapters that are switched off are not merged, because a forward ignores them too.
     """
     count = 0
     for parent in list(model.modules()):

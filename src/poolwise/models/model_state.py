@@ -1,4 +1,4 @@
-"""Whether a model is still what it was when a copy of it was made; asked before every call, so it must be quick."""
+"""A fast check, before every call, that a model is unchanged since its copy for encoding was made."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from poolwise.upstream.torch import num_writes, own_parts
 
 _SETTINGS = (bool, int, float, str, type(None))
 _NOT_READ = frozenset({"training", "padding_side", "_max_tokens", "is_prepared"})
-"""What a copy does not look at: it is always in evaluation, and takes ids that the model's own tokenisation made."""
+"""Settings that a copy does not use: it is always in evaluation mode and gets ids from the model's own tokeniser."""
 
 
 class ModelState:
     """The modules, settings and weights of a model at one moment.
 
-    Weights are told apart by where they lie, how often they were written to, and one value of each, since writing
-    through ``.data`` counts as no write.
+    A changed weight is detected from its address, its number of writes, and one value, because torch does not count
+    writes through ``.data``.
     """
 
     def __init__(self, structure: list[object], weights: Sequence[Tensor]) -> None:
@@ -33,7 +33,7 @@ class ModelState:
     def is_of(self, model: SentenceTransformer) -> bool:
         """Return whether a model is in this state now."""
         found = _look_at(model)
-        # Where weights lie as they did, the views show what they hold now.
+        # If the addresses are unchanged, the views show the current values.
         return (
             found is not None
             and found[0] == self._structure
@@ -42,10 +42,9 @@ class ModelState:
 
 
 def state_of(model: SentenceTransformer) -> ModelState | None:
-    """Return the state of a model; None where a copy of its modules might do something else than the model.
+    """Return the state of a model; None if a copy of its modules might behave differently.
 
-    That is where somebody hung hooks on it, gave a module a ``forward`` of its own, compiled it, or lets accelerate
-    place it.
+    That is the case with foreign hooks, a replaced ``forward``, a compiled module, or placement by accelerate.
     """
     found = _look_at(model)
     return None if found is None else ModelState(*found)
@@ -78,7 +77,7 @@ def _look_at(model: SentenceTransformer) -> tuple[list[object], list[Tensor]] | 
 
 
 def _one_value_views(weights: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Return a view of the value in the middle of every weight, apart for each dtype and device."""
+    """Return a view of the middle value of every weight, grouped by dtype and device."""
     kinds: dict[Any, list[Tensor]] = {}
     for weight in weights:
         if weight.numel():

@@ -1,4 +1,4 @@
-"""Seeds named per component: what one part draws never depends on which other parts exist."""
+"""One random seed per component, so that the random draws of one part never depend on other parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def derive_seed(seed: int, component: str) -> int:
 
 @contextmanager
 def seeded(seed: int, component: str) -> Iterator[None]:
-    """Draw from the seed of ``component`` inside the block and leave the global generator as it was."""
+    """Use the seed of ``component`` inside the block; afterwards restore the global generator."""
     state = torch.get_rng_state()
     # Not torch.manual_seed, which would also reseed every GPU.
     torch.default_generator.manual_seed(derive_seed(seed, component))

@@ -1,4 +1,4 @@
-"""Texts to ids, with EOS as the last token of every text and the prompt's tokens known."""
+"""Tokenisation: texts to ids, with EOS at the end of every text and a count of the prompt's tokens."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PaddingSide = Literal["left", "right"]
 
 
 class TextTokens:
-    """Ids of texts: what the tokenizer puts in front (BOS), the text, EOS.
+    """Tokenises texts as: the tokenizer's prefix (BOS), the text, EOS.
 
-    EOS is appended by id after truncation, because tokenizer options for it are missing (Qwen2), lost on truncation,
-    or drop BOS where BOS comes from the tokenizer's template.
+    EOS is appended by id after truncation, because tokenizer options for it are missing (Qwen2), lost on truncation, or
+    drop a BOS that comes from the tokenizer's template.
 
     Args:
-        vocab_size: rows of the base's embedding matrix; ids must stay below it.
-    Raises: ModelError where the tokenizer has no EOS token, or the base no embedding for it.
+        vocab_size: number of rows of the base's embedding matrix; ids must be below it.
+    Raises: ModelError if the tokenizer has no EOS token, or the base has no embedding for it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
@@ -37,18 +37,18 @@ class TextTokens:
                 if eos is None
                 else f"EOS is id {eos}, but the base embeds {vocab_size} ids",
                 "wanted a decoder-only base with an EOS token",
-                "set eos_token in its tokenizer_config.json, or take another base",
+                "set eos_token in its tokenizer_config.json, or use another base",
             )
         self.tokenizer = tokenizer
         self.eos_id: int = eos
         pad = tokenizer.pad_token_id
-        # Padding is never read, so any id with an embedding will do where the tokenizer names none.
+        # Padding is never read, so any id with an embedding works if the tokenizer has no padding token.
         self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
         self.prefix: list[int] = self._find_prefix()
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """The ids that are no part of a text: BOS, EOS, padding and whatever else the tokenizer calls special."""
+        """The ids that are not part of a text: BOS, EOS, padding and the tokenizer's other special ids."""
         return frozenset({*self.tokenizer.all_special_ids, *self.prefix, self.eos_id, self.pad_id})
 
     def _find_prefix(self) -> list[int]:
@@ -58,13 +58,13 @@ class TextTokens:
         return list(full[: next(starts, 0)])
 
     def encode(self, texts: Sequence[Any], prompt: str, max_tokens: int) -> tuple[list[list[int]], list[int]]:
-        """Return the ids of ``prompt + text`` for each text, and how many of its first ids are prompt.
+        """Return the ids of ``prompt + text`` for each text, and how many of its first ids belong to the prompt.
 
-        BOS counts as prompt where there is a prompt. A token that spans the end of the prompt counts as text.
+        If there is a prompt, BOS belongs to it. A token that spans the end of the prompt belongs to the text.
 
         Args:
-            max_tokens: at most this many ids a text, EOS included; leaves room for BOS and EOS.
-        Raises: DataError where an input is not a text.
+            max_tokens: maximum number of ids per text, BOS and EOS included.
+        Raises: DataError if an input is not a text.
         """
         if bad := [x for x in texts if not isinstance(x, str)]:
             raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
@@ -75,10 +75,10 @@ class TextTokens:
             add_special_tokens=False,
             padding=False,
             return_offsets_mapping=has_offsets,
-            # A list of ones for every text otherwise, a tenth of the time.
+            # It would be a list of ones per text and take a tenth of the time.
             return_attention_mask=False,
             return_token_type_ids=False,
-            verbose=False,  # it would warn of long texts, which are cut below
+            verbose=False,  # no warning about long texts, which are truncated below
         )
         room = max_tokens - len(self.prefix) - 1
         rows, num_prompt = [], []
@@ -95,7 +95,7 @@ class TextTokens:
     def _count_prompt(self, prompt: str, content: Sequence[int], offsets: Sequence[tuple[int, int]] | None) -> int:
         if offsets is not None:
             return next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(content))
-        # Tokenizers written in Python give no offsets: count the ids shared with the prompt alone.
+        # Tokenizers written in Python return no offsets: count the ids shared with the prompt's own tokenisation.
         alone = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         pairs = zip(alone, content, strict=False)
         return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(alone), len(content)))
@@ -103,10 +103,10 @@ class TextTokens:
     def pad(
         self, rows: Sequence[Sequence[int]], num_skipped: Sequence[int], side: PaddingSide
     ) -> dict[str, Int[Tensor, "B T"]]:
-        """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of rows padded to one length.
+        """Return ``input_ids``, ``attention_mask`` and ``pooling_mask`` of rows padded to the same length.
 
         Args:
-            num_skipped: ids at each row's start that are attended to but not pooled.
+            num_skipped: number of ids at the start of each row that are attended to but not pooled.
         """
         lengths = torch.tensor([len(row) for row in rows])
         width = int(lengths.max())
@@ -115,7 +115,7 @@ class TextTokens:
         attention = (place >= 0) & (place < lengths[:, None])
         pooling = attention & (place >= torch.tensor(num_skipped)[:, None])
         ids = torch.full(attention.shape, self.pad_id)
-        # numpy reads numbers one after the other in a seventh of torch's time.
+        # numpy reads an iterator of numbers in a seventh of torch's time.
         real = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
         ids[attention] = torch.from_numpy(real)
         return {"input_ids": ids, "attention_mask": attention.long(), "pooling_mask": pooling.long()}

@@ -1,4 +1,4 @@
-"""A model and a batch schedule in, a trained model out: sentence-transformers' trainer, wrapped thinly."""
+"""Training of a model on a batch schedule: a thin wrapper around sentence-transformers' trainer."""
 
 from poolwise.training.adapt_base import adaptation_training, build_adaptable, train_adaptation
 from poolwise.training.train import train_model

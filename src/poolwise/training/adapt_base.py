@@ -1,4 +1,4 @@
-"""A base in, the base adapted to bidirectional attention out: recorded, resumed and stopped like any training."""
+"""Adaptation of a base to bidirectional attention: recorded, resumed and stopped like any training."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from poolwise.training.run import Hints, run_steps
 
 
 def adaptation_training(adapt: Adapt, train: TrainConfig) -> TrainConfig:
-    """Return the settings the steps of an adaptation run with: those of training, its own in their place.
+    """Return the settings of an adaptation: those of training, overridden by its own.
 
-    A frozen base is adapted through LoRA: frozen is what it is afterwards.
+    A base that will be frozen is adapted with LoRA, since "frozen" refers to the training afterwards.
     """
     own = ("steps", "batch_size", "learning_rate", "max_tokens", "lora_rank", "lora_alpha")
     update: dict[str, object] = {name: getattr(adapt, name) for name in own}
     update |= {"method": "full" if train.method == "full" else "lora", "lora_dropout": 0.0}
-    # An LM head that trains is part of the base, and so is its learning rate.
+    # A trained LM head is part of the base, so it has the base's learning rate.
     return train.model_copy(update=update | {"head_learning_rate": adapt.learning_rate})
 
 
 def build_adaptable(base: str, adapt: Adapt, config: TrainConfig) -> AdaptableBase:
-    """Return the base as an adaptation starts from it. Args: config as ``adaptation_training`` gives it."""
+    """Return the base at the start of an adaptation; ``config`` comes from ``adaptation_training``."""
     return AdaptableBase(
         base,
-        # Of a component of its own: a design of the same seed must not start in the directions this one trained.
+        # A seed of its own: designs with the same seed must not start from the same LoRA directions.
         seed=derive_seed(adapt.seed, "adaptation"),
         method=config.method,
         lora_rank=config.lora_rank,
@@ -50,13 +50,14 @@ def train_adaptation(
     key: str,
     on_step: Callable[[TrainingStep], None] | None = None,
 ) -> Cost:
-    """Train ``base`` in place to predict masked tokens, and return what it took; files and stops as ``train_model``.
+    """Train ``base`` in place to predict masked tokens, and return the cost; files and stops as in ``train_model``.
 
     Args:
-        config: as ``adaptation_training`` gives it.
-        key: hash of everything that can change the result; a checkpoint of another is not resumed from.
-    Law: stopped and resumed, the weights are bit for bit those of a run that was not stopped.
-    Raises: ModelError where loss or gradient is not finite, or memory runs out; DataError where no text will do.
+        config: from ``adaptation_training``.
+        key: hash of everything that can change the result; a checkpoint with another key is not resumed.
+    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop.
+    Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if no text has a token to mask;
+        ConfigError if the checkpoint belongs to another run.
     """
     backbone, size = base.model[0], adapt.batch_size
     draws = draw_texts(backbone, texts, adapt.steps * size, adapt.seed)

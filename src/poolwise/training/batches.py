@@ -1,4 +1,4 @@
-"""The schedule's batches as model inputs: the same rows in the same order for every design."""
+"""Conversion of the schedule's batches to model inputs: the same rows in the same order for every design."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _ROWS_SHOWN = 8
 
 @runtime_checkable
 class Collator(Protocol):
-    """Numbers of rows to the inputs of one step."""
+    """Turns row numbers into the inputs of a step."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows."""
 
     def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
         """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
 
     def describe(self, rows: Sequence[int]) -> str:
-        """Return a few words by which a reader finds these rows again."""
+        """Return a short text that tells a reader which rows these are."""
 
 
 class TripleCollator:
     """Turns row numbers into the columns anchor, positive, negative_1 ... negative_n, tokenised with their prompts.
 
-    Rows of one batch may have different numbers of negatives; the fewest counts. The prompt goes to the model's own
-    preprocessing and is not glued to the text here, so that a pooling may leave its tokens out.
+    If the rows of a batch have different numbers of negatives, the smallest number is used. The model's own
+    preprocessing adds the prompt, so that a pooling can skip its tokens.
 
     Args:
-        prompts: by training source.
+        prompts: prompts by training source.
     """
 
     def __init__(self, model: SentenceTransformer, triples: Sequence[Triple], prompts: Mapping[str, Prompts]) -> None:
         self.model, self.triples, self.prompts = model, triples, prompts
 
     def __len__(self) -> int:
-        """How many triples there are."""
+        """Return the number of triples."""
         return len(self.triples)
 
     def columns(self, rows: Sequence[int]) -> dict[str, list[str]]:
-        """Return the texts of each column, in the order the loss reads them."""
+        """Return the texts of each column, in the order that the loss expects."""
         batch = [self.triples[row] for row in rows]
         columns = {"anchor": [t.query for t in batch], "positive": [t.positive for t in batch]}
         for i in range(min(len(triple.negatives) for triple in batch)):
@@ -56,7 +56,7 @@ class TripleCollator:
         return columns
 
     def prompt(self, column: str, rows: Sequence[int]) -> str:
-        """Return the prompt that the texts of a column are read with; a batch comes from one source."""
+        """Return the prompt for the texts of a column; all rows of a batch come from one source."""
         prompts = self.prompts.get(self.triples[rows[0]].source, Prompts())
         return prompts.query if column == "anchor" else prompts.document
 
@@ -70,7 +70,7 @@ class TripleCollator:
         return inputs
 
     def describe(self, rows: Sequence[int]) -> str:
-        """Return the source of a batch and where its first rows stand in it."""
+        """Return the source of a batch and the row numbers of its first rows in that source."""
         triples = [self.triples[row] for row in rows]
         numbers = ", ".join(str(triple.row) for triple in triples[:_ROWS_SHOWN])
         more = f" and {len(triples) - _ROWS_SHOWN} more" if len(triples) > _ROWS_SHOWN else ""
@@ -78,13 +78,13 @@ class TripleCollator:
 
 
 def source_prompts(prompts: Mapping[Category, Prompts], source_category: Mapping[str, Category]) -> dict[str, Prompts]:
-    """Return each source's prompts: those of its category, none where the category has none."""
+    """Return each source's prompts: those of its category, or empty ones if the category has none."""
     return {source: prompts.get(category, Prompts()) for source, category in source_category.items()}
 
 
 def build_loader(batches: Sequence[Sequence[int]], collator: Collator) -> DataLoader[int]:
-    """Return the loader of exactly these batches."""
-    # Its own generator: a loader draws a seed when it starts, which must not come out of the dropout stream.
+    """Return a loader of exactly these batches."""
+    # Its own generator: a loader draws a seed at its start, which must not advance the generator of dropout.
     return DataLoader(
         range(len(collator)),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
@@ -94,11 +94,11 @@ def build_loader(batches: Sequence[Sequence[int]], collator: Collator) -> DataLo
 
 
 def count_tokens(inputs: Mapping[str, Any]) -> int:
-    """Return the real tokens of a batch, all columns together."""
+    """Return the number of real tokens in a batch, over all columns."""
     return sum(int(value.sum()) for name, value in inputs.items() if name.endswith("attention_mask"))
 
 
 def count_negatives(inputs: Mapping[str, Any]) -> int:
-    """Return how many documents of the batch each query is told apart from: all but its own positive, if any."""
+    """Return the number of negatives of each query: all documents of the batch except its own positive."""
     masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]
     return max(0, sum(len(mask) for mask in masks[1:]) - 1)

@@ -1,4 +1,4 @@
-"""Checkpoints of the trained parameters only, written whole or not at all, and tied to their run."""
+"""Checkpoints: only the trained parameters, written atomically, with the hash of their run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from poolwise.training.optimizer import trainable_parameters
 _WEIGHTS, _RUN = "trained.safetensors", "run.json"
 _PREFIX = "checkpoint-"
 FOLDER = "checkpoints"
-"""Where they lie in the folder of a run."""
+"""The folder of checkpoints inside the folder of a run."""
 
 
 def save_weights(model: SentenceTransformer, folder: Path, run_hash: str) -> None:
-    """Write the trained parameters and the run they belong to."""
+    """Write the trained parameters and the hash of their run."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: p.detach().cpu().contiguous() for name, p in trainable_parameters(model).items()}
     save_file(weights, folder / _WEIGHTS)
@@ -29,7 +29,7 @@ def save_weights(model: SentenceTransformer, folder: Path, run_hash: str) -> Non
 
 
 def load_weights(model: SentenceTransformer, folder: Path) -> None:
-    """Put stored parameters back into the model, bit for bit."""
+    """Load stored parameters into the model, bit for bit."""
     stored = load_file(folder / _WEIGHTS)
     with torch.no_grad():
         for name, parameter in trainable_parameters(model).items():
@@ -37,9 +37,9 @@ def load_weights(model: SentenceTransformer, folder: Path) -> None:
 
 
 def publish(partial: Path, folder: Path) -> None:
-    """Make a checkpoint that was written aside the only one of ``folder``.
+    """Move a checkpoint from a temporary folder to ``folder``, then delete the older ones.
 
-    A kill or a crash of the machine at any moment leaves at least one whole checkpoint, if there was one before.
+    If the process or machine stops at any moment, at least one complete checkpoint is left if there was one before.
     """
     older = list(folder.glob(f"{_PREFIX}*"))
     flush_folder(partial)
@@ -52,7 +52,7 @@ def publish(partial: Path, folder: Path) -> None:
 def find_checkpoint(folder: Path, run_hash: str) -> Path | None:
     """Return the newest checkpoint, or None.
 
-    Raises: ConfigError where it is of another run: other data, settings, design or seed.
+    Raises: ConfigError if it belongs to another run: other data, settings, design or seed.
     """
     newest = _newest(folder)
     if newest is None:
@@ -62,13 +62,13 @@ def find_checkpoint(folder: Path, run_hash: str) -> Path | None:
         raise ConfigError(
             f"{newest} is a checkpoint of run {stored}",
             f"this is run {run_hash} (other data, settings, design or seed)",
-            f"take another output folder, or delete {folder}",
+            f"use another output folder, or delete {folder}",
         )
     return newest
 
 
 def resumed_step(out: Path) -> int | None:
-    """Return the step from which a training into ``out`` goes on; None where it starts with the first."""
+    """Return the step after which training into ``out`` resumes; None if there is no checkpoint."""
     newest = _newest(out / FOLDER)
     return None if newest is None else checkpoint_step(newest)
 
@@ -78,5 +78,5 @@ def _newest(folder: Path) -> Path | None:
 
 
 def checkpoint_step(path: Path) -> int:
-    """Return the number of steps a checkpoint folder stands for."""
+    """Return the number of steps done at a checkpoint, from its folder name."""
     return int(path.name.removeprefix(_PREFIX))

@@ -1,4 +1,4 @@
-"""Stops that lose nothing: a signal waits for the end of the step and its checkpoint."""
+"""Clean stops: a signal takes effect after the current step and its checkpoint, so no work is lost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Notes SIGINT and SIGTERM inside the block, and delivers the one that came when the block ends.
+    """Records SIGINT or SIGTERM inside the block, and delivers the signal when the block ends.
 
-    A second signal is delivered at once. Outside the main thread, where Python allows no handlers, it does nothing.
+    A second signal is delivered at once. Outside the main thread, where Python allows no handlers, this does nothing.
     """
 
     def __init__(self) -> None:

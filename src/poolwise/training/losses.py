@@ -1,4 +1,4 @@
-"""InfoNCE over in-batch and hard negatives, from sentence-transformers."""
+"""The training loss: sentence-transformers' InfoNCE over in-batch and hard negatives."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from poolwise.models import Backbone
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):
-    """InfoNCE whose queries and documents go through the model together, where it reads no padding.
+    """InfoNCE with one forward pass for queries and documents together, if the model reads packed batches.
 
-    One pass over all columns has fewer and larger products than one for each; on the embedded base a step takes three
-    quarters of the time. A model that reads padding would pad queries to the length of documents: it keeps its passes.
+    One pass for all columns has fewer and larger products than one pass per column; on the embedded base a step takes
+    three quarters of the time. Models that read padding keep separate passes, because queries would be padded to the
+    length of documents.
 
-    Law: loss and gradient are those of ``MultipleNegativesRankingLoss``, without dropout.
+    Law: without dropout, loss and gradient are those of ``MultipleNegativesRankingLoss``.
     """
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
-        """Return the loss of a batch; ``sentence_features`` are its columns, queries first; there are no labels."""
+        """Return the loss of a batch; ``sentence_features`` are its columns, queries first; labels are not used."""
         columns = list(sentence_features)
         backbone = self.model[0]
         if not (isinstance(backbone, Backbone) and backbone.packs_on(columns[0]["input_ids"].device)):
@@ -38,9 +39,9 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
 
 
 def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tensor, "B T"]]:
-    """Return the features of several batches as one, padded on the right to the longest; masks stay as they are."""
+    """Return the features of several batches as one batch, padded on the right to the longest."""
     width = max(column["input_ids"].shape[1] for column in columns)
-    # All that preprocessing gives is one number a token, and 0 where there is none.
+    # Every feature from preprocessing has one number per token, and padding is 0.
     padded = {n: [functional.pad(c[n], (0, width - c[n].shape[1])) for c in columns] for n in columns[0]}
     return {name: torch.cat(parts) for name, parts in padded.items()}
 
@@ -48,9 +49,9 @@ def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tenso
 def build_loss(
     model: SentenceTransformer, config: TrainConfig
 ) -> MultipleNegativesRankingLoss | CachedMultipleNegativesRankingLoss:
-    """Return InfoNCE over cosine / temperature; with GradCache where the batch exceeds one mini-batch.
+    """Return InfoNCE over cosine / temperature, with GradCache if the batch is larger than a mini-batch.
 
-    Law: both give the same gradient; GradCache takes one forward more and the memory of one mini-batch.
+    Law: both give the same gradient. GradCache needs one more forward, but only the memory of one mini-batch.
     """
     scale = 1 / config.temperature
     if config.batch_size <= config.mini_batch_size:

@@ -1,7 +1,7 @@
-"""Masked next-token prediction: texts with some tokens masked, and the loss of predicting them from the left.
+"""Masked next-token prediction: masked texts, and the loss of predicting each token from the state before it.
 
-Source: arXiv:2404.05961. Under bidirectional attention the token at position i is predicted from the state at i - 1,
-the one that a decoder has always predicted it from.
+Source: arXiv:2404.05961. Under bidirectional attention the token at position i is predicted from the state at i - 1, as
+a decoder does in its own pretraining.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _AT_ONCE = 1024
 
 
 class MaskedTexts:
-    """Turns numbers of draws into texts with masked tokens and the targets at their places.
+    """Turns row numbers into texts with masked tokens and their targets; each row is one draw of a text.
 
-    What is masked in a draw depends on its number, the seed and the text alone: neither on the batch it comes in nor
-    on a resume. All masked tokens become the mask token; none is kept or exchanged for another.
+    The masked tokens of a draw depend only on its number, the seed and the text, not on the batch or a resume. All
+    masked tokens become the mask token; none is kept or replaced by another token.
 
     Args:
-        draws: the text of each draw.
-        mask_share: of the tokens that can be masked, rounded; at least one.
+        draws: the text index of each draw.
+        mask_share: share of the maskable tokens to mask, rounded; at least one token.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class MaskedTexts:
         self.mask_id, self.mask_share, self.seed = mask_id, mask_share, seed
 
     def __len__(self) -> int:
-        """How many draws there are."""
+        """Return the number of draws."""
         return len(self.draws)
 
     def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return the features of these draws and, under ``text_targets``, what stood at the masked places."""
+        """Return the features of these draws, and the original ids of the masked tokens as ``text_targets``."""
         features = self.backbone.preprocess([self.texts[self.draws[row]] for row in rows])
         ids, targets = features["input_ids"], torch.full_like(features["input_ids"], NO_TARGET)
         for place, row in enumerate(rows):
-            # A row is padded on one side: its tokens stand in the order the tokenizer gave them.
+            # A row is padded on one side, so its tokens are in the order that the tokenizer returned.
             columns = features["attention_mask"][place].nonzero()[:, 0]
             masked = columns[self.masked(ids[place, columns].tolist(), row)]
             targets[place, masked] = ids[place, masked]
@@ -64,26 +64,26 @@ class MaskedTexts:
         return {f"text_{name}": value for name, value in features.items()} | {"text_targets": targets}
 
     def masked(self, ids: Sequence[int], row: int) -> Int[Tensor, " M"]:
-        """Return the masked places of a text in one draw, in order."""
+        """Return the masked positions of a text in one draw, in order."""
         places = torch.tensor(maskable(ids, self.backbone.tokens.special_ids))
         count = max(1, round(self.mask_share * len(places)))
         generator = torch.Generator().manual_seed(derive_seed(self.seed, f"mask {row}"))
         return places[torch.randperm(len(places), generator=generator)[:count]].sort().values
 
     def describe(self, rows: Sequence[int]) -> str:
-        """Return how many texts a batch has, and the beginning of its first."""
+        """Return the number of texts in a batch, and the beginning of the first."""
         return f"batch of {len(rows)} texts, the first {self.texts[self.draws[rows[0]]][:60]!r}"
 
 
 def maskable(ids: Sequence[int], special: Container[int]) -> list[int]:
-    """Return the places that may be masked: ordinary tokens with a token before them, whose state predicts them."""
+    """Return the positions that may be masked: ordinary tokens after the first, predicted from the state before."""
     return [place for place, token in enumerate(ids) if place > 0 and token not in special]
 
 
 def draw_texts(backbone: Backbone, texts: Sequence[str], count: int, seed: int) -> list[int]:
-    """Return ``count`` numbers of texts, one seeded shuffle after the other; a text with nothing to mask is left out.
+    """Return ``count`` indices of texts from seeded shuffles; texts without a token to mask are left out.
 
-    Raises: DataError where no text has a token that can be masked.
+    Raises: DataError if no text has a token that can be masked.
     """
     rng = np.random.default_rng(derive_seed(seed, "adaptation texts"))
     drawn: list[int] = []
@@ -98,8 +98,8 @@ def draw_texts(backbone: Backbone, texts: Sequence[str], count: int, seed: int) 
         if len(drawn) == before:
             raise DataError(
                 f"none of {len(texts)} texts has a token to mask",
-                "wanted texts of two tokens and more",
-                "give others as adapt.data",
+                "wanted texts of two tokens or more",
+                "set adapt.data to other texts",
             )
     return drawn[:count]
 
@@ -108,7 +108,7 @@ class MaskedPrediction(nn.Module):
     """The mean cross-entropy of the masked tokens of a batch.
 
     Args:
-        model: a backbone and an LM head, one after the other.
+        model: a backbone followed by an LM head.
     """
 
     def __init__(self, model: SentenceTransformer) -> None:
@@ -116,17 +116,19 @@ class MaskedPrediction(nn.Module):
         self.model = model
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """Return the loss of a batch, whose one column holds the texts; there are no labels."""
+        """Return the loss of a batch, which has one column of texts; labels are not used."""
         (features,) = sentence_features
         states = self.model[0](features)["token_embeddings"]
         return prediction_loss(states, features["targets"], self.model[1])
 
 
 def prediction_loss(states: Float[Tensor, "B T D"], targets: Int[Tensor, "B T"], head: nn.Module) -> Float[Tensor, ""]:
-    """Return the mean cross-entropy of ``targets`` given the states one place before each; logits of no other place.
+    """Return the mean cross-entropy of ``targets``, each predicted from the state before it.
+
+    Logits are computed only for those states.
 
     Args:
-        targets: ids, ``NO_TARGET`` where nothing is to be predicted and at every text's first place.
+        targets: ids, with ``NO_TARGET`` at positions that are not predicted, such as the first of every text.
     """
     wanted = targets[:, 1:]
     chosen = wanted != NO_TARGET

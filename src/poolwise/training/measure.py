@@ -1,4 +1,4 @@
-"""What training takes: peak memory while it runs, and its records summed up."""
+"""The cost of training: peak memory during the run, and the sums of its step records."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _SAMPLE_SECONDS = 0.05
 
 
 class PeakMemory:
-    """Measures the most memory in use inside the block, in GiB.
+    """Measures the peak memory inside the block, in GiB.
 
-    On CUDA what torch allocated; elsewhere the resident size of this process, sampled 20 times a second.
+    On CUDA this is the memory that torch allocated; elsewhere the resident size of this process, sampled 20 times a
+    second.
 
-    Law: what the process had and freed before the block does not count.
+    Law: memory that was freed before the block does not count.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -58,20 +59,20 @@ class PeakMemory:
 
 
 def release_freed_memory() -> None:
-    """Give the system back what is freed but kept for later, where the C library can.
+    """Return freed memory to the system, if the C library supports it.
 
-    One process runs many jobs: with what the models before left behind, the last of eight alike designs seemed to
-    take 3.8 GiB and the first 2.9.
+    One process runs many jobs. With memory left over from earlier models, the last of eight equal designs seemed to
+    need 3.8 GiB and the first 2.9.
     """
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # glibc's; other systems' libraries keep less
+    with contextlib.suppress(AttributeError, OSError):  # glibc only; other C libraries keep less
         ctypes.CDLL(None).malloc_trim(0)
 
 
 class StepLog:
-    """The records of a run in a JSON-lines file. A resumed run keeps those up to its checkpoint.
+    """The step records of a run in a JSON-lines file. A resumed run keeps the records up to its checkpoint.
 
-    Law: every step stands in the file once.
+    Law: every step is in the file once.
     """
 
     def __init__(self, path: Path, done: int = 0) -> None:
@@ -87,12 +88,12 @@ class StepLog:
         append_steps([step], self.path)
 
     def cost(self, peak_gib: float) -> Cost:
-        """Return the cost of all steps, those before a resume included."""
+        """Return the cost of all steps, including those before a resume."""
         return training_cost(self.steps, peak_gib)
 
 
 def training_cost(steps: Sequence[TrainingStep], peak_gib: float) -> Cost:
-    """Return seconds and tokens per second of these steps; zeros where there are none."""
+    """Return seconds and tokens per second of these steps; zeros if there are none."""
     seconds = sum(step.seconds for step in steps)
     tokens = sum(step.tokens for step in steps)
     return Cost(

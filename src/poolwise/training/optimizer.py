@@ -1,4 +1,4 @@
-"""What is trained how fast: the head has its own learning rate, both follow one linear schedule."""
+"""Optimiser and learning rates: base and head have their own rates and share one linear schedule."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from poolwise.models import head_parameters
 
 
 def parameter_groups(model: SentenceTransformer, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return the optimiser's groups, each named "base" or "head" under ``part``.
+    """Return the optimiser's groups, each with "base" or "head" as ``part``.
 
-    Matrices decay, vectors (norms, biases, mixing weights) do not. Frozen parameters are in no group.
+    Weight decay applies to matrices, not to vectors (norms, biases, mixing weights). Frozen parameters are left out.
     """
     in_head = {id(parameter) for parameter in head_parameters(model)}
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -32,7 +32,7 @@ def parameter_groups(model: SentenceTransformer, config: TrainConfig) -> list[di
 
 
 def build_optimizer(model: SentenceTransformer, config: TrainConfig) -> Optimizer:
-    """Return AdamW over everything trainable, in its one-kernel form where the device has that."""
+    """Return AdamW over all trainable parameters, in its fused form if the device supports it."""
     fused = model.device.type in ("cpu", "cuda")
     return AdamW(parameter_groups(model, config), lr=config.learning_rate, fused=fused)
 
@@ -44,10 +44,10 @@ def build_scheduler(optimizer: Optimizer, config: TrainConfig) -> LambdaLR:
 
 
 def linear_factor(step: int, steps: int, warmup: int) -> float:
-    """Return the part of the peak learning rate at ``step``, counted from 0: up over ``warmup`` steps, then down.
+    """Return the fraction of the peak learning rate at ``step`` (from 0): up over ``warmup`` steps, then down.
 
-    The usual schedule starts at 0, which makes the first step change nothing; in a run of some dozens of steps
-    that is noticeable. Here no step of the run has rate 0.
+    The usual schedule starts at rate 0, so the first step has no effect, which matters in runs of a few dozen steps.
+    Here no step has rate 0.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -55,11 +55,11 @@ def linear_factor(step: int, steps: int, warmup: int) -> float:
 
 
 def learning_rates(optimizer: Optimizer) -> tuple[float, float | None]:
-    """Return the rates of the base (0 where it is frozen) and of the head (None where it has no parameters)."""
+    """Return the learning rates of the base (0 if it is frozen) and of the head (None if it has no parameters)."""
     rates = {group["part"]: float(group["lr"]) for group in optimizer.param_groups}
     return rates.get("base", 0.0), rates.get("head")
 
 
 def trainable_parameters(model: SentenceTransformer) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that training changes, by name."""
+    """Return the trainable parameters by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -1,4 +1,4 @@
-"""The steps of one training from the first, or the last checkpoint, to the end: whatever the model and the loss."""
+"""The training loop for any model and loss, from the first step or the last checkpoint to the end."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from poolwise.training.trainer import ScheduleTrainer
 
 @dataclass(frozen=True)
 class Hints:
-    """What to say where a training stops.
+    """Hints for the errors of a training.
 
     Args:
-        remedy: what to change where loss or gradient is not finite.
-        smaller: what to lower where memory runs out.
+        remedy: what to change if loss or gradient is not finite.
+        smaller: what to lower if memory runs out.
     """
 
     remedy: str
@@ -54,10 +54,10 @@ def run_steps(
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
 ) -> Cost:
-    """Train ``model`` in place on the first ``config.steps`` batches, and return what it took; see ``train_model``.
+    """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
     Args:
-        run_hash: what two calls must share for one to go on where the other stopped.
+        run_hash: a call resumes an earlier one only if both have the same hash.
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = out / FOLDER
@@ -91,7 +91,7 @@ def run_steps(
             on_step=record,
             stop=stop,
         )
-        # The trainer seeds once itself; this comes after, so that no design's construction shifts the dropout stream.
+        # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
         torch.manual_seed(derive_seed(seed, "dropout"))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -110,7 +110,7 @@ def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _explained(smaller: str) -> Iterator[None]:
-    """Turn running out of memory into an error that names the settings to lower."""
+    """Turn an out-of-memory error into a ModelError that names the settings to lower."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

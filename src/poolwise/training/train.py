@@ -1,4 +1,4 @@
-"""One design trained on one schedule: the same batches, seeds and loss whatever the design."""
+"""Training of one design on a batch schedule: same batches, seeds and loss for every design."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ def train_model(
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
 ) -> Cost:
-    """Train ``model`` in place on the first ``config.steps`` batches, and return what it took.
+    """Train ``model`` in place on the first ``config.steps`` batches, and return the cost.
 
-    Writes ``training.jsonl`` into ``out``, and checkpoints below ``out/checkpoints`` that are gone when it returns.
-    A model with nothing to train, or a run of no steps, is left as it is. SIGINT and SIGTERM wait for the step to
-    end and its checkpoint to be written.
+    Writes ``training.jsonl`` into ``out``, and checkpoints into ``out/checkpoints``, which are deleted at the end. A
+    model without trainable parameters, or with 0 steps, is not changed. SIGINT and SIGTERM take effect after the
+    current step and its checkpoint.
 
     Args:
-        model: from ``build_model`` with the same settings; its forward decides the precision.
-        prompts: by category; ``source_category`` says which source is trained with which.
-        on_step: called after every step; an exception it raises ends training, and a later call resumes.
-        resume: go on from the checkpoint of an interrupted run; False starts afresh.
-    Law: stopped and resumed, the weights are bit for bit those of a run that was not stopped.
-    Raises: ModelError where loss or gradient is not finite, or memory runs out; DataError where the schedule is not
-        of these triples; ConfigError where it is too short, or the checkpoint is of another run.
+        model: from ``build_model`` with the same settings; its forward determines the precision.
+        prompts: prompts by category; ``source_category`` gives each source's category.
+        on_step: called after every step; an exception from it ends training, and a later call resumes.
+        resume: resume from the checkpoint of an interrupted run; False starts again.
+    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop.
+    Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if the schedule was made for
+        other triples; ConfigError if it is too short, or the checkpoint belongs to another run.
     """
     schedule.check_data(triples)
     if len(schedule.batches) < config.steps:
         raise ConfigError(
             f"the batch schedule has {len(schedule.batches)} steps",
-            f"train.steps is {config.steps}",
+            f"wanted at least {config.steps}, as train.steps says",
             "build the schedule with as many steps",
         )
     by_source = source_prompts(prompts, source_category)
@@ -85,7 +85,7 @@ def train_model(
 def _run_hash(
     model: SentenceTransformer, schedule: Schedule, config: TrainConfig, seed: int, prompts: Mapping[str, Prompts]
 ) -> str:
-    """Return what two calls must share for one to go on where the other stopped."""
+    """Return a hash of everything that must be equal for one call to resume another."""
     return fingerprint(
         {
             "design": str(design_of(model)),

@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer on our batches: its loop, optimiser step and resume; our records and checkpoints."""
+"""sentence-transformers' trainer with our batches: its loop, optimiser step and resume; our records and checkpoints."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from poolwise.upstream.transformers import use_one_gpu
 
 
 class ScheduleTrainer(StepTrainer):
-    """Trains a model on given batches, in order, one optimiser step each.
+    """Trains a model on given batches, in order, with one optimiser step per batch.
 
     Args:
-        batches: what the collator makes a batch of; the first ``config.steps`` are used.
-        loss: gets the model's features by column and returns the loss of the batch.
-        remedy: what to change where the loss is not finite.
-        folder: where checkpoints go.
-        run_hash: what a checkpoint must agree with to be resumed from.
-        on_step: called with the record of every step; an exception it raises ends training.
-        stop: asked after every step; once it has received a signal, a checkpoint is written and training ends.
-    Raises: ModelError at the step where loss or gradient is not finite, before the weights change.
+        batches: row numbers of each batch, for the collator; the first ``config.steps`` are used.
+        loss: takes the model's features by column and returns the loss of the batch.
+        remedy: what to change if the loss is not finite.
+        folder: the folder of the checkpoints.
+        run_hash: written into checkpoints, which only a run with the same hash resumes.
+        on_step: called with the record of every step; an exception from it ends training.
+        stop: checked after every step; after a signal, a checkpoint is written and training ends.
+    Raises: ModelError at the first step where loss or gradient is not finite, before the weights change.
     """
 
     def __init__(
@@ -66,31 +66,31 @@ class ScheduleTrainer(StepTrainer):
             data_collator=collator,
             callbacks=[_StepEnd(self)],
         )
-        # The loop would otherwise set the base's special tokens from the tokenizer and save it with each checkpoint.
+        # Otherwise the loop sets the base's special tokens from the tokenizer and saves it with each checkpoint.
         self.processing_class = None
         self.remove_callback(PrinterCallback)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add nothing: our reports say how a model was trained."""
+        """Add no model card: our reports describe how a model was trained."""
 
     def get_train_dataloader(self) -> DataLoader[int]:
-        """Return the schedule's batches, untouched by shuffling, sharding or dropping."""
+        """Return the schedule's batches, without shuffling, sharding or dropping."""
         return build_loader(self.batches, self.data_collator)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Return AdamW with one learning rate for the base and one for the head."""
+        """Return AdamW with separate learning rates for base and head."""
         self.optimizer = build_optimizer(self.model, self.config)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Return linear warm-up and decay over the run."""
+        """Return a schedule with linear warm-up and linear decay over the run."""
         self.lr_scheduler = build_scheduler(optimizer or self.optimizer, self.config)
         return self.lr_scheduler
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Return the loss of a batch after its backward pass.
+        """Return the loss of a batch, after its backward pass.
 
-        Raises: ModelError where the loss is not finite.
+        Raises: ModelError if the loss is not finite.
         """
         self.record = {"tokens": count_tokens(inputs), "negatives": float(count_negatives(inputs))}
         with training_attention(inputs, self.args.device):
@@ -99,9 +99,9 @@ class ScheduleTrainer(StepTrainer):
         return loss
 
     def clip_gradients(self, model: nn.Module) -> torch.Tensor:
-        """Clip to ``max_grad_norm`` and return the norm before.
+        """Clip gradients to ``max_grad_norm`` and return the norm before clipping.
 
-        Raises: ModelError where it is not finite.
+        Raises: ModelError if the norm is not finite.
         """
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
         self.record["grad_norm"] = self._finite("gradient norm", float(norm))
@@ -116,31 +116,31 @@ class ScheduleTrainer(StepTrainer):
         batch = self.data_collator.describe(self.batches[step])
         raise ModelError(
             f"{what} is {value} at step {step + 1} of {self.config.steps}, {batch}",
-            "wanted a finite number; the weights are those of the step before",
+            "wanted a finite number; the weights are still those of the step before",
             self.remedy,
         )
 
     def save_trained(self, folder: Path) -> None:
-        """Write the parameters that are trained, and which run they belong to."""
+        """Write the trained parameters and the hash of their run."""
         save_weights(self.model, folder, self.run_hash)
 
     def load_trained(self, folder: Path) -> None:
-        """Read back what ``save_trained`` wrote."""
+        """Load what ``save_trained`` wrote."""
         load_weights(self.model, folder)
 
     def partial_folder(self) -> Path:
-        """Return where a checkpoint is written before it is published."""
+        """Return the temporary folder in which a checkpoint is written before it is published."""
         return Path(self.args.output_dir) / "partial"
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
-        """Write a checkpoint aside, and publish it once it is whole."""
+        """Write a checkpoint into the temporary folder, and publish it when it is complete."""
         shutil.rmtree(self.partial_folder(), ignore_errors=True)
         write()
         publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
 
 
 class _StepEnd(TrainerCallback):
-    """Hands on each step's record, and decides about checkpoints after the loop's own rules did."""
+    """Reports each step's record, and overrides the loop's rules for checkpoints."""
 
     def __init__(self, trainer: ScheduleTrainer) -> None:
         self.trainer = trainer
@@ -160,7 +160,7 @@ class _StepEnd(TrainerCallback):
 
 
 def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
-    """Return settings that leave precision, reports and progress to us."""
+    """Return training arguments that switch off the trainer's own precision, reports and progress bars."""
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         max_steps=config.steps,
@@ -171,12 +171,12 @@ def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> Sente
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        # Precision is the model's own affair: its forward autocasts, its trained weights are fp32.
+        # The model handles precision itself: its forward uses autocast, its trained weights are fp32.
         bf16=False,
         fp16=False,
         use_cpu=device.type == "cpu",
         dataloader_pin_memory=False,
     )
-    # More GPUs than one would be used by replicas, each with negatives of its own only.
+    # With several GPUs, the trainer would use replicas, each of which sees only its own negatives.
     use_one_gpu(arguments)
     return arguments

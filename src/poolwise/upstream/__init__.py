@@ -1,5 +1,5 @@
-"""What we use of other libraries that they do not promise: one file a library (``tests/unit/test_upstream.py``).
+"""All use of private or undocumented parts of other libraries, one file per library (``tests/unit/test_upstream.py``).
 
-Private names, and modules that no reference page of the library describes. Each file says in which version it was read
-and which function of ours breaks if it changes. Nothing else in poolwise touches such parts.
+These are private names, and modules that the library's reference pages do not describe. Each file says which version it
+was checked against and which of our functions breaks if the part changes. No other module of poolwise uses such parts.
 """

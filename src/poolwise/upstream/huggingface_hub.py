@@ -1,7 +1,7 @@
-"""huggingface_hub's settings, which it reads once from the environment; read in 2.4.0.
+"""The settings of huggingface_hub, which it reads from the environment only once; checked against 2.4.0.
 
-``constants.HF_HUB_OFFLINE`` is looked up anew at every request, and ``is_offline_mode()`` returns it. If that changes,
-``hub.hub_access`` cannot stop the library from asking a hub that does not answer: a minute of retries for a base.
+Every request looks up ``constants.HF_HUB_OFFLINE``, and ``is_offline_mode()`` returns it. If that changes,
+``hub.hub_access`` cannot stop the library from contacting a hub that does not answer: a minute of retries for a base.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poolwise.upstream.datasets import loaded_settings
 
 
 def endpoint() -> str:
-    """Return the hub's address: ``https://huggingface.co`` or what ``HF_ENDPOINT`` says."""
+    """Return the hub's address: ``https://huggingface.co``, or the value of ``HF_ENDPOINT``."""
     from huggingface_hub import constants
 
     return constants.ENDPOINT
@@ -22,14 +22,14 @@ def endpoint() -> str:
 
 @contextmanager
 def cache_only() -> Iterator[None]:
-    """Have the hub's libraries look into their cache only, inside the block."""
+    """Make the hub's libraries use only their cache inside the block."""
     from huggingface_hub import constants
 
-    # Each of them keeps its own copy of the setting.
+    # Each library has its own copy of the setting.
     owners: list[ModuleType] = [constants, *loaded_settings()]
     before = [owner.HF_HUB_OFFLINE for owner in owners]
     for owner in owners:
-        setattr(owner, "HF_HUB_OFFLINE", True)  # noqa: B010 - a module's constant, which mypy lets nobody assign
+        setattr(owner, "HF_HUB_OFFLINE", True)  # noqa: B010 - mypy forbids assigning a module's constant
     try:
         yield
     finally:

@@ -1,11 +1,11 @@
-"""mteb's private parts, read in 2.26.24; imported in functions, for mteb seeds every random state when it is imported.
+"""Private parts of mteb, checked against 2.26.24; imported in functions, since importing mteb seeds all random states.
 
-- ``AbsTask._save_task_predictions``: without it ``tasks.bridge.build_task`` gets no prediction of an item.
-- ``AbsTaskClassification._undersample_data`` and ``_calculate_scores``: without them ``tasks.classification`` draws
-  other training rows than those it records, and takes minutes longer.
+- ``AbsTask._save_task_predictions``: without it ``tasks.bridge.build_task`` gets no predictions of items.
+- ``AbsTaskClassification._undersample_data`` and ``_calculate_scores``: without them ``tasks.classification`` trains on
+  other rows than it records, and takes minutes longer.
 - ``mteb._evaluators.ClusteringEvaluator`` and ``mteb.timing.TimingStack``: mteb's k-means, for ``tasks.clustering``.
-- ``mteb._create_dataloaders._retrieval_texts``: queries as mteb shows them to a model, for ``tasks.mteb_hub``.
-- ``mteb.get_tasks.TASK_LIST``: every task there is, for the nearest name in ``tasks.mteb_hub``.
+- ``mteb._create_dataloaders._retrieval_texts``: queries as mteb passes them to a model, for ``tasks.mteb_hub``.
+- ``mteb.get_tasks.TASK_LIST``: all tasks, to suggest the nearest name in ``tasks.mteb_hub``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def kept_predictions() -> dict[str, Callable[..., Any]]:
-    """Return members of a task's class: ``predictions`` on the object instead of a file."""
+    """Return class members that make a task keep its predictions in ``predictions`` instead of a file."""
 
     def keep(task: Any, predictions: object, *_: object, **__: object) -> None:
         task.predictions = predictions
@@ -24,19 +24,20 @@ def kept_predictions() -> dict[str, Callable[..., Any]]:
 
 
 def drawn_samples(samples: Sequence[Sequence[int]], gold: Any) -> dict[str, Callable[..., Any]]:
-    """Return members of a classification task's class: its training rows by experiment, and quicker scores.
+    """Return class members that fix a classification task's training rows and make its scores faster.
 
     Args:
+        samples: the training rows of each experiment.
         gold: the label of every test row, as an array.
     """
     from mteb.abstasks import AbsTaskClassification
 
     def undersample(task: Any, dataset: Any, experiment: int, order: Any = None) -> tuple[Any, Any, list[int]]:
-        # mteb's own reads the label column value by value from disk format: a minute for 67,000 rows.
+        # mteb's own function reads the label column value by value from disk: a minute for 67,000 rows.
         return dataset, order, list(samples[experiment])
 
     def calculate_scores(task: Any, gold_column: Any, predicted: Any) -> Any:
-        # sklearn walks a data set's column row by row, 300 times a task; an array it takes as it is.
+        # sklearn reads a data set's column row by row, 300 times per task; an array is used directly.
         return AbsTaskClassification._calculate_scores(task, gold, predicted)
 
     return {"_undersample_data": undersample, "_calculate_scores": calculate_scores}
@@ -45,7 +46,7 @@ def drawn_samples(samples: Sequence[Sequence[int]], gold: Any) -> dict[str, Call
 def cluster(
     texts: Sequence[str], labels: Sequence[str], encoder: object, metadata: object, split: str, subset: str, seed: int
 ) -> list[int]:
-    """Return the cluster of each text: k-means on its embeddings, as many clusters as there are labels."""
+    """Return the cluster of each text, from k-means on the embeddings with as many clusters as labels."""
     from datasets import Dataset
     from mteb._evaluators import ClusteringEvaluator
     from mteb.timing import TimingStack
@@ -65,7 +66,7 @@ def cluster(
 
 
 def query_texts(queries: Any) -> list[str]:
-    """Return the queries of a retrieval data set as a model reads them: with their instructions, turns joined."""
+    """Return the queries of a retrieval data set as a model reads them: with instructions, and with turns joined."""
     from mteb._create_dataloaders import _retrieval_texts
     from mteb.types import PromptType
 
@@ -73,7 +74,7 @@ def query_texts(queries: Any) -> list[str]:
 
 
 def known_tasks() -> dict[str, Any]:
-    """Return the description of every task of mteb, by name."""
+    """Return the metadata of every mteb task, by name."""
     from mteb.get_tasks import TASK_LIST
 
     return {task.metadata.name: task.metadata for task in TASK_LIST}

@@ -1,8 +1,8 @@
-"""PEFT's undocumented parts, read in 0.21.2.
+"""Undocumented parts of PEFT, checked against 0.21.2.
 
-- ``peft.tuners.lora.Linear``, a linear layer with its adapters, and of it ``merged``, ``lora_variant``,
+- ``peft.tuners.lora.Linear``, a linear layer with its adapters, and its attributes ``merged``, ``lora_variant``,
   ``fan_in_fan_out``, ``lora_A``, ``lora_B``, ``lora_bias``, ``lora_dropout`` and ``scaling``. Without them
-  ``kernels.fused_training`` computes adapted layers step by step, or not at all.
+  ``kernels.fused_training`` cannot fuse adapted layers, or fails.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["LoraLinear", "adapter_settings"]
 
 
 def adapter_settings(module: nn.Module) -> tuple[object, ...]:
-    """Return which adapters of a layer are active, switched off or merged, and how they are scaled; () of others."""
+    """Return a layer's active, disabled and merged adapters and their scaling; () for layers without adapters."""
     if not isinstance(module, BaseTunerLayer):
         return ()
     scaling = tuple(getattr(module, "scaling", {}).values())

@@ -1,8 +1,8 @@
-"""The private steps of sentence-transformers' models and trainer, read in 6.2.0 over transformers 5.23.0.
+"""Private methods of sentence-transformers' models and trainer, checked against 6.2.0 with transformers 5.23.0.
 
-``encode`` resolves its arguments and calls ``_inference`` for the texts of this process, its workers call it too, after
-``_resolve_inference_device``. ``_placement_is_delegated`` says that accelerate or a device map places the model. If one
-is renamed, ``models.embedding_model.EmbeddingModel`` encodes by sentence-transformers' own loop, more slowly.
+``encode`` resolves its arguments and calls ``_inference``, as its worker processes do. ``_inference`` moves the model
+with ``_resolve_inference_device``. ``_placement_is_delegated`` says that accelerate or a device map places the model.
+If one is renamed, ``models.embedding_model.EmbeddingModel`` encodes with sentence-transformers' own, slower loop.
 
 The training loop calls ``_clip_grad_norm``, ``_get_output_dir``, ``_save``, ``_load_from_checkpoint`` and
 ``_save_checkpoint``. If one is renamed, ``training.trainer.ScheduleTrainer`` would silently clip by other rules, write
@@ -21,29 +21,29 @@ from torch import Tensor, nn
 
 
 class DirectModel(SentenceTransformer):
-    """A ``SentenceTransformer`` with a public method for what ``encode`` does once its arguments are resolved."""
+    """A ``SentenceTransformer`` with a public method for the work of ``encode`` after its arguments are resolved."""
 
     def read_inputs(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
-        """Return the outputs of inputs, in their order.
+        """Return the outputs for inputs, in order.
 
         Args:
-            device: where to compute; None is where the model is.
+            device: where to compute; None is the model's device.
             options: prompt, batch_size, show_progress_bar, output_value, save_to_cpu, normalize_embeddings,
-                truncate_dim, and what the caller gave beside them.
+                truncate_dim, and any other arguments of the caller.
         """
         raise NotImplementedError
 
     def read_by_stock_loop(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
-        """Return what sentence-transformers' own loop returns; it leaves the model in evaluation mode."""
+        """Return the result of sentence-transformers' own loop, which leaves the model in evaluation mode."""
         return super()._inference(inputs, device=device, **options)
 
     def move_to(self, device: str | torch.device | None) -> None:
-        """Move the model where it is to compute, as ``encode`` does."""
+        """Move the model to the device where it will compute, as ``encode`` does."""
         self._resolve_inference_device(device)
 
     @property
     def is_placed_by_others(self) -> bool:
-        """Whether accelerate or a device map says where its parts compute."""
+        """Whether accelerate or a device map decides where its parts compute."""
         return bool(self._placement_is_delegated)
 
     def _inference(self, inputs: list[Any], *, device: str | torch.device | None = None, **options: Any) -> Any:
@@ -51,26 +51,26 @@ class DirectModel(SentenceTransformer):
 
 
 class StepTrainer(SentenceTransformerTrainer):
-    """sentence-transformers' trainer with a public method for each private step that a subclass must write."""
+    """sentence-transformers' trainer with a public method for each private one that a subclass must implement."""
 
     def clip_gradients(self, model: nn.Module) -> Tensor:
-        """Clip the gradients of a model in place and return their norm before that."""
+        """Clip the gradients of a model in place and return their norm before clipping."""
         raise NotImplementedError
 
     def partial_folder(self) -> Path:
-        """Return the folder in which the loop puts ``checkpoint-STEP`` while it is being written."""
+        """Return the folder in which the loop writes ``checkpoint-STEP`` until it is complete."""
         raise NotImplementedError
 
     def save_trained(self, folder: Path) -> None:
-        """Write what is trained into a checkpoint's folder."""
+        """Write the trained parameters into a checkpoint's folder."""
         raise NotImplementedError
 
     def load_trained(self, folder: Path) -> None:
-        """Read back what ``save_trained`` wrote."""
+        """Load what ``save_trained`` wrote."""
         raise NotImplementedError
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
-        """Write a checkpoint: ``write`` puts weights, optimiser, random states and the loop's own state on disk."""
+        """Write a checkpoint; ``write`` saves weights, optimiser, random states and the loop's own state."""
         raise NotImplementedError
 
     def _clip_grad_norm(self, model: Any) -> Tensor:

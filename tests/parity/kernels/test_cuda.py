@@ -1,4 +1,4 @@
-"""The paths that only a GPU takes: varlen attention, batches packed ahead, training in bf16."""
+"""Code that only runs on a GPU: varlen attention, batches packed ahead, training in bf16."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def build(base, design, precision):
 
 
 def padded_vectors(model, precision="fp32"):
-    """What the model gives by padded passes, in fp32."""
+    """Return the model's embeddings from padded batches, in fp32."""
     model[0].packs, model[0].precision = False, "fp32"
     vectors = stock_encode(model, MANY, prompt=PROMPT)
     model[0].packs, model[0].precision = True, precision
@@ -70,7 +70,7 @@ def test_every_family_that_is_packed(family, design, tmp_path):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_processor_never_waits_for_the_device(pooling, attention, tmp_path):
+def test_the_cpu_never_waits_for_the_device(pooling, attention, tmp_path):
     model = prepare_encoding(build(save_tiny_base(tmp_path, "llama"), f"{pooling}+{attention}", "bf16"))
     rows = list(zip(range(len(MANY)), *model[0].tokens.encode(MANY, PROMPT, 32), strict=True))
     _read(model, rows)
@@ -84,7 +84,7 @@ def test_the_processor_never_waits_for_the_device(pooling, attention, tmp_path):
 
 
 def gradients(model, precision, *, packs, fused=False):
-    """The gradient of a sum over the vectors, all in one."""
+    """Return the gradient of a sum over the embeddings, as one vector."""
     model[0].packs, model[0].precision = packs, precision
     model.zero_grad()
     features = {name: value.to(model.device) for name, value in model.preprocess(MANY, prompt=PROMPT).items()}

@@ -1,4 +1,4 @@
-"""A last layer that stops at the last tokens against the layer as it is."""
+"""A last layer that computes only the last tokens, compared with the original layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reference_loop import stock_encode
 from tiny_models import TEXTS, save_tiny_base
 
 TRIMMED = {"llama", "mistral", "qwen2", "qwen3", "gemma", "granite", "smollm3"}
-"""Families whose last layer is put together as llama's; the others keep theirs whole."""
+"""Architectures whose last layer has llama's structure; the others keep their layer."""
 MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS] * 2
 
 
@@ -30,7 +30,7 @@ def build(base, design, precision="fp32"):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """For each forward of a final layer, whether it stopped at the last tokens."""
+    """For each forward of a final layer, whether it computed only the last tokens."""
     seen = []
     forward = FinalLayer.forward
 

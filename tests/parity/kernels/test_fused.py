@@ -1,4 +1,4 @@
-"""Fused layers against the family's own, whole models: which modules are exchanged, and that vectors stay."""
+"""Fused layers compared with the original ones in whole models: which modules are replaced, and equal embeddings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tiny_models import TEXTS, save_tiny_base
 
 ALL = {FusedAttention, FusedGate, FusedNorm}
 FUSED = dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), ALL)
-"""Families whose layers are exchanged whole. The others keep what did not stand its trial, which is no error."""
+"""Architectures whose modules are all replaced. The others keep modules that fail the trial, which is no error."""
 
 
 def stirred(base, design):
-    """A model whose every weight has moved: norms away from one, the adapter away from zero, biases too."""
+    """Return a model with every weight changed: norms differ from one, adapter and biases from zero."""
     model = build_model(design, base, max_tokens=32, precision="fp32").eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -44,7 +44,7 @@ def test_what_keeps_its_own_form_is_named_once(family, named, tmp_path, caplog):
     say_kept.cache_clear()
     for _ in range(2):
         prepare_encoding(stirred(save_tiny_base(tmp_path, family), "mean+causal"))
-    found = [record.getMessage() for record in caplog.records if "more passes over memory" in record.getMessage()]
+    found = [record.getMessage() for record in caplog.records if "no fused form" in record.getMessage()]
     assert len(found) == named and all("GPTNeoXAttention" in text for text in found)
 
 

@@ -1,4 +1,4 @@
-"""Layers with written-out gradients against autograd's: loss and every gradient, and that all is undone after."""
+"""Hand-written gradients compared with autograd's: loss and every gradient, and the model is restored after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feed-forward part read a few texts at a time against the plain one: value and every gradient."""
+"""The feed-forward part computed a few texts at a time, compared with the plain one: value and every gradient."""
 
 import pytest
 import torch

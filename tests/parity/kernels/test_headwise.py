@@ -1,4 +1,4 @@
-"""Products taken head by head against the plain one: value, every gradient, and what is kept for the backward."""
+"""Products head by head compared with the plain product: value, every gradient, and tensors kept for the backward."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from poolwise.kernels.headwise import headwise, plain_headwise
 
 STATES = {"shared": (5, 4), "one a head": (3, 5, 4)}
-# As heads' weights lie in memory: rows of a head together, or columns of all heads side by side.
+# Memory layouts of heads' weights: rows of one head together, or columns of all heads adjacent.
 ORDERS = {"rows": lambda w: w.unflatten(0, (3, 4)), "columns": lambda w: w.T.unflatten(1, (3, 4)).permute(1, 2, 0)}
 
 

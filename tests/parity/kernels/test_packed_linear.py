@@ -1,4 +1,4 @@
-"""Weights laid out once against plain linear layers."""
+"""Linear layers with reordered weights compared with plain linear layers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Texts laid end to end against the padded batch, on every family that we pack: states, layers and gradients."""
+"""Packed batches compared with padded ones on every packable architecture: states, layers and gradients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(family, design, bases, side):
 
 
 def outcome(model, packs):
-    """The vectors, and the gradient of every trained weight of a sum over them."""
+    """Return the embeddings, and the gradient of their sum for every trained weight."""
     model[0].packs = packs
     model.zero_grad()
     vectors = model(model.preprocess(BATCH, prompt=PROMPT))["sentence_embedding"]

@@ -1,4 +1,4 @@
-"""Attention of texts in blocks and by products against torch's kernel for the whole text."""
+"""Attention in blocks and by products compared with torch's kernel for the whole text."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from poolwise.models import build_model
 from tiny_models import save_tiny_base
 
 TOLERANCES = [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 1e-2)]
-"""Of the difference's length over that of the kernel's result; seen at most 2e-15, 4e-7 and 5e-3."""
+"""Norm of the difference relative to the norm of the kernel's result; at most 2e-15, 4e-7 and 5e-3 were seen."""
 FORMS = {
     ("blocks", True): attend_in_blocks,
     ("products", True): partial(attend_by_products, is_causal=True),
@@ -25,7 +25,7 @@ FORMS = {
 def states(length, dtype=torch.float32, num_key_heads=4, num_texts=2):
     torch.manual_seed(0)
     sizes = (4, num_key_heads, num_key_heads)
-    # As they come from packing: heads lie beside each other in a token's row.
+    # The memory layout that packing gives: the heads of a token are adjacent.
     return [torch.randn(num_texts, length, heads, 8).to(dtype).transpose(1, 2) for heads in sizes]
 
 
@@ -40,7 +40,7 @@ def apart(found, wanted):
 
 @pytest.fixture(params=[True, False], ids=["tiles", "no-tiles"])
 def tiles(request, monkeypatch):
-    """A processor with AMX, or one without, whatever machine this is."""
+    """Simulate a CPU with AMX and one without, whatever machine this is."""
     monkeypatch.setattr(text_attention, "has_tiles", lambda: request.param)
     return request.param
 

@@ -1,4 +1,4 @@
-"""``model.encode`` against sentence-transformers' own loop over the same modules, argument by argument."""
+"""``model.encode`` compared with sentence-transformers' own loop over the same modules, argument by argument."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tiny_models import TEXTS, save_tiny_base
 MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS]
 PROMPTS = {"query": "search query : ", "document": "passage : "}
 SAME = 1e-5
-"""Greatest distance seen between the two, of unit vectors in fp32: 4e-7."""
+"""Largest distance seen between the two, for unit vectors in fp32: 4e-7."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def build(base: str, design: str = "mean+bidirectional", **options: Any) -> EmbeddingModel:
-    """A model whose adapter is no longer the zero it starts as."""
+    """Return a model whose adapter is no longer zero."""
     model = build_model(design, base, max_tokens=32, **{"precision": "fp32", "prompts": PROMPTS} | options).eval()
     stir(model)
     return model

@@ -1,4 +1,4 @@
-"""Both trainable heads against the paper's equations, written out text by text and head by head."""
+"""Both trainable heads compared with the paper's equations, computed text by text and head by head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIM, NUM_LAYERS = 16, 5
 
 
 def plain_head(head, states):
-    """e = mean over latents of Z2, for one text with states X (N D): no rewriting, no mask."""
+    """Return e = mean over latents of Z2, for one text with states X (N D), without rewritings or masks."""
     size = head.size
     keys = layer_norm(states, (DIM,), head.norm_states.weight, head.norm_states.bias)
     normed = layer_norm(head.latents, (DIM,), head.norm_latents.weight, head.norm_latents.bias)

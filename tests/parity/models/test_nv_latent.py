@@ -1,4 +1,4 @@
-"""Tokens that query latents, against the equations written out token by token and head by head."""
+"""Attention from tokens to latents compared with the equations, computed token by token and head by head."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZES = ("latents=5,heads=2,head_dim=24", "latents=64,heads=3,head_dim=2")
 
 
 def plain_token(head, token):
-    """X2 of one token."""
+    """Return X2 of one token."""
     size = head.size
     state = (token - token.mean()) / (token.var(correction=0) + 1e-5).sqrt()
     query = head.to_query.weight @ layer_norm(state, (DIM,), head.norm_states.weight, head.norm_states.bias)

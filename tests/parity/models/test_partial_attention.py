@@ -1,4 +1,4 @@
-"""Attention by layer and on the prompt against the family's own layers, called one by one with masks written out."""
+"""Attention by layer and on the prompt, compared with the original layers called one by one with explicit masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bases(tmp_path_factory):
 
 
 def build(base, attention, pooling="multilayer(tokens=mean)", **settings):
-    """A model whose every weight has moved from its start."""
+    """Return a model with every weight changed from its initial value."""
     settings = {"max_tokens": 32, "precision": "fp32", "lora_dropout": 0.0} | settings
     model = build_model(f"{pooling}+{attention}", base, **settings).eval()
     generator = torch.Generator().manual_seed(3)
@@ -39,7 +39,7 @@ def build(base, attention, pooling="multilayer(tokens=mean)", **settings):
 
 
 def seen(attention, layer, length, num_prompt):
-    """Which keys (columns) a query (row) sees, place by place."""
+    """Return which keys (columns) each query (row) sees."""
     is_open = attention.startswith("bidirectional(top") and layer > NUM_LAYERS - int(attention[-2])
     places = range(length)
     both = attention == "bidirectional(on=prompt)"
@@ -48,7 +48,7 @@ def seen(attention, layer, length, num_prompt):
 
 
 def plain_layers(model, text, attention):
-    """The states of one text after each layer, the last after the final norm."""
+    """Return the states of one text after each layer, the last after the final norm."""
     base = model[0].model
     features = model.preprocess([text], prompt=PROMPT)
     ids = features["input_ids"]
@@ -146,7 +146,7 @@ def test_every_way_to_train_gives_the_same_gradients(way, attention, bases):
 
 
 def test_a_recomputed_layer_sees_the_prompts_of_its_own_batch(bases):
-    """GradCache and gradient checkpointing run a layer again after other batches have passed."""
+    """GradCache and gradient checkpointing run a layer again after other batches."""
     one, other = build(bases["gpt2"], ATTENTIONS[2]), build(bases["gpt2"], ATTENTIONS[2], gradient_checkpointing=True)
     found = []
     for model in (one, other):
@@ -163,7 +163,7 @@ def test_a_recomputed_layer_sees_the_prompts_of_its_own_batch(bases):
 
 
 def test_varlen_kernels_read_prompts_as_the_masks_do(bases, monkeypatch):
-    """The kernel itself needs a GPU: a slow one stands in for it, text by text."""
+    """The kernel itself needs a GPU; a slow substitute reads text by text."""
 
     def varlen_attn(query, key, value, boundaries, _keys, longest, _longest, *, scale, window_size, enable_gqa):
         pieces = []

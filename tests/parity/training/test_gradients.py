@@ -1,4 +1,4 @@
-"""Loss, gradient and whole runs against plain transcriptions of what they should compute."""
+"""Loss, gradient and whole runs compared with plain reference implementations."""
 
 import math
 
@@ -26,7 +26,7 @@ def features(model, triples, batch, prompts=None):
 
 
 def plain_info_nce(queries, documents, temperature):
-    """Return -log(exp(s_ii / t) / sum_j exp(s_ij / t)) averaged over queries, written out."""
+    """Return -log(exp(s_ii / t) / sum_j exp(s_ij / t)), averaged over queries."""
     queries, documents = (x / x.norm(dim=1, keepdim=True) for x in (queries, documents))
     total = 0
     for i in range(len(queries)):

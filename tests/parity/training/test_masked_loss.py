@@ -1,4 +1,4 @@
-"""Masked next-token prediction against a transcription that uses the family's own causal model, text by text."""
+"""Masked next-token prediction compared with a reference implementation: the original causal model, text by text."""
 
 import math
 
@@ -17,7 +17,7 @@ TOLERANCE = 5e-6
 
 
 def plain_loss(causal, ids, masks, targets):
-    """Return the loss, written out: every text alone, and nothing hidden from any of its tokens."""
+    """Return the loss, computed for each text alone, with every token visible to every other."""
     total, count = 0.0, 0
     for row, mask, wanted in zip(ids, masks.bool(), targets, strict=True):
         text = row[mask][None]

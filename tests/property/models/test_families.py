@@ -1,4 +1,4 @@
-"""The attention switch and the padding side on the other families we say it works on."""
+"""Attention and padding side on the other architectures that are listed as supported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What holds of every pooling under both attentions on every family.
+"""Laws that hold for every pooling under both attentions on every architecture.
 
-Differences are relative to the mean distance between the vectors of different texts; fp32.
+Differences are relative to the mean distance between the embeddings of different texts; fp32.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def bases(tmp_path_factory):
 
 
 def stir(model):
-    """Move every trained weight from its start, where adapter and heads are partly zero."""
+    """Change every trained weight from its initial value, because adapter and heads start partly zero."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in model.parameters():
@@ -64,7 +64,7 @@ def build(design, base, seed=5):
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
 def case(request, bases):
-    """Design, base, the model with every trained weight moved, and the hashes of its start."""
+    """Design, base, the model with every trained weight changed, and the hashes of its initial weights."""
     family, design = request.param
     before = torch.get_rng_state()
     model = build(design, bases[family])
@@ -111,7 +111,7 @@ def test_saved_model_loads_bit_for_bit(case, tmp_path):
 
 
 def first_states(model, text, prompt=PROMPT):
-    """Token 0 after each layer."""
+    """Return the state of token 0 after each layer."""
     features = model.preprocess([text], prompt=prompt)
     first = torch.zeros_like(features["attention_mask"])
     first[0, 0] = 1
@@ -121,7 +121,7 @@ def first_states(model, text, prompt=PROMPT):
 
 
 def moved_layers(model, one, other):
-    """By layer, whether token 0 differs between two (prompt, text)."""
+    """Return, by layer, whether the state of token 0 differs between two (prompt, text)."""
     pairs = zip(*(first_states(model, text, prompt) for prompt, text in (one, other)), strict=True)
     return [not torch.equal(a, b) for a, b in pairs]
 
@@ -184,7 +184,7 @@ def test_skipped_prompt_leaves_exactly_its_tokens_out(family, pooling, bases):
 
 
 def _features(fill):
-    """States of 3 texts with 5, 3 and 1 pooled tokens; ``fill`` stands wherever the mask is 0."""
+    """Return states of 3 texts with 5, 3 and 1 pooled tokens, with ``fill`` wherever the mask is 0."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1]]).bool()
     mask[0, 2] = False

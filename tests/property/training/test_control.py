@@ -1,4 +1,4 @@
-"""What a controlled study needs: batches, adapter start and dropout are the same for every design."""
+"""A controlled study: batches, initial adapter weights and dropout are the same for every design."""
 
 from collections import defaultdict
 
@@ -20,7 +20,7 @@ DESIGNS = [
 
 
 def observed(design, base, folder, **options):
-    """Train and return, step by step, the texts asked for and what the first adapter's dropout let through."""
+    """Train and return, step by step, the texts that were tokenised and the output of the first adapter's dropout."""
     config = toy_config()
     model = toy_model(design, base, config)
     hashes = init_hashes(model)

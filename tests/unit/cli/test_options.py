@@ -104,4 +104,4 @@ def test_a_device_that_the_machine_lacks_names_those_it_has(monkeypatch: pytest.
 )
 def test_a_bad_device_is_found_before_anything_is_read(arguments: list[str]) -> None:
     found = CliRunner().invoke(app, [*arguments, "--device", "gpu"])
-    assert isinstance(found.exception, ConfigError) and "'gpu' is no device" in str(found.exception)
+    assert isinstance(found.exception, ConfigError) and "'gpu' is not a device" in str(found.exception)

@@ -1,4 +1,4 @@
-"""The fast way to vectors against sentence-transformers' own loop, the reference implementation."""
+"""``encode_texts`` compared with sentence-transformers' own loop, the reference implementation."""
 
 import threading
 
@@ -86,7 +86,7 @@ def test_models_of_others_are_refused():
 
 @pytest.fixture
 def two_threads():
-    """Two lanes, whatever machine this is."""
+    """Simulate two lanes, whatever machine this is."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

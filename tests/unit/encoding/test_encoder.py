@@ -1,4 +1,4 @@
-"""Every text is read once, long ones first, and what is not a number stops the run."""
+"""Every text is read once, long ones first, and an embedding that is not finite stops the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unit.tasks.tiny import write_suite
 
 
 class Lengths:
-    """A model whose vector is (characters of prompt, characters of text), and that notes what it is given."""
+    """A model whose embedding is (characters of prompt, characters of text), and that records its inputs."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[str]]] = []
@@ -67,8 +67,8 @@ def test_the_order_of_tasks_changes_no_batch(tmp_path: Path) -> None:
     assert forward.calls == backward.calls
 
 
-def test_values_that_are_no_numbers_name_a_text() -> None:
-    with pytest.raises(EvalError, match="not numbers for 1 texts, such as 'bad'"):
+def test_an_embedding_that_is_not_finite_names_its_text() -> None:
+    with pytest.raises(EvalError, match="1 texts have embeddings that are not finite, such as 'bad'"):
         ModelEncoder(Lengths()).encode(["good", "bad"], "")  # type: ignore[arg-type]
 
 

@@ -37,5 +37,5 @@ def test_packed_batches_are_filled_with_tokens():
     assert sorted(row for batch in batches for row in batch) == list(range(200))
     assert all(sum(lengths[row] for row in batch) <= 64 for batch in batches)
     assert len(batches) < len(plan_batches(lengths, budget=64))
-    # Many short texts beside a long one would be mostly padding where states are laid out again.
+    # Many short texts with a long one would be mostly padding when states are unpacked.
     assert plan_batches([10, *[1] * 20], budget=15, is_packed=True) == [[*range(3, 18)], [0, 1, 2], [18, 19, 20]]

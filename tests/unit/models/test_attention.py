@@ -1,4 +1,4 @@
-"""The attention switch, the probe that does not believe it, and the bases it refuses."""
+"""Setting the attention, verifying it with the probe, and the bases that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds, precision, layer shares and the doctor's findings."""
+"""Seeds, precision, layer shares and the doctor's checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models prepared for encoding are the models that were trained."""
+"""Models prepared for encoding give the embeddings of the trained models."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def trained(base: str) -> torch.nn.Module:
-    """A model whose adapter is no longer the zero it starts as."""
+    """Return a model whose adapter is no longer zero."""
     model = build_model("multilayer+bidirectional", base, precision="fp32", max_tokens=32).eval()
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
@@ -58,7 +58,7 @@ def test_weights_rounded_once_are_what_autocast_rounds_each_time(
         return
     if "llama" in type(model[0].model).__name__.lower():
         assert isinstance(model[0].model.layers[0].mlp.up_proj, PackedLinear)
-    # Laid out otherwise, weights may be summed in another order: the same bits on a Zen 4, not on every processor.
+    # In another memory layout, weights may be summed in another order: the same bits on a Zen 4, not on every CPU.
     assert (after - before).norm(dim=1).max() < 5e-3
 
 

@@ -62,13 +62,13 @@ def test_all_layers_start_as_they_did_without_subsets():
 
 def test_untrained_nv_latent_is_the_mean_of_normalised_tokens_and_has_the_size_of_latent():
     torch.manual_seed(0)
-    pooling, twin = (build_pooling(parse_design(f"{name}+causal"), 64, 6) for name in ("nv_latent", "latent"))
+    pooling, latent = (build_pooling(parse_design(f"{name}+causal"), 64, 6) for name in ("nv_latent", "latent"))
     states = torch.randn(2, 3, 64) * torch.tensor([0.1, 5, 20])[:, None]
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).bool()
     found = pooling({"token_embeddings": states, "attention_mask": mask, "pooling_mask": mask})["sentence_embedding"]
     normed = layer_norm(states, (64,))
     torch.testing.assert_close(found, torch.stack([normed[0, :2].mean(dim=0), normed[1].mean(dim=0)]))
-    assert count(pooling) == count(twin)
+    assert count(pooling) == count(latent)
 
 
 @pytest.mark.parametrize("design", ["latent+causal", "multilayer+causal"])

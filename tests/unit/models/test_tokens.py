@@ -1,4 +1,4 @@
-"""Ids of texts: BOS in front, EOS last and once, prompts counted."""
+"""Ids of texts: BOS first, EOS last and only once, prompts counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A base adapted: recorded, resumed and stopped as any training, and saved as a base like any other."""
+"""Adaptation of a base: recorded, resumed and stopped like any training, and saved as an ordinary base."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A checkpoint counts once it is whole and on the disk; the one before goes after that."""
+"""A checkpoint is used only when it is complete and on disk; the previous one is deleted after that."""
 
 import os
 from pathlib import Path

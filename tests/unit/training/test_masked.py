@@ -1,4 +1,4 @@
-"""What is masked, what is to be predicted, and in which order texts come."""
+"""Masked tokens, their targets, and the order of texts."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A stopped run goes on where it was, to the same weights bit for bit."""
+"""A stopped run resumes and ends with the same weights, bit for bit."""
 
 import signal
 import subprocess
@@ -115,7 +115,7 @@ def test_a_process_killed_outright(base, tmp_path, uninterrupted):
 def test_a_checkpoint_of_another_run_is_refused(base, tmp_path, changes):
     with pytest.raises(StopError):
         toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(3))
-    with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of run .* take another output folder"):
+    with pytest.raises(ConfigError, match=r"checkpoint-2 is a checkpoint of run .* use another output folder"):
         resumed(base, tmp_path, toy_config(**changes))
 
 

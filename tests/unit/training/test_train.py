@@ -1,4 +1,4 @@
-"""What a training writes, what it leaves alone, and how it fails."""
+"""What a training writes, what it does not change, and its errors."""
 
 import ctypes
 import os

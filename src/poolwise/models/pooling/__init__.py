@@ -1,4 +1,4 @@
-"""One file per pooling; the contract is in ``base``, the names in ``registry``."""
+"""Poolings, one file each; ``base`` has their contract and ``registry`` their names."""
 
 from poolwise.models.pooling.base import Pooling
 from poolwise.models.pooling.registry import POOLING_CLASSES, build_pooling

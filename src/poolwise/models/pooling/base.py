@@ -1,4 +1,4 @@
-"""The contract of every pooling."""
+"""The base class of all poolings, with their contract."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ TokensRead = Literal["last", "mean", "weighted_mean", "all"]
 
 
 class Pooling(NeverNarrowed, Module):
-    """Token or layer states to one vector a text.
+    """A module that turns token or layer states into one vector per text.
 
     Reads ``token_embeddings`` (B T D) and ``pooling_mask`` (B T), or ``layer_embeddings`` (B L D) if the pooling uses
     layers, and writes ``sentence_embedding`` (B D) in fp32.
 
-    Law: left and right padding give the same vector, and so do a text alone and in a batch.
-    Law: no value in a masked position reaches the vector, not even NaN.
-    Law: after save and load, the same bits.
+    Law: the vector does not depend on the padding side, nor on other texts in the batch.
+    Law: no value in a masked position changes the vector, not even NaN.
+    Law: saving and loading keeps every bit.
 
-    Weights stay as wide as they are when the model is cast: bf16 rounds small updates away, and sentence-transformers
-    casts a pooling to the dtype of its backbone.
+    Weights keep their dtype when the model is cast to a narrower one: sentence-transformers casts a pooling to its
+    backbone's dtype, and bf16 would round small updates away.
     """
 
     config_keys: ClassVar[tuple[str, ...]] = ("dim",)
@@ -53,16 +53,16 @@ class Pooling(NeverNarrowed, Module):
 
     @property
     def tokens_read(self) -> TokensRead:
-        """What of the tokens of the last layer the vector depends on: one fixed reduction of them, or "all".
+        """The reduction of the last layer's tokens that determines the vector, or "all" if it depends on all tokens.
 
-        Law: with that reduction in place of the tokens, as the one token of the text, the vector is the same. It does
-        not bind poolings that use layers, whose states the backbone reduces.
+        Law: if a text's tokens are replaced by that reduction, as a single token, the vector is the same. This does not
+        apply to poolings that use layers, because the backbone reduces their states.
         """
         return "all"
 
     @abstractmethod
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
-        """Return one vector a text, in fp32."""
+        """Return one vector per text, in fp32."""
 
     def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Return the features with ``sentence_embedding`` added."""
@@ -75,11 +75,11 @@ class Pooling(NeverNarrowed, Module):
         return self.dim
 
     def on_model_ready(self, model: SentenceTransformer) -> None:
-        """Compute in the precision of the backbone."""
+        """Take over the precision of the backbone."""
         self.precision = getattr(model[0], "precision", "fp32")
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
-        """Write the configuration and, if there are any, the weights."""
+        """Write the configuration and, if the pooling has any, the weights."""
         self.save_config(output_path)
         if any(True for _ in self.parameters()):
             save_model(self, str(Path(output_path) / WEIGHTS))
@@ -88,7 +88,7 @@ class Pooling(NeverNarrowed, Module):
     def load(cls: type[P], model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> P:
         """Return the pooling saved in a folder.
 
-        Raises: ModelError where its files are missing or do not fit together.
+        Raises: ModelError if its files are missing or inconsistent.
         """
         folder = Path(model_name_or_path) / subfolder
         config = cls.load_config(str(folder))

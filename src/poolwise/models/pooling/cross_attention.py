@@ -1,16 +1,15 @@
-"""Trained latents that query states: the head shared by ``latent`` and ``multilayer``.
+"""Cross-attention from trained latents to states: the head of ``latent`` and ``multilayer``.
 
-With latents Z (K D) and states X (N D), in the paper's words:
+With latents Z (K D) and states X (N D), in the paper's notation:
 
     Q = norm(Z) Wq;  [K, V] = norm(X) Wkv;  A = softmax(Q K^T / sqrt(E));  O = concat(A V) Wo
     Z1 = Z + O;  Z2 = Z1 + FF(norm(Z1)), FF with GEGLU;  e = mean over latents of Z2
 
-Four exact rewritings save most of the work; the parity test compares them with the plain equations, value and
-gradient:
-- Q depends on parameters alone: it is computed once a step, not once a text.
-- Q K^T = norm(Z) (K Wq^T)^T: where a batch has fewer keys than there are latents, Wq acts on the keys.
-- Wo commutes with the average over keys: with fewer keys than latents, V Wo is formed first.
-- The mean over latents commutes with the second matrix of FF, which then acts on one vector a text.
+Four exact rewritings save most of the work; a parity test compares value and gradient with the plain equations:
+- Q depends only on parameters: it is computed once per step, not once per text.
+- Q K^T = norm(Z) (K Wq^T)^T: if a batch has fewer keys than latents, Wq is applied to the keys.
+- Wo commutes with the average over keys: with fewer keys than latents, V Wo is computed first.
+- The mean over latents commutes with the second matrix of FF, which is then applied to one vector per text.
 
 Source: arXiv:2409.02727, section 3; the latents are the queries, the reverse of NV-Embed.
 """
@@ -35,7 +34,7 @@ SMALL_STD = 0.02
 
 @dataclass(frozen=True)
 class HeadSize:
-    """How many latents and heads, and how wide a head: K, H and E."""
+    """The number of latents (K) and heads (H), and the width of a head (E)."""
 
     latents: int
     heads: int
@@ -43,7 +42,7 @@ class HeadSize:
 
     @property
     def inner(self) -> int:
-        """Width of all heads together."""
+        """The width of all heads together."""
         return self.heads * self.head_dim
 
 
@@ -51,9 +50,9 @@ PAPER_SIZE = HeadSize(latents=768, heads=32, head_dim=2048)
 
 
 def head_size(design: Design, dim: int) -> HeadSize:
-    """Return the head size of a design for hidden size ``dim``: the paper's proportions unless told otherwise.
+    """Return the head size of a design for hidden size ``dim``, by default in the paper's proportions.
 
-    The default equals the paper's size at its own hidden size, 4096; single sizes written in the design win.
+    The default equals the paper's size at its hidden size, 4096. Sizes given in the design take precedence.
     """
     auto = HeadSize(latents=max(16, 3 * dim // 16), heads=max(4, dim // 128), head_dim=max(1, dim // 2))
     sizes = asdict(PAPER_SIZE if design.option("size") == "paper" else auto)
@@ -61,10 +60,10 @@ def head_size(design: Design, dim: int) -> HeadSize:
 
 
 class LatentHead(nn.Module):
-    """What attention between states and trained latents is made of, whichever of the two asks.
+    """The parameters of attention between states and trained latents, whichever of them are the queries.
 
     Args:
-        size: of the attention; K latents of width D.
+        size: size of the attention; there are K latents of width D.
     """
 
     def __init__(self, dim: int, size: HeadSize) -> None:
@@ -82,15 +81,15 @@ class LatentHead(nn.Module):
         self.ff_out = nn.Linear(4 * dim, dim)
 
     def _project(self, states: Float[Tensor, "N D"], linear: nn.Linear) -> Float[Tensor, "H N E"]:
-        """Return what a projection from the hidden size makes of the states, by heads."""
+        """Return the projected states of each head."""
         return headwise(states, self._by_heads(linear).transpose(1, 2))
 
     def _folded_query(self, keys: Float[Tensor, "H N E"]) -> Float[Tensor, "H N D"]:
-        """Return K Wq^T of each head."""
+        """Return K Wq^T for each head."""
         return headwise(keys, self._by_heads(self.to_query))
 
     def _folded_output(self, values: Float[Tensor, "H N E"]) -> Float[Tensor, "H N D"]:
-        """Return V Wo of each head."""
+        """Return V Wo for each head."""
         return headwise(values, self.to_out.weight.unflatten(1, (self.size.heads, -1)).permute(1, 2, 0))
 
     def _by_heads(self, linear: nn.Linear) -> Float[Tensor, "H E D"]:
@@ -98,11 +97,11 @@ class LatentHead(nn.Module):
 
 
 class CrossAttention(LatentHead):
-    """Latents that attend to the states of one text and are averaged.
+    """Latents attend to the states of a text and are averaged.
 
     Args:
-        init: "mean" starts at the mean of the normalised states: values and output are together the identity, FF is
-            zero, latents are small. "random" starts as the paper's code does: the library's defaults, latents N(0, 1).
+        init: "mean" starts as the mean of the normalised states: value and output projections together are the
+            identity, FF is zero, latents are small. "random" is the paper's: torch's defaults and latents from N(0, 1).
     """
 
     def __init__(self, dim: int, size: HeadSize, init: Start) -> None:
@@ -112,9 +111,9 @@ class CrossAttention(LatentHead):
 
     @torch.no_grad()
     def _start_as_mean(self) -> None:
-        """Give every hidden dimension its share of the inner width: to_out(to_value(x)) = x, exactly.
+        """Initialise so that to_out(to_value(x)) = x exactly: each hidden dimension gets a share of the inner width.
 
-        With an inner width below D, the dimensions beyond it start at zero.
+        If the inner width is below D, the dimensions beyond it start at zero.
         """
         inner = torch.arange(self.size.inner, device=self.latents.device)
         hidden = inner % self.dim
@@ -127,7 +126,7 @@ class CrossAttention(LatentHead):
         self.ff_out.bias.zero_()
 
     def attention(self, keys: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B H K N"]:
-        """Return how much each latent, in each head, takes from each normalised state; 0 where masked."""
+        """Return the attention weight of each latent, in each head, for each normalised state; 0 at masked states."""
         scaled = widen(self._scores(self.norm_latents(self.latents), self._of_texts(keys, self.to_key)))
         scaled = scaled / self.size.head_dim**0.5
         return scaled.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
@@ -142,20 +141,20 @@ class CrossAttention(LatentHead):
         return torch.einsum("kd,hbnd->bhkn", latents, folded)
 
     def folds_query(self, num_keys: int) -> bool:
-        """Return whether K Wq^T costs fewer multiplications than Q, with ``num_keys`` keys in the whole batch."""
+        """Return whether K Wq^T needs fewer multiplications than Q, with ``num_keys`` keys in the whole batch."""
         return self._folding_pays(num_keys)
 
     def _folding_pays(self, num_keys: int) -> bool:
-        # Either way a product of three factors a head: keys x E x D x latents, from the left or from the right.
+        # Each head is a product of three matrices, (keys x E)(E x D)(D x latents), from the left or from the right.
         dim, latents, width = self.dim, self.size.latents, self.size.head_dim
         return num_keys * dim * (width + latents) < latents * width * (num_keys + dim)
 
     def keys(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B N D"]:
-        """Return the normalised states; what stands in masked positions is replaced before it can spread."""
+        """Return the normalised states, with masked positions set to zero first."""
         return self.norm_states(torch.where(mask[:, :, None], widen(states), 0.0))
 
     def folds_output(self, num_keys: int) -> bool:
-        """Return whether V Wo costs fewer multiplications than the average first, with ``num_keys`` keys a text."""
+        """Return whether V Wo needs fewer multiplications than averaging first, with ``num_keys`` keys per text."""
         return self._folding_pays(num_keys)
 
     def _collect(self, weights: Float[Tensor, "B H K N"], values: Float[Tensor, "H B N E"]) -> Float[Tensor, "B K D"]:
@@ -165,7 +164,7 @@ class CrossAttention(LatentHead):
         return torch.einsum("bhkn,hbnd->bkd", weights, folded)
 
     def forward(self, states: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float[Tensor, "B D"]:
-        """Return the mean over latents of what they collected from the unmasked states, in fp32."""
+        """Return the mean over latents after they attended to the unmasked states, in fp32."""
         keys = self.keys(states, mask)
         collected = self._collect(self.attention(keys, mask), self._of_texts(keys, self.to_value))
         latents = self.latents + widen(collected)

@@ -1,4 +1,4 @@
-"""The last token, which is EOS."""
+"""``last``: the state of the last token, which is EOS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from poolwise.models.pooling.base import Pooling, TokensRead
 
 
 class LastPooling(Pooling):
-    """The last token's state of the last layer. Source: arXiv:2409.02727, design 1."""
+    """The last layer's state of the last token. Source: arXiv:2409.02727, design 1."""
 
     @property
     def tokens_read(self) -> TokensRead:

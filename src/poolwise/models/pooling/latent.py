@@ -1,4 +1,4 @@
-"""Latents that query the tokens of the last layer."""
+"""``latent``: trained latents attend to the tokens of the last layer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from poolwise.models.pooling.cross_attention import CrossAttention, HeadSize, St
 class LatentPooling(Pooling):
     """The paper's last-layer trainable pooling.
 
-    With ``keys="last"`` the one key makes the softmax 1, so that queries and keys never train: design 2 as published.
+    With ``keys="last"`` there is one key, so the softmax is 1 and queries and keys never train: design 2 as published.
 
     Args:
-        keys: "all" real tokens, or the "last" alone.
+        keys: "all" real tokens, or only the "last".
     Source: arXiv:2409.02727, designs 2 and 4. The reference code attends to padding; here it is masked.
     """
 
@@ -59,7 +59,7 @@ class LatentPooling(Pooling):
         return self.keys
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
-        """Return what the latents collected from the tokens."""
+        """Return the mean over latents after they attended to the tokens."""
         states, mask = features["token_embeddings"], features["pooling_mask"]
         if self.keys == "last":
             states = last_token(states, mask)[:, None]

@@ -1,4 +1,4 @@
-"""The uniform mean over layers."""
+"""``layer_mean``: the uniform mean over layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A learned mean over layers."""
+"""``layer_mix``: a weighted mean over layers with trained weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from poolwise.models.pooling.base import Pooling
 
 
 class LayerMixPooling(Pooling):
-    """A softmax-weighted mean over the normalised states of layers 1 .. L, or of a subset; uniform at the start.
+    """A softmax-weighted mean over the normalised states of layers 1 .. L, or of a subset; it starts uniform.
 
-    Source: ELMo, arXiv:1802.05365, equation 1, without its global scale, which the cosine ignores.
+    Source: ELMo, arXiv:1802.05365, equation 1, without its global scale, which does not change the cosine.
     """
 
     config_keys = ("dim", "num_layers", "subset")
@@ -29,11 +29,11 @@ class LayerMixPooling(Pooling):
 
     @classmethod
     def from_design(cls, design: Design, dim: int, num_layers: int) -> LayerMixPooling:
-        """Return the pooling for the design's layers of ``num_layers``."""
+        """Return the pooling of the design's layers, out of ``num_layers``."""
         return cls(dim, num_layers, str(design.option("layers")))
 
     def weights(self) -> Float[Tensor, " S"]:
-        """Return the share of each of the subset's layers; they sum to 1."""
+        """Return the weight of each of the subset's layers; the weights sum to 1."""
         return self.logits.softmax(dim=0)
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:

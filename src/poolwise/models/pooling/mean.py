@@ -1,4 +1,4 @@
-"""The mean over tokens."""
+"""``mean``: the mean over tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control for capacity: as many parameters as ``multilayer``, but no choice of layers or tokens."""
+"""``mlp``, the control for capacity: as many parameters as ``multilayer``, but no access to layers or other tokens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from poolwise.models.pooling.multilayer import MultilayerPooling
 
 
 class MlpPooling(Pooling):
-    """The last token or the mean of the last layer, through one hidden layer with a residual.
+    """The last token or the mean of the last layer, passed through one hidden layer with a residual.
 
-    Starts at the normalised state itself, as ``multilayer`` starts at the mean of its normalised states.
+    It starts as the normalised state itself, as ``multilayer`` starts as the mean of its normalised states.
 
     Args:
-        width: hidden units.
+        width: number of hidden units.
         tokens: "last" or "mean".
     """
 
@@ -37,25 +37,25 @@ class MlpPooling(Pooling):
 
     @classmethod
     def from_design(cls, design: Design, dim: int, num_layers: int) -> MlpPooling:
-        """Return the pooling whose parameters come closest in number to those of ``multilayer`` on the same base."""
+        """Return the pooling with the number of parameters closest to that of ``multilayer`` on the same base."""
         size = (("size", design.option("size")),)
         with torch.device("meta"):
-            twin = MultilayerPooling.from_design(
+            multilayer = MultilayerPooling.from_design(
                 Design("multilayer", design.attention, size),  # type: ignore[arg-type]
                 dim,
                 num_layers,
             )
-        wanted = sum(weight.numel() for weight in twin.parameters())
-        # Parameters are width * (2 dim + 1) + dim.
+        wanted = sum(weight.numel() for weight in multilayer.parameters())
+        # The number of parameters is width * (2 dim + 1) + dim.
         width = max(1, round((wanted - dim) / (2 * dim + 1)))
         return cls(dim, width, design.option("tokens"))  # type: ignore[arg-type]
 
     @property
     def tokens_read(self) -> TokensRead:
-        """The last token or the mean, as the option says."""
+        """The last token or the mean, according to the option ``tokens``."""
         return self.tokens
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
-        """Return the state plus what the hidden layer makes of it."""
+        """Return the state plus the output of the hidden layer."""
         state = normalise(reduce_tokens(features["token_embeddings"], features["pooling_mask"], self.tokens))
         return state + widen(self.down(functional.gelu(self.up(state))))

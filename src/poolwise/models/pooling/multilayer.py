@@ -1,4 +1,4 @@
-"""Latents that query one state per layer."""
+"""``multilayer``: trained latents attend to one state per layer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from poolwise.models.pooling.cross_attention import SMALL_STD, CrossAttention, H
 
 
 class MultilayerPooling(Pooling):
-    """The paper's Multi-Layers Trainable Pooling: a state per layer, an embedding of the layer, latents that query.
+    """The paper's Multi-Layers Trainable Pooling: latents attend to one state per layer plus a layer embedding.
 
-    Each layer's state is normalised before the layer embedding is added: hidden states differ so much in norm that
-    otherwise either the embedding or the text drowns.
+    Each layer's state is normalised before the layer embedding is added. Otherwise, because the norms of layers differ
+    so much, either the embedding or the state would be negligible.
 
     Args:
-        num_layers: layers of the base.
-        subset: which of them are pooled, as ``LayerSubset`` writes it; each has an embedding of its own.
+        num_layers: number of layers of the base.
+        subset: the layers that are pooled, in the notation of ``LayerSubset``; each has its own embedding.
     Source: arXiv:2409.02727, designs 3 and 5.
     """
 
@@ -64,17 +64,17 @@ class MultilayerPooling(Pooling):
         )
 
     def states(self, features: dict[str, Any]) -> Float[Tensor, "B S D"]:
-        """Return the normalised state of each of the subset's layers, with the layer's embedding."""
+        """Return the normalised state of each of the subset's layers, plus its layer embedding."""
         states = normalise(select_layers(features["layer_embeddings"], self.subset))
         return states if self.layers is None else states + self.layers
 
     def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
-        """Return the share of the subset's layers in each text, averaged over latents and heads; rows sum to 1."""
+        """Return the attention to each of the subset's layers, averaged over latents and heads; rows sum to 1."""
         states = self.states(features)
         mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
-        """Return what the latents collected from the layers."""
+        """Return the mean over latents after they attended to the layers."""
         states = self.states(features)
         return self.head(states, torch.ones_like(states[..., 0], dtype=torch.bool))

@@ -1,13 +1,13 @@
-"""Tokens that query trained latents: NV-Embed's direction, the reverse of ``latent``.
+"""``nv_latent``: tokens attend to trained latents, as in NV-Embed; the reverse of ``latent``.
 
-With the tokens X (N D) of one text, latents Z (K D) and X0 = X with mean 0 and variance 1 along D:
+With the tokens X (N D) of a text, latents Z (K D) and X0 = X normalised to mean 0 and variance 1 along D:
 
     Q = norm(X0) Wq;  [K, V] = norm(Z) Wkv;  A = softmax(Q K^T / sqrt(E));  O = concat(A V) Wo
     X1 = X0 + O;  X2 = X1 + FF(norm(X1)), FF with GEGLU;  e = mean over the text's tokens of X2
 
-Keys and values depend on parameters alone. Two exact rewritings; the parity test compares them with the equations:
-- Q K^T = norm(X0) (K Wq^T)^T and (A V) Wo = A (V Wo), both once a step, where that costs fewer multiplications.
-- The mean over tokens commutes with the second matrix of FF, which then acts on one vector a text.
+Keys and values depend only on parameters. Two exact rewritings; a parity test compares them with the equations:
+- Q K^T = norm(X0) (K Wq^T)^T and (A V) Wo = A (V Wo), both once per step, if that needs fewer multiplications.
+- The mean over tokens commutes with the second matrix of FF, which is then applied to one vector per text.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from poolwise.models.pooling.cross_attention import SMALL_STD, HeadSize, LatentH
 
 
 class LatentMemory(LatentHead):
-    """Latents that every token of a text looks up, and a mean over the tokens.
+    """Every token of a text attends to the latents; then the tokens are averaged.
 
     Args:
         init: "mean" starts as the mean of the normalised tokens: output and FF are zero, latents are small. "random"
-            takes the library's defaults and latents from N(0, 1).
+            takes torch's defaults and latents from N(0, 1).
     """
 
     def __init__(self, dim: int, size: HeadSize, init: Start) -> None:
@@ -41,7 +41,7 @@ class LatentMemory(LatentHead):
                 nn.init.zeros_(weight)
 
     def folds(self, num_tokens: int) -> bool:
-        """Return whether K Wq^T and V Wo cost fewer multiplications than Q and the average first."""
+        """Return whether K Wq^T and V Wo need fewer multiplications than Q and averaging first."""
         dim, latents, width = self.dim, self.size.latents, self.size.head_dim
         return dim * latents * (num_tokens + width) < num_tokens * width * (dim + latents)
 
@@ -58,9 +58,9 @@ class LatentMemory(LatentHead):
         return (widen(scores) / self.size.head_dim**0.5).softmax(dim=-1)
 
     def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-        """Return the mean over each text's unmasked tokens of what they became, in fp32."""
+        """Return the mean over each text's unmasked tokens after they attended to the latents, in fp32."""
         num_tokens = mask.sum(dim=1)
-        # Only real tokens go on: what stands in masked positions is left behind, NaN or not.
+        # Masked positions are dropped here, NaN or not.
         tokens = normalise(widen(states[mask]))
         tokens = tokens + widen(self._looked_up(self.norm_states(tokens)))
         inner, gate = self.ff_in(self.norm_ff(tokens)).chunk(2, dim=-1)
@@ -71,10 +71,9 @@ class LatentMemory(LatentHead):
 class NvLatentPooling(Pooling):
     """Latent attention with tokens as queries, then the mean over tokens.
 
-    Source: NV-Embed, arXiv:2405.17428, section 3.1. The paper writes one array of latents as keys and as values, an MLP
-    with GELU and a mean. Here keys and values are projected from the latents, residuals and GEGLU are those of the
-    other heads, and states are normalised before anything is added to them, so that untrained heads are comparable.
-    Sizes are those of ``latent``.
+    Source: NV-Embed, arXiv:2405.17428, section 3.1. The paper uses one array of latents as both keys and values, an MLP
+    with GELU and a mean. Here keys and values are projections of the latents, residuals and GEGLU are as in the other
+    heads, and states are normalised first, so that untrained heads are comparable. Sizes are those of ``latent``.
     """
 
     config_keys = ("dim", "latents", "heads", "head_dim", "init")
@@ -92,5 +91,5 @@ class NvLatentPooling(Pooling):
         return cls(dim, size.latents, size.heads, size.head_dim, init)
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
-        """Return the mean of the tokens after they looked the latents up."""
+        """Return the mean of the tokens after they attended to the latents."""
         return self.head(features["token_embeddings"], features["pooling_mask"])

@@ -1,4 +1,4 @@
-"""Pooling names and the classes behind them."""
+"""The class of each pooling, by name."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
 
 
 def build_pooling(design: Design, dim: int, num_layers: int) -> Pooling:
-    """Return the pooling of a design, freshly initialised from the current random state.
+    """Return the pooling of a design, newly initialised from the current random state.
 
     Args:
         dim: hidden size of the base.
-        num_layers: decoder layers of the base.
+        num_layers: number of decoder layers of the base.
     """
     return POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)

@@ -1,4 +1,4 @@
-"""The mean with weights that grow with the position."""
+"""``weighted_mean``: the mean over tokens with weights that grow with the position."""
 
 from __future__ import annotations
 
