@@ -1,7 +1,7 @@
 """poolwise: which pooling and which attention an LLM-based text-embedding model needs.
 
-The names of ``__all__`` are the public API; nothing else is. They are imported when they are first asked for, so that
-``import poolwise`` takes no time and no torch.
+The names in ``__all__`` are the public API; nothing else is. Each is imported when it is first used, so that
+``import poolwise`` is fast and does not import torch.
 """
 
 import os

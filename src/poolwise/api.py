@@ -1,5 +1,4 @@
-"""What ``import poolwise`` gives as functions: one call for each thing that people do, with the defaults of the command
-line."""
+"""The functions of ``import poolwise``: one for each command, with the defaults of the command line."""
 
 from __future__ import annotations
 
@@ -32,20 +31,20 @@ def encode(
     device: str | None = None,
     **options: Any,
 ) -> Float[np.ndarray, "B D"]:
-    """Return one embedding a text, in order: fp32, of length 1 for models of poolwise.
+    """Return one embedding per text, in order: fp32, of length 1 for models of poolwise.
 
-    For many calls load the model once: ``model = poolwise.load_model(path)`` and ``model.encode(texts)``.
+    For many calls, load the model once: ``model = poolwise.load_model(path)`` and ``model.encode(texts)``.
 
     Args:
-        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any other.
-        texts: a list of texts, or one text, for which one vector (D) comes back.
+        model: a folder, a run's folder, a hub id, or a loaded model; ours or any other.
+        texts: a list of texts, or one text, for which one embedding (D) is returned.
         prompt: put before every text.
-        prompt_name: the name of a prompt that the model was saved with, such as "query" or "document".
+        prompt_name: the name of a prompt that is saved with the model, such as "query" or "document".
         device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
-        options: whatever ``SentenceTransformer.encode`` takes: ``batch_size``, ``normalize_embeddings``,
+        options: any option of ``SentenceTransformer.encode``: ``batch_size``, ``normalize_embeddings``,
             ``truncate_dim``, ``precision`` and so on.
-    Raises: ModelError where no model loads; DataError where an input is not a text; ValueError for an option or a
-        prompt name that the model does not know.
+    Raises: ModelError where the model cannot be loaded; DataError where an input is not a text; ValueError for an
+        option or a prompt name that the model does not know.
 
     Example:
 
@@ -76,18 +75,18 @@ def train(
     device: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> EmbeddingModel:
-    """Train one design and return the model; the same call goes on after an interruption, or loads what is there.
+    """Train one design and return the model. The same call resumes an interrupted run and loads a finished one.
 
     Args:
         design: ``pooling+attention``, such as "multilayer+bidirectional", or "paper:5".
-        data: training sources: files, folders, hub data sets or "poolwise/pydoc", or what a recipe's ``data.train``
-            takes.
-        out: the run's folder: ``model/``, ``training.jsonl``, ``run.json``.
+        data: training sources: files, folders, hub data sets or "poolwise/pydoc", or any value of a recipe's
+            ``data.train``.
+        out: the run's folder, which gets ``model/``, ``training.jsonl`` and ``run.json``.
         base: "poolwise/nano", a folder, or a hub id.
-        settings: keys of a recipe by their dotted names: ``{"train.steps": 200, "prompts.retrieval.query": "Q: "}``.
-        on_progress: called with steps done, steps in all, and a few words.
+        settings: values by dotted recipe key: ``{"train.steps": 200, "prompts.retrieval.query": "Q: "}``.
+        on_progress: called with the steps done, the total steps, and a short message.
     Raises: ConfigError for an unknown design or key, or where ``out`` holds another run; DataError for training data
-        that cannot be read; ModelError for a base that will not do.
+        that cannot be read; ModelError for a base that cannot be used.
 
     Example:
 
@@ -121,19 +120,19 @@ def evaluate(
 ) -> dict[str, ItemScores]:
     """Return the scores of any embedding model by task, ``category/name``, with the score of every item.
 
-    Texts are read as the model was saved: its length and its prompts. Models of others are computed in fp32.
+    The maximum length and the prompts are those saved with the model. Models not made by poolwise run in fp32.
 
     Args:
-        model: a folder, the folder of a run, a hub id, or a model that is loaded.
+        model: a folder, a run's folder, a hub id, or a loaded model.
         tasks: folders of a task, a category or a suite, "poolwise/pydoc", or "mteb:NAME".
         out: a folder for the records, which ``compare`` reads; None writes nothing.
-        max_items: cap on the items of a task, a seeded subset.
-        max_tokens: cut texts to another length than the model's own.
-        precision: "fp32", "bf16", or "auto": fp32 for models of others, what a study takes for ours.
-        prompts: by category, in place of the model's own; ``{}`` for none.
-        on_progress: called with what is done, what there is in all, and a few words.
-    Raises: DataError where a task cannot be used, before the model is loaded; ModelError where no model loads;
-        ConfigError where ``out`` holds other scores.
+        max_items: the most items per task; larger tasks are sampled with a fixed seed.
+        max_tokens: truncate texts to this many tokens instead of the model's maximum length.
+        precision: "fp32", "bf16", or "auto": for poolwise models what a study uses, for others fp32.
+        prompts: prompts by category that replace the model's own; ``{}`` for none.
+        on_progress: called with the units done, the total units, and a short message.
+    Raises: DataError where a task cannot be used, before the model is loaded; ModelError where the model cannot be
+        loaded; ConfigError where ``out`` holds other scores.
 
     Example:
 
@@ -168,14 +167,14 @@ def run_study(
 ) -> StudyResults:
     """Train and evaluate every design of a recipe on the same data, write the reports, and return the results.
 
-    The same call goes on where an interrupted one stopped. The report is ``out/report.html``.
+    The same call resumes an interrupted study. The report is ``out/report.html``.
 
     Args:
         recipe: a recipe, or the path of one.
         out: the study's folder.
-        workers: processes that share the jobs; None chooses by cores and memory.
-        progress: hears what is going on.
-    Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
+        workers: the number of processes that run jobs; None chooses by cores and memory.
+        progress: a listener that is called as jobs start, advance and end.
+    Raises: ConfigError where ``out`` belongs to another recipe; any error in the inputs, before a job starts.
 
     Example:
 
@@ -201,8 +200,8 @@ def run_screen(
 ) -> StudyResults:
     """Try the poolings of a recipe on the frozen base, in a fraction of a study's time, and return the results.
 
-    A screen ranks candidates and decides nothing about trained designs. Arguments and errors are those of
-    ``run_study``; ConfigError also where the recipe trains the whole base, or the states do not fit on the disk.
+    A screen ranks candidates; it proves nothing about trained designs. Arguments and errors are those of
+    ``run_study``; also ConfigError where the recipe trains the whole base, or the states do not fit on the disk.
 
     Example:
 
@@ -229,14 +228,14 @@ def compare(
     """Return whether the differences between models are real: differences, tests, corrected p-values, verdicts.
 
     Args:
-        paths: runs or studies of poolwise, MTEB results (a folder a model), mteb predictions, TREC runs, or a CSV with
-            model, task, item, score.
-        reference: the design or model that the others are compared with; of a study its own.
+        paths: runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a CSV
+            with model, task, item, score.
+        reference: the design or model that the others are compared with; None takes the reference of a study.
         qrels: relevance judgements for TREC runs.
-        include_external: also take MTEB's self-reported scores, marked in the notes.
-        equivalence: the largest difference of no practical meaning, as a fraction, for all or by category; None is
-            0.005.
-    Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not there.
+        include_external: also read MTEB's self-reported scores; the notes mark them.
+        equivalence: the largest difference that does not matter in practice, as a fraction, for all categories or by
+            category; None is 0.005.
+    Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not in the inputs.
 
     Example:
 
@@ -256,11 +255,11 @@ def compare(
 
 
 def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None) -> list[Check]:
-    """Return what a model does, measured: attention by probe, EOS, padding side, batch invariance.
+    """Return measured checks of a model: attention (by probe), EOS, padding side, batch invariance.
 
     Args:
-        model: a folder, the folder of a run, a hub id, or a model that is loaded; ours or any other.
-    Raises: ModelError where no model loads, or there is no transformer in it.
+        model: a folder, a run's folder, a hub id, or a loaded model; ours or any other.
+    Raises: ModelError where the model cannot be loaded, or has no transformer.
 
     Example:
 
@@ -279,9 +278,9 @@ def _recipe(recipe: Recipe | str | Path) -> Recipe:
     if isinstance(recipe, Recipe):
         return recipe
     if not isinstance(recipe, str | Path):
-        raise ConfigError(f"recipe is a {type(recipe).__name__}", "wanted a Recipe or the path of one")
+        raise ConfigError(f"recipe is a {type(recipe).__name__}", "wanted a Recipe or a path")
     return load_recipe(Path(recipe))
 
 
 def _ignore(_done: int, _total: int, _detail: str) -> None:
-    """Progress that nobody asked for."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""Attentions as values: causal, bidirectional, or bidirectional in part, on the top layers or on the prompt.
+"""Attentions as values: causal, bidirectional, or bidirectional only in the top layers or on the prompt.
 
 An attention is written ``causal``, ``bidirectional``, ``bidirectional(top=4)`` or ``bidirectional(on=prompt)``.
 """
@@ -13,9 +13,9 @@ from typing import Literal
 from poolwise.errors import ConfigError, nearest
 
 Attention = str
-"""The canonical text of an ``AttentionMode``, as it stands in designs and on disk."""
+"""The canonical text of an ``AttentionMode``, as written in designs and on disk."""
 ATTENTIONS: tuple[Attention, ...] = ("causal", "bidirectional")
-"""The two without options."""
+"""The two attentions without options."""
 OPTIONS = ("top", "on")
 
 _FORM = re.compile(r"(?P<kind>\w+)(?:\((?P<options>[^()]*)\))?")
@@ -26,9 +26,9 @@ class AttentionMode:
     """Which tokens a token sees inside the base.
 
     Args:
-        top: only this many layers, counted from the last, see later tokens; the layers before them are causal.
-        on_prompt: tokens of the prompt see each other both ways; every other token sees the prompt and what stands
-            before it, and no token of the prompt sees the text. Without a prompt this is causal.
+        top: only the last ``top`` layers see later tokens; the layers below them are causal.
+        on_prompt: tokens of the prompt see each other in both directions; every other token sees the prompt and the
+            tokens before it; no token of the prompt sees the text. Without a prompt this is causal attention.
     Law: ``parse_attention(str(mode)) == mode``.
     """
 
@@ -43,12 +43,12 @@ class AttentionMode:
 
     @property
     def ends_causal(self) -> bool:
-        """Whether the last token is the only one whose final state has seen the whole text."""
+        """Whether only the last token's final state has seen the whole text."""
         return self.kind == "causal" or self.on_prompt
 
     @property
     def reach(self) -> tuple[int, int]:
-        """A key that sorts attentions by how much they let a token see, least first."""
+        """A sort key: attentions that let a token see less come first."""
         if self.kind == "causal":
             return 0, 0
         return (1, 0) if self.on_prompt else (2, self.top) if self.top is not None else (3, 0)
@@ -60,7 +60,7 @@ class AttentionMode:
 
     @property
     def words(self) -> str:
-        """The attention in a sentence of a report."""
+        """The attention in words, for reports."""
         if self.top is not None:
             return f"bidirectional attention in the top {self.top} layers, causal below"
         if self.on_prompt:
@@ -68,9 +68,9 @@ class AttentionMode:
         return f"{self.kind} attention"
 
     def num_causal(self, num_layers: int) -> int:
-        """Return how many layers, from the first, see earlier tokens only, on a base of ``num_layers``.
+        """Return how many of the first layers are causal, on a base with ``num_layers`` layers.
 
-        Raises: ConfigError where ``top`` counts more layers than there are.
+        Raises: ConfigError where ``top`` is more than ``num_layers``.
         """
         if self.top is not None and self.top > num_layers:
             raise ConfigError(f"top={self.top} on a base of {num_layers} layers", f"wanted top=1 to top={num_layers}")

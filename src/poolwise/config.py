@@ -1,4 +1,4 @@
-"""Recipes: what a study is asked to do, as pydantic models read from strict YAML."""
+"""Recipes: the settings of a study, as pydantic models read from strict YAML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Comparison = Literal["reference", "pooling_given_attention", "attention_given_po
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are errors, and so are numbers that are not finite."""
+    """A part of a recipe. Unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -40,16 +40,16 @@ S = TypeVar("S", bound=Section)
 
 
 class Prompts(Section):
-    """Text put before a query and before a document, as it stands (write the separator too)."""
+    """Texts put before a query and before a document, unchanged (include the separator)."""
 
     query: str = ""
     document: str = ""
 
 
 class ColumnNames(Section):
-    """What a source calls the parts of a training row, where it has names of its own.
+    """The field names of a source whose training rows use other names than the known ones.
 
-    ``negative`` is a list of fields, in order; an empty one takes no negatives, None those of the usual names
+    ``negative`` is a list of fields, in order. An empty list reads no negatives; None reads the usual fields
     (``negative``, ``negative_1`` ...).
     """
 
@@ -64,7 +64,7 @@ class ColumnNames(Section):
 
 
 class SourceConfig(Section):
-    """One training source, the category whose prompts it is trained with, and what its fields are called."""
+    """One training source, the category whose prompts it is trained with, and its field names."""
 
     source: str = Field(min_length=1)
     category: Category = "retrieval"
@@ -72,7 +72,7 @@ class SourceConfig(Section):
 
     @model_serializer(mode="wrap")
     def _without_absent_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A recipe without columns keeps the hash it had before there were any.
+        # Without columns, a recipe keeps the hash it had before this key existed.
         return {key: value for key, value in dump(self).items() if key != "columns" or value is not None}
 
 
@@ -83,7 +83,9 @@ class DataConfig(Section):
         min_length=1,
         description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`",
     )
-    max_rows: int | None = Field(default=None, ge=1, description="rows taken of all sources together, seeded")
+    max_rows: int | None = Field(
+        default=None, ge=1, description="most rows used from all sources together, a seeded sample"
+    )
 
     @field_validator("train", mode="before")
     @classmethod
@@ -96,49 +98,59 @@ class DataConfig(Section):
 
 
 class TrainConfig(Section):
-    """How every design is trained. Learning rates are peak values; the schedule is linear warm-up and decay."""
+    """How every design is trained. Learning rates are peak values; the schedule is linear warm-up and linear decay."""
 
     steps: int = Field(default=200, ge=0, description="optimiser steps; 0 evaluates the untrained design")
-    batch_size: int = Field(default=32, ge=2, description="queries a step")
-    mini_batch_size: int = Field(default=64, ge=1, description="queries a forward; GradCache when below batch_size")
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak, of LoRA or of the base")
-    head_learning_rate: float = Field(default=1e-3, gt=0, description="peak, of the pooling")
-    max_tokens: int = Field(default=128, ge=4, description="tokens a text keeps, EOS included")
-    temperature: float = Field(default=0.05, gt=0, description="InfoNCE divides cosines by it")
-    method: Literal["lora", "frozen", "full"] = Field(default="lora", description="what of the base trains")
-    lora_rank: int = Field(default=16, ge=1, description="on all linear layers")
-    lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
-    lora_dropout: float = Field(default=0.1, ge=0, lt=1, description="on the input of LoRA")
-    warmup_ratio: float = Field(default=0.1, ge=0, le=1, description="share of the steps")
-    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to it")
-    gradient_checkpointing: bool = Field(default=False, description="less memory, one more forward")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="of matrix products; trained weights are fp32; auto is bf16 where it is fast"
+    batch_size: int = Field(default=32, ge=2, description="queries per step")
+    mini_batch_size: int = Field(
+        default=64, ge=1, description="queries per forward pass; uses GradCache if below batch_size"
     )
-    save_steps: int = Field(default=500, ge=1, description="steps between the checkpoints a resume starts from")
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of LoRA or of the base")
+    head_learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the pooling")
+    max_tokens: int = Field(default=128, ge=4, description="longer texts are truncated; EOS counts")
+    temperature: float = Field(default=0.05, gt=0, description="InfoNCE divides cosine similarities by it")
+    method: Literal["lora", "frozen", "full"] = Field(default="lora", description="how the base is trained")
+    lora_rank: int = Field(default=16, ge=1, description="rank of LoRA, on all linear layers")
+    lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
+    lora_dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on the input of LoRA")
+    warmup_ratio: float = Field(default=0.1, ge=0, le=1, description="share of the steps that warm up")
+    weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, one more forward pass")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of matrix products; trained weights stay fp32; auto is bf16 where bf16 is fast"
+    )
+    save_steps: int = Field(
+        default=500, ge=1, description="steps between checkpoints, from which an interrupted run resumes"
+    )
 
 
 class Adapt(Section):
-    """Masked next-token training that a base gets before bidirectional designs start from it; off where absent.
+    """Masked next-token training of the base, before bidirectional designs start from it. Off if the section is absent.
 
     Method, precision, weight decay, warm-up, clipping and checkpoints are those of ``train``.
     """
 
-    steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` there is no adaptation")
-    batch_size: int = Field(default=32, ge=1, description="texts a step")
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak, of LoRA or of the base")
-    mask_share: float = Field(default=0.2, gt=0, lt=1, description="of a text's tokens, and at least one")
+    steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` the base is not adapted")
+    batch_size: int = Field(default=32, ge=1, description="texts per step")
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of LoRA or of the base")
+    mask_share: float = Field(
+        default=0.2, gt=0, lt=1, description="share of a text's tokens that is masked, at least one token"
+    )
     mask_token: str | None = Field(
-        default=None, description="stands for a masked token; null is the tokenizer's mask token, or else `_`"
+        default=None, description="replaces a masked token; null is the tokenizer's mask token, or else `_`"
     )
-    max_tokens: int = Field(default=128, ge=4, description="tokens a text keeps, EOS included")
+    max_tokens: int = Field(default=128, ge=4, description="longer texts are truncated; EOS counts")
     data: list[str] | None = Field(
-        default=None, min_length=1, description="sources of texts; null is every text that training may read"
+        default=None, min_length=1, description="sources of texts; null is all training texts"
     )
-    lora_rank: int = Field(default=16, ge=1, description="on all linear layers; merged into the base at the end")
+    lora_rank: int = Field(
+        default=16, ge=1, description="rank of LoRA, on all linear layers; merged into the base at the end"
+    )
     lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
-    seed: int = Field(default=0, description="of texts, masks and LoRA; all seeds of the study share the result")
+    seed: int = Field(
+        default=0, description="of texts, masks and LoRA; all seeds of the study use the same adapted base"
+    )
 
     @field_validator("data", mode="before")
     @classmethod
@@ -147,19 +159,21 @@ class Adapt(Section):
 
 
 class TuneConfig(Section):
-    """The same search for every design: each learning rate for ``steps`` steps, the best dev score wins."""
+    """The same learning-rate search for every design: ``steps`` steps at each rate; the best dev score wins."""
 
-    learning_rate: list[float] = Field(min_length=2, description="the head's rate moves in proportion")
-    steps: int = Field(ge=1, description="of each trial")
-    dev: list[str] = Field(min_length=1, description="tasks, none of which the study is evaluated on")
+    learning_rate: list[float] = Field(
+        min_length=2, description="rates to try; the head's rate is scaled in proportion"
+    )
+    steps: int = Field(ge=1, description="optimiser steps of each trial")
+    dev: list[str] = Field(min_length=1, description="tasks to choose by; the study must not evaluate on them")
 
     @field_validator("learning_rate")
     @classmethod
     def _usable_rates(cls, rates: list[float]) -> list[float]:
         if min(rates) <= 0:
-            raise ValueError(f"learning rates are not above 0: {rates}")
-        if len({f"{rate:g}" for rate in rates}) < len(rates):  # what trials are named by
-            raise ValueError(f"learning rates repeat, to six digits: {rates}")
+            raise ValueError(f"learning rates must be above 0: {rates}")
+        if len({f"{rate:g}" for rate in rates}) < len(rates):  # trials are named by six digits
+            raise ValueError(f"learning rates repeat (compared to six digits): {rates}")
         return rates
 
 
@@ -169,16 +183,16 @@ class EvalConfig(Section):
     max_tokens: int | None = Field(
         default=None,
         ge=4,
-        description="tokens a text keeps, EOS included; null is the length trained with; the saved model keeps it",
+        description="longer texts are truncated; null is train.max_tokens; saved with the model",
     )
-    batch_size: int = Field(default=64, ge=1, description="texts a forward")
+    batch_size: int = Field(default=64, ge=1, description="texts per forward pass")
     precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="as in training")
 
 
 def _canonical_name(name: str) -> str:
     try:
         return str(parse_design(name))
-    except ConfigError as error:  # pydantic collects ValueErrors only, and all problems are to be shown at once
+    except ConfigError as error:  # pydantic collects only ValueErrors; all problems should be shown at once
         raise ValueError(str(error)) from error
 
 
@@ -207,10 +221,10 @@ class Recipe(Section):
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )
-    reference: str = Field(description="the design that tables show absolute and others are compared with")
+    reference: str = Field(description="the design that the others are compared with; tables show its scores")
     comparisons: list[Comparison] = Field(
         default=["reference", "pooling_given_attention", "attention_given_pooling"],
-        description="the contrasts declared before the run; with the categories they are the family of tests",
+        description="contrasts to test, declared before the run; all of them in all categories are one family of tests",
     )
     seeds: list[int] = Field(default=[0, 1], min_length=1, description="of batches, LoRA, dropout and head")
     data: DataConfig
@@ -219,14 +233,16 @@ class Recipe(Section):
     adapt: Adapt | None = None
     eval: EvalConfig = EvalConfig()
     prompts: dict[Category, Prompts] = Field(
-        default={}, description="by category: `{query: TEXT, document: TEXT}`, alike in training and evaluation"
+        default={}, description="by category: `{query: TEXT, document: TEXT}`, the same in training and evaluation"
     )
     tasks: list[str] = Field(
         min_length=1, description="folders (a task, a category, a suite root), `poolwise/pydoc`, or `mteb:NAME`"
     )
-    max_items: int | None = Field(default=None, ge=2, description="cap on the items of a task, seeded subset")
+    max_items: int | None = Field(
+        default=None, ge=2, description="most items per task; larger tasks are sampled with a fixed seed"
+    )
     anchors: list[Literal["untuned", "bm25", "random"]] = Field(
-        default=["untuned", "bm25", "random"], description="rows for which nothing is trained; they enter no test"
+        default=["untuned", "bm25", "random"], description="baselines: rows for which nothing is trained; not tested"
     )
 
     @field_validator("designs", mode="before")
@@ -269,13 +285,13 @@ class Recipe(Section):
 
     @property
     def max_tokens(self) -> int:
-        """The tokens that a text keeps once a model is in use: those of ``eval``, or else the length trained with."""
+        """The maximum length of a text after training, in tokens: that of ``eval``, or else that of ``train``."""
         return self.eval.max_tokens or self.train.max_tokens
 
     @property
     def fingerprint(self) -> str:
-        """A hash of everything in the resolved recipe but its name."""
-        # A recipe without an adaptation keeps the hash it had before there were any.
+        """A hash of the resolved recipe without its name."""
+        # Without an adaptation, a recipe keeps the hash it had before this section existed.
         left_out = {"name"} if self.adapt else {"name", "adapt"}
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 
@@ -283,11 +299,11 @@ class Recipe(Section):
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file with ``key.key=value`` overrides applied.
 
-    Paths in the file (``base``, ``data.train``, ``adapt.data``, ``tasks``, ``tune.dev``) are relative to the file, and
-    those in overrides to the working directory; the recipe that comes back has all of them as the working directory
-    sees them. What only the working directory has is taken too, with a warning.
+    Paths in the file (``base``, ``data.train``, ``adapt.data``, ``tasks``, ``tune.dev``) are relative to the file;
+    paths in overrides are relative to the working directory. In the returned recipe all are relative to the working
+    directory. A path that exists only in the working directory is accepted with a warning.
 
-    Raises: ConfigError naming every bad key or value at once, with the nearest known key.
+    Raises: ConfigError that lists every bad key or value, with the nearest known key.
 
     Example:
 
@@ -303,7 +319,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     if paths.from_here:
         now, wanted = (", ".join(names) for names in (paths.from_here, map(paths.spelled, paths.from_here)))
         logger.warning(
-            "recipe %s: found in the working directory only, where later versions will not look: %s. "
+            "recipe %s: found only in the working directory, where later versions will not look: %s. "
             "Paths in a recipe are relative to its file: write %s",
             *(path, now, wanted),
         )

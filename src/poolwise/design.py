@@ -1,6 +1,6 @@
-"""``Design = pooling x attention``, as a value that prints and parses back to an equal value.
+"""``Design = pooling x attention``, a value whose text parses back to an equal value.
 
-A design is written ``multilayer+bidirectional``; options stand in parentheses after the pooling or the attention,
+A design is written ``multilayer+bidirectional``. Options follow the pooling or the attention in parentheses:
 ``latent(keys=last)+causal``, ``mean+bidirectional(top=4)``. ``paper:1`` to ``paper:5`` are the five designs of
 arXiv:2409.02727.
 """
@@ -17,7 +17,7 @@ from poolwise.layer_subsets import LayerSubset
 
 OptionValue = str | int | bool
 
-# An option's kind is the tuple of the words it takes, or int (a positive whole number), or bool, or a subset of layers.
+# An option's kind is the tuple of its allowed words, or int (a positive whole number), or bool, or a subset of layers.
 OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
 _PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
@@ -34,7 +34,7 @@ _HEAD: dict[str, OptionKind] = {
 
 @dataclass(frozen=True)
 class PoolingSpec:
-    """What one pooling is called, which options it takes, and whether it trains parameters."""
+    """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers."""
 
     options: Mapping[str, OptionKind]
     is_trainable: bool
@@ -75,7 +75,7 @@ POOLINGS: Mapping[str, PoolingSpec] = {
 }
 
 ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in ATTENTIONS for pooling in POOLINGS)
-"""Every pooling and both attentions, all without options."""
+"""Every pooling with both attentions, without options."""
 
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
@@ -85,7 +85,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "layer_embedding": True,
     "layers": "all",
 }
-"""Values an option has when it is not written; ``tokens`` depends on the attention, sizes on the base."""
+"""Defaults of options. The default of ``tokens`` depends on the attention, those of sizes on the base."""
 
 
 def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
@@ -103,9 +103,9 @@ def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
 
 
 def default_tokens(attention: Attention) -> str:
-    """Return which state stands for a layer: the last token if causal, the mean if bidirectional (paper, 1).
+    """Return which state represents a layer: the last token if causal, the mean if bidirectional (paper, 1).
 
-    Of the partial attentions, ``on=prompt`` leaves the text causal and takes the last token, ``top`` takes the mean.
+    Of the partial attentions, ``on=prompt`` takes the last token (the text stays causal) and ``top`` takes the mean.
     """
     return "last" if parse_attention(attention).ends_causal else "mean"
 
@@ -114,7 +114,7 @@ def default_tokens(attention: Attention) -> str:
 class Design:
     """One pooling with its options, and one attention.
 
-    Options equal to their default are dropped, so that two ways to write one design are one value.
+    Options equal to their default are dropped, so that two ways to write one design give one value.
 
     Law: ``parse_design(str(design)) == design``.
     Raises: ConfigError where a name or an option is unknown, or a value is out of range.
@@ -150,7 +150,7 @@ class Design:
         return default_tokens(self.attention) if name == "tokens" else DEFAULTS.get(name)
 
     def option(self, name: str) -> OptionValue | None:
-        """Return the value of an option of this pooling, its default if not written, None if it has none.
+        """Return the value of an option of this pooling: as written, or its default, or None if it has no default.
 
         Raises: ConfigError where this pooling does not take the option.
         """
@@ -162,7 +162,7 @@ class Design:
         return dict(self.options).get(name, self._default(name))
 
     def require_layers(self, num_layers: int) -> None:
-        """Check that a base of ``num_layers`` has the layers this design names.
+        """Check that a base with ``num_layers`` layers has the layers that this design names.
 
         Raises: ConfigError naming the design and the range.
         """
@@ -202,7 +202,7 @@ class Design:
 
 @dataclass(frozen=True)
 class PaperDesign:
-    """One of the paper's five designs, and which way we went where its code has a defect."""
+    """One of the paper's five designs, and what we do where the paper's code has a defect."""
 
     design: Design
     decision: str
@@ -211,27 +211,27 @@ class PaperDesign:
 PAPER: Mapping[str, PaperDesign] = {
     "paper:1": PaperDesign(
         Design("last", "causal"),
-        "EOS is appended by id after truncation and found by the attention mask; the reference code relies on "
+        "EOS is appended by id after truncation and found by the attention mask; the paper's code relies on "
         "a Llama tokenizer option and on left padding (defects 4 and 5).",
     ),
     "paper:2": PaperDesign(
         Design("latent", "causal", (("keys", "last"),)),
-        "One key as published, so softmax is 1 and the query and key weights never train (defect 1); "
-        "latent+causal is the design with all tokens as keys.",
+        "One key, as published: the softmax is always 1, so the query and key weights never train (defect 1). "
+        "latent+causal is the same design with all tokens as keys.",
     ),
     "paper:3": PaperDesign(
         Design("multilayer", "causal"),
-        "Each layer's state is normalised before the head and the head has its own learning rate (defect 8); "
-        "any number of layers and any width (defect 7).",
+        "Each layer's state is normalised before the head, and the head has its own learning rate (defect 8); "
+        "any number of layers and any width work (defect 7).",
     ),
     "paper:4": PaperDesign(
         Design("latent", "bidirectional"),
-        "Padding is masked out of the keys; the reference code attends to it at evaluation (defect 2).",
+        "Padding is masked out of the keys; the paper's code attends to it at evaluation (defect 2).",
     ),
     "paper:5": PaperDesign(
         Design("multilayer", "bidirectional"),
-        "The mean runs over the attention mask, not over ids unequal to the pad id, so that EOS stays in where "
-        "pad = eos (defect 3); layers are normalised (defect 8).",
+        "The mean is taken over the attention mask, not over ids that differ from the pad id, so that EOS counts "
+        "where pad = eos (defect 3); layers are normalised (defect 8).",
     ),
 }
 

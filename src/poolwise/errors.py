@@ -1,4 +1,4 @@
-"""The one exception tree: a message says what we got, what we wanted, and what to try."""
+"""The exceptions of poolwise: each message says what we got, what we wanted, and what to try."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ MAX_SHOWN = 10
 
 
 class PoolwiseError(Exception):
-    """Something the user can mend. The command line prints it on one line and exits with 2.
+    """An error that the user can fix. The command line prints it on one line and exits with 2.
 
     Args:
-        got: what was found, with the offending value and where it stood.
-        wanted: what would have been right.
-        hint: the next step to take.
+        got: what was found, with the bad value and its place.
+        wanted: what was expected.
+        hint: what to try next.
     """
 
     def __init__(self, got: str, wanted: str = "", hint: str = "") -> None:
@@ -24,19 +24,19 @@ class PoolwiseError(Exception):
 
 
 class ConfigError(PoolwiseError):
-    """A recipe, an option or a command line that cannot be carried out as written."""
+    """A recipe, an option or a command line is not valid or cannot be run."""
 
 
 class DataError(PoolwiseError):
-    """A training or evaluation file that is missing, unreadable or inconsistent."""
+    """A training or evaluation file is missing, unreadable or inconsistent."""
 
 
 class ModelError(PoolwiseError):
-    """A base, an adapter or a saved model that cannot be built, loaded or trusted."""
+    """A base, an adapter or a saved model cannot be built, loaded or trusted."""
 
 
 class EvalError(PoolwiseError):
-    """A task that cannot be scored, or records that cannot be compared."""
+    """A task cannot be scored, or records cannot be compared."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -49,7 +49,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint: str = "") -> None:
-    """Raise one ``error`` that counts all problems and shows the first ten; do nothing if there are none."""
+    """Raise one ``error`` with the number of problems and the first ten of them; do nothing if there are none."""
     if not problems:
         return
     shown = "\n".join(f"  {line}" for line in problems[:MAX_SHOWN])
@@ -58,9 +58,9 @@ def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that the device's or the processor's memory is full.
+    """Return whether an error means that the device or the CPU is out of memory.
 
-    torch's own class is known by its name: to ask for it would import torch.
+    torch's own class is detected by its name, so that torch need not be imported.
     """
     phrases = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "alloc_failed")
     is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def explain(error: Exception) -> PoolwiseError | None:
-    """Return an error as one that the user can mend, None where it is not one: then it is a bug of ours."""
+    """Return an error as one that the user can fix; None if it is a bug in poolwise."""
     if isinstance(error, PoolwiseError):
         return error
     first = next(iter(str(error).splitlines()), type(error).__name__)
@@ -79,6 +79,6 @@ def explain(error: Exception) -> PoolwiseError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DataError(
-            f"the disk is full: {first}", hint="make room, then run the same command again: it goes on from there"
+            f"the disk is full: {first}", hint="free some space, then run the same command again: it resumes"
         )
     return None

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: asked once whether it answers, before its libraries retry for a minute what cannot succeed."""
+"""The Hugging Face Hub: one quick check that it answers, because its libraries retry for a minute without a network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from poolwise.upstream.huggingface_hub import cache_only, endpoint
 
 CONNECT_SECONDS = 5.0
-"""Twice what a far and busy line takes; without a network a name is not resolved, which is known at once."""
+"""Twice what a slow connection takes. Without a network, resolving the name fails at once."""
 
 
 def is_reachable() -> bool:
-    """Return whether the hub's address takes a connection; behind a proxy that is not ours to know, so True."""
+    """Return whether the hub's address accepts a connection; True behind a proxy, where this cannot be checked."""
     from huggingface_hub import is_offline_mode
 
     if is_offline_mode():
@@ -46,8 +46,8 @@ def snapshot(name: str, patterns: Sequence[str], ignore: str | None = None) -> P
 
     Args:
         name: ``org/name``, or ``org/name@revision`` for a commit, tag or branch.
-        patterns: the files to fetch, as ``fnmatch`` reads them, where ``*`` takes folders in; ``ignore`` leaves out.
-    Raises: OSError or ValueError where it cannot be had.
+        patterns: ``fnmatch`` patterns of the files to fetch, where ``*`` also matches ``/``; ``ignore`` excludes files.
+    Raises: OSError or ValueError where the repository cannot be fetched.
     """
     from huggingface_hub import snapshot_download
 
@@ -61,10 +61,9 @@ def snapshot(name: str, patterns: Sequence[str], ignore: str | None = None) -> P
 
 @contextmanager
 def hub_access() -> Iterator[None]:
-    """Have the hub's libraries look into their cache only while the hub cannot be reached.
+    """Make the hub's libraries use only their cache while the hub cannot be reached.
 
-    Left to themselves they ask again, five times a file: 23 s for a base, 70 s for a model (measured without a
-    network).
+    By default they retry five times per file: 23 s for a base, 70 s for a model (measured without a network).
     """
     if is_reachable():
         yield

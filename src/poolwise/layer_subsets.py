@@ -1,4 +1,4 @@
-"""Subsets of a base's layers as values: all, the last few, every second, a range, or one."""
+"""Subsets of a base's layers as values: all, the last N, every Nth, a range, or one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FORM = re.compile(r"all|(?P<word>last|every)(?P<count>[1-9]\d*)|(?P<first>[1-9]
 
 @dataclass(frozen=True)
 class LayerSubset:
-    """Some of the layers 1 .. L; L is the last, after the final norm.
+    """A subset of the layers 1 .. L, where L is the last layer, after the final norm.
 
     Args:
-        text: ``all``; ``last4``, the last four; ``every2``, every second, from the last down; ``5-8``, both included;
-            or ``6`` alone. ``6-6`` becomes ``6``.
+        text: ``all``; ``last4`` (the last four); ``every2`` (every second, from the last down); ``5-8`` (both
+            included); or ``6``. ``6-6`` becomes ``6``.
     Raises: ConfigError for anything else, with the nearest form.
     """
 
@@ -40,9 +40,9 @@ class LayerSubset:
                 object.__setattr__(self, "text", str(first))
 
     def numbers(self, num_layers: int) -> tuple[int, ...]:
-        """Return the layers by number, in order, of a base with ``num_layers``.
+        """Return the numbers of the layers, ascending, on a base with ``num_layers`` layers.
 
-        Raises: ConfigError where it has fewer layers than the subset names.
+        Raises: ConfigError where the base has fewer layers than the subset names.
         """
         match = _FORM.fullmatch(self.text)
         assert match is not None

@@ -1,4 +1,4 @@
-"""``key.key=value`` on the command line: where it goes in a recipe, and how its value is read."""
+"""Overrides ``key.key=value`` of a recipe from the command line: how they are parsed and applied."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from poolwise.storage.yaml_text import parse_value
 def parse_override(text: str, kind: type[BaseModel]) -> tuple[list[str], Any]:
     """Return the key path and the value of ``key.key=value``.
 
-    Where the key holds a text, the value is all that stands after the ``=``, as it stands: prompts end in a colon and
-    a space, which YAML would not read as text. (``null`` is null where that is allowed.) Else it is YAML, and one value
-    for a key that holds a list is a list of one.
+    If the key holds a text, the value is everything after the ``=``, unchanged: prompts end in a colon and a space,
+    which YAML would not read as text. (``null`` is null where that is allowed.) Otherwise the value is YAML, and a
+    single value for a key that holds a list becomes a list of one.
 
     Args:
-        kind: what the key path leads through.
-    Raises: ConfigError where there is no ``=``, no key, or what follows is not YAML.
+        kind: the model at the start of the key path.
+    Raises: ConfigError where there is no ``=`` or no key, or the value is not YAML.
     """
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
@@ -37,15 +37,15 @@ def parse_override(text: str, kind: type[BaseModel]) -> tuple[list[str], Any]:
 
 
 def apply_override(tree: dict[str, Any], text: str, kind: type[BaseModel]) -> None:
-    """Set one key of a mapping that is to become a ``kind``.
+    """Set one key of a mapping from which a ``kind`` will be built.
 
-    Raises: ConfigError as ``parse_override``, and where a key on the way holds no mapping.
+    Raises: ConfigError as ``parse_override``, and where a key on the path does not hold a mapping.
     """
     set_key(tree, *parse_override(text, kind))
 
 
 def set_key(tree: dict[str, Any], keys: list[str], value: Any) -> None:
-    """Set one key of a mapping of mappings. Raises: ConfigError where a key on the way holds no mapping."""
+    """Set one key in nested mappings. Raises: ConfigError where a key on the path does not hold a mapping."""
     here: Any = tree
     for key in keys[:-1]:
         if not isinstance(here.setdefault(key, {}), dict):
@@ -70,7 +70,7 @@ def _from_yaml(text: str, raw: str) -> Any:
 
 
 def _options_at(kind: Any, keys: list[str]) -> list[Any]:
-    """Return the types that a value at this key path may have, none where the path leads nowhere."""
+    """Return the types that a value at this key path may have; empty if there is no such path."""
     options = [kind]
     for key in keys:
         options = [part for option in options for part in _below(option, key)]

@@ -1,4 +1,4 @@
-"""Prompts under the names by which people and tools ask for them, and back to the categories of tasks."""
+"""Prompts by category of task, converted to and from the prompt names of sentence-transformers and mteb."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MTEB_TYPES: Mapping[Category, str] = {
 """What mteb calls each category."""
 
 _TWO_SIDED: tuple[Category, ...] = ("retrieval", "reranking")
-"""Categories that tell queries from documents; in the others every text is a query."""
+"""Categories that distinguish queries from documents; in the others every text is a query."""
 
 _DOCUMENT_NAMES = ("document", "passage", "corpus")
 """Names under which sentence-transformers looks for the document prompt, in its order."""
 
 
 def named_prompts(prompts: Mapping[Category, Prompts]) -> dict[str, str]:
-    """Return the prompts of a recipe under the names that a saved model offers them by.
+    """Return the prompts of a recipe by the names under which a model saves them.
 
-    ``query`` and ``document`` are those of retrieval, or of the first category that has any: ``encode_query`` and
-    ``encode_document`` of sentence-transformers take them. ``Retrieval-query``, ``STS`` and so on are mteb's names for
-    the same; a two-sided category without prompts has empty ones, so that mteb does not give it another's.
+    ``query`` and ``document`` are the prompts of retrieval, or of the first category that has any; ``encode_query``
+    and ``encode_document`` of sentence-transformers use them. ``Retrieval-query``, ``STS`` and so on are mteb's names.
+    A two-sided category without prompts gets empty ones, so that mteb does not use another category's.
     """
     used = {category: found for category, found in prompts.items() if found.query or found.document}
     if not used:
@@ -42,19 +42,19 @@ def named_prompts(prompts: Mapping[Category, Prompts]) -> dict[str, str]:
         if category in used or category in _TWO_SIDED:
             named |= {f"{kind}-query": found.query, f"{kind}-document": found.document}
         if category in used and category not in _TWO_SIDED:
-            named[kind] = found.query  # mteb asks for it without a side
+            named[kind] = found.query  # mteb uses this name without a side
     return named
 
 
 def category_prompts(named: Mapping[str, str], default: str | None = None) -> dict[Category, Prompts]:
-    """Return the prompts that a model reads the texts of each category with, by mteb's rules.
+    """Return the prompts that a model uses for the texts of each category, by mteb's rules.
 
-    A category's own name comes first (``Retrieval-query``, ``STS``), then, where queries and documents are told
-    apart, ``query`` and ``document`` (or ``passage``, ``corpus``), then the model's default prompt.
+    The category's own name comes first (``Retrieval-query``, ``STS``). Then, in categories that distinguish queries
+    from documents, come ``query`` and ``document`` (or ``passage``, ``corpus``), and last the model's default prompt.
 
     Args:
         named: a model's prompts by name, ours or any other model's.
-        default: the name of the prompt that the model takes where none is asked for.
+        default: the name of the model's default prompt.
     """
     fallback = named.get(default or "", "")
     found = {category: _of_category(category, named, fallback) for category in CATEGORIES}
@@ -63,7 +63,7 @@ def category_prompts(named: Mapping[str, str], default: str | None = None) -> di
 
 def _of_category(category: Category, named: Mapping[str, str], fallback: str) -> Prompts:
     kind = MTEB_TYPES[category]
-    # The last of each are the names of poolwise 0.1, whose models keep their prompts.
+    # The last name of each list is that of poolwise 0.1, so that its saved models keep their prompts.
     query, document = [f"{kind}-query", kind, f"{category}-query"], [f"{kind}-document", f"{category}-document"]
     if category not in _TWO_SIDED:
         return Prompts(query=_first(named, query, fallback), document=_first(named, document, ""))

@@ -1,4 +1,4 @@
-"""Paths in a recipe are relative to the recipe's file; here they become what the working directory sees."""
+"""Paths in a recipe: written relative to the recipe's file, converted to paths relative to the working directory."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from poolwise.storage.row_files import SUFFIXES
 
 _OURS = ("poolwise/", "mteb:")
-"""Names that are never paths: what ships with poolwise, and MTEB's tasks."""
+"""Prefixes of names that are never paths: what ships with poolwise, and MTEB's tasks."""
 
 
 class RecipePaths:
     """Finds the files and folders that a recipe names.
 
-    ``from_here`` are names that only the working directory has, to which all paths were relative in version 0.1.
+    ``from_here`` lists names found only in the working directory, to which all paths were relative in version 0.1.
 
     Args:
         recipe: the recipe's file.
@@ -29,19 +29,19 @@ class RecipePaths:
     def resolve(self, tree: dict[str, Any]) -> None:
         """Replace every path in the mapping of a recipe by one that is relative to the working directory.
 
-        A name stays as written where it leads to the same place from both, or is no path, as a hub id is none.
-        What is no text at all is left to the recipe's own checks.
+        A name is kept as written if it means the same file from both folders, or is not a path, such as a hub id.
+        Values that are not text are left to the recipe's own checks.
         """
         for holder, key, find in self._names(tree):
             if isinstance(name := holder[key], str) and not name.startswith(_OURS):
                 holder[key] = find(name)
 
     def spelled(self, name: str) -> str:
-        """Return how a path of the working directory is written in the recipe."""
+        """Return how the recipe must write a path of the working directory."""
         return os.path.relpath(name, self.home)
 
     def _names(self, tree: dict[str, Any]) -> Iterator[tuple[Any, Any, Callable[[str], str]]]:
-        """Yield each place that may hold a path: its mapping or list, its key, and how it is looked for."""
+        """Yield each place that may hold a path: its mapping or list, its key, and the function that looks it up."""
         sections = {name: value for name, value in tree.items() if isinstance(value, dict)}
         yield from [(tree, "base", self._base)] if "base" in tree else []
         for section, key, find in (
@@ -71,7 +71,7 @@ class RecipePaths:
         return f"{self._task(place)}@{split}" if sign and place and split else self._as_seen(name)
 
     def _found(self, name: str, is_there: Callable[[Path], bool]) -> str | None:
-        """Return the way from here to what the recipe's folder has, else what the working directory has, else None."""
+        """Return the path from here to the file in the recipe's folder, else in the working directory, else None."""
         if Path(name).expanduser().is_absolute():
             return name
         if is_there(self.home / name):
@@ -86,8 +86,8 @@ class RecipePaths:
         if path.is_absolute() or os.path.relpath(self.home / name) == os.path.normpath(name):
             return name
         seen = os.path.relpath(self.home / name)
-        # By its letters `a/../b` is `b`, on the disk it is not where `a` is a link.
+        # As text `a/../b` is `b`; on disk it is another path if `a` is a link.
         if (self.home / name).exists() and not (Path(seen).exists() and Path(seen).samefile(self.home / name)):
             seen = str(self.home / name)
-        # Without a dot the name of a missing folder might be taken for a hub id.
+        # Without a leading dot, a missing folder could be taken for a hub id.
         return seen if seen.startswith(".") or Path(seen).is_absolute() or Path(seen).exists() else f"./{seen}"

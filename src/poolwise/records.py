@@ -1,13 +1,13 @@
-"""What a run leaves on disk: its manifest, its training steps, its scores item by item.
+"""The records of a run on disk: its manifest, its training steps, its scores per item.
 
 A *run* is one model evaluated on some tasks. On disk it is a folder::
 
     run.json                           RunManifest
-    training.jsonl                     one TrainingStep a line (trained runs only)
+    training.jsonl                     one TrainingStep per line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
     model/                             the model (trained runs only)
     base/                              the adapted base (adaptations only), with its Adaptation
-    evaluation.json                    what its scores have in common (runs of ``poolwise eval`` only)
+    evaluation.json                    the settings all its scores share (runs of ``poolwise eval`` only)
     texts/<category>/<name>.json.gz    ItemTexts; the runs of a study share those in the study's folder
 """
 
@@ -48,13 +48,13 @@ METRICS: dict[Category, str] = {
 
 
 class Record(BaseModel):
-    """A record that refuses unknown fields and NaN is written as an error, never as a number."""
+    """A record. Unknown fields, NaN and infinite numbers are errors."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
 class ItemScores(Record):
-    """One run's scores on one task, item by item.
+    """One run's scores on one task, per item.
 
     ``values`` are, by category: nDCG@10 per query (retrieval), average precision per query (reranking),
     cosine similarity per pair (sts, pair_classification), correctness averaged over the experiments per
@@ -70,12 +70,12 @@ class ItemScores(Record):
     category: Category
     metric: str
     score: float
-    num_total: int = Field(description="items before the cap")
+    num_total: int = Field(description="items of the task before max_items")
     fingerprint: str = Field(description="hash of the task's texts, labels and settings")
     ids: list[str]
     values: list[float] = []
     gold: list[float] | list[str] = []
-    group: list[str] = Field(default=[], description="items with one group name are dependent")
+    group: list[str] = Field(default=[], description="items with the same group name depend on each other")
     assignments: list[list[int]] = []
     scores_by_seed: list[float] = []
     settings: dict[str, object] = {}
@@ -97,7 +97,7 @@ class ItemScores(Record):
 
 
 class ItemTexts(Record):
-    """What readers see of one task's items, whoever is evaluated: ``parts["query"][i]`` belongs to ``ids[i]``.
+    """The texts of one task's items, as reports show them for any run: ``parts["query"][i]`` belongs to ``ids[i]``.
 
     Law: every part is as long as ``ids``.
     """
@@ -116,7 +116,7 @@ class ItemTexts(Record):
 
 
 class Cost(Record):
-    """What one run took. Times in seconds, memory in GiB; None where it was not measured."""
+    """The time and memory of one run. Times in seconds, memory in GiB; None where not measured."""
 
     train_seconds: float | None = None
     train_tokens_per_second: float | None = None
@@ -126,7 +126,7 @@ class Cost(Record):
 
 
 class Adaptation(Record):
-    """How a base was adapted to bidirectional attention, kept in its folder; equal wherever it is done again.
+    """How a base was adapted to bidirectional attention, saved in its folder; the same each time it is repeated.
 
     ``key`` hashes everything that can change the weights.
     """
@@ -138,43 +138,45 @@ class Adaptation(Record):
     method: Literal["lora", "full"]
     mask_share: float
     mask_token: str
-    num_texts: int = Field(description="different texts to draw from")
+    num_texts: int = Field(description="number of distinct texts it draws from")
     seed: int
 
 
 class RunManifest(Record):
-    """Which model a run evaluated and how it came to be; of kind "adapted", how a base was made and nothing else."""
+    """Which model a run evaluated and how it was made. Of kind "adapted": only how a base was made."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
     kind: Literal["trained", "anchor", "external", "adapted"]
-    design: str | None = Field(default=None, description="canonical design; None for anchors and foreign models")
+    design: str | None = Field(default=None, description="canonical design; None for baselines and foreign models")
     seed: int = 0
-    model: str = Field(description="folder or hub id of the model, or the anchor's name")
+    model: str = Field(description="folder or hub id of the model, or the baseline's name")
     trainable_parameters: int | None = None
     learning_rate: float | None = None
     hashes: dict[str, str] = Field(
-        default={}, description="schedule, lora_init, head_init ... equal across designs where they must be"
+        default={}, description="schedule, lora_init, head_init ...; equal across designs where the control demands it"
     )
     layer_weights: list[float] | None = Field(default=None, description="share of each layer 1..L, sums to 1")
     probe: dict[str, bool] = Field(
         default={},
-        description="token 0 moved: unpadded, padded_left, padded_right; of partial attentions layer_N, prompt",
+        description="whether token 0 moved: unpadded, padded_left, padded_right; partial attentions: layer_N, prompt",
     )
-    adaptation: str = Field(default="", description="key of the adaptation its base went through; empty: none")
-    variant: str = Field(default="", description="tells it from other runs of its design; set where they meet")
+    adaptation: str = Field(default="", description="key of the adaptation of its base; empty if none")
+    variant: str = Field(
+        default="", description="distinguishes it from other runs of its design when both are compared"
+    )
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()
 
     @property
     def label(self) -> str:
-        """What a comparison knows it by: its design, or its name where it has none, and its variant."""
+        """The name of the run in a comparison: its design (or its name if it has none) and its variant."""
         return f"{self.design or self.name}{f' ({self.variant})' if self.variant else ''}"
 
 
 class TrainingStep(Record):
-    """One optimiser step. ``tokens`` counts real tokens of the batch, ``negatives`` per query after masking."""
+    """One optimiser step. ``tokens`` counts the batch's real tokens, ``negatives`` those per query after masking."""
 
     step: int
     loss: float
@@ -196,14 +198,14 @@ class Run(Record):
 def save_record(record: BaseModel, path: Path) -> None:
     """Write a record as JSON (gzip if the name ends in ``.gz``), whole or not at all."""
     text = record.model_dump_json(indent=None if path.suffix == ".gz" else 2)
-    # A fixed time stamp: the same record gives the same bytes.
+    # The time stamp is fixed so that equal records give equal bytes.
     write_bytes(path, gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else (text + "\n").encode())
 
 
 def load_record(kind: type[R], path: Path) -> R:
     """Read a record of ``kind``.
 
-    Raises: EvalError where the file is missing, cut short or not such a record.
+    Raises: EvalError where the file is missing, truncated or not such a record.
     """
     try:
         raw = path.read_bytes()
@@ -211,7 +213,7 @@ def load_record(kind: type[R], path: Path) -> R:
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EvalError(
-            f"cannot read {path} as {kind.__name__}: {reason}", hint="run the command that made it again"
+            f"cannot read {path} as {kind.__name__}: {reason}", hint="repeat the command that wrote it"
         ) from error
 
 
@@ -219,19 +221,19 @@ ADAPTATION_FILE = "adaptation.json"
 
 
 def load_adaptation(base: str) -> Adaptation | None:
-    """Return how the base in a folder was adapted; None where it was not, or is no folder."""
+    """Return how the base in a folder was adapted; None if it was not adapted or is not a folder."""
     path = Path(base) / ADAPTATION_FILE
     return load_record(Adaptation, path) if path.is_file() else None
 
 
 def require_finished(folder: Path) -> None:
-    """Raise ModelError where a folder is a run whose training was interrupted: it holds no model yet."""
+    """Raise ModelError where a folder is a run whose training was interrupted and holds no model yet."""
     is_begun = any((folder / name).exists() for name in ("spec.json", "training.jsonl", "checkpoints"))
     if is_begun and not (folder / "model").is_dir() and not (folder / "modules.json").is_file():
         raise ModelError(
             f"{folder} is a run whose training is not finished",
-            "wanted a run with model/ in it",
-            "run the poolwise command that began it again: it resumes from the last checkpoint",
+            "wanted a run with a model/ folder",
+            "repeat the poolwise command that started it: it resumes from the last checkpoint",
         )
 
 
@@ -246,7 +248,7 @@ def texts_path(folder: Path, task: str) -> Path:
 
 
 def load_texts(folder: Path) -> list[ItemTexts]:
-    """Return the texts that belong to the runs in ``folder`` (a run, a study, a folder of runs); else none."""
+    """Return the texts that belong to the runs in ``folder`` (a run, a study, a folder of runs); empty if none."""
     if not (runs := list(iter_run_folders(folder))):
         return []
     homes = [folder, *runs, *(run.resolve().parents[1] for run in runs if run.resolve().parent.name == "runs")]
@@ -255,7 +257,7 @@ def load_texts(folder: Path) -> list[ItemTexts]:
 
 
 def load_run(folder: Path) -> Run:
-    """Return the run stored in ``folder``, its tasks in order of name."""
+    """Return the run stored in ``folder``, its tasks sorted by name."""
     manifest = load_record(RunManifest, folder / "run.json")
     records = [load_record(ItemScores, path) for path in sorted((folder / "items").glob("*/*.json.gz"))]
     return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
@@ -264,9 +266,9 @@ def load_run(folder: Path) -> Run:
 def iter_run_folders(folder: Path) -> Iterator[Path]:
     """Yield the run folders that ``folder`` is or holds (a run, a study, or a folder of runs).
 
-    Of a study only the runs of its plan count: what changed inputs left behind stays on disk but is not read.
+    Of a study, only the runs in its plan are read; runs of earlier inputs stay on disk.
 
-    Raises: EvalError where the plan of a study is cut short.
+    Raises: EvalError where the plan of a study is truncated.
     """
     if (folder / "run.json").is_file():
         yield folder
@@ -278,9 +280,9 @@ def iter_run_folders(folder: Path) -> Iterator[Path]:
 
 
 def planned_runs(folder: Path) -> list[str] | None:
-    """Return the names of the runs that a study plans, in its order; None where the folder is no study.
+    """Return the names of the runs in a study's plan, in order; None if the folder is not a study.
 
-    Raises: EvalError where the plan is cut short.
+    Raises: EvalError where the plan is truncated.
     """
     if not (plan := folder / "plan.json").is_file():
         return None
@@ -306,15 +308,15 @@ def _step_lines(steps: Sequence[TrainingStep]) -> str:
 
 
 def load_steps(path: Path) -> list[TrainingStep]:
-    """Return the training steps of a JSON-lines file; of a step logged twice (resumed runs) the later line.
+    """Return the training steps of a JSON-lines file; if a step is logged twice (resumed runs), the later line.
 
-    A last line without an end, which a crash in the middle of writing leaves, is no step.
-    Raises: EvalError where any other line is no step.
+    A last line without a line break, left by a crash while writing, is ignored.
+    Raises: EvalError where any other line is not a training step.
     """
     whole, _, _ = path.read_text().rpartition("\n")
     try:
         steps = [TrainingStep.model_validate_json(line) for line in whole.splitlines() if line]
     except ValidationError as error:
-        raise EvalError(f"{path} holds a line that is no training step", hint="delete the run's folder") from error
+        raise EvalError(f"{path} holds a line that is not a training step", hint="delete the run's folder") from error
     latest = {step.step: step for step in steps}
     return [latest[step] for step in sorted(latest)]

@@ -1,4 +1,4 @@
-"""What was found: the tests and verdicts of a comparison, and the results of a study.
+"""Results: the tests and verdicts of a comparison, and everything in a study's ``results.json``.
 
 A *study* is a folder with ``study.json``, ``runs/<run>/``, ``texts/`` and ``results.json`` (StudyResults).
 """
@@ -13,10 +13,10 @@ from pydantic import Field
 from poolwise.records import SCHEMA_VERSION, Adaptation, Category, Cost, Record
 
 RESULTS_VERSION = 1
-"""Which numbers the code gives. It is part of every job's key: raise it with each change that moves a score or a loss
-by more than rounding, and studies made before run again instead of mixing two kinds of numbers.
+"""The version of the numbers that the code computes. It is part of every job's key: raise it with each change that
+moves a score or a loss by more than rounding. Older studies then run again instead of mixing two kinds of numbers.
 
-1. The first count of its own; until then keys held the package's version, 0.1.0, through several such changes.
+1. The first version. Before, keys held the package's version, 0.1.0, through several such changes.
 """
 
 Estimand = Literal["checkpoints", "designs_on_tasks", "tasks_like_these"]
@@ -26,14 +26,14 @@ Verdict = Literal["better", "worse", "equal", "not decided"]
 class Contrast(Record):
     """One comparison of two designs: ``difference = score(a) - score(b)``, over tasks or within one task.
 
-    ``p`` is two-sided and in (0, 1]; None where no test is possible, and then ``note`` says why.
+    ``p`` is two-sided and in (0, 1]; it is None where no test is possible, and ``note`` says why.
     """
 
     category: str
-    task: str | None = Field(default=None, description="None: over the tasks of the category")
+    task: str | None = Field(default=None, description="None: over all tasks of the category")
     a: str
     b: str
-    reason: list[str] = Field(default=[], description="declared comparisons this contrast belongs to")
+    reason: list[str] = Field(default=[], description="the declared comparisons that include this contrast")
     difference: float
     interval: tuple[float, float] | None = None
     interval_level: float = 0.95
@@ -46,13 +46,14 @@ class Contrast(Record):
     num_items: int | None = None
     num_tasks: int | None = None
     num_zeros: int = 0
-    seed_spread: float | None = Field(default=None, description="standard deviation over seeds of the difference")
-    num_seeds: int | None = Field(default=None, description="the lesser number of seeds of a and b")
-    by_seed: list[float] = Field(default=[], description="the difference at each seed that both have")
+    seed_spread: float | None = Field(default=None, description="standard deviation of the difference over seeds")
+    num_seeds: int | None = Field(default=None, description="the number of seeds of a or b, whichever has fewer")
+    by_seed: list[float] = Field(default=[], description="the difference at each seed that both a and b have")
     p_by: float | None = Field(default=None, gt=0, le=1, description="Benjamini-Yekutieli")
     interval_method: str = ""
     simultaneous: tuple[float, float] | None = Field(
-        default=None, description="holds for all contrasts of the primary family together; the verdict rests on it"
+        default=None,
+        description="interval that covers all contrasts of the primary family jointly; the verdict uses it",
     )
     equivalence: float | None = Field(default=None, description="differences up to this size do not matter in practice")
     verdict: Verdict | None = None
@@ -60,7 +61,7 @@ class Contrast(Record):
 
 
 class CategoryMean(Record):
-    """A design's (or anchor's) mean score over one category's tasks: mean over seeds, spread over seeds."""
+    """A design's (or baseline's) mean score over one category's tasks: mean and spread over seeds."""
 
     category: str
     name: str
@@ -71,10 +72,10 @@ class CategoryMean(Record):
 
 
 class VarianceShare(Record):
-    """Where the uncertainty of one difference comes from: standard deviations of the category mean, by source.
+    """The sources of the uncertainty of one difference: standard deviations of the category mean, by source.
 
-    ``task`` is what other tasks of the kind would add; it is no part of the uncertainty over these tasks.
-    ``shares`` are of the variance and sum to 1.
+    ``task`` is what other tasks of this category would add; it is not part of the uncertainty over these tasks.
+    ``shares`` are shares of the variance and sum to 1.
     """
 
     category: str
@@ -87,11 +88,11 @@ class VarianceShare(Record):
 
 
 class Power(Record):
-    """What one contrast could have found: the least p, the least effect, and how many more would be needed.
+    """The power of one contrast: the smallest possible p, the smallest detectable effect, and how much more is needed.
 
-    ``detectable`` is found in 80 of 100 repeats at the level of the family. ``seeds_needed``, ``items_factor`` (times
-    the items at hand) and ``tasks_needed`` each say, the rest as it is, when ``equivalence`` would be found; None
-    where more of it alone would not do.
+    ``detectable`` is the effect found in 80 of 100 repeats at the level of the family. ``seeds_needed``,
+    ``items_factor`` (times the present items) and ``tasks_needed`` say how many are needed to detect ``equivalence``
+    when the rest stays the same; None where more of that alone is not enough.
     """
 
     category: str
@@ -107,7 +108,7 @@ class Power(Record):
 
 
 class RankPicture(Record):
-    """Friedman's test and what a critical-difference diagram shows; a picture, no verdict rests on it."""
+    """Friedman's test and the data of a critical-difference diagram; no verdict uses it."""
 
     category: str
     names: list[str] = Field(description="best mean rank first")
@@ -116,11 +117,11 @@ class RankPicture(Record):
     p: float = Field(gt=0, le=1)
     test: str
     critical_difference: float
-    groups: list[list[str]] = Field(default=[], description="names whose mean ranks lie within one critical difference")
+    groups: list[list[str]] = Field(default=[], description="names whose mean ranks are within one critical difference")
 
 
 class Posterior(Record):
-    """The Bayesian signed-rank test of one contrast: probabilities, shown beside the tests, never a verdict."""
+    """The Bayesian signed-rank test of one contrast: probabilities shown beside the tests; no verdict uses them."""
 
     category: str
     a: str
@@ -132,7 +133,7 @@ class Posterior(Record):
 
 
 class Recommendation(Record):
-    """What to use for one category of tasks, in one sentence, and what it rests on."""
+    """What to use for one category of tasks, in one sentence, and the evidence for it."""
 
     category: str
     best: str
@@ -145,7 +146,7 @@ class Recommendation(Record):
 class Extremes(Record):
     """The items of one task on which two designs differ most: first where ``a`` scores higher, then where ``b`` does.
 
-    ``items`` are places in ``TaskExtremes.ids``, the largest difference of each side first.
+    ``items`` are indices into ``TaskExtremes.ids``, the largest difference of each side first.
     """
 
     a: str
@@ -156,17 +157,19 @@ class Extremes(Record):
 
 
 class TaskExtremes(Record):
-    """Every item of one task that some contrast names, its texts once, and the contrasts that name it."""
+    """The items of one task that any contrast lists, each with its texts once, and those contrasts."""
 
     task: str
-    measure: str = Field(description="what the score of an item is, in words; higher is better")
+    measure: str = Field(description="what an item's score is, in words; higher is better")
     ids: list[str]
-    parts: dict[str, list[str]] = Field(default={}, description="texts by part, as long as ids; none if not stored")
+    parts: dict[str, list[str]] = Field(
+        default={}, description="texts by part, each as long as ids; empty if texts were not stored"
+    )
     contrasts: list[Extremes]
 
 
 class Comparison(Record):
-    """Every number of a comparison of runs; the report adds no arithmetic.
+    """Every number of a comparison of runs; reports only print them.
 
     Example:
 
@@ -183,31 +186,33 @@ class Comparison(Record):
     task_contrasts: list[Contrast] = Field(default=[], description="within tasks: exploratory")
     recommendations: list[Recommendation] = []
     tasks_like_these: list[Contrast] = Field(
-        default=[], description="the signed-rank tests over tasks, where the primary family is another test"
+        default=[], description="signed-rank tests over tasks, if the primary family uses another test"
     )
     seed_contrasts: list[Contrast] = Field(
-        default=[], description="the primary contrasts again, with other treatments of the seeds"
+        default=[], description="the primary contrasts again, with seeds treated in other ways"
     )
     variance: list[VarianceShare] = []
     power: list[Power] = []
     rank_pictures: list[RankPicture] = []
     posteriors: list[Posterior] = []
-    extremes: list[TaskExtremes] = Field(default=[], description="by task, the items on which designs differ most")
-    rule: str = Field(default="", description="how a verdict is reached, in words")
-    family: str = Field(default="", description="the family of tests the correction runs over, in words")
-    methods: list[str] = Field(default=[], description="one plain paragraph a test that was used")
+    extremes: list[TaskExtremes] = Field(default=[], description="the items on which designs differ most, by task")
+    rule: str = Field(default="", description="the rule for verdicts, in words")
+    family: str = Field(default="", description="the family of tests that is corrected together, in words")
+    methods: list[str] = Field(default=[], description="one paragraph per test that was used")
     notes: list[str] = []
 
 
 class DesignInfo(Record):
-    """One design of a study and what it means."""
+    """One design of a study, described."""
 
     design: str
     alias: str | None = None
     summary: str
-    decision: str | None = Field(default=None, description="for the paper's designs: which way we went and why")
+    decision: str | None = Field(
+        default=None, description="for the paper's designs: where we differ from its code, and why"
+    )
     trainable_parameters: int | None = None
-    learning_rate: dict[str, float] = Field(default={}, description="by seed or tuned value, as trained")
+    learning_rate: dict[str, float] = Field(default={}, description="learning rate used in training, by seed")
     layer_weights: dict[str, list[float]] = Field(default={}, description="by seed")
 
 
@@ -226,7 +231,7 @@ class TaskScore(Record):
     """One run's score on one task."""
 
     run: str
-    name: str = Field(description="design, or the anchor's name")
+    name: str = Field(description="the design, or the baseline's name")
     seed: int
     task: str
     score: float
@@ -241,24 +246,26 @@ class TrainingCurve(Record):
 
 
 class AdaptationInfo(Record):
-    """The base that bidirectional designs start from, and how training it went; ``run`` is its folder."""
+    """The adapted base that bidirectional designs start from, and its training; ``run`` is its folder."""
 
     run: str
     made: Adaptation
-    note: str = Field(description="what a reader of any difference must know")
+    note: str = Field(description="what a reader of the differences must know")
     trainable_parameters: int | None
     curve: TrainingCurve
 
 
 class Results(Record):
-    """The part of ``results.json`` that repeats bit for bit on the same machine."""
+    """The part of ``results.json`` that is bit for bit the same when repeated on the same machine."""
 
     name: str
-    kind: Literal["study", "screen"] = Field(default="study", description="screen: heads alone, on a frozen base")
+    kind: Literal["study", "screen"] = Field(
+        default="study", description="screen: only heads are trained, on a frozen base"
+    )
     base: str
     recipe: dict[str, object]
     recipe_hash: str = Field(
-        description="of the recipe and of the base, data and tasks that its names pointed to; equal: the same study"
+        description="hash of the recipe and of the base, data and tasks it names; equal hashes: the same study"
     )
     designs: list[DesignInfo]
     anchors: list[str]
@@ -267,15 +274,15 @@ class Results(Record):
     comparison: Comparison
     training: list[TrainingCurve] = []
     adaptation: AdaptationInfo | None = Field(default=None, description="None: all designs start from the plain base")
-    hashes: dict[str, str] = Field(default={}, description="batch schedules and inits by seed")
+    hashes: dict[str, str] = Field(default={}, description="hashes of batch schedules and initial weights, by seed")
     data_fingerprints: dict[str, str] = {}
-    failures: dict[str, str] = Field(default={}, description="job -> error, for jobs that failed")
-    not_run: list[str] = Field(default=[], description="jobs that an unfinished study still has to run")
+    failures: dict[str, str] = Field(default={}, description="failed jobs: job -> error")
+    not_run: list[str] = Field(default=[], description="jobs that an unfinished study has not run yet")
     tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
 
 
 class Measured(Record):
-    """The part of ``results.json`` that differs from run to run: cost, machine, versions."""
+    """The part of ``results.json`` that changes when a study is repeated: cost, machine, versions."""
 
     costs: dict[str, Cost] = Field(default={}, description="by run")
     machine: dict[str, str] = {}
@@ -288,7 +295,7 @@ class Measured(Record):
 class StudyResults(Record):
     """The whole of ``results.json``.
 
-    ``results`` repeats bit for bit on one machine; ``measured`` holds costs and the machine.
+    ``results`` is bit for bit the same when repeated on one machine; ``measured`` holds costs and the machine.
 
     Example:
 

@@ -95,8 +95,6 @@ def test_a_study_goes_on_with_the_best(screen: Path) -> None:
     assert found["kind"] == "study"
     assert set(found["recipe"]["designs"]) == {best, "last+causal"} == set(choice["kept"])
     note = found["comparison"]["notes"][0]
-    assert "chosen by a screen" in note and all(
-        name in note for name in set(choice["mean_ranks"]) - set(choice["kept"])
-    )
+    assert "by a screen" in note and all(name in note for name in set(choice["mean_ranks"]) - set(choice["kept"]))
     again = poolwise(*args, cwd=screen)
     assert "every job is done already" in again.stderr and results(screen / "chosen") == found

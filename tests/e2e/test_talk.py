@@ -24,7 +24,7 @@ def test_verbose_shows_where_an_error_arose_and_quiet_the_error_alone(tmp_path: 
     assert "Traceback" in poolwise("--verbose", *arguments, cwd=tmp_path, code=2).stderr
     assert poolwise("--quiet", *arguments, cwd=tmp_path, code=2).stderr.startswith("error: ")
     found = poolwise("--quiet", "--verbose", *arguments, cwd=tmp_path, code=2)
-    assert found.stderr == "error: --verbose and --quiet exclude each other; give one of them\n"
+    assert found.stderr == "error: both --verbose and --quiet are given; give one of them\n"
 
 
 def test_quiet_prints_results_and_nothing_else(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == f"stopped by {name}: finished work is saved; the same command goes on from there"
+    assert said.splitlines()[-1] == f"stopped by {name}: finished work is saved; run the same command again to resume"
     assert "Traceback" not in said
     assert list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
     for verb in (["eval", "run", "--tasks", "suite", "--out", "scores"], ["doctor", "run"]):

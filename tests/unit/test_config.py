@@ -69,7 +69,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"seeds": [0, -1]}, "seeds are negative"),
         ({"base": ""}, "base"),
         ({"train": {"learning_rate": float("inf")}}, "finite"),
-        ({"tune": {"learning_rate": [1e-4, 0], "steps": 1, "dev": ["d"]}}, "not above 0"),
+        ({"tune": {"learning_rate": [1e-4, 0], "steps": 1, "dev": ["d"]}}, "must be above 0"),
         ({"tune": {"learning_rate": [1e-4, 1.0000001e-4], "steps": 1, "dev": ["d"]}}, "repeat"),
         ({"train": {"batch_size": 1}}, "batch_size"),
         ({"prompts": {"stss": {}}}, "sts"),

@@ -21,7 +21,7 @@ from poolwise.errors import DataError
             "error: out of memory: CUBLAS",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full"),
-        (KeyboardInterrupt(), 130, "stopped by Ctrl-C: finished work is saved; the same command goes on from there"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C: finished work is saved; run the same command again to resume"),
         (command.Interrupted("SIGTERM"), 130, "stopped by SIGTERM: finished work is saved"),
         (ZeroDivisionError("division by zero"), 1, "this is a bug in poolwise"),
     ],

@@ -160,7 +160,7 @@ def test_a_line_that_a_crash_cut_is_no_step_and_any_other_bad_line_an_error(tmp_
         file.write('{"step": 2, "lo')
     assert [row.step for row in load_steps(path)] == [1]
     path.write_text("what\n" + path.read_text())
-    with pytest.raises(EvalError, match="no training step"):
+    with pytest.raises(EvalError, match="not a training step"):
         load_steps(path)
 
 

@@ -1,1 +1,1 @@
-"""The command line: one file a verb; each parses, calls one library function, and prints."""
+"""The command line: one file per command; each parses its options, calls one library function, and prints."""

@@ -1,4 +1,4 @@
-"""``poolwise compare``: are the differences between models real, whoever evaluated them?"""
+"""``poolwise compare``: tests whether the differences between models are real, whichever tool evaluated them."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ def compare(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Runs or studies of poolwise, MTEB results (a folder a model), mteb predictions, TREC runs, or a CSV "
-            "with model, task, item, score."
+            help="Runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a "
+            "CSV with model, task, item, score."
         ),
     ],
     reference: Annotated[
         str | None,
         typer.Option(
-            help="The design or model the others are compared with.", show_default="a study's own; otherwise none"
+            help="Design or model to compare the others with.", show_default="the study's reference; otherwise none"
         ),
     ] = None,
     qrels: Annotated[
         list[Path] | None, typer.Option(help="Relevance judgements for TREC runs; repeatable.", show_default="none")
     ] = None,
     include_external: Annotated[
-        bool, typer.Option("--include-external", help="Also take MTEB's self-reported scores, marked in the notes.")
+        bool, typer.Option("--include-external", help="Also read MTEB's self-reported scores; the notes mark them.")
     ] = False,
     equivalence: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[CATEGORY=]SIZE",
-            help="Largest difference of no practical meaning, of one category or of all; repeatable.",
+            help="Largest difference that does not matter in practice, for one category or for all; repeatable.",
             show_default="0.005",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Also write report.html, report.md and report.tex there.", show_default="no report"),
+        typer.Option(help="Folder for report.html, report.md and report.tex.", show_default="no report"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare models that were evaluated on the same tasks: differences, tests, corrected p, verdicts."""
+    """Compare models evaluated on the same tasks: differences, tests, corrected p-values, verdicts."""
     from poolwise.errors import ConfigError
     from poolwise.foreign import compare_inputs, input_entries, input_lines, read_inputs, source_lines
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
 
     if out is not None and out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file", "wanted a folder, there or not")
+        raise ConfigError(f"--out {out} is a file", "wanted a folder, new or existing")
     inputs = read_inputs(paths, qrels or [], include_external)
     say("\n".join(input_lines(inputs)))
     comparison = compare_inputs(inputs, paths, reference, _sizes(equivalence) if equivalence else None)
@@ -70,9 +70,9 @@ def compare(
 
 
 def _sizes(texts: list[str]) -> float | dict[str, float]:
-    """One size for all categories, or a size by category.
+    """Return one size for all categories, or sizes by category.
 
-    Raises: ConfigError where a size is no number, or one for all stands beside others.
+    Raises: ConfigError where a size is not a number, or a size for all is mixed with sizes by category.
     """
     from poolwise.errors import ConfigError
 
@@ -82,7 +82,9 @@ def _sizes(texts: list[str]) -> float | dict[str, float]:
         try:
             sizes[category] = float(size)
         except ValueError as error:
-            raise ConfigError(f"--equivalence {text}: {size!r} is no number", "wanted SIZE or CATEGORY=SIZE") from error
+            raise ConfigError(
+                f"--equivalence {text}: {size!r} is not a number", "wanted SIZE or CATEGORY=SIZE"
+            ) from error
     if "" in sizes and len(sizes) > 1:
-        raise ConfigError("--equivalence: one size for all and sizes by category exclude each other")
+        raise ConfigError("--equivalence: give one size for all or sizes by category, not both")
     return sizes.get("", sizes)

@@ -1,4 +1,4 @@
-"""``poolwise doctor``: does a model do what its card says?"""
+"""``poolwise doctor``: checks whether a model behaves as its model card says."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor sentence-transformers/
 
 
 def doctor(
-    model: Annotated[str, typer.Argument(help="A folder or hub id of an embedding model.")],
+    model: Annotated[str, typer.Argument(help="Folder or hub id of an embedding model.")],
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Check a model's attention by probe, its EOS, its padding side, and that batches do not change embeddings."""
+    """Check a model's attention (by probe), EOS and padding side, and that batching does not change embeddings."""
     require_finished(Path(model))
     from poolwise.models import diagnose
     from poolwise.models.load import load_any

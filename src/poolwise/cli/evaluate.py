@@ -1,4 +1,4 @@
-"""``poolwise eval``: any embedding model on tasks, with per-item scores."""
+"""``poolwise eval``: scores any embedding model on tasks, with a score per item."""
 
 from __future__ import annotations
 
@@ -21,35 +21,42 @@ _BATCH_SIZE = EvalConfig().batch_size
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run or model folder of ours, or any sentence-transformers model.")],
-    tasks: Annotated[list[str], typer.Option(help="A task, category or suite folder, or mteb:NAME; repeatable.")],
-    out: Annotated[Path, typer.Option(help="The run's folder, for `poolwise compare`.")],
+    model: Annotated[
+        str, typer.Argument(help="Folder of a poolwise run or model, or any sentence-transformers model.")
+    ],
+    tasks: Annotated[list[str], typer.Option(help="Folder of a task, category or suite, or mteb:NAME; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder for the scores, to give to `poolwise compare`.")],
     max_items: Annotated[
         int | None,
-        typer.Option(min=2, help="Cap on the items of a task, a seeded subset.", show_default="all items"),
+        typer.Option(
+            min=2, help="Most items per task; larger tasks are sampled with a fixed seed.", show_default="all items"
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Tokens a text keeps.", show_default="the model's own length")
+        int | None, typer.Option(help="Truncate texts to this many tokens.", show_default="the model's own length")
     ] = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SIDE=TEXT",
-            help="Prompt of query or document, or of one category (sts.query=TEXT); repeatable.",
+            help="Prompt for queries or documents, or for one category (sts.query=TEXT); repeatable.",
             show_default="the model's own prompts",
         ),
     ] = None,
-    no_prompt: Annotated[bool, typer.Option("--no-prompt", help="Read texts without any prompt.")] = False,
+    no_prompt: Annotated[bool, typer.Option("--no-prompt", help="Use no prompts.")] = False,
     precision: Annotated[
-        str, typer.Option(help="fp32, bf16, or auto: fp32 for models of others, what a study takes for ours.")
+        str, typer.Option(help="fp32, bf16, or auto: for poolwise models what a study uses, for others fp32.")
     ] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Texts a batch.")] = _BATCH_SIZE,
+    batch_size: Annotated[int, typer.Option(help="Texts per batch.")] = _BATCH_SIZE,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model as it was saved: its length and its prompts. The same command goes on after an interruption."""
+    """Evaluate a model, with the maximum length and prompts saved with it.
+
+    Repeat the command to resume after an interruption.
+    """
     if prompt and no_prompt:
-        raise ConfigError("--prompt and --no-prompt exclude each other")
+        raise ConfigError("give --prompt or --no-prompt, not both")
     options = {"max_tokens": max_tokens, "batch_size": batch_size, "precision": precision}
     config = build_section(EvalConfig, options, "options")
     require_finished(Path(model))

@@ -1,6 +1,6 @@
-"""The ``poolwise`` command: verbs, exit codes, and errors on one line.
+"""The ``poolwise`` command: its subcommands, exit codes, and errors on one line.
 
-Exit codes: 0 fine, 1 a bug of ours, 2 something the user can fix, 130 interrupted.
+Exit codes: 0 success, 1 a bug in poolwise, 2 an error that the user can fix, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import explain
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
+class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal ended the command; the message names it."""
 
 
 class _Verbs(TyperGroup):
-    """The verbs; typer itself would end an interrupted one without a word."""
+    """The subcommands; typer alone would end an interrupted one without a message."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -63,9 +63,11 @@ def _show_version(is_asked: bool) -> None:
 @app.callback()
 def shared(
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Say more, and show where an error arose. Stands before the verb.")
+        bool, typer.Option("--verbose", help="Print more, and tracebacks of errors. Put it before the command.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Errors and results only. Stands before the verb.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print only errors and results. Put it before the command.")
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -82,7 +84,7 @@ def main() -> None:
         app()
     except (Interrupted, KeyboardInterrupt) as stop:
         name = str(stop) or "Ctrl-C"
-        print(f"stopped by {name}: finished work is saved; the same command goes on from there", file=sys.stderr)
+        print(f"stopped by {name}: finished work is saved; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if known := explain(error):

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share, and what they all do before torch is imported."""
+"""Options that several commands share, and the process settings made before torch is imported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe; repeatable.", show_default="none"),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.", show_default="none"),
 ]
 Device = Annotated[
     str | None,
@@ -29,11 +29,11 @@ OURS = logging.getLogger("poolwise")
 
 
 def prepare_process() -> None:
-    """Set what must be set before any library is imported: threads that wait quietly, no bars or advice of libraries.
+    """Set what must be set before any library is imported: threads that wait without spinning, and quiet libraries.
 
-    What the user has set in the environment stays.
+    Environment variables that the user has set are kept.
     """
-    # A thread of OpenMP that waits for the next product would otherwise spin, and take a core from whoever needs it.
+    # By default, an OpenMP thread that waits for work spins and takes a core from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -59,19 +59,19 @@ class _Notes(logging.Handler):
         message = " ".join(record.getMessage().split())
         if message not in self._told:
             self._told.add(message)
-            # Looked up now: a progress bar puts its own stream there, so that lines stand above it.
+            # Look stderr up now: a progress bar replaces it, so that lines appear above the bar.
             print(f"note: {message}", file=sys.stderr)
 
 
 def set_talk(verbose: bool, quiet: bool) -> None:
-    """Have poolwise say more, or errors and results only.
+    """Make poolwise print more (verbose), or only errors and results (quiet).
 
-    Raises: ConfigError where both are asked for.
+    Raises: ConfigError where both are given.
     """
     if verbose and quiet:
         from poolwise.errors import ConfigError
 
-        raise ConfigError("--verbose and --quiet exclude each other", hint="give one of them")
+        raise ConfigError("both --verbose and --quiet are given", hint="give one of them")
     if verbose or quiet:
         OURS.setLevel(logging.INFO if verbose else logging.ERROR)
 
@@ -87,13 +87,13 @@ def is_quiet() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a line about what is going on, on standard error; nothing under ``--quiet``."""
+    """Print a status line on standard error; nothing under ``--quiet``."""
     if not is_quiet():
         print(text, file=sys.stderr)
 
 
 def study_view() -> ProgressView | QuietView:
-    """Return what shows a study's progress."""
+    """Return the view of a study's progress."""
     if is_quiet():
         from poolwise.cli.quiet_view import QuietView
 
@@ -104,7 +104,7 @@ def study_view() -> ProgressView | QuietView:
 
 
 def step_view(label: str) -> StepView | QuietView:
-    """Return what shows the steps of one long call."""
+    """Return the view of one long call's steps."""
     if is_quiet():
         from poolwise.cli.quiet_view import QuietView
 
@@ -115,5 +115,5 @@ def step_view(label: str) -> StepView | QuietView:
 
 
 def command_line() -> str:
-    """Return the command as it was typed, without the folder of the program."""
+    """Return the command as typed, without the folder of the program."""
     return shlex.join(["poolwise", *sys.argv[1:]])

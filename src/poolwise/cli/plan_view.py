@@ -1,4 +1,4 @@
-"""The plan of a study as a table or JSON."""
+"""The plan of a study as a table or JSON (``--dry-run``)."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def print_plan(estimate: Estimate, as_json: bool) -> None:
     console.print(table)
     console.print(
         f"{len(estimate.jobs)} jobs, about {duration(total)}, peak memory about {estimate.peak_memory_gib:.1f} GiB "
-        "(both to a factor of two)"
+        "(estimates, within a factor of two)"
     )
     if estimate.disk_gib is not None:
         console.print(f"stored states: about {estimate.disk_gib:.2f} GiB of disk")
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``8 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Return seconds in words: ``8 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -16,7 +16,7 @@ from poolwise.cli.plan_view import duration
 from poolwise.jobs import Eta, Job, Progress
 
 LINE_SECONDS = 20.0
-"""Without a terminal, a running job says where it is this often."""
+"""Seconds between progress lines of a running job when there is no terminal."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class _Running:
 
 
 class _Drawing:
-    """Bars on standard error, drawn while the block runs and only on a terminal."""
+    """Progress bars on standard error, drawn inside a ``with`` block and only on a terminal."""
 
     def __init__(self, time_column: bars.ProgressColumn) -> None:
         self.console = Console(file=sys.stderr)
@@ -51,7 +51,7 @@ class _Drawing:
         self._bars.stop()
 
     def _say(self, text: str) -> None:
-        # Lines of a log are not broken: a message is found again by searching for it.
+        # Log lines are not wrapped, so that a message can be found by searching.
         self.console.print(text, highlight=False, soft_wrap=True)
 
     def _line(self, text: str) -> None:
@@ -60,7 +60,7 @@ class _Drawing:
 
 
 class ProgressView(_Drawing, Progress):
-    """Draws what a study tells; the time left follows the rate of the jobs that run and of those that ended."""
+    """Shows a study's progress; the time left is estimated from the speed of running and finished jobs."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(bars.TimeElapsedColumn())
@@ -83,7 +83,7 @@ class ProgressView(_Drawing, Progress):
 
     def job_advanced(self, job: Job, done: int, total: int, detail: str) -> None:
         running = self._running.get(job.id)
-        if running is None:  # told after its end: messages of workers travel apart from results
+        if running is None:  # it has ended: workers send messages apart from results
             return
         self._eta.advance(job, done, total)
         self._bars.update(running.bar, completed=done, total=total, detail=detail)
@@ -109,7 +109,7 @@ class ProgressView(_Drawing, Progress):
         self.console.print(f"{job.label}: {reason}", style="red", markup=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
-        # As it stands: a path may hold brackets.
+        # No markup: a path may contain brackets.
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def _close(self, job: Job) -> None:
@@ -123,7 +123,7 @@ class ProgressView(_Drawing, Progress):
 
 
 class StepView(_Drawing):
-    """One bar for one long call, on standard error; plain lines now and then where that is no terminal."""
+    """One progress bar for one long call, on standard error; without a terminal, a line from time to time."""
 
     def __init__(self, label: str) -> None:
         super().__init__(bars.TimeRemainingColumn())
@@ -132,9 +132,9 @@ class StepView(_Drawing):
         self._last_line: float | None = None
 
     def advance(self, done: int, total: int, detail: str) -> None:
-        """Show that ``done`` of ``total`` steps are behind us."""
+        """Show that ``done`` of ``total`` steps are done."""
         self._bars.update(self._bar, completed=done, total=total, detail=detail)
-        # The first report says at once where a resumed call starts.
+        # The first report is shown at once: it says where a resumed call starts.
         if self._last_line is None or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self._line(f"{self._label}: {done}/{total} {detail}")

@@ -1,4 +1,4 @@
-"""What ``--quiet`` shows of a study's or a call's progress: the jobs that failed, and nothing else."""
+"""Progress under ``--quiet``: shows only the jobs that failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poolwise.jobs import Job, Progress
 
 
 class QuietView(Progress):
-    """Takes the place of ``ProgressView`` and of ``StepView``."""
+    """Replaces ``ProgressView`` and ``StepView``."""
 
     def __init__(self) -> None:
         self.num_failed = 0

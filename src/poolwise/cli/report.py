@@ -1,4 +1,4 @@
-"""``poolwise report``: write the report of a study again."""
+"""``poolwise report``: writes the report of a study again."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 EXAMPLES = ("poolwise report runs/quickstart", "poolwise report runs/quickstart/results.json")
 
 
-def report(folder: Annotated[Path, typer.Argument(help="A study's folder, or a results.json.")]) -> None:
-    """Write report.html, report.md and report.tex from the records of a study, finished or not."""
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a results.json.")]) -> None:
+    """Write report.html, report.md and report.tex again from the records of a study, finished or not."""
     path = folder if folder.suffix == ".json" else folder / "results.json"
     if path.is_file():
         from poolwise.records import load_record

@@ -1,4 +1,4 @@
-"""The end of a study or a screen: its results as JSON, or as text with the path of the report."""
+"""The output of a study or a screen: its results as JSON, or as text with the path of the report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from poolwise.study.study import report_path
 
 
 def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
-    """Print the results of the study in ``out`` and the path of their report; as JSON what ``results.json`` holds."""
+    """Print the results of the study in ``out`` and the path of the report; as JSON, print ``results.json``."""
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
         return
     if found.results.kind == "screen":
-        print("SCREEN: heads on a frozen base, to choose candidates from\n")
+        print("SCREEN: heads on a frozen base, to choose candidates for a study\n")
     print(comparison_text(found.results.comparison))
     print(f"\nreport: {report_path(out)}")

@@ -1,4 +1,4 @@
-"""``poolwise screen``: the designs of a recipe on a frozen base."""
+"""``poolwise screen``: ranks the designs of a recipe on a frozen base."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ EXAMPLES = (
 
 
 def screen(
-    recipe: Annotated[Path, typer.Argument(help="The recipe of a study, a YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="The screen's folder.", show_default="runs/NAME-screen")] = None,
+    recipe: Annotated[Path, typer.Argument(help="Recipe of a study (YAML file).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the screen.", show_default="runs/NAME-screen")] = None,
     set_: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the jobs.", show_default="by cores and memory")
+        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="by cores and memory")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time, memory and disk; run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print jobs, time, memory and disk; run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Rank the designs of a recipe on a frozen base: the base reads every text once, only heads are trained.
+    """Rank the designs of a recipe on a frozen base: the base encodes every text once, and only heads are trained.
 
-    A ranking to choose candidates from, not a study. --set designs=all takes every pooling with both attentions.
+    Use the ranking to choose candidates for a study. --set designs=all takes every pooling with both attentions.
+    Repeat the command to resume after an interruption.
     """
     from poolwise.config import load_recipe
 

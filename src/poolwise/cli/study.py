@@ -1,4 +1,4 @@
-"""``poolwise study``: the controlled study of a recipe."""
+"""``poolwise study``: runs the controlled study of a recipe."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ EXAMPLES = (
 
 
 def study(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
-    out: Annotated[Path | None, typer.Option(help="The study's folder.", show_default="runs/NAME")] = None,
+    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML file).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the study.", show_default="runs/NAME")] = None,
     set_: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the jobs.", show_default="by cores and memory")
+        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="by cores and memory")
     ] = None,
     screen: Annotated[
         int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Screen the designs on the frozen base first, go on with the N best.",
+            help="First screen the designs on the frozen base, then study the N best.",
             show_default="no screen",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print plan, time and memory; run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print jobs, time and memory; run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train and evaluate every design of a recipe on the same data; end with a report.
+    """Train and evaluate every design of a recipe on the same data, and write a report.
 
-    A second run of the same command goes on where the first stopped.
+    Repeat the command to resume after an interruption.
     """
     from poolwise.config import load_recipe
 

@@ -1,4 +1,4 @@
-"""``poolwise train``: one design, trained."""
+"""``poolwise train``: trains one design."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ _STEPS, _MAX_ROWS = TrainConfig().steps, DataConfig.model_fields["max_rows"].def
 
 
 def train(
-    design: Annotated[str, typer.Option(help="pooling+attention, such as multilayer+bidirectional, or paper:5.")],
-    out: Annotated[Path, typer.Option(help="The run's folder: model/, training.jsonl, run.json.")],
+    design: Annotated[
+        str, typer.Option(help="Design: pooling+attention, such as multilayer+bidirectional, or paper:5.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run: gets model/, training.jsonl and run.json.")],
     data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
-    base: Annotated[str, typer.Option(help="A decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
+    base: Annotated[str, typer.Option(help="Decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
     steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.", show_default=str(_STEPS))] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA start and head start.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA, dropout and head.")] = 0,
     max_rows: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Training rows taken of all sources together.", show_default=str(_MAX_ROWS or "all rows")
+            min=1, help="Most training rows, all sources together.", show_default=str(_MAX_ROWS or "all rows")
         ),
     ] = None,
     set_: Annotated[
@@ -35,16 +37,16 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Set a key of a recipe: of train, data, prompts, eval, base; repeatable.",
+            help="Set a recipe key of train, data, prompts, eval or base; repeatable.",
             show_default="none",
         ),
     ] = None,
     device: Device = None,
 ) -> None:
-    """Train one design and save the model; the same command goes on after an interruption.
+    """Train one design and save the model. Repeat the command to resume after an interruption.
 
-    --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: ';
-    those of the train section may stand alone: --set learning_rate=1e-4.
+    --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: '.
+    Keys of the train section work without the prefix: --set learning_rate=1e-4.
     """
     from poolwise.study.single import SingleRun, build_single_run, train_single
 

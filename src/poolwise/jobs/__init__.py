@@ -1,4 +1,4 @@
-"""A plan's jobs and who runs them: one scheduling loop, and executors that run a job, here or in other processes."""
+"""Runs the jobs of a plan: one scheduling loop, and executors that run a job in this process or in others."""
 
 from poolwise.jobs.eta import Eta
 from poolwise.jobs.executor import Executor, InProcess, run_jobs

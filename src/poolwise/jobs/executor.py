@@ -1,4 +1,4 @@
-"""The loop that runs a plan and what it asks of an executor: what is done stays done, a failure stops no other job."""
+"""The loop that runs a plan, and the executor protocol: finished jobs are kept, a failed job stops no other."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from poolwise.jobs.state import JobState, Report, RunJob, is_done, run_job
 
 
 class Executor(Protocol):
-    """Runs single jobs; which one, when, and what a failure means is the loop's affair.
+    """Runs single jobs; the loop decides which job runs when, and what a failure means.
 
-    Used as a context. Left by an exception, it ends what is running, or lets it reach its checkpoint; it may not
-    leave a process behind that goes on writing.
+    Used as a context manager. If an exception leaves the context, it ends running jobs or lets them reach a
+    checkpoint; it must not leave a process behind that still writes.
     """
 
     @property
     def num_slots(self) -> int:
-        """How many jobs it runs at a time; the loop submits no more."""
+        """How many jobs it runs at a time; the loop never submits more."""
         ...
 
     def submit(self, job: Job, report: Report) -> Future[JobState]:
-        """Begin a job and return how it will have ended.
+        """Start a job and return a future of its final state.
 
-        A job that fails, even one whose process is killed, gives a state and no exception.
+        A failed job, even one whose process is killed, gives a state and not an exception.
 
         Args:
             report: called with the job's progress, from any thread.
@@ -51,7 +51,7 @@ class InProcess:
         self._run, self._out = run, out
 
     def submit(self, job: Job, report: Report) -> Future[JobState]:
-        """Run a job to its end. An interruption passes through."""
+        """Run a job to its end. KeyboardInterrupt is passed on."""
         future: Future[JobState] = Future()
         future.set_result(run_job(job, self._run, self._out, report))
         return future
@@ -66,21 +66,21 @@ class InProcess:
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progress) -> dict[str, str]:
-    """Run every job that is not done yet; return the error of each that failed, by label.
+    """Run every job that is not done yet; return the errors of failed jobs, by label.
 
-    Of the jobs that can run, the earliest in the plan goes first. A job whose need failed is skipped and counted as
-    failed. KeyboardInterrupt passes through; the next call goes on where this one stopped.
+    Of the jobs that can run, the earliest in the plan starts first. A job that needs a failed job is skipped and counts
+    as failed. KeyboardInterrupt is passed on; the next call resumes.
 
     Args:
-        jobs: each after those it needs.
-        out: the folder in which states of jobs are kept.
+        jobs: each after the jobs it needs.
+        out: the folder that stores the states of jobs.
     """
     by_id = {job.id: job for job in jobs}
     failures: dict[str, str] = {}
     waiting = [job for job in jobs if not is_done(out, job)]
     running: dict[Future[JobState], Job] = {}
     while waiting or running:
-        # A job that waits for a running one stays; one whose need failed is settled here.
+        # A job that needs a running one keeps waiting; one that needs a failed job is skipped here.
         pending = {job.id for job in (*waiting, *running.values())}
         for job in [job for job in waiting if not pending.intersection(job.needs)]:
             failed = [by_id[need].label for need in job.needs if not is_done(out, by_id[need])]

@@ -1,4 +1,4 @@
-"""One unit of work, as a small value that any process can be sent."""
+"""One job of a plan, as a small value that can be sent to any process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
 
 @dataclass(frozen=True)
 class Job:
-    """One unit of work. Equal keys mean equal results, so a job whose key is done is never run again.
+    """One unit of work. Equal keys mean equal results, so a job whose key is done never runs again.
 
     Args:
-        run: the folder below ``runs/`` that it writes; of an adaptation, below ``adapted/``.
-        design: canonical design, or None for an anchor.
-        needs: ids of the jobs that must have succeeded.
+        run: the folder below ``runs/`` that it writes; for an adaptation, below ``adapted/``.
+        design: canonical design, or None for a baseline.
+        needs: ids of the jobs that must succeed first.
     """
 
     kind: JobKind
@@ -32,5 +32,6 @@ class Job:
 
     @property
     def label(self) -> str:
+        """The name in messages and reports; the kind ``anchor`` of keys and files reads ``baseline``."""
         seed = f", seed {self.seed}" if self.kind in ("train", "eval") and self.design else ""
-        return f"{self.kind} {self.name}{seed}"
+        return f"{'baseline' if self.kind == 'anchor' else self.kind} {self.name}{seed}"

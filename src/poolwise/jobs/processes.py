@@ -1,7 +1,7 @@
 """Runs jobs in several processes.
 
-One process with two threads trained a step of the embedded base in 1.88 s; two processes with one thread each took
-2.1 s for a step of both (two cores, AMX): small matrices do not fill a second core, a second model does.
+On two cores with AMX, one process with two threads took 1.88 s for a training step of the embedded base; two processes
+with one thread each took 2.1 s for one step each: small matrices do not fill a second core, a second model does.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from poolwise.jobs.state import JobState, Report, RunJob, run_job
 
 MOST_WORKERS = 8
 MEMORY_SHARE = 0.6
-"""Share of the free memory that workers may be expected to fill."""
+"""Share of the free memory that workers may use, as estimated."""
 STOP_SECONDS = 60.0
-"""As long as a worker may take to finish its step and write a checkpoint once the study is interrupted."""
+"""Time for a worker to finish its step and write a checkpoint after the study is interrupted."""
 
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-"""For glibc, read when a process starts: memory once had is kept, instead of being mapped and zeroed for every
+"""Settings of glibc, read when a process starts: freed memory is kept, not mapped and zeroed again for every
 activation. Encoding with the embedded base, one thread: 260 texts/s without, 293 with."""
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 
 OpenRun = Callable[[], RunJob]
-"""Called once in each worker, before its first job. It is pickled: a function that workers can import, with arguments
-that are small; what is large the worker loads for itself."""
+"""Called once in each worker, before its first job. It is pickled, so it must be a function that workers can import,
+with small arguments; the worker itself loads large data."""
 
 
 def usable_cores() -> Sequence[int]:
@@ -48,7 +48,7 @@ def usable_cores() -> Sequence[int]:
 
 
 def choose_workers(num_jobs: int, peak_memory_gib: float) -> int:
-    """Return how many processes pay on this machine: one on a GPU, else one a core as far as memory goes."""
+    """Return how many worker processes suit this machine: one with a GPU, else one per core if memory allows."""
     import psutil
     import torch
 
@@ -59,22 +59,22 @@ def choose_workers(num_jobs: int, peak_memory_gib: float) -> int:
 
 
 def wants_workers(workers: int | None) -> bool:
-    """Return whether jobs will probably be shared, as far as can be told without torch; see ``choose_workers``."""
+    """Return whether several workers are likely, as far as is known without torch; see ``choose_workers``."""
     if workers is not None:
         return workers > 1
     return len(usable_cores()) > 1 and not any(Path(path).exists() for path in _GPU_DEVICES)
 
 
 def prepare_workers(preload: Sequence[str] = ()) -> Any:
-    """Return the context that workers are started in. Where they can be forked, a process begins to import what they
-    need, beside whatever the caller does next.
+    """Return the multiprocessing context that workers are started in. Where forking is safe, a process starts to import
+    what workers need, in parallel with the caller.
 
-    Two workers that import for themselves started one after the other, 14 s in all on two cores.
+    Two workers that imported everything themselves started one after the other, in 14 s on two cores.
 
     Args:
-        preload: modules that are imported there; a module of this list may do more on import than a worker should.
+        preload: modules to import in that process; importing them may have side effects that workers must avoid.
     """
-    if sys.platform != "linux":  # elsewhere a fork after imports is not safe
+    if sys.platform != "linux":  # on other systems, a fork after imports is not safe
         return multiprocessing.get_context("spawn")
     os.environ |= _ALLOCATOR | dict(os.environ)
     context = multiprocessing.get_context("forkserver")
@@ -86,12 +86,12 @@ def prepare_workers(preload: Sequence[str] = ()) -> Any:
 class Processes:
     """Runs ``num_slots`` jobs at a time, each in a process of a pool.
 
-    Left by an exception, it asks the processes to end, which a training does after a checkpoint, and ends those that
-    have not after ``STOP_SECONDS``.
+    If an exception leaves the context, it asks the processes to end (training first writes a checkpoint), and kills
+    those still running after ``STOP_SECONDS``.
 
     Args:
         open_run: see ``OpenRun``.
-        out: the folder in which states of jobs are kept.
+        out: the folder that stores the states of jobs.
         preload: see ``prepare_workers``.
     """
 
@@ -106,7 +106,7 @@ class Processes:
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def submit(self, job: Job, report: Report) -> Future[JobState]:
-        """Begin a job in a free process; a pool one of whose processes was killed is made anew."""
+        """Start a job in a free process; if a process was killed, a new pool is created first."""
         self._reports[job.id] = report
         self._pool = self._pool or self._make_pool()
         try:
@@ -124,7 +124,7 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            # Nobody waits for queues any more: a process that is ended may hold the lock of one.
+            # Do not wait for queues from here on: a killed process may hold the lock of one.
             _end_workers()
         if self._pool is not None:
             self._pool.shutdown(wait=error is None, cancel_futures=True)
@@ -143,14 +143,14 @@ class Processes:
 
 
 def _told(running: Future[JobState]) -> Future[JobState]:
-    """Return a future that ends as ``running`` does, and with a failed job where its process was killed."""
+    """Return a future with the result of ``running``, or a failed state if its process was killed."""
     told: Future[JobState] = Future()
 
     def tell(ended: Future[JobState]) -> None:
         try:
             told.set_result(ended.result())
         except BrokenProcessPool:
-            # The system ends a process that asks for too much memory without a word.
+            # The system kills a process that uses too much memory without a message.
             hint = "lower --workers, eval.batch_size or train.mini_batch_size"
             error = f"the worker process was killed (out of memory?); {hint}"
             told.set_result(JobState(status="failed", seconds=0, error=error))
@@ -162,7 +162,7 @@ def _told(running: Future[JobState]) -> Future[JobState]:
 
 
 def _end_workers() -> None:
-    """Ask the workers to end, which a training does after a checkpoint; end those that have not in a minute."""
+    """Ask the workers to end (training first writes a checkpoint); kill those still running after a minute."""
     processes = multiprocessing.active_children()
     for process in processes:
         process.terminate()
@@ -170,21 +170,21 @@ def _end_workers() -> None:
     try:
         for process in processes:
             process.join(max(0.0, latest - time.monotonic()))
-    finally:  # a second interruption does not wait
+    finally:  # a second Ctrl-C does not wait
         for process in processes:
             process.kill()
             process.join()
 
 
 class _Worker:
-    """What one worker process keeps from job to job."""
+    """The state that one worker process keeps between jobs."""
 
     def __init__(self, open_run: OpenRun, out: Path, events: Any) -> None:
         self.out, self.events, self._open = out, events, open_run
         self._run: RunJob | None = None
 
     def run(self, job: Job, report: Report) -> None:
-        # Opened with the first job: an error of it is that job's, and not the silent end of a process.
+        # Opened with the first job, so that an error is reported for that job and does not end the process silently.
         self._run = self._run or self._open()
         self._run(job, report)
 
@@ -202,7 +202,7 @@ def _start(open_run: OpenRun, out: Path, events: Any, threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    # A worker that outlived a killed study would write into the folders of the study that resumes it.
+    # A worker that survives a killed study would write into the folders of the resumed study.
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([parent.sentinel])
@@ -212,7 +212,7 @@ def _end_with_parent() -> None:
 def _run_in_worker(job: Job) -> JobState:
     assert _worker is not None
     events = _worker.events
-    # A trainer collects garbage several times a training; walking all that was imported takes 0.4 s each time.
+    # The trainer collects garbage several times; visiting all imported objects takes 0.4 s each time.
     gc.collect()
     gc.freeze()
     return run_job(job, _worker.run, _worker.out, lambda done, total, detail: events.put((job.id, done, total, detail)))

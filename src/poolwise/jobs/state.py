@@ -1,4 +1,4 @@
-"""How a job ended, on disk; and the one function that runs a job and writes that."""
+"""The final state of a job on disk, and the function that runs a job and writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolwise.jobs.job import Job
 from poolwise.records import Record, load_record, save_record
 
 Report = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and a few words."""
+"""Called with the steps done, the total steps, and a short message."""
 
 RunJob = Callable[[Job, Report], None]
 """Does the work of one job; an exception means that it failed."""
@@ -32,7 +32,7 @@ def state_path(out: Path, job: Job) -> Path:
 
 
 def load_state(out: Path, job: Job) -> JobState | None:
-    """Return how a job ended, or None if it has not been run to an end."""
+    """Return how a job ended, or None if it has not ended yet."""
     path = state_path(out, job)
     return load_record(JobState, path) if path.is_file() else None
 
@@ -43,7 +43,7 @@ def is_done(out: Path, job: Job) -> bool:
 
 
 def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:
-    """Run one job and write how it ended; any error but an interruption becomes part of the record."""
+    """Run one job and write how it ended; any error except KeyboardInterrupt is stored in the state."""
     start = time.monotonic()
     try:
         run(job, report)
@@ -56,10 +56,10 @@ def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:
 
 
 def _explain(error: Exception, out: Path, job: Job) -> str:
-    """Return one message for the record; an error that is not the user's leaves its traceback beside it."""
+    """Return the message for the state; if the error is a bug, write its traceback next to the state."""
     if known := explain(error):
         return str(known)
     path = state_path(out, job).with_suffix(".traceback.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {error} (an error of poolwise's own; see {path})"
+    return f"{type(error).__name__}: {error} (a bug in poolwise; see {path})"

@@ -1,4 +1,4 @@
-"""Poolings tried on a frozen base: states read once and kept on disk, heads trained and evaluated on them."""
+"""Screening: poolings tried on a frozen base, whose states are computed once, stored, and used to train heads."""
 
 from poolwise.screening.capture import fill_store
 from poolwise.screening.needs import Need, needs_of

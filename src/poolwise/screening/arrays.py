@@ -1,4 +1,4 @@
-"""States on disk: one file a kind of state, filled from front to back and read through a memory map."""
+"""States on disk: one file per kind of state, filled from front to back and read through a memory map."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FloatArray = NDArray[np.float32]
 
 
 class StateFile:
-    """``length`` states of one shape; the first ``done`` of them are there.
+    """A file of ``length`` states of one shape, of which the first ``done`` are written.
 
-    float16 states are divided by a power of two of their own (one for each vector along the last axis), which is kept
-    beside them: layers of large models leave float16's range, and no vector loses more than 2**-11 of its largest
-    entry. float32 states are kept as they are.
+    float16 states are divided by a power of two, one for each vector along the last axis, which is stored with them:
+    states of large models exceed the range of float16. No vector loses more than 2**-11 of its largest entry.
+    float32 states are stored unchanged.
 
-    Law: what ``done`` counts survives a kill or a crash of the machine at any moment.
+    Law: states counted by ``done`` survive a kill or a crash of the machine at any moment.
     """
 
     def __init__(self, path: Path, length: int, shape: tuple[int, ...], kept: Kept) -> None:
@@ -34,23 +34,23 @@ class StateFile:
 
     @property
     def done(self) -> int:
-        """States that are on disk, counted from the front."""
+        """The number of states on disk, counted from the front."""
         return int(json.loads(self._progress_path.read_text())["done"]) if self._progress_path.is_file() else 0
 
     @property
     def num_bytes(self) -> int:
-        """Bytes on disk once it is full."""
+        """The bytes on disk when the file is full."""
         return self.length * bytes_per_state(self.shape, self.kept)
 
     def write(self, start: int, states: FloatArray) -> None:
-        """Put states at ``start`` and after; they count once ``mark`` says so."""
+        """Write states from ``start`` on; they count only after ``mark``."""
         values, powers = _pack(states, self.kept)
         _put(self._values_path, start * int(np.prod(self.shape)) * values.itemsize, values)
         if powers is not None:
             _put(self._powers_path, start * int(np.prod(self.shape[:-1])) * powers.itemsize, powers)
 
     def mark(self, done: int) -> None:
-        """Record that the first ``done`` states are there."""
+        """Record that the first ``done`` states are written."""
         for path in (self._values_path, self._powers_path):
             if path.is_file():
                 flush_file(path)
@@ -70,7 +70,7 @@ class StateFile:
 
 
 def bytes_per_state(shape: tuple[int, ...], kept: Kept) -> int:
-    """Return what one state takes on disk."""
+    """Return the bytes of one state on disk."""
     powers = 2 * int(np.prod(shape[:-1])) if kept == "float16" else 0
     return int(np.prod(shape)) * np.dtype(kept).itemsize + powers
 

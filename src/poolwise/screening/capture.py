@@ -1,4 +1,4 @@
-"""One pass of the frozen base over a set of texts: every state that some pooling reads, written as it is computed."""
+"""One pass of the frozen base over a set of texts, which stores every state that some pooling reads."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from poolwise.screening.needs import Need
 from poolwise.screening.store import Key, StateStore, StoreSpec
 
 MARK_BATCHES = 32
-"""Batches between two marks of progress on disk: what a kill can cost."""
+"""Batches between two marks of progress on disk: the most that a kill can lose."""
 TOKENISED_AT_ONCE = 4096
 
 _REDUCTIONS = {"last": last_token, "mean": mean_tokens, "weighted_mean": weighted_mean_tokens}
 
 
 def reading_model(base: str, attention: Attention, max_tokens: int, precision: str) -> SentenceTransformer:
-    """Return the frozen base as the pass reads with it; its pooling is of no account, its attention is probed."""
+    """Return the frozen base as used for a pass; its attention is probed, its pooling is not used."""
     model = build_model(
-        # Prompts are skipped so that preprocessing counts their tokens; the other mask is the attention mask.
+        # With skipped prompts, preprocessing counts their tokens; the mask with prompts is the attention mask.
         Design("mean", attention, (("prompt", "skip"),)),
         base,
         method="frozen",
@@ -49,10 +49,10 @@ def fill_store(
     batch_size: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Read the texts of a store whose states are not all there yet, and return how many were read.
+    """Compute the missing states of a store, and return how many texts were read.
 
-    One forward a batch does for all needs; a second reduction of the layers' tokens (``tokens=`` against the default
-    of the attention) takes a second one. An interrupted pass goes on where it last marked its progress.
+    One forward pass per batch serves all needs; a second reduction of the layers' tokens (``tokens=`` other than the
+    attention's default) needs a second pass. An interrupted run resumes where it last marked its progress.
 
     Raises: EvalError where a state is not finite.
     """
@@ -105,12 +105,12 @@ def _count(backbone: Backbone, prompt: str, texts: Sequence[str]) -> tuple[list[
 
 
 def _by_prompt(keys: Sequence[Key]) -> list[tuple[str, list[Key]]]:
-    """The keys are sorted, so each prompt's stand together."""
+    """Return the keys of each prompt; the keys are sorted, so these are adjacent."""
     return [(prompt, list(group)) for prompt, group in groupby(keys, key=lambda key: key[0])]
 
 
 def _place(store: StateStore, need: Need, row: int) -> int:
-    """Return where the states of a row begin in the file."""
+    """Return where the states of a row start in the file."""
     return int(store.lengths.starts[row]) if need.tokens == "all" else row
 
 
@@ -124,7 +124,7 @@ def _read_batch(
     model: SentenceTransformer, store: StateStore, needs: Mapping[Need, StateFile], rows: slice
 ) -> dict[Need, NDArray[np.float32]]:
     keys = [store.spec.keys[number] for number in store.lengths.order[rows]]
-    # Texts of one batch may have different prompts: they are read one prompt at a time and put back in order.
+    # Texts of one batch may have different prompts: encode one prompt at a time, then restore the order.
     parts: dict[Need, list[NDArray[np.float32]]] = {need: [] for need in needs}
     order: list[int] = []
     for prompt in dict.fromkeys(key[0] for key in keys):
@@ -138,7 +138,7 @@ def _read_batch(
     for need, values in joined.items():
         if not np.isfinite(values).all():
             raise EvalError(
-                f"the base gives states {need.name} that are not numbers, for texts such as {keys[0][1][:60]!r}",
+                f"the base gives NaN or infinite states {need.name}, for texts such as {keys[0][1][:60]!r}",
                 "wanted finite states",
                 "try eval.precision: fp32",
             )
@@ -148,7 +148,7 @@ def _read_batch(
 def states_of(
     model: SentenceTransformer, prompt: str, texts: Sequence[str], needs: Sequence[Need]
 ) -> dict[Need, list[NDArray[np.float32]]]:
-    """Return the states of texts, one array a text: what the backbone gives a pooling, reduced as it reads them."""
+    """Return the states of texts, one array per text: the backbone's output, reduced as the pooling reads it."""
     backbone: Backbone = model[0]
     features = {k: v.to(model.device) for k, v in backbone.preprocess(texts, prompt=prompt or None).items()}
     mask = features["attention_mask"].bool()

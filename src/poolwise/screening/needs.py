@@ -1,4 +1,4 @@
-"""What a pooling needs of a text once the base is frozen, asked of the pooling itself and not of a list of names."""
+"""The states that each pooling reads of a text on a frozen base, taken from the pooling itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from poolwise.models.pooling.base import TokensRead
 
 @dataclass(frozen=True, order=True)
 class Need:
-    """One kind of state of a text: its tokens in one reduction (or all of them), of every layer or of the last.
+    """One kind of state of a text: all its tokens or a reduction of them, from every layer or only the last.
 
     Args:
-        prompt: "skip" where the tokens of the prompt are left out of the reduction.
+        prompt: "skip" if the reduction leaves out the tokens of the prompt.
     """
 
     tokens: TokensRead
@@ -27,9 +27,9 @@ class Need:
 
     @property
     def name(self) -> str:
-        """The name of its file; needs that come to the same states have the same."""
+        """The name of its file; needs with the same states have the same name."""
         parts = ["layers" if self.layers else "final", self.tokens]
-        # EOS is no part of a prompt, and single tokens are masked when they are read.
+        # EOS is not part of a prompt; if all tokens are stored, the prompt is masked when they are read.
         return "-".join(parts if self.tokens in ("last", "all") else [*parts, self.prompt])
 
 
@@ -38,11 +38,11 @@ def need_of(design: Design, dim: int, num_layers: int) -> Need:
     prompt = str(design.option("prompt"))
     if POOLINGS[design.pooling].uses_layers:
         return Need(str(design.option("tokens")), True, prompt)  # type: ignore[arg-type]
-    with torch.device("meta"):  # only asked, never computed with
+    with torch.device("meta"):  # only inspected, never used to compute
         return Need(build_pooling(design, dim, num_layers).tokens_read, False, prompt)
 
 
 def needs_of(designs: Iterable[Design], attention: Attention, dim: int, num_layers: int) -> list[Need]:
-    """Return what one pass with ``attention`` must keep for all of these designs, each file once."""
+    """Return what one pass with ``attention`` must store for all these designs, each file once."""
     found = {need.name: need for d in designs if d.attention == attention for need in [need_of(d, dim, num_layers)]}
     return [found[name] for name in sorted(found)]

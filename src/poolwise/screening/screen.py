@@ -1,4 +1,4 @@
-"""``run_screen``: every pooling of a recipe on a frozen base; ``run_screened_study``: a study of the best of them."""
+"""``run_screen``: tries every pooling of a recipe on a frozen base; ``run_screened_study``: then studies the best."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PREFIX = "Screen, frozen base, heads only: "
 
 
 def _finish(results: StudyResults, out: Path) -> StudyResults:
-    """Say in the results that they are a screen's, in front of every verdict."""
+    """Mark the results as those of a screen, in the notes and before every recommendation."""
     found = results.results
     ranks = mean_ranks(found.comparison.means, [info.design for info in found.designs])
     order = ", ".join(f"{name} ({ranks[name]:.1f})" for name in sorted(ranks, key=lambda name: ranks[name]))
     notes = [
-        "this is a screen: the base is frozen and heads alone are trained, without LoRA; it ranks candidates and "
-        "decides nothing about trained designs",
+        "this is a screen: the base is frozen and only heads are trained, without LoRA; it ranks candidates and "
+        "proves nothing about trained designs",
         f"mean rank over the categories, best first: {order}",
     ]
     said = [r.model_copy(update={"sentence": PREFIX + r.sentence}) for r in found.comparison.recommendations]
@@ -42,7 +42,7 @@ SCREEN = Course("screen", plan_screen, estimate_screen, perform, _finish)
 
 
 def course_of(out: Path) -> Course:
-    """Return what kind of study a folder holds, as its plan says."""
+    """Return whether a folder holds a study or a screen, from its plan."""
     path = out / "plan.json"
     is_screen = path.is_file() and read_json(path).get("kind") == SCREEN.kind
     return SCREEN if is_screen else STUDY
@@ -51,13 +51,13 @@ def course_of(out: Path) -> Course:
 def run_screen(
     recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
 ) -> StudyResults:
-    """Run what is left of a screen, write its reports, and return its results.
+    """Run the remaining jobs of a screen, write its reports, and return its results.
 
     Args:
-        recipe: of a study; of its training only the heads' part is used.
-        out: the screen's folder, laid out as a study's, with the states in ``states/``.
+        recipe: the recipe of a study; only its heads are trained.
+        out: the screen's folder: the same layout as a study's, with the states in ``states/``.
     Raises: ConfigError where the recipe trains the whole base, ``out`` belongs to another recipe, or the states do
-        not fit on the disk; any error of the inputs, before a job starts.
+        not fit on the disk; any error in the inputs, before a job starts.
     """
 
     def estimate(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
@@ -69,12 +69,12 @@ def run_screen(
 
 
 def plan_screening(recipe: Recipe) -> Estimate:
-    """Return the jobs of a screen with the seconds each is expected to take, memory and disk (``--dry-run``)."""
+    """Return the jobs of a screen with their expected seconds, memory and disk space (``--dry-run``)."""
     return plan_study(screen_recipe(recipe), SCREEN)
 
 
 def plan_screened_study(recipe: Recipe, keep: int) -> Estimate:
-    """Return the jobs of a screen and those of the study after it, as if the first ``keep`` designs were the best."""
+    """Return the jobs of a screen and of the study after it, assuming that the first ``keep`` designs are best."""
     _require_choice(recipe, keep)
     first, ranks = plan_screening(recipe), {name: float(place) for place, name in enumerate(recipe.designs)}
     kept = shortlist(ranks, keep, recipe.reference)
@@ -86,7 +86,7 @@ def plan_screened_study(recipe: Recipe, keep: int) -> Estimate:
 def _require_choice(recipe: Recipe, keep: int) -> None:
     if keep >= len(recipe.designs):
         raise ConfigError(
-            f"--screen {keep} keeps all {len(recipe.designs)} designs", "wanted fewer than the recipe has"
+            f"--screen {keep} keeps all {len(recipe.designs)} designs", "wanted fewer than the recipe lists"
         )
 
 
@@ -100,8 +100,8 @@ def run_screened_study(
 ) -> StudyResults:
     """Screen the designs of a recipe, then study the ``keep`` best and the reference; return the study's results.
 
-    The screen is kept in ``out/screen``; the study's notes say which designs it left out.
-    Raises: ConfigError where nothing would be left out, or ``out`` holds a study that no screen began.
+    The screen is saved in ``out/screen``; the study's notes say which designs it left out.
+    Raises: ConfigError where no design would be left out, or ``out`` holds a study that did not start with a screen.
     """
     _require_choice(recipe, keep)
     screen = out / SCREEN_FOLDER

@@ -1,4 +1,4 @@
-"""How long a screen will take, and how much disk its states need: one small measurement, then arithmetic."""
+"""Estimates the time and disk space of a screen from one small measurement on this machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from poolwise.study.inputs import StudyInputs
 
 TRAIN_OVER_FORWARD = 3.0
 STEP_SECONDS = 0.02
-"""What a step of a head takes beside its arithmetic."""
+"""Overhead of a training step of a head, besides its arithmetic."""
 START_SECONDS = 3.0
-"""Of a job that trains or evaluates: its data found, its model built."""
+"""Start of a job that trains or evaluates: loading its data and building its model."""
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Of one role's texts: how many, their mean length in tokens, texts a second of the base and of one head."""
+    """The texts of one role: how many, their mean length in tokens, and texts per second of base and one head."""
 
     num_texts: int
     tokens_a_text: float
@@ -44,7 +44,7 @@ class _Sample:
 
 
 def estimate_screen(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
-    """Return what the jobs are expected to take, from the speed of the base on a sample of the recipe's texts."""
+    """Return the expected time, memory and disk of the jobs, from the base's speed on a sample of the texts."""
     samples: dict[Role, _Sample] = {
         "training": _measure(recipe, inputs, "training"),
         "evaluation": _measure(recipe, inputs, "evaluation"),
@@ -72,16 +72,16 @@ def num_bytes(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs, samples:
 
 
 def require_disk(estimate: Estimate, out: Path) -> None:
-    """Stop before the first pass where the states will not fit.
+    """Check, before the first pass, that the states fit on the disk.
 
-    Raises: ConfigError naming what is needed and what is free.
+    Raises: ConfigError with the space needed and the space free.
     """
     place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(place).free / 2**30
     if (estimate.disk_gib or 0.0) > free:
         raise ConfigError(
             f"the stored states need about {estimate.disk_gib:.1f} GiB, and {place} has {free:.1f} GiB free",
-            hint="give --out on another disk, lower max_items or eval.max_tokens, or leave latent poolings out",
+            hint="give --out on another disk, lower max_items or eval.max_tokens, or drop the latent poolings",
         )
 
 
@@ -93,7 +93,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs, role: Role) -> _Sample:
     attention = parse_design(recipe.designs[0]).attention
     model = reading_model(inputs.base, attention, max_tokens, precision)
     needs = screen_needs(recipe, inputs.base, role, attention)
-    best = min(_time(model, sample, needs) for _ in range(2))  # the first call sets kernels up
+    best = min(_time(model, sample, needs) for _ in range(2))  # the first call includes kernel set-up
     rows = [model[0].tokens.encode([text], prompt, max_tokens)[0][0] for prompt, text in sample]
     return _Sample(len(keys), sum(map(len, rows)) / len(rows), len(sample) / best)
 
@@ -129,7 +129,7 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, samples: dict[Role, 
 
 
 def _share(name: str, base: str) -> float:
-    """Return about what a pooling costs beside the base's forward of the same texts."""
+    """Return the approximate cost of a pooling relative to the base's forward pass of the same texts."""
     design = parse_design(name)
     if not design.is_trainable:
         return 0.0

@@ -1,4 +1,4 @@
-"""What each kind of job of a screen does: read the base once, train one head, evaluate one head."""
+"""The jobs of a screen: run the base once, train one head, evaluate one head."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def train_head(job: Job, work: Work, report: Report) -> None:
 
 
 def evaluate_head(job: Job, work: Work, report: Report) -> None:
-    """Evaluate a trained head on stored states, and add what it took to the run's manifest.
+    """Evaluate a trained head on stored states, and add the cost to the run's manifest.
 
-    A pooling without parameters is the same at every seed on a frozen base: its scores are taken from the first.
+    On a frozen base, a pooling without parameters is the same at every seed: its scores are copied from the first.
     """
     folder, start = work.out / "runs" / job.run, time.perf_counter()
     twin = next((other for other in work.jobs if other.kind == "eval" and other.id in job.needs), None)
@@ -114,7 +114,7 @@ def evaluate_head(job: Job, work: Work, report: Report) -> None:
 
 
 def evaluate_untuned(job: Job, work: Work, report: Report) -> None:
-    """Evaluate the base as it is, from the stored states."""
+    """Evaluate the base without training, from the stored states."""
     folder, start = work.out / "runs" / job.run, time.perf_counter()
     encoder = _encoder(work, parse_design(UNTUNED_DESIGN), None, report)
     evaluate_run(encoder, work.inputs.tasks, folder, report)
@@ -123,7 +123,7 @@ def evaluate_untuned(job: Job, work: Work, report: Report) -> None:
         kind="anchor",
         model=job.name,
         trainable_parameters=0,
-        notes=[f"the base as it is, read as {UNTUNED_DESIGN}"],
+        notes=[f"the base without training, used as {UNTUNED_DESIGN}"],
         versions=versions(),
         cost=Cost(eval_seconds=time.perf_counter() - start),
     )

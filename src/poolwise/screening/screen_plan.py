@@ -1,4 +1,4 @@
-"""The plan of a screen: which states are read of which texts, and the jobs that train and evaluate heads on them."""
+"""The plan of a screen: which states are stored of which texts, and the jobs that train and evaluate heads on them."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ KEPT: Kept = "float16"
 
 
 def screen_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe a screen runs: the base frozen, one learning rate, every design against the reference.
+    """Return the recipe that a screen runs: the base frozen, one learning rate, every design against the reference.
 
-    Of 18 designs there are 89 declared pairs; to choose candidates, 17 against the reference are enough and leave
-    each of them more power.
+    18 designs have 89 declared pairs. To choose candidates, the 17 pairs with the reference are enough, and each has
+    more power.
 
-    Raises: ConfigError where the whole base is to be trained, which says little about a frozen one.
+    Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that.
     """
     if recipe.train.method == "full":
         raise ConfigError(
-            "train.method is full, and a screen keeps the base frozen",
+            "train.method is full, but a screen keeps the base frozen",
             "wanted lora or frozen",
             "run `poolwise study`, or screen with --set train.method=lora",
         )
@@ -45,7 +45,7 @@ def screen_recipe(recipe: Recipe) -> Recipe:
 
 
 def attentions(recipe: Recipe) -> list[Attention]:
-    """Return the attention modes that the base is read with."""
+    """Return the attentions that the base runs with."""
     return list(dict.fromkeys(design.attention for design in _read_designs(recipe, "evaluation")))
 
 
@@ -56,7 +56,7 @@ def _read_designs(recipe: Recipe, role: Role) -> list[Design]:
 
 
 def screen_needs(recipe: Recipe, base: str, role: Role, attention: Attention) -> list[Need]:
-    """Return the kinds of states that one pass keeps."""
+    """Return the kinds of states that one pass stores."""
     num_layers, dim = base_shape(base)
     return needs_of(_read_designs(recipe, role), attention, dim, num_layers)
 
@@ -66,7 +66,7 @@ def screen_keys(recipe: Recipe, inputs: Inputs, role: Role) -> tuple[Key, ...]:
     if role == "evaluation":
         return tuple(sorted({key for task in inputs.tasks for key in task.texts()}))
     prompts = source_prompts(inputs.prompts, inputs.source_category)
-    collator = TripleCollator(None, inputs.triples, prompts)  # it only arranges texts here
+    collator = TripleCollator(None, inputs.triples, prompts)  # used here only to arrange texts
     keys = {("", text) for text in sample_texts(inputs)}
     for schedule in inputs.schedules.values():
         for rows in schedule.batches[: recipe.train.steps]:
@@ -76,12 +76,12 @@ def screen_keys(recipe: Recipe, inputs: Inputs, role: Role) -> tuple[Key, ...]:
 
 
 def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention) -> StoreSpec:
-    """Return what one pass reads, and how."""
+    """Return which states one pass computes, and how."""
     settings = recipe.train if role == "training" else recipe.eval
     adapt = adapt_job(recipe, inputs.hashes, attention)
     return StoreSpec(
         base=inputs.base,
-        # An adapted base is not there yet when the plan is made; its key stands for its weights.
+        # The adapted base does not exist yet when the plan is made; its key identifies its weights.
         base_hash=adapt.key if adapt else inputs.hashes.base,
         attention=attention,
         max_tokens=recipe.train.max_tokens if role == "training" else recipe.max_tokens,
@@ -97,7 +97,7 @@ def pass_name(role: Role, attention: Attention) -> str:
 
 
 def plan_screen(recipe: Recipe, inputs: Inputs) -> list[Job]:
-    """Return the jobs of a screen, each after those it needs; a job whose key is done is never run again."""
+    """Return the jobs of a screen, each after the jobs it needs; a job whose key is done never runs again."""
     reading = _passes(recipe, inputs)
     passes = {job.name: job for job in reading if job.kind == "pass"}
     tasks: dict[str, object] = {"tasks": inputs.hashes.tasks, "max_items": recipe.max_items}
@@ -148,5 +148,5 @@ def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> 
 
 
 def states_folder(out: Path) -> Path:
-    """Return where a screen keeps the states it read: those of an older version are of other numbers."""
+    """Return the folder of a screen's states; versions are separate, because older states have other numbers."""
     return out / "states" / f"v{RESULTS_VERSION}"

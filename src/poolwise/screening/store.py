@@ -1,4 +1,4 @@
-"""The states of a set of texts under one frozen base and one attention, named by a hash of what they depend on."""
+"""A store of states on disk: of a set of texts, one frozen base and one attention, named by a hash of all of these."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from poolwise.screening.needs import Need
 from poolwise.storage.fingerprints import fingerprint
 
 Key = tuple[str, str]
-"""A prompt and the text that is read with it."""
+"""A prompt and the text after it."""
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """Everything the states depend on. ``base_hash`` is of the base's files, ``keys`` are sorted and unique.
+    """Everything the states depend on. ``base_hash`` is the hash of the base's files; ``keys`` are sorted and unique.
 
-    Law: equal specs have equal folders, and equal states in them.
+    Law: equal specs have equal folders with equal states.
     """
 
     base: str
@@ -42,13 +42,13 @@ class StoreSpec:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the content; where the base lies does not count."""
+        """A hash of the spec without the location of the base."""
         return fingerprint({name: value for name, value in asdict(self).items() if name != "base"})
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Of each row, the tokens it has and how many of the first are prompt; the longest rows come first."""
+    """The number of tokens of each row and how many of them are prompt; the longest rows come first."""
 
     order: IntArray
     num_tokens: IntArray
@@ -56,15 +56,15 @@ class Lengths:
 
     @cached_property
     def starts(self) -> IntArray:
-        """Where each row's tokens begin once all are laid end to end; one entry more than rows."""
+        """The start of each row's tokens when all are concatenated; one entry more than rows."""
         return np.concatenate([[0], np.cumsum(self.num_tokens)])
 
 
 class StateStore:
-    """States on disk by (prompt, text), and the features a pooling reads, as the backbone would have given them.
+    """States on disk by (prompt, text), and the same features for a pooling that the backbone would compute.
 
     Args:
-        root: the folder of all stores; this one takes a folder in it.
+        root: the folder of all stores; this one gets a subfolder.
     """
 
     def __init__(self, spec: StoreSpec, root: Path) -> None:
@@ -77,7 +77,7 @@ class StateStore:
         return (self.folder / "store.json").is_file()
 
     def lay_out(self, num_tokens: IntArray, num_prompt: IntArray, dim: int, num_layers: int) -> None:
-        """Fix the order of the rows, longest text first. Args: counts in the order of ``spec.keys``."""
+        """Fix the order of the rows, longest text first. Args: token counts in the order of ``spec.keys``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         order = np.argsort(-num_tokens, kind="stable").astype(np.int64)
         np.save(self.folder / "lengths.npy", np.stack([order, num_tokens[order], num_prompt[order]]))
@@ -85,7 +85,7 @@ class StateStore:
 
     @cached_property
     def shape(self) -> tuple[int, int]:
-        """Layers and width of the base."""
+        """The number of layers and the width of the base."""
         found: dict[str, int] = json.loads((self.folder / "store.json").read_text())
         return found["num_layers"], found["dim"]
 
@@ -102,7 +102,7 @@ class StateStore:
         return len(self.spec.keys)
 
     def file(self, need: Need) -> StateFile:
-        """Return the file of one kind of state, full or not."""
+        """Return the file of one kind of state, complete or not."""
         num_layers, dim = self.shape
         length = int(self.lengths.starts[-1]) if need.tokens == "all" else len(self)
         shape = (num_layers, dim) if need.layers else (dim,)
@@ -111,7 +111,7 @@ class StateStore:
     def rows(self, keys: Sequence[Key]) -> IntArray:
         """Return the row of each (prompt, text).
 
-        Raises: EvalError for a text that was not read.
+        Raises: EvalError for a text without stored states.
         """
         try:
             return np.array([self._rows[key] for key in keys], np.int64)
@@ -119,19 +119,21 @@ class StateStore:
             raise EvalError(f"no states are stored for {error}", "wanted a text of this screen") from None
 
     def reader(self, need: Need) -> StateReader:
-        """Return what gives a pooling its features.
+        """Return the reader of features for a pooling.
 
-        Raises: EvalError where the states are not all there.
+        Raises: EvalError where states are missing.
         """
         file = self.file(need)
         if file.done < file.length:
-            raise EvalError(f"{self.folder} holds {file.done} of {file.length} states {need.name}", hint="screen again")
+            raise EvalError(
+                f"{self.folder} holds {file.done} of {file.length} states {need.name}", hint="run the screen again"
+            )
         return StateReader(need, file, self.lengths)
 
 
 @dataclass(frozen=True)
 class StateReader:
-    """Rows to the features that one kind of pooling reads."""
+    """Reads the features of one kind of pooling for given rows."""
 
     need: Need
     file: StateFile
@@ -140,7 +142,7 @@ class StateReader:
     def features(self, rows: IntArray) -> dict[str, Tensor]:
         """Return ``layer_embeddings`` (B L D), or ``token_embeddings`` (B T D) with their ``pooling_mask`` (B T).
 
-        Tokens that were reduced come as the one token of their text.
+        Reduced tokens are returned as the only token of their text.
         """
         if self.need.tokens == "all":
             return self._tokens(rows)
@@ -153,7 +155,7 @@ class StateReader:
         mask = token_mask(self.lengths.num_tokens[rows])
         states = np.zeros((*mask.shape, *self.file.shape), np.float32)
         first = self.lengths.starts[rows]
-        if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):  # one piece of the file
+        if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):  # contiguous in the file
             flat = self.file.read(slice(int(first[0]), int(self.lengths.starts[rows[-1] + 1])))
         else:
             flat = self.file.read(np.concatenate([np.arange(s, s + n) for s, n in self._spans(rows)]))
@@ -168,15 +170,15 @@ class StateReader:
 
 
 def token_mask(num_tokens: IntArray) -> NDArray[np.bool_]:
-    """Return which places of a batch padded on the right hold a token."""
+    """Return which positions of a right-padded batch hold a token."""
     return np.asarray(np.arange(num_tokens.max()) < num_tokens[:, None])
 
 
 def disk_bytes(needs: Sequence[Need], num_texts: int, num_tokens: int, shape: tuple[int, int], kept: Kept) -> int:
-    """Return what the states of ``num_texts`` texts with ``num_tokens`` tokens in all will take on disk.
+    """Return the bytes on disk of the states of ``num_texts`` texts with ``num_tokens`` tokens in total.
 
     Args:
-        shape: layers and width of the base.
+        shape: the number of layers and the width of the base.
     """
     num_layers, dim = shape
     total = 0

@@ -1,4 +1,4 @@
-"""Models whose first module looks states up instead of computing them: the poolings themselves, trained as always."""
+"""Models on stored states: the first module looks states up instead of computing them; poolings train as usual."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from poolwise.screening.needs import need_of
 from poolwise.screening.store import StateStore, token_mask
 
 MOST_TEXTS = 32
-"""Texts pooled at once. The embedded base, one thread, ``multilayer``, 4,418 texts: 8 take 2.3 s, 32 1.5 s, 128 1.8 s,
-256 4.3 s: activations leave the cache."""
+"""Texts pooled at once. With the embedded base, one thread, ``multilayer`` and 4,418 texts, 8 at once take 2.3 s, 32
+1.5 s, 128 1.8 s, 256 4.3 s: larger activations do not fit the cache."""
 STATES_A_BATCH = 2**23
-"""Numbers of states that are read at once: 32 MiB in fp32."""
+"""Values of states that are read at once: 32 MiB in fp32."""
 
 
 class StoredStates(InputModule):
-    """Takes the place of the backbone: (prompt, text) to the states a store holds, as the pooling's features.
+    """Replaces the backbone: looks up the stored states of (prompt, text) as features for the pooling.
 
-    ``input_ids`` are row numbers of the store, one a text; the attention mask is that of the real tokens.
+    ``input_ids`` are row numbers of the store, one per text; the attention mask marks the real tokens.
     """
 
     def __init__(self, store: StateStore, design: Design, precision: Precision) -> None:
@@ -49,7 +49,7 @@ class StoredStates(InputModule):
         return self.rows_features(self.store.rows([(prompt or "", text) for text in inputs]))
 
     def rows_features(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """Return the same for rows that are known by number."""
+        """Return row numbers and the mask of real tokens, given row numbers."""
         mask = torch.from_numpy(token_mask(self.store.lengths.num_tokens[rows]).astype(np.int64))
         return {"input_ids": torch.from_numpy(rows)[:, None], "attention_mask": mask}
 
@@ -66,11 +66,11 @@ class StoredStates(InputModule):
 def build_stored_model(
     design: Design, store: StateStore, *, seed: int = 0, precision: Precision = "auto", pooling: Pooling | None = None
 ) -> SentenceTransformer:
-    """Return a design on the stored states of its base: the frozen model without its backbone.
+    """Return a design's model on the stored states of its base: the frozen model without its backbone.
 
     Args:
-        seed: of the head's start, which is the one ``build_model`` gives.
-        pooling: a trained head to use instead of a fresh one.
+        seed: seed of the initial head, which is the same as that of ``build_model``.
+        pooling: a trained head to use instead of a new one.
     """
     states = StoredStates(store, design, precision)
     if pooling is None:
@@ -80,7 +80,7 @@ def build_stored_model(
 
 
 def save_head(model: SentenceTransformer, folder: Path) -> None:
-    """Write the pooling of a model, as a saved model holds it."""
+    """Write the pooling of a model, in the format of a saved model."""
     folder.mkdir(parents=True, exist_ok=True)
     model[1].save(str(folder))
 
@@ -91,7 +91,7 @@ def load_head(design: Design, folder: Path) -> Pooling:
 
 
 class StoredEncoder:
-    """Encodes with a model on stored states; all texts of the store are pooled once, in their order on disk."""
+    """Encodes with a model on stored states; the first call pools all texts of the store, in their order on disk."""
 
     def __init__(self, model: SentenceTransformer, on_progress: Callable[[int, int], None] | None = None) -> None:
         self.model, self.on_progress = model, on_progress
@@ -99,9 +99,9 @@ class StoredEncoder:
         self._embeddings: Embeddings | None = None
 
     def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
-        """Return one row a text.
+        """Return one embedding per text.
 
-        Raises: EvalError for a text that is not in the store, or an embedding that is not a number.
+        Raises: EvalError for a text that is not in the store, or an embedding that is not finite.
         """
         rows = self.states.store.rows([(prompt, text) for text in texts])
         if self._embeddings is None:
@@ -122,11 +122,11 @@ class StoredEncoder:
                 self.on_progress(stop, len(store))
         embeddings = np.concatenate(parts)
         if not np.isfinite(embeddings).all():
-            raise EvalError("the head gives values that are not numbers", "wanted finite embeddings", "see its losses")
+            raise EvalError("the head gives NaN or infinite embeddings", "wanted finite ones", "look at its losses")
         return embeddings
 
     def _batch_size(self, start: int) -> int:
-        """Rows are in order of length, so the first of a batch is its longest."""
+        """Return the batch size at ``start``; rows are sorted by length, so the first row is the longest."""
         states = self.states
         wide = states.num_layers if states.reader.need.layers else 1
         tokens = int(states.store.lengths.num_tokens[start]) if states.reader.need.tokens == "all" else wide

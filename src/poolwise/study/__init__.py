@@ -1,1 +1,1 @@
-"""The controlled study: a plan of jobs, their execution, and the collection of their records."""
+"""The controlled study: plans jobs, runs them, and collects their records into results."""

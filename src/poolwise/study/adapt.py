@@ -1,4 +1,4 @@
-"""The base that bidirectional designs start from, where a recipe adapts it: made once, found by jobs that need it."""
+"""The adapted base of a recipe with ``adapt``: trained once, and used by the jobs of bidirectional designs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NAME = "adapted base"
 
 
 def adaptation_folder(out: Path, job: Job) -> Path:
-    """Return where an adaptation keeps its records and, in ``base/``, what it made."""
+    """Return the folder of an adaptation: its records and, in ``base/``, the adapted base."""
     return out / FOLDER / job.run
 
 
 def inputs_for(job: Job, jobs: Sequence[Job], inputs: Inputs, out: Path) -> Inputs:
-    """Return the inputs of a study as one of its jobs sees them: with the adapted base, if the job needs one."""
+    """Return the inputs for one job of a study: with the adapted base if the job needs it."""
     adapt = next((other for other in jobs if other.kind == "adapt" and other.id in job.needs), None)
     if adapt is None:
         return inputs
@@ -94,12 +94,12 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
 
 
 def _is_made(folder: Path) -> bool:
-    """Whether an adaptation came to its end: the manifest is written last."""
+    """Return whether an adaptation is finished: its manifest is written last."""
     return (folder / MANIFEST).is_file()
 
 
 def _taken_from_screen(job: Job, out: Path) -> bool:
-    """Take over what the screen that a study began with has made: equal keys mean equal weights."""
+    """Copy the adapted base from the study's screen, if it made one with this key: equal keys mean equal weights."""
     made = adaptation_folder(out / SCREEN_FOLDER, job)
     if not _is_made(made):
         return False
@@ -108,12 +108,12 @@ def _taken_from_screen(job: Job, out: Path) -> bool:
 
 
 def adaptation_costs(info: AdaptationInfo | None, out: Path) -> dict[str, Cost]:
-    """Return what an adaptation took, by its folder; empty where there was none."""
+    """Return the cost of the adaptation by its folder; empty if there was none."""
     return {info.run: load_record(RunManifest, out / info.run / MANIFEST).cost} if info else {}
 
 
 def adaptation_info(recipe: Recipe, jobs: Sequence[Job], out: Path) -> AdaptationInfo | None:
-    """Return how the base of a study was adapted; None where no finished job did that."""
+    """Return how the base of a study was adapted; None if no adaptation is finished."""
     job = next((job for job in jobs if job.kind == "adapt"), None)
     if job is None or not _is_made(folder := adaptation_folder(out, job)):
         return None
@@ -138,7 +138,7 @@ def _note(recipe: Recipe, steps: int) -> str:
     note = f"bidirectional designs start from the base after {steps} steps of masked next-token training (adapt)"
     if all(_starts_adapted(recipe)):
         return note
-    return f"{note}, causal designs from the plain base: a difference between attentions is also one of that training"
+    return f"{note}; causal designs start from the plain base, so part of a difference may come from that training"
 
 
 def _starts_adapted(recipe: Recipe) -> list[bool]:
@@ -146,7 +146,7 @@ def _starts_adapted(recipe: Recipe) -> list[bool]:
 
 
 def adaptation_notes(recipe: Recipe, info: AdaptationInfo | None) -> list[str]:
-    """Return what must stand beside the verdicts of a study whose recipe adapts the base."""
+    """Return the notes that readers of the verdicts need if the recipe adapts the base."""
     if recipe.adapt and not any(_starts_adapted(recipe)):
         return ["adapt: no design of the recipe is bidirectional, so the base was not adapted"]
     return [info.note] if info else []

@@ -1,4 +1,4 @@
-"""How long adapting a base will take, and how much memory: what a step of any training costs, and the LM head."""
+"""Estimates the time and memory of adapting a base: the cost of a training step, plus the LM head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from poolwise.config import Recipe
 from poolwise.jobs import Job
 
 STEP_PER_FORWARD = 3.5
-"""A training step over one forward pass of the same tokens: backward takes two more, the optimiser the rest."""
+"""Time of a training step relative to a forward pass of the same tokens: the backward pass adds two, the optimiser
+the rest."""
 ACTIVATION_BYTES = 40
 """Bytes kept for the backward pass per token, layer and hidden unit, measured on the embedded base in bf16."""
 LIBRARIES_GIB = 1.0
@@ -17,9 +18,9 @@ _LOGIT_BYTES = 12
 
 
 def adaptation_seconds(recipe: Recipe, base: str, texts_per_second: float) -> float:
-    """Return what an adaptation takes where the base alone reads this many texts a second.
+    """Return the seconds that an adaptation takes, from the base's speed in texts per second.
 
-    The LM head costs beside the base as their parameters do, for the masked share of the tokens.
+    The cost of the LM head relative to the base is their ratio of parameters, for the masked share of the tokens.
     """
     from poolwise.models import base_shape, vocabulary_size
 

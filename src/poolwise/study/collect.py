@@ -1,4 +1,4 @@
-"""From the records of a study's jobs to one ``StudyResults``."""
+"""Collects the records of a study's jobs into one ``StudyResults``."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def collect(
     failures: dict[str, str],
     measured: Measured,
 ) -> StudyResults:
-    """Return everything the report says, read from the records of the finished jobs.
+    """Return the results that the report shows, read from the records of finished jobs.
 
     Args:
-        failures: the error of each job that failed; any other job that is not done counts as not run yet.
-    Raises: EvalError where no trained run was finished.
+        failures: the error of each failed job, by label; any other unfinished job counts as not run yet.
+    Raises: EvalError where no design is trained and evaluated.
     """
     finished = [job for job in jobs if job.kind in ("eval", "anchor") and is_done(out, job)]
     runs = {job: load_run(out / "runs" / job.run) for job in finished}
@@ -66,7 +66,7 @@ def collect(
 
 
 def _commit(base: str) -> dict[str, str]:
-    """Return the commit of a base of the hub; {} of others."""
+    """Return the commit of a base from the hub; {} for other bases."""
     from poolwise.models import pinned_base
 
     repository, sign, commit = pinned_base(base).rpartition("@")
@@ -74,10 +74,10 @@ def _commit(base: str) -> dict[str, str]:
 
 
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:
-    effect = "what it would have added is missing from every table"
+    effect = "its results are missing from every table"
     notes = [f"{label}: {message}; {effect}" for label, message in failures.items()]
     if not_run:
-        notes.append(f"not run yet: {', '.join(not_run)}; what they would have added is missing from every table")
+        notes.append(f"not run yet: {', '.join(not_run)}; their results are missing from every table")
     return notes
 
 

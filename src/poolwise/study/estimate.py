@@ -1,4 +1,4 @@
-"""How long a plan will take and how much memory: one small measurement on this machine, then arithmetic."""
+"""Estimates the time and memory of a plan from one small measurement on this machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from poolwise.study.jobs import UNTUNED_DESIGN
 SAMPLE_TEXTS = 64
 BM25_SECONDS = 10.0
 SCORING_SECONDS_PER_TASK = 0.6
-"""Metrics after the embeddings exist: k-means and logistic regression dominate."""
+"""Time to score a task once it is encoded; k-means and logistic regression take most of it."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds by job id, and the peak memory in GiB; right to about a factor of two.
+    """Expected seconds by job id, and peak memory in GiB; accurate to about a factor of two.
 
-    ``disk_gib`` is what a screen's states take, which stay until they are deleted; None where none are stored.
+    ``disk_gib`` is the size of a screen's states, which stay on disk until they are deleted; None for a study.
     """
 
     jobs: Sequence[Job]
@@ -38,7 +38,7 @@ class Estimate:
 
 
 def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
-    """Return what the jobs are expected to take, from the speed of the base on a sample of the recipe's texts."""
+    """Return the expected time and memory of the jobs, from the base's speed on a sample of the recipe's texts."""
     speed = _measure(recipe, inputs)
     seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
     memory = max(_memory(recipe, speed), adaptation_memory(recipe, inputs.base, jobs))
@@ -87,7 +87,7 @@ def _texts(tasks: Sequence[object]) -> tuple[int, list[str]]:
 
 def _texts_per_second(read: Callable[[], object], num_texts: int) -> float:
     best = float("inf")
-    for _ in range(2):  # the first call sets kernels up
+    for _ in range(2):  # the first call includes kernel set-up
         start = time.perf_counter()
         read()
         best = min(best, time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Output folders: can they be written, whose are they; and their JSON files, written whole or not at all."""
+"""Output folders: checks that they can be written and what they hold; and their JSON files, written atomically."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from poolwise.storage.whole_files import PARTIAL, write_text
 
 
 def require_writable(out: Path) -> None:
-    """Make ``out`` a folder in which files can be written, or find out now and not after hours.
+    """Make ``out`` a writable folder, or fail now rather than after hours.
 
-    Raises: ConfigError where it is a file, or cannot be made or written.
+    Raises: ConfigError where it is a file, or cannot be created or written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def require_writable(out: Path) -> None:
 
 
 def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
-    """Raise ConfigError where ``out`` is a file, or a folder with anything in it ``but`` these names.
+    """Raise ConfigError where ``out`` is a file, or a folder that holds anything ``but`` these names.
 
     Args:
         wanted: what the folder should hold, for the message.
@@ -37,14 +37,14 @@ def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
 
 
 def _counts(entry: Path, but: Container[str]) -> bool:
-    # A kill in the middle of ``write_json`` leaves a partial file and nothing else.
+    # A process killed inside ``write_json`` leaves only a partial file.
     return entry.name not in but and entry.suffix != PARTIAL
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file of ours holds.
+    """Return the object in a JSON file written by poolwise.
 
-    Raises: EvalError where it cannot be read or was damaged.
+    Raises: EvalError where it cannot be read or is damaged.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -56,5 +56,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file, whole or not at all: a study that is killed here must go on later."""
+    """Write a JSON file, whole or not at all, so that a study killed here can resume."""
     write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Everything a study reads, checked before the first job: base, training pairs, batches, tasks."""
+"""The inputs of a study, checked before the first job: base, training pairs, batches, tasks."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ DATA_SEED = 0
 
 @dataclass(frozen=True)
 class StudyInputs:
-    """What the jobs of one recipe share. ``source_category`` tells whose prompts a source is trained with.
+    """The inputs that the jobs of one recipe share. ``source_category`` says whose prompts a source is trained with.
 
-    ``base`` is what designs start from; one job may see another than the recipe's, where that is adapted.
+    ``base`` is the base that designs start from: the recipe's, or the adapted base for jobs that need it.
     """
 
     base: str
@@ -54,9 +54,9 @@ class StudyInputs:
 
 
 def load_inputs(recipe: Recipe) -> StudyInputs:
-    """Return everything the recipe names, loaded and checked.
+    """Return all inputs that the recipe names, loaded and checked.
 
-    Raises: the one error there is, or a ConfigError that lists all of them.
+    Raises: the error if there is one, or a ConfigError that lists all errors.
     """
     problems: list[PoolwiseError] = []
 
@@ -110,9 +110,9 @@ def _resolve(base: str) -> str:
 
 
 def base_hash(name: str) -> str:
-    """Return what a plan knows a base by: a hash of its files.
+    """Return the hash of a base's files, which identifies the base in a plan.
 
-    Saved models are held against the same hash, and a process reads a file that did not change once for both.
+    Saved models are checked against the same hash; a process hashes an unchanged file only once.
     """
     from poolwise.models.bases import base_fingerprint
 
@@ -125,12 +125,12 @@ def source_categories(recipe: Recipe) -> dict[str, Category]:
 
 
 def schedule_path(out: Path, seed: int) -> Path:
-    """Return where a study keeps the batches of one seed."""
+    """Return the file with the batches of one seed."""
     return out / "schedules" / f"seed-{seed}.json"
 
 
 def load_training(config: DataConfig) -> TrainingData:
-    """Return the training triples of a recipe, cut to ``max_rows``."""
+    """Return the training triples of a recipe, at most ``max_rows``."""
     return load_sources(config.train, config.max_rows, DATA_SEED)
 
 
@@ -149,10 +149,10 @@ def load_evaluation(recipe: Recipe) -> list[Task]:
 
 
 def load_adapt_texts(recipe: Recipe, triples: Callable[[], Sequence[Triple]]) -> tuple[Sequence[str], str | None]:
-    """Return the texts that the base is adapted on and their fingerprint; none, and None, where it is not adapted.
+    """Return the texts for adapting the base and their fingerprint; no texts and None if it is not adapted.
 
     Args:
-        triples: asked for the training triples where the recipe names no texts of their own.
+        triples: returns the training triples; called if the recipe names no texts for the adaptation.
     """
     if recipe.adapt is None:
         return [], None
@@ -161,7 +161,7 @@ def load_adapt_texts(recipe: Recipe, triples: Callable[[], Sequence[Triple]]) ->
 
 
 def load_dev(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks that learning rates are tuned on; none without tuning.
+    """Return the tasks that learning rates are tuned on; empty without tuning.
 
     Raises: ConfigError where one of them is among ``tasks``.
     """
@@ -172,7 +172,7 @@ def load_dev(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
     if both := [task.name for task in dev if task.fingerprint in used]:
         raise ConfigError(
             f"tune.dev uses {', '.join(both)}, which the study is evaluated on",
-            "a learning rate chosen on the test items would flatter every design",
+            "tuning on the test items would make every design look too good",
             "give a dev split, such as FOLDER@dev, or another task",
         )
     return dev

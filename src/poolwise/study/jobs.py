@@ -1,4 +1,4 @@
-"""What each kind of job does: one model trained, one model evaluated, one learning rate chosen."""
+"""The jobs of a study: train one model, evaluate one model, choose one learning rate."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train_run(
     """Train one design on its schedule; write ``model/``, ``training.jsonl`` and ``run.json`` into ``folder``.
 
     Args:
-        max_tokens: tokens a text keeps once the model is in use; training cuts at ``config.max_tokens``.
+        max_tokens: maximum length saved with the model; training truncates at ``config.max_tokens``.
     """
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
@@ -113,27 +113,27 @@ def train_run(
 
 
 def _base_notes(adaptation: Adaptation | None) -> list[str]:
-    """Return what the manifest of a run says of the base it starts from."""
+    """Return the manifest's note on the base that a run starts from."""
     if adaptation is None:
         return []
     return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
 def sample_texts(inputs: Inputs) -> list[str]:
-    """Return the training texts on which layer weights are read: the first positives, the same for every run."""
+    """Return the texts on which layer weights are measured: the first positives, the same for every run."""
     return [triple.positive for triple in inputs.triples[:LAYER_WEIGHT_TEXTS]]
 
 
 def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path | None, report: Report) -> list[ItemScores]:
-    """Score every task whose scores ``folder`` does not hold yet, and return the scores of all tasks.
+    """Score every task that has no scores in ``folder`` yet, and return the scores of all tasks.
 
     Args:
-        folder: None keeps nothing on disk.
+        folder: where scores are saved; None saves nothing.
     """
     todo = [task for task in tasks if folder is None or not _is_scored(task, folder)]
     if isinstance(encoder, ModelEncoder) and todo:
         encoder.on_progress = lambda done, total: report(done, total, "texts encoded")
-        # All tasks, scored or not: a resumed evaluation meets the batches of one that was not stopped, bit for bit.
+        # All tasks, scored or not, so that a resumed evaluation has the same batches as an uninterrupted one.
         encoder.prepare(key for task in tasks for key in task.texts())
     fresh: dict[str, ItemScores] = {}
     for number, task in enumerate(todo):
@@ -152,9 +152,9 @@ def _is_scored(task: Task, folder: Path) -> bool:
 
 
 def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, report: Report) -> None:
-    """Evaluate the model of a training run and add what it cost to the run's manifest.
+    """Evaluate the model of a training run and add the cost to the run's manifest.
 
-    Raises: ModelError where the model's attention, proved when it is loaded, is not the stored one.
+    Raises: ModelError where the attention, probed when the model is loaded, is not the stored one.
     """
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)
@@ -171,7 +171,7 @@ def _with_evaluation(cost: Cost, encoder: ModelEncoder) -> Cost:
 
 
 def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, report: Report) -> None:
-    """Evaluate one row that nothing was trained for: the untuned base, BM25, or random vectors."""
+    """Evaluate one baseline: the untuned base, BM25, or random embeddings."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = RunManifest(name=name, kind="anchor", model=name, trainable_parameters=0, versions=versions())
     if name == "untuned":
@@ -186,7 +186,7 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
         )
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
         evaluate_run(encoder, inputs.tasks, folder, report)
-        notes = [f"the base as it is, read as {UNTUNED_DESIGN}"]
+        notes = [f"the base without training, used as {UNTUNED_DESIGN}"]
         manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})
     elif name == "random":
         evaluate_run(RandomEncoder(), inputs.tasks, folder, report)
@@ -204,7 +204,7 @@ def _evaluate_bm25(tasks: Sequence[Task], folder: Path, report: Report) -> None:
 
 
 def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: Path, report: Report) -> None:
-    """Train and score one short run for each learning rate; ``tuned_config`` reads the choice off the trials.
+    """Train and score one short run per learning rate; ``tuned_config`` chooses among these trials.
 
     Every design gets the same number of trials of the same length.
     """
@@ -221,13 +221,13 @@ def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: 
 
 
 def _within(report: Report, done: int, total: int, name: str) -> Report:
-    """Return a report of one trial that tells how many trials are done: the time left is that of all of them."""
+    """Return a report for one trial that counts finished trials, so that the time left is that of all trials."""
     report(done, total, name)
     return lambda part, parts, detail: report(done, total, f"{name}: {part}/{parts} {detail}")
 
 
 def _with_rate(recipe: Recipe, rate: float) -> TrainConfig:
-    # The head's rate moves in proportion, so that one number is searched.
+    # The head's rate is scaled in proportion, so that only one number is searched.
     ratio = recipe.train.head_learning_rate / recipe.train.learning_rate
     return recipe.train.model_copy(update={"learning_rate": rate, "head_learning_rate": rate * ratio})
 
@@ -239,7 +239,7 @@ def tuned_config(recipe: Recipe, design: str, folder: Path) -> TrainConfig:
     """
     scores = tuning_scores(recipe, folder)
     if not scores:
-        raise EvalError(f"tuning of {design} left no scores in {folder}", hint="run the study again")
+        raise EvalError(f"no tuning scores of {design} in {folder}", hint="run the study again")
     return _with_rate(recipe, max(scores, key=lambda rate: scores[rate]))
 
 
@@ -255,9 +255,9 @@ def tuning_scores(recipe: Recipe, folder: Path) -> dict[float, float]:
 
 
 def check_controls(manifests: Sequence[RunManifest]) -> None:
-    """Stop where two runs of one seed did not start from the same LoRA weights or batches.
+    """Check that all runs of one seed had the same batches and initial LoRA weights.
 
-    The base must be the same among the runs that start from the plain base, and among those from the adapted one.
+    All runs from the plain base must have the same base, and so must all runs from the adapted base.
 
     Raises: ModelError naming the runs and the hash that differs.
     """
@@ -272,6 +272,6 @@ def check_controls(manifests: Sequence[RunManifest]) -> None:
                 raise ModelError(
                     f"{known.name} and {manifest.name}, seed {manifest.seed}, differ in {name}: "
                     f"{known.hashes[name]} and {manifest.hashes[name]}",
-                    "the designs of a study must differ in nothing but the design",
+                    "the runs of a study must differ only in the design",
                     "delete the older run's folder and run the study again",
                 )

@@ -1,4 +1,4 @@
-"""What a base or a device cannot have, found before the first job: lengths, layers, attentions, precision."""
+"""Limits of a base and a device, checked before the first job: lengths, layers, attentions, precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolwise.errors import ConfigError, ModelError
 def require_possible(recipe: Recipe) -> None:
     """Check a recipe against the configuration of its base, which must be readable, and against the device.
 
-    Raises: ConfigError that lists all of it.
+    Raises: ConfigError that lists all problems.
     """
     from poolwise.models.bases import base_config
 
@@ -34,7 +34,7 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
 
 
 def _lengths(recipe: Recipe, config: Any) -> list[str]:
-    """Texts must fit the base's positions, and under a partial attention its sliding window."""
+    """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window."""
     asked = {"train.max_tokens": recipe.train.max_tokens}
     asked |= {"eval.max_tokens": recipe.eval.max_tokens} if recipe.eval.max_tokens else {}
     positions = getattr(config, "max_position_embeddings", None)
@@ -43,17 +43,17 @@ def _lengths(recipe: Recipe, config: Any) -> list[str]:
     limits = [(positions, f"the positions of base {recipe.base!r}", "")]
     if partial:
         limits.append(
-            (window, f"the sliding window of base {recipe.base!r}, for {', '.join(partial)}", ", or leave them out")
+            (window, f"the sliding window of base {recipe.base!r}, for {', '.join(partial)}", " or drop these designs")
         )
     problems = [
-        f"{key} is {value}; wanted at most {limit}, {what}; set {key} accordingly{instead}"
+        f"{key} is {value}; wanted at most {limit}, {what}; lower {key}{instead}"
         for limit, what, instead in limits
         for key, value in asked.items()
         if limit is not None and value > limit
     ]
     if recipe.adapt is not None and positions is not None and recipe.adapt.max_tokens > positions:
         key, what = "adapt.max_tokens", limits[0][1]
-        problems.append(f"{key} is {recipe.adapt.max_tokens}; wanted at most {positions}, {what}; set it accordingly")
+        problems.append(f"{key} is {recipe.adapt.max_tokens}; wanted at most {positions}, {what}; lower it")
     return problems
 
 
@@ -75,7 +75,7 @@ def _precision(recipe: Recipe) -> list[str]:
     keys = [key for key, value in asked.items() if value == "bf16"]
     if not keys or has_bf16(device := _device()):
         return []
-    return [f"{' and '.join(keys)}: bf16; {device} cannot compute in bf16; wanted auto, which is fp32 here, or fp32"]
+    return [f"{' and '.join(keys)}: bf16; {device} cannot compute in bf16; wanted fp32, or auto (fp32 on this device)"]
 
 
 def _device() -> str:
@@ -85,7 +85,7 @@ def _device() -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Return whether a device multiplies in bf16 at all, fast or not: asked by doing it."""
+    """Return whether a device can multiply in bf16 at all, fast or slow, by trying it."""
     import torch
 
     try:

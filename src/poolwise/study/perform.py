@@ -1,4 +1,4 @@
-"""What the jobs of a study do, by kind, and what each of them is given, in this process or in a worker."""
+"""Runs one job of a study by its kind, with the inputs it needs, in this process or in a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poolwise.study.worker_inputs import Inputs, WorkerInputs
 
 @dataclass(frozen=True)
 class Work:
-    """What every job of a study needs."""
+    """What every job of a study gets."""
 
     jobs: Sequence[Job]
     recipe: Recipe
@@ -26,16 +26,16 @@ class Work:
 
 
 Perform = Callable[[Job, Work, Report], None]
-"""What one kind of study does with a job. Worker processes import it by its name."""
+"""The function that runs one job of a study or a screen. Worker processes import it by name."""
 
 
 def bind(perform: Perform, work: Work) -> RunJob:
-    """Return what an executor calls with a job."""
+    """Return the function that an executor calls with a job."""
     return lambda job, report: perform(job, work, report)
 
 
 def open_work(perform: Perform, jobs: Sequence[Job], recipe: Recipe, hashes: InputHashes, out: Path) -> RunJob:
-    """Return what a worker calls with a job: it loads what jobs ask for from the recipe, once."""
+    """Return the function that a worker calls with a job; it loads each input of the recipe once, when needed."""
     return bind(perform, Work(jobs, recipe, WorkerInputs(recipe, hashes, out), out))
 
 
@@ -59,5 +59,5 @@ def perform_job(job: Job, work: Work, report: Report) -> None:
 
 
 def tuning_folder(out: Path, job: Job) -> Path:
-    """Return where a tuning job keeps its trials: apart from the runs that the study is about."""
+    """Return the folder of a tuning job's trials, separate from the study's runs."""
     return out / "tuning" / job.run

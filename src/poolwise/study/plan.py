@@ -1,4 +1,4 @@
-"""The plan of a study: jobs named by a hash of everything that can change their result."""
+"""The plan of a study: its jobs, each with a key that hashes everything that can change its result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from poolwise.storage.fingerprints import fingerprint
 
 ANCHOR_SEED = 0
 SCREEN_FOLDER = "screen"
-"""Where a study that began with a screen keeps it."""
+"""The subfolder with the screen of a study that started with one."""
 ADAPT_READS = ("warmup_ratio", "weight_decay", "max_grad_norm", "gradient_checkpointing", "precision")
-"""What an adaptation takes from ``train``, beside the method."""
+"""The keys of ``train`` that an adaptation uses, besides the method."""
 
 
 @dataclass(frozen=True)
 class InputHashes:
-    """Fingerprints of what a study reads. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
+    """Fingerprints of a study's inputs. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
 
-    ``adapt_texts`` is None where the base is not adapted.
+    ``adapt_texts`` is None if the base is not adapted.
     """
 
     base: str
@@ -35,7 +35,7 @@ class InputHashes:
 
     @property
     def by_part(self) -> dict[str, str]:
-        """Every fingerprint by what it is of, in words; the schedules follow from data, seeds and steps."""
+        """Every fingerprint by the name of its input; schedules are left out, since data, seeds and steps fix them."""
         found = {"base": self.base}
         found |= {f"training data {name}": value for name, value in self.data.items()}
         found |= {f"task {name}": value for name, value in self.tasks.items()}
@@ -44,15 +44,15 @@ class InputHashes:
 
 
 def study_hash(recipe: Recipe, inputs: InputHashes) -> str:
-    """Return a hash of a recipe and of what its names point to: equal hashes, equal numbers (on one machine)."""
+    """Return a hash of a recipe and of its inputs: equal hashes give equal numbers (on one machine)."""
     return fingerprint({"recipe": recipe.fingerprint, "inputs": inputs.by_part, "version": RESULTS_VERSION})
 
 
 def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
-    """Return the jobs of a study in an order in which each comes after those it needs.
+    """Return the jobs of a study, each after the jobs it needs.
 
-    Anchors come first: they are cheap, and a task that cannot be scored shows before hours of training.
-    Seeds are the outer loop, so that an interrupted study has every design at one seed before a second seed.
+    Baselines come first: they are cheap, and they reveal a task that cannot be scored before hours of training.
+    Seeds are the outer loop, so that an interrupted study has every design at one seed before the next seed starts.
     """
     jobs = [_anchor(recipe, inputs, name) for name in recipe.anchors]
     adapts = {name: job for name in recipe.designs if (job := adapt_job(recipe, inputs, parse_design(name).attention))}
@@ -67,21 +67,21 @@ def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
 
 
 def is_bidirectional(attention: Attention) -> bool:
-    """Return whether every token sees every other in every layer, as an adaptation trains it.
+    """Return whether every token sees every other in every layer, which is how an adaptation trains.
 
-    Only such designs start from an adapted base; partial attentions would read it as it was never trained.
+    Only such designs start from an adapted base: it was never trained with partial attention.
     """
     return attention == "bidirectional"
 
 
 def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job | None:
-    """Return the job that makes the base which designs of this attention start from; None where that is the plain one.
+    """Return the job that adapts the base for designs with this attention; None if they start from the plain base.
 
-    There is one for all of them, whatever their seeds.
+    All designs and seeds share one such job.
     """
     if recipe.adapt is None or not is_bidirectional(attention):
         return None
-    # Of ``train`` only what an adaptation reads: more steps of training do not adapt again.
+    # Only the keys of ``train`` that an adaptation uses: a change of ``train.steps`` must not repeat it.
     train = recipe.train.model_dump(mode="json", include=set(ADAPT_READS))
     train["method"] = "full" if recipe.train.method == "full" else "lora"
     adapt = recipe.adapt.model_dump(mode="json", exclude={"data"})
@@ -108,7 +108,7 @@ def _anchor(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
 
 
 def _on(adapt: Job | None) -> dict[str, object]:
-    """What a design's key says of an adapted base: nothing where there is none, so that older keys stay as they are."""
+    """Return the adapted base's part of a design's key; empty without one, so that older keys stay the same."""
     return {"adapt": adapt.key} if adapt else {}
 
 
@@ -137,5 +137,5 @@ def _eval(recipe: Recipe, inputs: InputHashes, train: Job) -> Job:
 
 
 def run_folders(jobs: Sequence[Job]) -> list[str]:
-    """Return the folders below ``runs/`` whose scores the study is about (tuning trials left out)."""
+    """Return the folders below ``runs/`` of the study's runs (without tuning trials)."""
     return [job.run for job in jobs if job.kind in ("eval", "anchor")]

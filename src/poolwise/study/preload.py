@@ -1,6 +1,6 @@
-"""What a worker needs, imported once by the process that workers are forked from; for ``set_forkserver_preload`` alone.
+"""Imports what workers need, once, in the process that workers are forked from; only for ``set_forkserver_preload``.
 
-Importing this module freezes what is imported, for the collector: nothing else in poolwise imports it.
+Importing this module freezes all imported objects for the garbage collector, so nothing else in poolwise imports it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import signal
 import threading
 
 _MODULES = ("poolwise.training", "poolwise.study.jobs", "poolwise.screening.screen_jobs", "sklearn.linear_model")
-"""Without mteb: it imports polars, whose threads do not outlive a fork."""
+"""Without mteb: it imports polars, whose threads do not survive a fork."""
 _WATCH_SECONDS = 0.1
 
 
 def _import_all() -> None:
-    """Import what workers need, unless the study ends first: nobody else would end this process before it is done."""
+    """Import what workers need, but exit if the study ends first: nothing else would end this process before then."""
     done, study = threading.Event(), os.getppid()
     watcher = threading.Thread(target=_end_with, args=(study, done))
     watcher.start()
-    # An interruption concerns the study; its own traceback is not wanted beside it.
+    # Ctrl-C is handled by the study; this process should not print a traceback of its own.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for module in _MODULES:
@@ -29,8 +29,8 @@ def _import_all() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
         done.set()
-        watcher.join()  # a fork takes no threads along
-    # What is imported stays: a collection does not walk it, and a fork does not copy it.
+        watcher.join()  # threads do not survive a fork
+    # Imported objects stay: the collector need not visit them, and a fork need not copy their pages.
     gc.collect()
     gc.freeze()
 

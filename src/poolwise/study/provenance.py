@@ -1,4 +1,4 @@
-"""Where numbers come from: versions and machine."""
+"""Versions and machine, recorded with the results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PACKAGES = ("poolwise", "torch", "transformers", "sentence-transformers", "peft"
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of every package that can change a number."""
+    """Return the versions of Python and of every package that can change results."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
 def machine() -> dict[str, str]:
-    """Return what the machine is: processor, cores, memory, accelerator and the fast bf16 path."""
+    """Return a description of the machine: CPU, cores, memory, accelerator and the fast bf16 path."""
     import psutil
     import torch
 

@@ -1,4 +1,4 @@
-"""What a second call of a study says first: where it goes on, and what has changed under it; and what a stop leaves."""
+"""Messages about resuming a study: where it resumes, which inputs changed, and what an interrupted call saved."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PLAN = "plan.json"
 
 
 def plan_inputs(hashes: InputHashes) -> dict[str, str]:
-    """Return what a plan notes of its inputs, for the next call to compare with."""
+    """Return the fingerprints of the inputs that a plan stores, for the next call to compare."""
     return hashes.by_part | {"version of results": str(RESULTS_VERSION)}
 
 
 def changed_inputs(out: Path, hashes: InputHashes) -> list[str]:
-    """Return a sentence for each input that is not what the plan in ``out`` was made of; none without a plan."""
+    """Return a sentence for each input that changed since the plan in ``out`` was made; empty without a plan."""
     path = out / PLAN
     before: Mapping[str, str] = read_json(path).get("inputs", {}) if path.is_file() else {}
     if not before:
@@ -29,14 +29,14 @@ def changed_inputs(out: Path, hashes: InputHashes) -> list[str]:
     now = plan_inputs(hashes)
     return [
         f"{part} changed since this study began: fingerprint {before.get(part, 'none')} -> {now.get(part, 'none')}; "
-        "its finished jobs are kept, those that depend on it run again"
+        "jobs that depend on it run again, other finished jobs are kept"
         for part in dict.fromkeys([*before, *now])
         if before.get(part) != now.get(part)
     ]
 
 
 def resuming(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
-    """Return where a call goes on, in words; empty where it begins."""
+    """Return where a call resumes, in words; empty if it starts from the beginning."""
     num_done, begun = sum(is_done(out, job) for job in jobs), _begun(jobs, recipe, out)
     if not num_done and not begun:
         return ""
@@ -45,7 +45,7 @@ def resuming(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
 
 
 def interrupted(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
-    """Return what a stopped call leaves on disk, in words."""
+    """Return what an interrupted call saved, in words."""
     num_done = sum(is_done(out, job) for job in jobs)
     parts = [f"{job.label} up to step {done} of {total}" for job, done, total in _begun(jobs, recipe, out)]
     saved = "; ".join([f"saved in {out}: {num_done} of {len(jobs)} jobs", *parts])
@@ -53,7 +53,7 @@ def interrupted(jobs: Sequence[Job], recipe: Recipe, out: Path) -> str:
 
 
 def _begun(jobs: Sequence[Job], recipe: Recipe, out: Path) -> list[tuple[Job, int, int]]:
-    """Return each unfinished training that has a checkpoint, the step it is of, and how many there will be."""
+    """Return each unfinished training that has a checkpoint, the checkpoint's step, and the total steps."""
     from poolwise.training.checkpoints import resumed_step
 
     places = [(job, *_training(job, recipe, out)) for job in jobs if job.kind in ("adapt", "train")]

@@ -1,4 +1,4 @@
-"""Which designs a screen keeps: the best by mean rank over the categories."""
+"""The designs that a screen keeps: the best by mean rank over the categories."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def mean_ranks(means: Sequence[CategoryMean], designs: Sequence[str]) -> dict[st
 
 
 def shortlist(ranks: dict[str, float], keep: int, reference: str) -> list[str]:
-    """Return the ``keep`` designs of best mean rank, and the reference if it is not among them, in their given order.
+    """Return the ``keep`` designs with the best mean rank, plus the reference, in their given order.
 
-    Of equal ranks the earlier design goes first.
+    If ranks are equal, the earlier design is kept.
     """
     best = sorted(ranks, key=lambda name: ranks[name])[:keep]
     return [name for name in ranks if name in best or name == reference]
 
 
 def write_shortlist(screen: Path, ranks: dict[str, float], kept: Sequence[str]) -> None:
-    """Keep beside a screen's results what was chosen by them."""
+    """Write the designs that a screen chose next to its results."""
     (screen / FILE).write_text(json.dumps({"kept": list(kept), "mean_ranks": ranks}, indent=2) + "\n")
 
 
 def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
-    """Return the results of a study with a note on the screen that it began with, if it did."""
+    """Return the results of a study, with a note on the screen if it started with one."""
     path = screen / FILE
     if not path.is_file():
         return results
@@ -48,8 +48,8 @@ def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
     left_out = {name: rank for name, rank in found["mean_ranks"].items() if name not in found["kept"]}
     listed = ", ".join(f"{name} ({left_out[name]:.1f})" for name in sorted(left_out, key=lambda name: left_out[name]))
     note = (
-        f"the designs were chosen by a screen on the frozen base (heads only, {screen.name}/report.html) among "
-        f"{len(found['mean_ranks'])}, by mean rank over the categories; left out: {listed}"
+        f"the designs were chosen from {len(found['mean_ranks'])} by a screen on the frozen base (heads only, "
+        f"{screen.name}/report.html), by mean rank over the categories; left out: {listed}"
     )
     comparison = results.results.comparison
     noted = comparison.model_copy(update={"notes": [note, *comparison.notes]})

@@ -1,4 +1,4 @@
-"""One model trained or evaluated outside a study, with the same keys, the same code and the same records."""
+"""Trains or evaluates one model outside a study, with the same recipe keys, code and records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 EVALUATION = "evaluation.json"
-"""Beside the scores of a model: what the scores that join them must have in common with them."""
+"""The file with the settings that all scores in a folder share; scores added later must have the same."""
 
 _READ = ("base", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
@@ -29,7 +29,7 @@ _READ = ("base", "data", "train", "prompts", "eval")
 
 @dataclass(frozen=True)
 class SingleRun:
-    """What ``poolwise train`` was asked to do, resolved and checked: a recipe of one design and one seed."""
+    """The checked settings of ``poolwise train``: a recipe with one design and one seed."""
 
     recipe: Recipe
 
@@ -40,12 +40,12 @@ class SingleRun:
 
     @property
     def seed(self) -> int:
-        """The seed of batches, adapter, dropout and head."""
+        """The seed of batches, LoRA, dropout and head."""
         return self.recipe.seeds[0]
 
     @property
     def spec(self) -> dict[str, object]:
-        """The run as JSON; equal specs continue each other's training."""
+        """The settings as JSON; a run resumes only with an equal spec."""
         read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
         return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
@@ -63,11 +63,10 @@ def build_single_run(
     """Return a checked run from command-line values.
 
     Args:
-        data: training sources: names, or what a recipe's ``data.train`` takes.
-        overrides: ``key=value`` with the keys of a recipe that a training reads; those of its ``train`` section may
-            stand without ``train.``.
-        settings: the same keys with values that are not text any more.
-    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that a training does not read.
+        data: training sources: names, or any value of a recipe's ``data.train``.
+        overrides: ``key=value`` with the recipe keys that training reads; the prefix ``train.`` may be left out.
+        settings: the same keys with parsed values.
+    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that training does not read.
     """
     name = str(parse_design(design))
     tree: dict[str, object] = {
@@ -89,15 +88,15 @@ def build_single_run(
 
 
 def _full_key(key: str) -> str:
-    """Return a key with its section; those of ``train`` may stand without."""
+    """Return a key with its section; keys of ``train`` may come without."""
     first = key.partition(".")[0]
     if first in _READ:
         return key
     if first in Recipe.model_fields:
         raise ConfigError(
-            f"--set {key}: not read by a single training",
+            f"--set {key}: not used by a single training",
             f"wanted a key of {', '.join(_READ)}",
-            "poolwise study reads all keys of a recipe",
+            "poolwise study uses all keys of a recipe",
         )
     if key not in TrainConfig.model_fields:
         raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
@@ -111,10 +110,10 @@ def train_single(
     device: str | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> RunManifest:
-    """Train one design into ``out``; a finished run is returned as it is, an unfinished one goes on.
+    """Train one design into ``out``; a finished run is returned, an unfinished one resumes.
 
     Args:
-        on_note: hears how each training source was read.
+        on_note: called with a line per training source that says how it was read.
     Raises: ConfigError where ``out`` holds another run.
     """
     from poolwise.data import build_schedule, describe_sources
@@ -166,9 +165,9 @@ def _differing(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list
 
 
 def parse_prompts(options: Sequence[str]) -> dict[Category, Prompts]:
-    """Return the prompts that ``query=TEXT``, ``document=TEXT`` and ``CATEGORY.query=TEXT`` ask for.
+    """Return the prompts given as ``query=TEXT``, ``document=TEXT`` or ``CATEGORY.query=TEXT``.
 
-    Without a category a prompt is for all of them.
+    Without a category, a prompt applies to all categories.
 
     Raises: ConfigError for another key, or without ``=``.
     """
@@ -180,7 +179,7 @@ def parse_prompts(options: Sequence[str]) -> dict[Category, Prompts]:
         if not sign or side not in sides or (category and category not in CATEGORIES):
             raise ConfigError(
                 f"--prompt {option!r}",
-                "wanted query=TEXT, document=TEXT, or one of a category, such as sts.query=TEXT",
+                "wanted query=TEXT, document=TEXT, or with a category, such as sts.query=TEXT",
                 nearest(category, CATEGORIES) if category else "",
             )
         for name in [category] if category else CATEGORIES:
@@ -202,16 +201,16 @@ def evaluate_single(
 ) -> tuple[RunManifest, list[ItemScores]]:
     """Evaluate any embedding model on tasks; write a run into ``out`` that ``compare`` reads.
 
-    Texts are read as the model stores it: its length, its prompts, and the precision of ``config``, where "auto" is
-    fp32 for models of others and for ours what a study takes.
+    The maximum length and the prompts are those saved with the model. Precision "auto" is what a study uses for
+    poolwise models, and fp32 for others.
 
     Args:
-        model: a folder or hub id, or the model itself.
+        model: a folder or hub id, or the loaded model.
         out: None writes nothing.
-        config: ``max_tokens`` None leaves the model's own length.
-        prompts: by category, in place of the model's own; empty for none.
-    Raises: ConfigError where ``out`` holds the scores of another model, or of this one read in another way; DataError
-        where a task cannot be used, before the model is loaded.
+        config: ``max_tokens`` None keeps the model's own length.
+        prompts: prompts by category that replace the model's own; empty for none.
+    Raises: ConfigError where ``out`` holds scores of another model or of other settings; DataError where a task cannot
+        be used, before the model is loaded.
     """
     from poolwise.encoding.encoder import ModelEncoder
     from poolwise.kernels.devices import require_device
@@ -259,7 +258,7 @@ def evaluate_single(
 
 
 def describe_reading(model: SentenceTransformer, precision: str, prompts: Mapping[Category, Prompts]) -> str:
-    """Return how an evaluation reads texts, in one line: length, precision and what that does to scores, prompts."""
+    """Return how an evaluation encodes texts, in one line: length, precision and its effect on scores, prompts."""
     from poolwise.kernels.precision import uses_bf16
 
     lowers = uses_bf16(precision, model.device)  # type: ignore[arg-type]
@@ -271,7 +270,7 @@ def describe_reading(model: SentenceTransformer, precision: str, prompts: Mappin
         if text
     ]
     return (
-        f"texts are cut to {model.max_seq_length} tokens, computed in {'bf16' if lowers else 'fp32'}{noise}; "
+        f"texts are truncated to {model.max_seq_length} tokens, computed in {'bf16' if lowers else 'fp32'}{noise}; "
         f"prompts: {', '.join(told) or 'none'}"
     )
 
@@ -289,7 +288,7 @@ def _short_name(name: str) -> str:
 def _evaluation_spec(
     name: str, folder: Path | None, config: EvalConfig, prompts: Mapping[Category, Prompts]
 ) -> dict[str, object]:
-    """Return what scores in one folder must share; what they say of tasks, their fingerprints tell."""
+    """Return the settings that all scores in one folder must share; tasks are checked by their fingerprints."""
     from poolwise.storage.fingerprints import fingerprint_folder
 
     place = folder or Path(name)
@@ -306,7 +305,7 @@ def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
             named = ", ".join(differing)
             raise ConfigError(f"{out} holds the scores of another evaluation: {named} differ(s)", hint=hint)
     elif run.is_file():
-        # A model may be evaluated into the folder it was trained into, unless a study has done so its own way.
+        # A model may be evaluated into its own training folder, unless a study has already evaluated it there.
         if Path(name).resolve() != out.resolve() or (out / "items").is_dir():
             raise ConfigError(f"{out} holds the run of {load_record(RunManifest, run).model}", hint=hint)
     else:

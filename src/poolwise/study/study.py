@@ -1,4 +1,4 @@
-"""``run_study``: the whole main job, from a recipe to results and their report."""
+"""``run_study``: the whole study, from a recipe to results and their report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from poolwise.study.shortlist import with_shortlist
 from poolwise.tasks import save_texts
 
 PRELOAD = ("poolwise.study.preload",)
-"""What workers are forked with; nothing else imports it."""
+"""Modules imported in the process that workers are forked from; nothing else imports them."""
 
 
 def _finish_study(results: StudyResults, out: Path) -> StudyResults:
@@ -50,11 +50,11 @@ def _finish_study(results: StudyResults, out: Path) -> StudyResults:
 
 @dataclass(frozen=True)
 class Course:
-    """What one kind of study does: its jobs, how long they take, how each is run, what its results say in the end.
+    """One kind of study (study or screen): its jobs, their estimated time, how each runs, how results are finished.
 
     Args:
-        perform: what is done with a job: a function that worker processes can import.
-        finish: gets the results and the study's folder, and returns the results that are published.
+        perform: runs one job; a function that worker processes can import.
+        finish: takes the results and the study's folder, and returns the results to publish.
     """
 
     kind: Literal["study", "screen"]
@@ -75,13 +75,13 @@ def run_study(
     workers: int | None = None,
     course: Course = STUDY,
 ) -> StudyResults:
-    """Run what is left of a study, write its reports, and return its results.
+    """Run the remaining jobs of a study, write its reports, and return its results.
 
     Args:
-        out: the study's folder; it may hold an unfinished or finished run of the same recipe.
-        workers: processes that share the jobs; None chooses by cores and memory.
-        course: another kind of study, such as a screen.
-    Raises: ConfigError where ``out`` belongs to another recipe; any error of the inputs, before a job starts.
+        out: the study's folder; it may hold an unfinished or finished study of the same recipe.
+        workers: the number of processes that run jobs; None chooses by cores and memory.
+        course: the kind of study, such as a screen.
+    Raises: ConfigError where ``out`` belongs to another recipe; any error in the inputs, before a job starts.
     """
     progress = progress or Progress()
     check_folder(recipe, out)
@@ -93,7 +93,7 @@ def run_study(
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
     for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
         progress.note(note)
-    # From here on the folder is this recipe's: what was wrong before could be mended with another recipe.
+    # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     failures: dict[str, str] = {}
@@ -117,7 +117,7 @@ def run_study(
         versions=versions(),
         command=command,
         started=started,
-        # Of a study that went on where another call stopped, this call saw a part only.
+        # A resumed call saw only part of the study.
         wall_seconds=time.monotonic() - start if len(remaining) == len(jobs) else None,
     )
     return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
@@ -128,27 +128,27 @@ def _executor(
 ) -> Executor:
     if num_workers == 1:
         return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
-    # Workers load what their jobs ask for: a corpus is not sent to each of them.
+    # Workers load what their jobs need, so that no corpus is sent to them.
     if "@" in inputs.base and not Path(recipe.base).is_dir():
-        # Of a hub id the commit that the plan was made with, whatever its author pushes meanwhile.
+        # For a hub id, use the commit of the plan, even if the author pushes a new one meanwhile.
         recipe = recipe.model_copy(update={"base": inputs.base})
     opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
     return Processes(opened, out, num_workers, PRELOAD)
 
 
 def report_path(out: Path) -> Path:
-    """Return where a study keeps its HTML report."""
+    """Return the path of a study's HTML report."""
     return out / "report.html"
 
 
 def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
-    """Write the report of a study that was interrupted, from what is done and with what is not; return the results.
+    """Write the report of an interrupted study: the finished jobs, and which are missing. Return the results.
 
-    Raises: EvalError where ``out`` holds no study, or none of its designs is trained and evaluated yet.
+    Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet.
     """
     path = out / "study.json"
     if not path.is_file():
-        raise EvalError(f"{out} holds no study", hint="give the --out folder of poolwise study")
+        raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
     recipe = build_recipe(read_json(path), str(path))
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
@@ -160,14 +160,14 @@ def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
 
 
 def plan_study(recipe: Recipe, course: Course = STUDY) -> Estimate:
-    """Return the jobs of a recipe with the seconds and memory each is expected to take (``--dry-run``)."""
+    """Return the jobs of a recipe with their expected seconds and memory (``--dry-run``)."""
     inputs = load_inputs(recipe)
     return course.estimate(course.plan(recipe, inputs), recipe, inputs)
 
 
 def check_folder(recipe: Recipe, out: Path) -> None:
-    """Raise ConfigError where ``out`` cannot be written, or holds another recipe's study (naming what differs) or
-    other files.
+    """Raise ConfigError where ``out`` cannot be written, or holds another recipe's study (naming the differing keys)
+    or other files.
     """
     path = out / "study.json"
     if path.is_file():

@@ -1,4 +1,4 @@
-"""The inputs of a study as a worker finds them again: loaded when a job asks for them, and held against the plan."""
+"""The inputs of a study in a worker process: loaded when a job needs them, and checked against the plan."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from poolwise.tasks import Task
 
 
 class WorkerInputs:
-    """What ``StudyInputs`` are in the process that made the plan; each part is loaded once, when it is first asked for.
+    """The same inputs as ``StudyInputs``, for a worker; each part is loaded once, when it is first used.
 
-    Raises: DataError, when asked for a part that has changed since the plan was made, naming it.
+    Raises: DataError when a part is used that changed since the plan was made; the message names it.
     """
 
     def __init__(self, recipe: Recipe, hashes: InputHashes, out: Path, base: str | None = None) -> None:
@@ -38,7 +38,7 @@ class WorkerInputs:
         self._parts = _Parts(recipe, hashes, out)
 
     def on_base(self, base: str) -> WorkerInputs:
-        """Return these inputs with another base; what is loaded is shared."""
+        """Return these inputs with another base; loaded parts are shared."""
         other = WorkerInputs.__new__(WorkerInputs)
         other.__dict__ = self.__dict__ | {"_base": base}
         return other
@@ -72,7 +72,7 @@ Inputs = StudyInputs | WorkerInputs
 
 
 class _Parts:
-    """What was loaded so far, each part as the plan knows it."""
+    """The loaded parts, each checked against the plan."""
 
     def __init__(self, recipe: Recipe, hashes: InputHashes, out: Path) -> None:
         self._recipe, self._hashes, self._out = recipe, hashes, out
@@ -117,7 +117,7 @@ class _Parts:
 
 
 def _require_same(what: str, planned: Mapping[str, str | None], found: Mapping[str, str | None]) -> None:
-    """Raise DataError where a fingerprint is not the plan's, or a part is there that was not, or is gone."""
+    """Raise DataError where a fingerprint differs from the plan's, or a part is new or missing."""
     changed = [
         f"{what} {name} changed while the study ran: fingerprint {planned.get(name)} -> {found.get(name)}"
         for name in dict.fromkeys([*planned, *found])
@@ -125,5 +125,5 @@ def _require_same(what: str, planned: Mapping[str, str | None], found: Mapping[s
     ]
     if changed:
         raise DataError(
-            "; ".join(changed), "wanted what the plan was made of", "run the same command again: it plans anew"
+            "; ".join(changed), "wanted the inputs of the plan", "run the same command again: it makes a new plan"
         )

@@ -63,7 +63,7 @@ def test_threads_wait_quietly_unless_the_user_says_otherwise() -> None:
 def test_a_run_without_its_model_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=r"training is not finished.*began it again"):
+    with pytest.raises(ModelError, match=r"training is not finished.*repeat the poolwise command"):
         require_finished(tmp_path)
     (tmp_path / "model").mkdir()
     require_finished(tmp_path)

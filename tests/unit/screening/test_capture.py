@@ -110,7 +110,7 @@ def test_states_that_are_not_numbers_stop_the_pass(base, tmp_path, monkeypatch):
         return {need: [np.full_like(state, np.nan) for state in states] for need, states in found.items()}
 
     monkeypatch.setattr(capture, "states_of", broken)
-    with pytest.raises(EvalError, match="not numbers"):
+    with pytest.raises(EvalError, match="NaN or infinite"):
         toy_store(base, "causal", KEYS, ["mean+causal"], tmp_path)
 
 

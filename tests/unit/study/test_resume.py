@@ -94,7 +94,7 @@ def test_what_changed_under_a_study_is_said_and_only_what_depends_on_it_runs_aga
     (change,) = [note for note in again.notes if "changed since" in note]
     assert change == (
         f"task sts/toy-sts changed since this study began: fingerprint {before.tasks['sts/toy-sts']} -> "
-        f"{after.tasks['sts/toy-sts']}; its finished jobs are kept, those that depend on it run again"
+        f"{after.tasks['sts/toy-sts']}; jobs that depend on it run again, other finished jobs are kept"
     )
     assert not any(label.startswith("train") for label in again.ran)
     assert sum(label.startswith("eval") for label in again.ran) == 2
