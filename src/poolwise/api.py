@@ -83,7 +83,9 @@ def train(
             ``data.train``.
         out: the run's folder, which gets ``model/``, ``training.jsonl`` and ``run.json``.
         base: "poolwise/nano", a folder, or a hub id.
+        seed: of batches, adapter, dropout and head.
         settings: values by dotted recipe key: ``{"train.steps": 200, "prompts.retrieval.query": "Q: "}``.
+        device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
         on_progress: called with the steps done, the total steps, and a short message.
     Raises: ConfigError for an unknown design or key, or where ``out`` holds another run; DataError for training data
         that cannot be read; ModelError for a base that cannot be used.
@@ -130,6 +132,7 @@ def evaluate(
         max_tokens: truncate texts to this many tokens instead of the model's maximum length.
         precision: "fp32", "bf16", or "auto": for poolwise models what a study uses, for others fp32.
         prompts: prompts by category that replace the model's own; ``{}`` for none.
+        device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
         on_progress: called with the units done, the total units, and a short message.
     Raises: DataError where a task cannot be used, before the model is loaded; ModelError where the model cannot be
         loaded; ConfigError where ``out`` holds other scores.
@@ -239,13 +242,15 @@ def compare(
 
     Example:
 
-        >>> import pathlib, poolwise
-        >>> rows = ["model,task,item,score"]
-        >>> rows += [f"{m},sts/mine,{i},{i % 7 / 10 + (m == 'b') / 5}" for m in "ab" for i in range(40)]
-        >>> _ = pathlib.Path("scores.csv").write_text("\\n".join(rows))
+        >>> import poolwise
+        >>> with open("scores.csv", "w") as file:
+        ...     print("model,task,item,score", file=file)
+        ...     for item in range(40):
+        ...         for model in "ab":
+        ...             print(model, "sts/mine", item, item % 7 / 10 + (model == "b") / 5, sep=",", file=file)
         >>> comparison = poolwise.compare("scores.csv", reference="a")
-        >>> round(comparison.contrasts[0].difference, 3)
-        0.2
+        >>> round(comparison.task_contrasts[0].difference, 3)
+        -0.2
     """
     from poolwise.foreign import compare_inputs, read_inputs
 
@@ -259,6 +264,7 @@ def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None
 
     Args:
         model: a folder, a run's folder, a hub id, or a loaded model; ours or any other.
+        device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
     Raises: ModelError where the model cannot be loaded, or has no transformer.
 
     Example:

@@ -303,6 +303,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     paths in overrides are relative to the working directory. In the returned recipe all are relative to the working
     directory. A path that exists only in the working directory is accepted with a warning.
 
+    Args:
+        path: of the YAML file.
+        overrides: ``key.key=value`` texts, as ``--set`` takes them.
     Raises: ConfigError that lists every bad key or value, with the nearest known key.
 
     Example:

@@ -175,7 +175,7 @@ class Comparison(Record):
 
         >>> import poolwise
         >>> sorted(poolwise.Comparison.model_fields)[:4]
-        ['contrasts', 'designs', 'extremes', 'friedman']
+        ['contrasts', 'designs', 'extremes', 'family']
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -37,10 +37,13 @@ class TripleCollator:
     preprocessing adds the prompt, so that a pooling can skip its tokens.
 
     Args:
+        model: preprocesses the texts; None where only ``columns`` and ``prompt`` are used.
         prompts: prompts by training source.
     """
 
-    def __init__(self, model: SentenceTransformer, triples: Sequence[Triple], prompts: Mapping[str, Prompts]) -> None:
+    def __init__(
+        self, model: SentenceTransformer | None, triples: Sequence[Triple], prompts: Mapping[str, Prompts]
+    ) -> None:
         self.model, self.triples, self.prompts = model, triples, prompts
 
     def __len__(self) -> int:
@@ -65,6 +68,7 @@ class TripleCollator:
         inputs: dict[str, Any] = {}
         for column, texts in self.columns(rows).items():
             prompt = self.prompt(column, rows)
+            assert self.model is not None
             features = self.model.preprocess(texts, prompt=prompt or None)
             inputs |= {f"{column}_{name}": value for name, value in features.items()}
         return inputs

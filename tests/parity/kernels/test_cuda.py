@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from poolwise.encoding.encode import _read, encode_texts
+from poolwise.encoding.encode import encode_texts
 from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.packing import PACKABLE
 from poolwise.kernels.precision import autocast
@@ -73,11 +73,13 @@ def test_every_family_that_is_packed(family, design, tmp_path):
 def test_the_cpu_never_waits_for_the_device(pooling, attention, tmp_path):
     model = prepare_encoding(build(save_tiny_base(tmp_path, "llama"), f"{pooling}+{attention}", "bf16"))
     rows = list(zip(range(len(MANY)), *model[0].tokens.encode(MANY, PROMPT, 32), strict=True))
-    _read(model, rows)
+    reader = model.reader()
+    replica = reader.lanes.take()
+    reader.read(replica, rows)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        vectors = _read(model, rows)
+        vectors = reader.read(replica, rows)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert vectors.isfinite().all()

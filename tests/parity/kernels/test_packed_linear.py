@@ -11,6 +11,10 @@ from poolwise.kernels.packed_linear import PackedLinear, pack_linears
 from poolwise.models import build_model, prepare_encoding
 from tiny_models import TEXTS, save_tiny_base
 
+pytestmark = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN multiplies bf16 on CPUs with AVX-512 or avx_ne_convert only; elsewhere layers stay plain",
+)
 MANY = [f"{a} {b}" for a in TEXTS for b in TEXTS] * 2
 
 
