@@ -1,9 +1,9 @@
-"""Texts a second against ``SentenceTransformer.encode`` at its defaults: same base, dtype and texts.
+"""Encoding speed (texts per second) against ``SentenceTransformer.encode`` with defaults: same base, dtype and texts.
 
 python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]
-python benchmarks/encoding.py --budgets        how texts/s depend on the tokens read at once
+python benchmarks/encoding.py --budgets        texts/s by the number of tokens per forward pass
 
-The peer is stock modules over the same weights; a tokenizer that appends EOS makes both read the same ids.
+The peer uses stock modules with the same weights. A tokenizer that appends EOS gives both the same token ids.
 """
 
 from __future__ import annotations

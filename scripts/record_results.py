@@ -1,7 +1,7 @@
-"""Keep a finished study as a record: docs/results/NAME/ and, of the one in the README, its table there.
+"""Record a finished study in docs/results/NAME/; for the study shown in the README, also update its table there.
 
 python scripts/record_results.py runs/controlled
-python scripts/record_results.py runs/padding.json     what ``poolwise compare --json`` printed
+python scripts/record_results.py runs/padding.json     output of ``poolwise compare --json``
 """
 
 from __future__ import annotations
