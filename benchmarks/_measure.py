@@ -1,4 +1,4 @@
-"""What every benchmark shares: paired repeats, a ratio with its spread, and a record of where it was measured."""
+"""Shared by all benchmarks: paired repeats, a ratio with its spread, and a record of the hardware and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people use today, as plainly as they write it: stock sentence-transformers, states stacked, padded passes."""
+"""The usual alternatives to compare with: stock sentence-transformers modules, stacked hidden states, padded passes."""
 
 from __future__ import annotations
 

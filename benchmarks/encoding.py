@@ -4,7 +4,7 @@ python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]
 python benchmarks/encoding.py --latency        one call with 1, 8 and 64 texts
 python benchmarks/encoding.py --budgets        how texts/s depend on the tokens of a forward pass
 
-The peer is stock modules over the same weights; a tokenizer that appends EOS makes both read the same ids.
+The peer uses stock modules with the same weights. A tokenizer that appends EOS gives both the same token ids.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How work grows: encoding at 1k, 4k and 16k texts, a study at 1, 2 and 4 designs. Linear or better, or it says so.
+"""How time grows: encoding 1k, 4k and 16k texts, a study of 1, 2 and 4 designs. Reports growth worse than linear.
 
 python benchmarks/growth.py [encoding|study]
 
-Growth of the statistics is measured by ``benchmarks/statistics_speed.py``.
+``benchmarks/statistics_speed.py`` measures the growth of the statistics.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The trainable head at the paper's size against the order of its code: time and memory of forward and backward.
+"""The trainable head at the paper's size against the published order of operations: time and memory, both passes.
 
 python benchmarks/head.py
 
-The reference expands the latents over the batch, normalises and projects them once a text, averages values of all heads
-and only then applies the output projection; the feed-forward part runs on every latent to its end.
+The reference expands the latents over the batch, normalises and projects them for each text, averages the values of all
+heads and only then applies the output projection. Its feed-forward part runs fully on every latent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Where the time of encoding goes, by kind of operation: ``SentenceTransformer.encode`` at its defaults, and ours.
+"""Profile of encoding time by kind of operation: ``SentenceTransformer.encode`` with defaults, and ours.
 
 python benchmarks/profiles.py [nano|110M]
 
-One thread, bf16, mean pooling, the texts of ``benchmarks/encoding.py``. Shares of the profiler's own time in each kind;
-on a GPU the time of its kernels, by the operation that started them.
+One thread, bf16, mean pooling, the texts of ``benchmarks/encoding.py``. Prints the share of the profiler's self time in
+each kind; on a GPU, the kernel time by the operation that launched the kernel.
 """
 
 from __future__ import annotations

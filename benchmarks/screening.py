@@ -1,8 +1,8 @@
-"""A whole screen, 8 poolings x 2 attentions x 2 seeds, against the passes of the base that it rests on.
+"""A whole screen (8 poolings x 2 attentions x 2 seeds) against the forward passes of the base that it needs.
 
-Both times are of one run: the passes are jobs of the screen. Beside them, the same texts read by
-``SentenceTransformer.encode`` at its defaults, once an attention. Before that, a screened head is compared with the
-frozen model it stands for.
+Both times are from one run, because the passes are jobs of the screen. For comparison, ``SentenceTransformer.encode``
+with defaults reads the same texts once for each attention. First, a screened head is checked against the frozen model
+that it represents.
 
 python benchmarks/screening.py
 """

@@ -1,4 +1,4 @@
-"""What stands between a command and its first word: start-up against a bare interpreter, and what it imports.
+"""Start-up time of commands against a bare interpreter, and which modules they import.
 
 python benchmarks/startup.py
 """

@@ -1,10 +1,10 @@
-"""What the tests reject where there is nothing to find, and what the intervals cover: simulated, counted, judged.
+"""Simulated false-positive rates of the tests and coverage of the intervals, checked against their nominal levels.
 
 python benchmarks/statistics_levels.py
 
-Every row is a rate over simulated experiments. A row with a promise fails, and with it the command, where the rate
-lies beyond what was promised by more than sampling error: outside its 99.9% binomial interval, so that the rows
-together raise a false alarm about once in 20 sets of seeds. Rows without a promise are recorded as they are.
+Every row is a rate over simulated experiments. A row with a promised rate fails, and so does the command, if the rate
+misses the promise by more than sampling error, that is, outside its 99.9% binomial interval. All rows together then
+raise a false alarm for about 1 in 20 sets of seeds. Rows without a promise are only recorded.
 """
 
 from __future__ import annotations

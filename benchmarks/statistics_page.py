@@ -1,4 +1,4 @@
-"""The records of the statistics benchmarks -> docs/results/statistics.md.
+"""Write docs/results/statistics.md from the records of the statistics benchmarks.
 
 python benchmarks/statistics_page.py
 """

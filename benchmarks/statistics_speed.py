@@ -1,10 +1,10 @@
-"""Time and memory of `compare_runs`, tests and bootstrap together, and how both grow with the items.
+"""Time and memory of `compare_runs`, including tests and bootstrap, and how they grow with the number of items.
 
 python benchmarks/statistics_speed.py
 
-Every number is measured in a process of its own. It fails where 10,000 resamples of 20,000 items for 8 models (28
-contrasts) take longer than their budget on two cores or a GB of memory and more, or where the time an item costs
-grows with the number of items.
+Every number is measured in a separate process. The benchmark fails if 10,000 resamples of 20,000 items for 8 models
+(28 contrasts) exceed their time budget on two cores or take 1 GB of memory or more, or if the time per item grows with
+the number of items.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A whole study against the same work done by hand: sentence-transformers' trainer and mteb's scores, model by model.
+"""A whole study against the same work by hand: sentence-transformers' trainer and mteb's scores for each model.
 
 python benchmarks/study.py
 
-The five designs of the paper, two seeds, six tasks. By hand: one script, plain modules, padded passes, each task for
-itself. Each side is a process of its own, from its start to its end. Same batches, same starts; losses and scores are
-compared before any time is believed.
+The five designs of the paper, two seeds, six tasks. By hand: one script with plain modules and padded passes that runs
+each task separately. Each side is timed as a whole process. Both use the same batches and initial parameters. Losses
+and scores must agree, or the times do not count.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Tokens a second of a training step against sentence-transformers' trainer with plain modules: three padded forwards.
+"""Training speed (tokens per second) against sentence-transformers' trainer with plain modules and padded forwards.
 
 python benchmarks/training.py
 
-Both train the same adapter and head, from the same start, on the same batches in the same order, under bf16 autocast
-where the processor is fast at it. Losses are compared step by step.
+Both train the same adapter and head from the same initial parameters, on the same batches in the same order, with bf16
+autocast if the CPU is fast at it. Losses are compared step by step.
 """
 
 from __future__ import annotations

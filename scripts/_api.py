@@ -1,4 +1,4 @@
-"""The page docs/reference/api.md, made from the docstrings of what ``import poolwise`` gives."""
+"""Make the page docs/reference/api.md from the docstrings of the public API (``import poolwise``)."""
 
 from __future__ import annotations
 

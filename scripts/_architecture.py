@@ -1,4 +1,4 @@
-"""The page docs/architecture.md and its two pictures, made from the code."""
+"""Make the page docs/architecture.md and its two diagrams from the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a base: what it is, what it read, under which terms, and how good it is."""
+"""The model card of a base: description, training data, licences and quality."""
 
 from __future__ import annotations
 

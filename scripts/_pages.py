@@ -1,4 +1,4 @@
-"""Pages of which a part is written by a script: what stands between two marks is exchanged, the rest is left alone."""
+"""Pages with generated parts: replaces the text between two marks and keeps the rest."""
 
 from __future__ import annotations
 

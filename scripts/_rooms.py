@@ -1,5 +1,7 @@
-"""The rooms of the package from the lowest up, and the way of the data through them: what the architecture page shows
-and ``tests/unit/test_layers.py`` enforces."""
+"""The rooms of the package from the lowest level up, and the data flow through them.
+
+The architecture page shows them; ``tests/unit/test_layers.py`` enforces their order.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the tables of docs/findings.md from the records in docs/results: every number there comes from here.
+"""Write the tables of docs/findings.md from the records in docs/results; all numbers on that page come from here.
 
 python scripts/findings_tables.py
 """

@@ -1,4 +1,4 @@
-"""Write docs/reference/ and docs/architecture.md from the code. ``--check`` only compares.
+"""Write docs/reference/ and docs/architecture.md from the code; ``--check`` only compares.
 
 make docs
 """

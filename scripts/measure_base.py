@@ -1,12 +1,12 @@
-"""How good a base is, before any training for embeddings: bits per byte of held-out text, samples, and embeddings.
+"""Measure a base before any embedding training: bits per byte of held-out text, samples, and embedding quality.
 
 python scripts/measure_base.py poolwise/nano [FOLDER ...] --corpus ../shared/data/corpus.jsonl.xz \\
     --eval ../shared/data/eval
 
-With --card FOLDER the figures go into the model card in that folder, beside those of the other bases.
+--card FOLDER writes the results into the model card in that folder, beside those of the other bases.
 
-Every base reads the same held-out articles in windows of its own tokens, nothing of one window in the next; xz reads
-all of them at once. Embeddings are mean and EOS pooling, untrained.
+Every base reads the same held-out articles in separate, non-overlapping windows of its own tokens; xz, for comparison,
+compresses all of them at once. Embeddings use mean and EOS pooling, untrained.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""What attending to padding does to the paper's design 4: the trained models of a study, read with and without a mask.
+"""The effect of attending to padding in the paper's design 4: encodes with trained models, with and without a mask.
 
 python scripts/padding_ablation.py recipes/controlled.yaml runs/controlled --out runs/padding
 poolwise compare runs/padding --reference masked
 
-The published code gives the head of design 4 every token of a padded batch, at evaluation; its training reads one text
-a batch and meets no padding. So no training is needed here: the same weights are read three ways.
+At evaluation, the published code gives the head of design 4 all tokens of a padded batch, including padding. Its
+training uses one text per batch and has no padding. So no training is needed here; the same weights are used in three
+ways:
 
-- masked: real tokens only, as poolwise does it;
-- batches: padding included, 32 texts a batch, in order of length, as sentence-transformers arranges them;
-- shuffled: padding included, 32 texts a batch, in the order in which tasks name them.
+- masked: real tokens only, as in poolwise;
+- batches: padding included, 32 texts a batch, sorted by length, as in sentence-transformers;
+- shuffled: padding included, 32 texts a batch, in the order of the tasks.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Train a small Llama and its tokenizer from a text file: the embedded base ``poolwise/nano``, from nothing.
+"""Train a small Llama and its tokenizer from scratch on a text file: the embedded base ``poolwise/nano``.
 
 python scripts/pretrain_nano.py --corpus ../shared/data/corpus.jsonl.xz --out runs/nano --tokens 12e6
 
 Reads JSON lines {"title", "text"} (plain, .gz or .xz). Writes OUT/tokenizer, OUT/tokens.npy, OUT/checkpoint.pt (the
-same command goes on from it), OUT/log.jsonl, and OUT/model: a Hugging Face folder in bf16 with a model card.
-`scripts/measure_base.py` says how good it is.
+same command resumes from it), OUT/log.jsonl, and OUT/model: a Hugging Face folder in bf16 with a model card.
+`scripts/measure_base.py` measures its quality.
 
-Documents are titles and passages, EOS after each, and those of one article follow each other, so that the state at EOS
-has something to say: what the next passage of this article, or its title, begins with. A base whose EOS is followed by
-another article learns nothing there, and EOS pooling then starts from one vector for all texts (docs/log.md).
+Documents are titles and passages, each followed by EOS. Those of one article are consecutive, so that the state at EOS
+learns to predict the start of the article's next passage or title. If EOS is followed by another article, the base
+learns nothing there, and EOS pooling starts from the same embedding for all texts (docs/log.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write the tables and figures of docs/performance.md from the records of the benchmarks.
+"""Write the tables and figures of docs/performance.md from the benchmark records.
 
 python scripts/record_performance.py
 """

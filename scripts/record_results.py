@@ -1,7 +1,7 @@
 """Keep a finished study as a record in docs/results/NAME/: its report and its results.
 
 python scripts/record_results.py runs/controlled
-python scripts/record_results.py runs/padding.json     what ``poolwise compare --json`` printed
+python scripts/record_results.py runs/padding.json     output of ``poolwise compare --json``
 """
 
 from __future__ import annotations

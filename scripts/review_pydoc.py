@@ -1,4 +1,4 @@
-"""Print what a sceptic asks of the embedded tasks: sizes, leakage, and simple baselines beside real models.
+"""Print checks of the embedded tasks: sizes, leakage, and scores of simple baselines beside real models.
 
 python scripts/review_pydoc.py [--model NAME=FOLDER]... [--only TEXT]
 """

@@ -1,4 +1,4 @@
-"""How well a screen ranks designs as a study does: Kendall's tau by category and overall, intervals over tasks.
+"""How well a screen's ranking agrees with a study's: Kendall's tau by category and overall, intervals over tasks.
 
 python scripts/screen_agreement.py runs/controlled-screen docs/results/controlled
 """

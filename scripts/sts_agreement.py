@@ -1,4 +1,4 @@
-"""Print how well the two gradings of the shipped sentence pairs agree, and what counting words would score.
+"""Print the agreement of the two gradings of the shipped sentence pairs, and the score of word overlap.
 
 python scripts/sts_agreement.py
 """

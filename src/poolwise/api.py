@@ -244,13 +244,14 @@ def compare(
 
         >>> import poolwise
         >>> with open("scores.csv", "w") as file:
-        ...     print("model,task,item,score", file=file)
+        ...     print("model,task,category,item,score", file=file)
         ...     for item in range(40):
         ...         for model in "ab":
-        ...             print(model, "sts/mine", item, item % 7 / 10 + (model == "b") / 5, sep=",", file=file)
+        ...             score = item % 7 / 10 + (model == "b") / 5
+        ...             print(model, "mine", "classification", item, score, sep=",", file=file)
         >>> comparison = poolwise.compare("scores.csv", reference="a")
-        >>> round(comparison.task_contrasts[0].difference, 3)
-        -0.2
+        >>> round(comparison.contrasts[0].difference, 3)
+        0.2
     """
     from poolwise.foreign import compare_inputs, read_inputs
 

@@ -114,9 +114,9 @@ def test_a_file_cut_or_changed_in_the_middle_ends_with_2(tmp_path: Path, kind: s
 @pytest.mark.parametrize(
     ("head", "lines", "limitation"),
     [
-        (HEAD, [f"a,SciFact,{i},0.5" for i in range(5)], "no pair to compare"),
+        (HEAD, [f"a,SciFact,{i},0.5" for i in range(5)], "nothing to compare"),
         (HEAD, [f"{m},SciFact,{i},0.5" for m in "ab" for i in range(12)], "nothing to test"),
-        (HEAD, ["a,SciFact,1,0.5", "b,SciFact,1,0.75"], "p can never be below 1"),
+        (HEAD, ["a,SciFact,1,0.5", "b,SciFact,1,0.75"], "p cannot be below 1"),
         (
             f"{HEAD},seed",
             [f"{m},SciFact,{i},0.{i},{s}" for m, s in ("a0", "a1", "b0") for i in range(9)],
@@ -140,7 +140,7 @@ def test_a_report_of_foreign_results(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text().replace("<wbr>", "")
     assert "How to repeat this comparison" in page and "--equivalence sts=0.02" in page
     assert "MTEB results (v2): a, 3 tasks" in page and "0 items" not in page
-    assert "The verdicts rest on the test across tasks" in page and "Seed spread" not in page
+    assert "The verdicts use the test across tasks" in page and "Seed spread" not in page
     assert "equivalence" in compare(tmp_path / "a", tmp_path / "b", "--equivalence", "x", code=2).stderr
     (tmp_path / "taken").write_text("")
     assert "is a file" in compare(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "taken", code=2).stderr

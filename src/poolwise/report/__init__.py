@@ -1,4 +1,4 @@
-"""Records in, text and figures out: HTML, Markdown, LaTeX, plain text, JSON. No test and no model is run here."""
+"""Reports from records: HTML, Markdown, LaTeX, plain text and JSON. Runs no test and no model."""
 
 from poolwise.report.figures.critical import critical_difference_svg
 from poolwise.report.plain import comparison_json, comparison_markdown, comparison_text

@@ -1,4 +1,4 @@
-"""What a report says of the training that a base went through before bidirectional designs started from it."""
+"""The part of a report on adaptation: training of the base before bidirectional designs start from it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from poolwise.results import Results, StudyResults
 
 
 def adaptation_warnings(results: Results) -> list[str]:
-    """Return the warning at the top of a report: a difference between attentions has a second cause."""
+    """Return the warning for the top of a report: a difference between attentions has a second cause."""
     return [f"{info.note[0].upper()}{info.note[1:]}."] if (info := results.adaptation) else []
 
 
 def adaptation_blocks(study: StudyResults) -> list[Block | None]:
-    """Return what was done, what it took and its loss; nothing where the base was not adapted."""
+    """Return what was done, its cost and its loss; nothing if the base was not adapted."""
     if (info := study.results.adaptation) is None:
         return []
     made, losses = info.made, info.curve.loss
@@ -23,8 +23,8 @@ def adaptation_blocks(study: StudyResults) -> list[Block | None]:
             "Steps",
             f"{count_text(made.steps)}, {made.method}, seed {made.seed}; one base for all designs and seeds",
         ),
-        ("Masked", f"{share_text(made.mask_share)} of the tokens of a text, each by {made.mask_token}"),
-        ("Texts", f"{count_text(made.num_texts)} to draw from"),
+        ("Masked", f"{share_text(made.mask_share)} of each text's tokens, replaced by {made.mask_token}"),
+        ("Texts", f"{count_text(made.num_texts)} to sample from"),
         ("Trained parameters", short_count_text(info.trainable_parameters)),
     ]
     if losses:
@@ -32,5 +32,5 @@ def adaptation_blocks(study: StudyResults) -> list[Block | None]:
     if cost := study.measured.costs.get(info.run):
         took = [seconds_text(cost.train_seconds), f"{count_text(cost.train_tokens_per_second)} tokens/s"]
         facts.append(("Cost", ", ".join([*took, f"peak {gib_text(cost.train_peak_memory_gib)}"])))
-    facts.append(("Kept in", f"{info.run}/base, key {made.key}"))
+    facts.append(("Stored in", f"{info.run}/base, key {made.key}"))
     return [Definitions(facts), adaptation_figure(info.curve)]

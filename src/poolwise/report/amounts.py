@@ -1,4 +1,4 @@
-"""Numbers as text, one way for every output: four decimals for scores, a sign on every difference."""
+"""Numbers as text, the same for all outputs: four decimals for scores, a sign on every difference."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ MINUS = "\u2212"
 
 
 def score_text(value: float | None) -> str:
-    """Return a score with four decimals, a dash where there is none."""
+    """Return a score with four decimals; a dash if there is none."""
     return "–" if value is None else f"{value:.4f}".replace("-", MINUS)
 
 
 def difference_text(value: float) -> str:
-    """Return a difference with its sign and four decimals; what rounds to zero has no sign."""
+    """Return a difference with sign and four decimals; no sign if it rounds to zero."""
     text = f"{value:+.4f}".replace("-", MINUS)
     return "0.0000" if text.lstrip(f"+{MINUS}") == "0.0000" else text
 
 
 def interval_text(interval: tuple[float, float] | None) -> str:
-    """Return ``[low, high]`` with signs, a dash where there is none."""
+    """Return ``[low, high]`` with signs; a dash if there is none."""
     return "–" if interval is None else f"[{difference_text(interval[0])}, {difference_text(interval[1])}]"
 
 
 def spread_text(value: float | None) -> str:
-    """Return ``± s`` for a standard deviation, nothing where it is unknown."""
+    """Return ``± s`` for a standard deviation; empty if unknown."""
     return "" if value is None else f"± {value:.4f}"
 
 
@@ -38,17 +38,17 @@ def p_text(value: float | None) -> str:
 
 
 def share_text(value: float | None) -> str:
-    """Return a share or probability in percent, a dash where there is none."""
+    """Return a share or probability in percent; a dash if there is none."""
     return "–" if value is None else f"{100 * value:.1f}%"
 
 
 def count_text(value: float | None) -> str:
-    """Return a whole number with thousands marked, a dash where there is none."""
+    """Return a whole number with thousands separators; a dash if there is none."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def short_count_text(value: float | None) -> str:
-    """Return a count in three digits with K, M or B, a dash where there is none."""
+    """Return a count with three digits and K, M or B; a dash if there is none."""
     if value is None:
         return "–"
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
@@ -58,7 +58,7 @@ def short_count_text(value: float | None) -> str:
 
 
 def seconds_text(value: float | None) -> str:
-    """Return a time in seconds, minutes or hours, a dash where there is none."""
+    """Return a time in seconds, minutes or hours; a dash if there is none."""
     if value is None:
         return "–"
     if value < 120:
@@ -67,5 +67,5 @@ def seconds_text(value: float | None) -> str:
 
 
 def gib_text(value: float | None) -> str:
-    """Return memory in GiB, a dash where it was not measured."""
+    """Return memory in GiB; a dash if it was not measured."""
     return "–" if value is None else f"{value:.2f} GiB"

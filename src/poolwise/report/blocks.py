@@ -1,6 +1,6 @@
-"""What a report is made of, before it is HTML, Markdown or LaTeX.
+"""The blocks of a report (tables, figures, paragraphs), independent of HTML, Markdown and LaTeX.
 
-All text here is plain: each renderer escapes for its own format.
+All text here is plain; each renderer escapes it for its format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CsvValue = str | float | int | None
 
 @dataclass(frozen=True)
 class Csv:
-    """Numbers behind a table or a figure, in full precision."""
+    """The numbers of a table or figure, in full precision."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[CsvValue]]
@@ -23,7 +23,7 @@ class Csv:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what is shown, what it sorts by (its text if None), and a small second line."""
+    """One cell: its text, its sort key (the text if None), and a small second line."""
 
     text: str
     sort: float | None = None
@@ -52,12 +52,12 @@ class Table:
     csv: Csv | None = None
     note: str = ""
     is_sortable: bool = False
-    breaks: Sequence[int] = field(default=(), metadata={"description": "rows that a line is drawn above"})
+    breaks: Sequence[int] = field(default=(), metadata={"description": "rows with a line drawn above"})
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One drawing of a figure: its heading, the SVG, and what it says in words."""
+    """One drawing of a figure: its heading, its SVG, and its content in words."""
 
     title: str
     svg: str
@@ -66,7 +66,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """A design's number, colour class and marker, as figures draw it."""
+    """How figures draw a design: number, name, and CSS classes for colour and marker."""
 
     number: int
     name: str
@@ -75,7 +75,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Figure:
-    """Drawings that share a caption, a legend and one file of numbers."""
+    """Drawings that share a caption, a legend and one CSV file."""
 
     key: str
     caption: str
@@ -87,7 +87,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a task: its id, and its texts by what they are (query, label ...)."""
+    """One item of a task: its id, and its texts with their roles (query, label ...)."""
 
     name: str
     texts: Sequence[tuple[str, str]]
@@ -95,7 +95,7 @@ class Item:
 
 @dataclass(frozen=True)
 class ItemContrast:
-    """The items on which two designs differ most: place in the drill-down's items, score of ``a``, score of ``b``."""
+    """The items on which two designs differ most: index in the drill-down's items, score of ``a``, score of ``b``."""
 
     a: str
     b: str
@@ -105,7 +105,7 @@ class ItemContrast:
 
 @dataclass(frozen=True)
 class Drilldown:
-    """One task down to its items; a text that several contrasts show is held once."""
+    """The items behind one task's differences; a text shown in several contrasts is stored once."""
 
     key: str
     note: str
@@ -140,7 +140,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Definitions:
-    """Terms and what is said of each."""
+    """Terms and their descriptions."""
 
     items: Sequence[tuple[str, str]]
 
@@ -153,7 +153,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Folded:
-    """Blocks that a reader opens: long, and not needed for the verdict."""
+    """Blocks that are collapsed at first: long, and not needed for the verdict."""
 
     summary: str
     blocks: Sequence[Block]
@@ -171,7 +171,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report: its title, what was studied, and its sections in reading order."""
+    """A whole report: title, facts about the study, warnings, and sections in reading order."""
 
     title: str
     facts: Sequence[tuple[str, str]]

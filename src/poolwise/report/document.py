@@ -1,4 +1,4 @@
-"""What a report says and in which order: the verdict first, how to repeat it last."""
+"""The content and order of a report: the verdict comes first, how to repeat the study last."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from poolwise.results import Comparison, Results, StudyResults
 
 MAX_NOTES = 4
 SCREEN_NOTE = (
-    "This is a screen: the base is frozen and only the heads are trained, without LoRA. Its ranking is for choosing "
-    "candidates; every verdict below speaks about heads on this frozen base."
+    "This is a screen: the base is frozen and only the heads are trained, without LoRA. Use its ranking to choose "
+    "candidates; every verdict below is about heads on this frozen base."
 )
 _TITLES = {"study": "Pooling and attention", "screen": "Screen of poolings on a frozen base"}
-SAME_AGAIN = "The resampling starts from a fixed seed: the same inputs give the same numbers. What the inputs were:"
-WITHIN_NOTE = "Exploratory: a second family. A test within one task speaks about these checkpoints, not about designs."
+SAME_AGAIN = "The resampling uses a fixed seed: the same inputs give the same numbers. The inputs were:"
+WITHIN_NOTE = "Exploratory, a separate family. A test within one task is about these checkpoints, not about designs."
 
 
 def study_document(study: StudyResults) -> Document:
@@ -79,7 +79,7 @@ def comparison_document(
     """Return the report of a comparison of any runs.
 
     Args:
-        command: what to type to compare them again. inputs: what each input was found to be, in words.
+        command: the command that repeats the comparison. inputs: what was detected in each input, in words.
     """
     view = runs_view(comparison, runs)
     repeat: list[Block] = [Code(command, "sh"), Paragraph(SAME_AGAIN), Bullets(list(inputs))] if command else []
@@ -133,18 +133,18 @@ def _verdict(view: View) -> list[Block]:
         )
         for r in comparison.recommendations
     ]
-    blocks: list[Block] = [Verdicts(items)] if items else [Paragraph("The records hold no recommendation.")]
+    blocks: list[Block] = [Verdicts(items)] if items else [Paragraph("The records contain no recommendation.")]
     if any(contrast.p is not None for contrast in comparison.contrasts):
         blocks.append(Paragraph(_count_sentence(comparison)))
     return [*blocks, *_notes(comparison.notes)]
 
 
 def _notes(notes: Sequence[str]) -> list[Block]:
-    """What limits the verdicts stands with them; a long list is folded."""
+    """The limits of the verdicts, shown with them; a long list is collapsed."""
     if not notes:
         return []
     limits = Bullets(notes)
-    return [limits] if len(notes) <= MAX_NOTES else [Folded(f"{len(notes)} notes on what limits this", [limits])]
+    return [limits] if len(notes) <= MAX_NOTES else [Folded(f"{len(notes)} notes on limits of the verdicts", [limits])]
 
 
 def _count_sentence(comparison: Comparison) -> str:
@@ -157,8 +157,8 @@ def _count_sentence(comparison: Comparison) -> str:
     counted = ", ".join(f"{verdicts[v]} {v}" for v in ("better", "worse", "equal", "not decided") if verdicts[v])
     sentences = [
         f"Of {len(tested)} tested contrasts, {raw} {'has' if raw == 1 else 'have'} a raw p below {ALPHA:g} and "
-        f"{corrected} a corrected one.",
-        f"{hopeless} could not have reached {ALPHA:g}, whatever the scores." if hopeless else "",
+        f"{corrected} a corrected p below {ALPHA:g}.",
+        f"{hopeless} could not have reached p < {ALPHA:g} with any scores." if hopeless else "",
         f"{untested} could not be tested." if untested else "",
         f"Verdicts: {counted}.",
     ]
@@ -168,11 +168,11 @@ def _count_sentence(comparison: Comparison) -> str:
 def _tests(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = []
     if comparison.contrasts:
-        note = comparison.family or "The family that the correction runs over is not stated in the records."
+        note = comparison.family or "The records do not say which tests were corrected together."
         blocks.append(contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts, the primary family", note))
     others = (
         (comparison.tasks_like_these, "tab-tasks-like-these", "Tests over tasks like these", ""),
-        (comparison.seed_contrasts, "tab-seed-contrasts", "The same contrasts, seeds treated otherwise", ""),
+        (comparison.seed_contrasts, "tab-seed-contrasts", "The same contrasts, other treatments of the seeds", ""),
         (comparison.task_contrasts, "tab-task-contrasts", "Contrasts within tasks", WITHIN_NOTE),
     )
     for contrasts, key, title, note in others:
@@ -207,11 +207,11 @@ def _decisions(results: Results) -> Definitions | None:
 
 
 def _warnings(results: Results) -> list[str]:
-    """What is missing, by why: a failure wants mending, an unfinished study only wants to be run on."""
+    """Warnings on missing jobs by reason: a failure needs a fix; an unfinished study only needs to be resumed."""
     missing = {"failed": sorted(results.failures), "not run yet": results.not_run}
     return [
-        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {why}; what {'it' if len(jobs) == 1 else 'they'} would have "
-        f"added is missing below: {', '.join(jobs)}."
+        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} {why}; {'its' if len(jobs) == 1 else 'their'} results are "
+        f"missing below: {', '.join(jobs)}."
         for why, jobs in missing.items()
         if jobs
     ]
@@ -236,7 +236,7 @@ def _facts(study: StudyResults) -> list[tuple[str, str]]:
 
 
 def _machine(machine: Mapping[str, str]) -> str:
-    """The parts that decide speed, where the records name them; everything stands under How to repeat."""
+    """The parts that determine speed, if recorded; How to repeat lists everything."""
     units = {"processor": "{}", "accelerator": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
     known = [form.format(machine[k]) for k, form in units.items() if machine.get(k, "none") != "none"]
     return ", ".join(known or machine.values())
@@ -246,12 +246,12 @@ _OF_BASE = ("base", "base commit")
 
 
 def _file_name(source: str) -> str:
-    """A file without its folders; names of data sets as they are."""
+    """Return a file name without folders; names of data sets stay unchanged."""
     return source.rsplit("/", 1)[-1] if source.endswith((".jsonl", ".gz", ".parquet")) else source
 
 
 def _wall(seconds: float | None) -> str:
-    return f"{seconds_text(seconds)} of wall clock" if seconds is not None else ""
+    return f"{seconds_text(seconds)} wall-clock time" if seconds is not None else ""
 
 
 def _repeat(study: StudyResults) -> list[Block]:
@@ -260,14 +260,14 @@ def _repeat(study: StudyResults) -> list[Block]:
     blocks: list[Block] = []
     if measured.command:
         blocks.append(Code(measured.command, "sh"))
-    blocks.append(Paragraph(f"The resolved recipe; with base, data and tasks its hash is {results.recipe_hash}:"))
+    blocks.append(Paragraph(f"The resolved recipe. Hash of recipe, base, data and tasks: {results.recipe_hash}."))
     blocks.append(Code(recipe, "yaml"))
     for title, values in (
         ("Versions", measured.versions),
         ("Machine", measured.machine),
         ("Data fingerprints", results.data_fingerprints),
         ("Task fingerprints", {task.task: task.fingerprint for task in results.tasks}),
-        ("Hashes of batch schedules and starts", results.hashes),
+        ("Hashes of batch schedules and initial parameters", results.hashes),
     ):
         if values:
             blocks.append(Folded(title, [Definitions(list(values.items()))]))

@@ -26,7 +26,7 @@ _CSV_FIELDS += ["seed_spread", "verdict", "test", "estimand", "note"]
 
 @dataclass(frozen=True)
 class _Part:
-    """A column of the table of contrasts, and its cell for each contrast; None where nothing is known."""
+    """A column of the contrast table, and a function for its cells; it returns None if nothing is known."""
 
     column: Column
     cell: Callable[[Contrast], Cell | None]
@@ -77,7 +77,7 @@ _PARTS = [
 
 
 def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: str) -> Table:
-    """Return one row a contrast with everything its test said; columns that all contrasts leave empty are left out."""
+    """Return a table with one row for each contrast and all results of its test, without empty columns."""
     parts = [p for p in _PARTS if not p.is_optional or any(p.cell(c) is not None for c in contrasts)]
     return Table(
         key=key,
@@ -91,7 +91,7 @@ def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: 
 
 
 def power_table(power: Sequence[Power]) -> Table | None:
-    """Return what each contrast could have found; None where nothing is known."""
+    """Return the difference that each contrast can detect; None if nothing is known."""
     titles = ["Smallest p", "Detectable", "Matters from", "Seeds needed", "Items needed", "Tasks needed"]
     rows = [
         [
@@ -109,16 +109,16 @@ def power_table(power: Sequence[Power]) -> Table | None:
     ]
     columns = [Column("Category"), Column("Contrast"), *(Column(t, is_number=True) for t in titles), Column("In words")]
     note = (
-        "Detectable: the difference found in 80 of 100 repeats. Needed: how much of it alone, the rest as it is, would "
-        "show the difference that matters; a dash where more of it alone would not do."
+        "Detectable: the difference detected in 80 of 100 repeats. Needed: how many seeds, items or tasks, changed "
+        "alone, would detect the difference that matters; a dash if changing them alone is not enough."
     )
     fields = ["category", "a", "b", "smallest_p", "detectable", "equivalence", "seeds_needed", "items_factor"]
     fields += ["tasks_needed", "sentence"]
-    return _table("tab-power", "What this study could have found", columns, rows, _csv(power, fields), note)
+    return _table("tab-power", "What this study can detect", columns, rows, _csv(power, fields), note)
 
 
 def variance_table(shares: Sequence[VarianceShare]) -> Table | None:
-    """Return where the uncertainty of each difference comes from; None where nothing is known."""
+    """Return the sources of uncertainty of each difference; None if nothing is known."""
     sources = list(dict.fromkeys(source for share in shares for source in share.shares))
     titles = ["Items (sd)", "Seeds (sd)", "Tasks (sd)", *(f"Share of {source}" for source in sources)]
     rows = [
@@ -141,7 +141,7 @@ def variance_table(shares: Sequence[VarianceShare]) -> Table | None:
 
 
 def posterior_table(posteriors: Sequence[Posterior]) -> Table | None:
-    """Return the probabilities of the Bayesian signed-rank test; None where it was not run."""
+    """Return the probabilities of the Bayesian signed-rank test; None if it was not run."""
     titles = ["First better", "Practically equal", "Second better"]
     rows = [
         [
@@ -152,7 +152,7 @@ def posterior_table(posteriors: Sequence[Posterior]) -> Table | None:
         for p in posteriors
     ]
     columns = [Column("Category"), Column("Contrast"), *(Column(title, is_number=True) for title in titles)]
-    note = "Probabilities, shown beside the tests; no verdict rests on them."
+    note = "Probabilities, shown beside the tests; no verdict uses them."
     fields = ["category", "a", "b", "equivalence", "a_better", "equal", "b_better"]
     return _table("tab-posterior", "Bayesian signed-rank test", columns, rows, _csv(posteriors, fields), note)
 

@@ -1,4 +1,4 @@
-"""The drill-down: task by task, the items on which two designs differ most."""
+"""The drill-down: for each task, the items on which two designs differ most."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from poolwise.report.blocks import Block, Drilldown, Folded, Item, ItemContrast,
 from poolwise.results import Comparison, Extremes, TaskExtremes
 
 HOW_TO_GET_TEXTS = (
-    "`poolwise study` and `poolwise eval` keep the texts of items beside the scores: give the same command again, and "
-    "it adds them without scoring anything twice. Results of other tools hold no texts."
+    "`poolwise study` and `poolwise eval` store the texts of items beside the scores: run the same command again to "
+    "add them; nothing is scored twice. Results of other tools contain no texts."
 )
 
 
 def drilldowns(comparison: Comparison) -> list[Block]:
-    """Return what to know about the items, and one folded drill-down a task; nothing where no task has items."""
+    """Return notes on the items and one collapsed drill-down for each task; nothing if no task has items."""
     extremes = comparison.extremes
     if not extremes:
         # Tests within tasks had items: these results were written before items were kept.
-        return [Paragraph(f"These records name no items. {HOW_TO_GET_TEXTS}")] if comparison.task_contrasts else []
+        return [Paragraph(f"These records contain no items. {HOW_TO_GET_TEXTS}")] if comparison.task_contrasts else []
     bare = [task.task for task in extremes if not task.parts]
     return [
         Paragraph(
-            "Of each task and contrast the items with the largest differences of their scores, averaged over seeds: up "
-            "to three on either side. They are there to be read; no test rests on them."
+            "For each task and contrast: the items with the largest score differences, averaged over seeds, up to "
+            "three on each side. They are examples to read; no test uses them."
         ),
         *([Paragraph(_without_texts(bare, len(extremes)))] if bare else []),
         *(_task(f"i{number}", task) for number, task in enumerate(extremes)),
@@ -32,7 +32,7 @@ def drilldowns(comparison: Comparison) -> list[Block]:
 
 def _without_texts(bare: Sequence[str], num_tasks: int) -> str:
     where = "" if len(bare) == num_tasks else f" on {', '.join(bare)}"
-    return f"Items are shown by their ids{where}: no texts are stored. {HOW_TO_GET_TEXTS}"
+    return f"Items are shown by id{where}: no texts are stored. {HOW_TO_GET_TEXTS}"
 
 
 def _task(key: str, task: TaskExtremes) -> Folded:

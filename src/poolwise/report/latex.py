@@ -1,6 +1,6 @@
-r"""Tables as LaTeX for a paper: ``booktabs``, nothing else needed.
+r"""Tables as LaTeX for a paper; needs only ``booktabs``.
 
-The small second line of a cell stands in smaller type behind it; stars become superscripts.
+The small second line of a cell follows it in smaller type; stars become superscripts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _ACCENTS = dict(
 
 
 def latex_document(tables: Sequence[Table]) -> str:
-    """Return the tables one after the other, to be read with ``\\input`` by a document that loads booktabs."""
+    """Return all tables, to be included with ``\\input`` in a document that loads booktabs."""
     return "% needs \\usepackage{booktabs}\n" + "\n".join(latex_table(table) for table in tables)
 
 
@@ -67,9 +67,9 @@ def latex_table(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX prints as it is, in ASCII alone.
+    """Return text escaped so that LaTeX prints it unchanged, in ASCII only.
 
-    A letter that the Latin fonts of TeX lack stands as its number, such as U+4E2D: pdflatex would stop at the letter.
+    Letters that the Latin fonts of TeX lack become their code, such as U+4E2D, because pdflatex would stop at them.
     """
     return "".join(map(_character, " ".join(text.split())))
 
@@ -98,5 +98,5 @@ def _small(text: str) -> str:
 
 def _row(cells: Iterable[str]) -> str:
     row = " & ".join(cells)
-    # After the end of a line or a rule, a bracket or a star would be read as its option.
+    # After the end of a line or a rule, LaTeX would read a bracket or a star as an option.
     return ("{}" if row.startswith(("[", "*")) else "") + row + r" \\"

@@ -1,4 +1,4 @@
-"""A document as GitHub-flavoured Markdown: the tables and words, without the figures."""
+"""A document as GitHub-flavoured Markdown: text and tables, without figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def markdown_document(document: Document) -> str:
 
 
 def markdown_block(block: Block) -> str:
-    """Return one block as Markdown; figures and drill-downs give nothing, for they stand in the HTML alone."""
+    """Return one block as Markdown; empty for figures and drill-downs, which only the HTML shows."""
     match block:
         case Table():
             return markdown_table(block)
@@ -69,7 +69,7 @@ def markdown_table(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that Markdown shows as it is: no tag, no emphasis, no column break, on one line."""
+    """Return text escaped so that Markdown shows it unchanged, on one line: no tags, emphasis or column breaks."""
     text = " ".join(text.split())
     text = re.sub(r"([\\`*|\[\]])", r"\\\1", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

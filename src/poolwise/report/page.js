@@ -1,6 +1,6 @@
 "use strict";
 
-// Sort a table by the column whose header was pressed; press again to turn the order round.
+// Sort a table by the column of the clicked header; a second click reverses the order.
 function sortTable(header) {
   const table = header.closest("table");
   const body = table.tBodies[0];
@@ -19,7 +19,7 @@ function sortTable(header) {
     return ascending ? order : -order;
   };
   const rows = [...body.rows].sort(compare);
-  // The line that set the anchors apart means nothing in another order.
+  // The line above the baselines is meaningless in another order.
   for (const row of rows) row.classList.remove("break");
   for (const other of header.parentNode.children) other.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
@@ -30,7 +30,7 @@ for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => sortTable(button.closest("th")));
 }
 
-// A text stands in the page once. Where a contrast names its item, a copy goes below the scores.
+// Each text is in the page once. In an opened contrast, a copy is shown below the scores of its item.
 function showTexts(fold) {
   for (const link of fold.querySelectorAll(":scope > table th > a")) {
     const row = link.closest("tr");
@@ -54,7 +54,7 @@ document.addEventListener(
   true, // the event does not bubble
 );
 
-// Paper cannot unfold; of hundreds of contrasts only the items that a reader opened are printed.
+// Open collapsed parts for printing, except items: only those that the reader opened are printed.
 addEventListener("beforeprint", () => {
   for (const fold of document.querySelectorAll("details:not(#items details)")) fold.open = true;
 });

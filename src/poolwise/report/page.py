@@ -1,4 +1,4 @@
-"""A document as one HTML file: no network, no font, no library; style and script stand in the file."""
+"""A document as one self-contained HTML file: style and script inside; no network, fonts or libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from poolwise.report.blocks import (
     Verdicts,
 )
 
-# The browser itself refuses whatever would leave the file.
+# Makes the browser refuse any request to other files or hosts.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
@@ -42,7 +42,7 @@ def html_document(document: Document) -> str:
     facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
     warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
     sections = [_section(section) for section in document.sections]
-    # The verdict comes before the table of contents: it is what most readers open the page for.
+    # The verdict comes before the table of contents, because most readers open the page for it.
     place = next((number for number, s in enumerate(document.sections, start=1) if s.key == "verdict"), 0)
     sections.insert(place, f'<nav aria-label="Contents"><ol>{links}</ol></nav>')
     return (
@@ -59,7 +59,7 @@ def html_document(document: Document) -> str:
 
 
 def _labels(document: Document) -> str:
-    """Rules that put each column's title before its cells where a narrow page shows the rows of a table as lists."""
+    """CSS rules for narrow pages, which show table rows as lists: each cell is preceded by its column's title."""
     rules = "".join(
         f"#{table.key} td:nth-child({number})::before{{content:{_css_text(column.title)}}}"
         for section in document.sections
@@ -78,7 +78,7 @@ def _tables(blocks: Iterable[Block]) -> Iterator[Table]:
 
 
 def _css_text(text: str) -> str:
-    """Return a CSS string, every character but letters, digits and spaces by its number."""
+    """Return a CSS string; every character except letters, digits and spaces is escaped by its code."""
     return '"' + "".join(c if c == " " or (c.isascii() and c.isalnum()) else f"\\{ord(c):06x}" for c in text) + '"'
 
 
@@ -108,7 +108,7 @@ def html_block(block: Block) -> str:
 
 
 def csv_link(content: Csv, name: str) -> str:
-    """Return a link that downloads the numbers as ``name.csv``, without a network."""
+    """Return a link that downloads the numbers as ``name.csv``; works offline."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(content.header)
@@ -164,11 +164,11 @@ def _drilldown(block: Drilldown) -> str:
 
 
 def _item_contrast(contrast: ItemContrast, block: Drilldown) -> str:
-    """One contrast as a table; the script puts the text of an item below its scores once the contrast is opened."""
+    """One contrast as a table; when it is opened, the script inserts item texts below their scores."""
     rows = ""
     for title, side in (("first", contrast.a_higher), ("second", contrast.b_higher)):
         if side:
-            rows += f"<tr><th colspan=3>Higher under the {title}</th></tr>"
+            rows += f"<tr><th colspan=3>Higher with the {title}</th></tr>"
             rows += "".join(_item_row(block, *row) for row in side)
     head = "".join(f"<th scope=col>{_breakable(name)}</th>" for name in (contrast.a, contrast.b))
     inner = (
@@ -226,7 +226,7 @@ def _body_cell(cell: Cell, column: Column, is_first: bool) -> str:
 
 
 def _number(text: str) -> str:
-    """Return a number whose stars hang outside the column, so that digits stand below digits."""
+    """Return a number with its stars outside the column, so that digits line up."""
     digits = text.rstrip("*")
     return _text(digits) + (f'<span class="stars">{text[len(digits) :]}</span>' if digits != text else "")
 
@@ -241,7 +241,7 @@ def _text(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return escaped text that may break after the joints of a name, so that phones need no sideways scroll."""
+    """Return escaped text that may wrap after ``+``, ``/`` and ``,``, so that phones need no sideways scroll."""
     escaped = html.escape(text)
     for joint in ("+", "/", ","):
         escaped = escaped.replace(joint, joint + "<wbr>")

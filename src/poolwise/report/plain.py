@@ -1,4 +1,4 @@
-"""A comparison as plain lines for a terminal, as Markdown, and as the JSON of ``compare --json``."""
+"""A comparison as plain text for a terminal, as Markdown, and as the JSON of ``compare --json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """Return table, contrasts, verdicts, family, methods and notes as plain text that any pipe takes."""
+    """Return table, contrasts, verdicts, family, methods and notes as plain text."""
     table = paper_table(runs_view(comparison, ()))
     verdicts = [
         f"{category_title(r.category)}{'' if r.decided else ' (not decided)'}: {r.sentence}"
@@ -34,8 +34,8 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _contrasts(contrasts: Sequence[Contrast]) -> str:
-    """The primary family in six columns; everything else that is known of each stands in the JSON."""
-    columns = ["Category", "Contrast", "Difference", "Interval of the verdict", "p (Holm)", "Verdict"]
+    """The primary family in six columns; the JSON has the other fields of each contrast."""
+    columns = ["Category", "Contrast", "Difference", "Simultaneous interval", "p (Holm)", "Verdict"]
     rows = [
         [
             Cell(category_title(c.category)),
@@ -57,10 +57,10 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison, inputs: Sequence[Mapping[str, object]] = ()) -> dict[str, object]:
-    """Return what ``compare --json`` prints: every number, all contrasts in one list, each with its family.
+    """Return what ``compare --json`` prints: all numbers, with all contrasts in one list, each with its family.
 
     Args:
-        inputs: what was recognised in each input, as the reader of the inputs says it.
+        inputs: what was detected in each input, as reported by the reader of the inputs.
     """
     families = {
         "primary": comparison.contrasts,
@@ -81,7 +81,7 @@ def comparison_json(comparison: Comparison, inputs: Sequence[Mapping[str, object
 
 
 def plain_table(table: Table) -> str:
-    """Return a table in aligned columns, numbers to the right, the small second lines in brackets."""
+    """Return a table in aligned columns: numbers right-aligned, small second lines in brackets."""
     head = [f"{c.title} ({c.note})" if c.note else c.title for c in table.columns]
     rows = [[f"{c.text} ({c.note})" if c.note else c.text for c in row] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

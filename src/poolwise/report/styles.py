@@ -1,6 +1,6 @@
-"""How a design is drawn: colour by pooling; filled, pale or hollow by attention; and a number for both.
+"""How figures draw a design: colour shows the pooling; filled, pale or hollow shows the attention; plus a number.
 
-Nothing is told by colour alone: the number stands beside every mark where marks can be mixed up.
+Nothing is shown by colour alone: where marks can be confused, each has its number beside it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Style:
 
     @property
     def classes(self) -> str:
-        """CSS classes of the design's marks and lines: hollow and dashed are causal, pale and dotted are causal in
-        part, in some layers or but for the prompt."""
+        """CSS classes of the design's marks and lines: hollow and dashed for causal, pale and dotted for attention that
+        is causal in some layers or outside the prompt."""
         return f"c{self.colour}{' hollow' if self.is_hollow else ' pale' if self.is_pale else ''}"
 
 
 def assign_styles(names: Sequence[str]) -> dict[str, Style]:
-    """Return a style for each name; designs of one pooling share a colour."""
+    """Return a style for each name; designs with the same pooling share a colour."""
     colours: dict[str, int] = {}
     styles = {}
     for number, name in enumerate(names, start=1):
@@ -42,18 +42,18 @@ def assign_styles(names: Sequence[str]) -> dict[str, Style]:
 
 
 def pale_words(styles: dict[str, Style], sign: str) -> str:
-    """Return what a caption says of pale marks or dotted lines, or nothing where none are drawn."""
-    return f"{sign}: bidirectional in part" if any(style.is_pale for style in styles.values()) else ""
+    """Return the caption text for pale marks or dotted lines; empty if there are none."""
+    return f"{sign}: partly bidirectional" if any(style.is_pale for style in styles.values()) else ""
 
 
 def legend(styles: dict[str, Style]) -> list[LegendEntry]:
-    """Return the legend of all designs in order of their numbers."""
+    """Return the legend of all designs, ordered by number."""
     return [LegendEntry(style.number, name, style.classes) for name, style in styles.items()]
 
 
 def _parts(name: str) -> tuple[str, bool, bool]:
     try:
         design = parse_design(name)
-    except ConfigError:  # a foreign model: its name is all there is
+    except ConfigError:  # a foreign model: only its name is known
         return name, False, False
     return design.pooling_text, design.attention == "causal", parse_attention(design.attention).is_partial

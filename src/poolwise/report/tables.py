@@ -1,4 +1,4 @@
-"""The tables of scores and costs, each made from a view of the records."""
+"""The tables of scores and costs, made from a view of the records."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from poolwise.results import TaskInfo
 
 
 def paper_table(view: View) -> Table:
-    """Return the paper's table: the reference absolute, other designs as differences to it, anchors absolute."""
+    """Return the main table: scores of the reference, differences of other designs to it, scores of baselines."""
     reference = view.comparison.reference
     rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.categories)] for name in view.designs]
     rows += [
-        [Cell(name, note="anchor, not tested"), *(_anchor_cell(view, c, name) for c in view.categories)]
+        [Cell(name, note="baseline, not tested"), *(_anchor_cell(view, c, name) for c in view.categories)]
         for name in view.anchors
     ]
     shown = [c for category in view.categories for n in view.designs if (c := view.reference_contrast(category, n))]
@@ -50,7 +50,7 @@ def _category_column(view: View, category: str) -> Column:
     smallest = view.smallest_p(category)
     tasks = f"{num_tasks} task{'' if num_tasks == 1 else 's'}"
     return Column(
-        category_title(category), tasks + (f"; p\u00a0≥\u00a0{p_text(smallest)}" if smallest else ""), is_number=True
+        category_title(category), tasks + (f"; smallest p\u00a0{p_text(smallest)}" if smallest else ""), is_number=True
     )
 
 
@@ -67,7 +67,7 @@ def _score_cell(view: View, category: str, name: str) -> Cell:
     mean = view.mean(category, name)
     return Cell(
         difference_text(contrast.difference) + stars(contrast),
-        # By the mean, since differences stand beside the reference's and the anchors' means in one column.
+        # Sort by the mean: the column also holds the means of the reference and the baselines.
         sort=mean.mean if mean else None,
         note=spread_text(contrast.seed_spread),
         tone=tone,
@@ -92,7 +92,7 @@ def _paper_csv(view: View) -> Csv:
 
 
 def task_table(view: View) -> Table | None:
-    """Return every score, tasks down and designs across; None where there are no scores."""
+    """Return all scores: tasks as rows, designs as columns; None if there are no scores."""
     if not view.scores:
         return None
     columns = [Column("Task"), *(Column(name, view.alias(name), is_number=True) for name in view.names)]
@@ -110,8 +110,8 @@ def task_table(view: View) -> Table | None:
         csv=Csv(
             ["task", "name", "seed", "run", "score"], [[s.task, s.name, s.seed, s.run, s.score] for s in view.scores]
         ),
-        note="Each cell is the mean over seeds; the CSV holds every run. Bold: the highest design of a row, which is "
-        "no verdict.",
+        note="Each cell is the mean over seeds; the CSV contains every run. Bold: the highest design of each row (not "
+        "a verdict).",
         is_sortable=True,
     )
 
@@ -127,7 +127,7 @@ def _task_cell(value: float | None, is_best: bool) -> Cell:
 
 
 def cost_table(view: View) -> Table | None:
-    """Return parameters, times and memory by design; None where nothing was measured."""
+    """Return parameters, times and memory by design; None if nothing was measured."""
     if not view.costs and not view.parameters:
         return None
     rows, numbers = [], []

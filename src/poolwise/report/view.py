@@ -1,4 +1,4 @@
-"""Records as a report looks them up: orders, labels, the contrast a cell shows, costs by design."""
+"""Lookups on the records for a report: order, labels, means, contrasts and costs by design."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ REASONS = {
 
 
 def category_title(category: str) -> str:
-    """Return a category as readers write it."""
+    """Return the display name of a category."""
     return TITLES.get(category, category.replace("_", " ").capitalize())
 
 
 def stars(contrast: Contrast) -> str:
-    """Return ``**`` where the corrected p is below 0.05, ``*`` where only the raw one is, else nothing."""
+    """Return ``**`` if the corrected p is below 0.05, ``*`` if only the raw p is, else an empty string."""
     if contrast.p_holm is not None and contrast.p_holm < ALPHA:
         return "**"
     return "*" if contrast.p is not None and contrast.p < ALPHA else ""
@@ -49,7 +49,7 @@ def stars(contrast: Contrast) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """Everything a report shows of the designs (or models) that were compared."""
+    """Everything that a report shows about the compared designs (or models)."""
 
     comparison: Comparison
     designs: Sequence[str]
@@ -61,21 +61,21 @@ class View:
 
     @property
     def names(self) -> list[str]:
-        """Designs, then anchors."""
+        """Designs, then baselines."""
         return [*self.designs, *self.anchors]
 
     @property
     def categories(self) -> list[str]:
-        """Categories that have a mean or a contrast, in the usual order."""
+        """Categories with a mean or a contrast, in the usual order."""
         comparison = self.comparison
         found = {m.category for m in comparison.means} | {c.category for c in comparison.contrasts}
         return [c for c in CATEGORIES if c in found] + sorted(found - set(CATEGORIES))
 
     def alias(self, name: str) -> str:
-        """Return ``paper:3`` and the like, or nothing."""
+        """Return the alias of a design, such as ``paper:3``; empty if it has none."""
         try:
             return parse_design(name).alias or ""
-        except ConfigError:  # an anchor or a foreign model
+        except ConfigError:  # a baseline or a foreign model
             return ""
 
     def mean(self, category: str, name: str) -> CategoryMean | None:
@@ -83,20 +83,20 @@ class View:
         return next((m for m in self.comparison.means if (m.category, m.name) == (category, name)), None)
 
     def contrasts(self, category: str) -> list[Contrast]:
-        """Return the contrasts over the tasks of a category, in the order of the records."""
+        """Return the contrasts of a category, in the order of the records."""
         return [c for c in self.comparison.contrasts if c.category == category]
 
     def reference_contrast(self, category: str, name: str) -> Contrast | None:
-        """Return the first contrast of a design with the reference: the primary test stands first in the records."""
+        """Return the first contrast of a design with the reference; records list the primary test first."""
         wanted = (name, self.comparison.reference)
         return next((c for c in self.contrasts(category) if (c.a, c.b) == wanted), None)
 
     def num_tasks(self, category: str) -> int:
-        """Return how many tasks the means of a category run over."""
+        """Return the number of tasks in the means of a category."""
         return max((m.num_tasks for m in self.comparison.means if m.category == category), default=0)
 
     def smallest_p(self, category: str) -> float | None:
-        """Return the smallest p any contrast of a category could have had."""
+        """Return the smallest possible p of any contrast of a category."""
         return min((c.smallest_p for c in self.contrasts(category) if c.smallest_p is not None), default=None)
 
     def seed_mean(self, task: str, name: str) -> float | None:
@@ -105,7 +105,7 @@ class View:
         return statistics.fmean(values) if values else None
 
     def cost(self, name: str, part: Callable[[Cost], float | None]) -> float | None:
-        """Return one part of a design's cost, averaged over the runs it was measured in."""
+        """Return one part of a design's cost, averaged over the runs that measured it."""
         values = [value for cost in self.costs.get(name, []) if (value := part(cost)) is not None]
         return statistics.fmean(values) if values else None
 
@@ -130,7 +130,7 @@ def study_view(study: StudyResults) -> View:
 
 
 def runs_view(comparison: Comparison, runs: Sequence[Run]) -> View:
-    """Return the view of a comparison of any runs; what is no design of the comparison is an anchor."""
+    """Return the view of a comparison of any runs; runs outside its designs are baselines."""
     names = dict.fromkeys([*map(_name, runs), *(mean.name for mean in comparison.means)])
     costs: dict[str, list[Cost]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""Reports on disk: one HTML file, one Markdown file, and LaTeX tables, side by side."""
+"""Write reports to disk: an HTML file, a Markdown file and LaTeX tables in one folder."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def write_comparison_report(
     """Write report.html, report.md and report.tex of a comparison of any runs; return the path of the HTML.
 
     Args:
-        runs: the runs that were compared, for the scores by task and the costs; none leaves those out.
-        command: what to type to compare them again. inputs: what each input was found to be, in words.
+        runs: the runs that were compared; without them, scores by task and costs are left out.
+        command: the command that repeats the comparison. inputs: what was detected in each input, in words.
     """
     return _write(comparison_document(comparison, runs, command, inputs), runs_view(comparison, runs), folder)
 
 
 def _paper_tables(view: View) -> list[Table]:
-    """The tables that a paper would print; the words of each test stand in the methods, not in a column."""
+    """The tables for a paper; the description of each test is in the methods, not in a column."""
     comparison = view.comparison
     contrasts = contrast_table(comparison.contrasts, "tab-contrasts", "Contrasts", comparison.family)
     num_kept = [column.title for column in contrasts.columns].index("Test")

@@ -1,4 +1,4 @@
-"""Item scores of several runs -> one Comparison: tests that say what they speak about. No torch."""
+"""Item scores of several runs -> one Comparison: tests, intervals, verdicts and recommendations. No torch."""
 
 from poolwise.stats.designs.compare import compare_runs
 from poolwise.stats.designs.extremes import with_extremes

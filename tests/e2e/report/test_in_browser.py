@@ -162,7 +162,7 @@ def test_the_keyboard_leads_to_the_texts_of_an_item_with_both_scores(page: Brows
     _open_by_keyboard(page, "#items > details > summary")
     _open_by_keyboard(page, f"{CONTRAST} > summary")
     rows = page.run(f"return [...document.querySelector('{CONTRAST} tbody').rows].map((row) => row.innerText)")
-    assert [line for line in rows if line.startswith("Higher")] == ["Higher under the first", "Higher under the second"]
+    assert [line for line in rows if line.startswith("Higher")] == ["Higher with the first", "Higher with the second"]
     assert rows[1].split() == ["q1", "0.9000", "0.1000"]
     assert HAZARD in rows[2] and "word word" in rows[2]
     assert rows[3].split() == ["<i>q2</i>", "0.8000", "0.2000"]

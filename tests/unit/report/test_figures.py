@@ -169,7 +169,7 @@ def test_a_partial_attention_is_pale_and_captions_say_so_where_one_is_drawn() ->
         figure = curves_figure(curves, shown)
         assert figure is not None
         captions.append(figure.caption)
-    assert "(dashed: causal; dotted: bidirectional in part)" in captions[0]
+    assert "(dashed: causal; dotted: partly bidirectional)" in captions[0]
     assert "(dashed: causal);" in captions[1]
 
 
@@ -194,7 +194,7 @@ def test_a_critical_difference_diagram_orders_by_rank_and_joins_groups() -> None
     bars = [node for node in root.iter("line") if node.get("class") == "clique"]
     assert len(bars) == 1
     assert (bars[0].get("y1"), bars[0].get("y2")) == ("79.0", "111.0")  # the second and third row's middles
-    assert "not told apart: b<, a" in (root.get("aria-label") or "")
+    assert "no significant difference: b<, a" in (root.get("aria-label") or "")
 
 
 def _long_names() -> View:

@@ -44,7 +44,7 @@ def test_each_side_of_a_contrast_has_its_items_with_both_scores() -> None:
     assert len(second.a_higher) == 2 and second.b_higher == []
     page = html_block(drilldown(comparison()))
     assert "<td>0.8750</td><td>0.2500</td>" in page
-    assert page.count("Higher under the first") == 2 and page.count("Higher under the second") == 1
+    assert page.count("Higher with the first") == 2 and page.count("Higher with the second") == 1
 
 
 def test_a_text_stands_once_however_many_contrasts_show_its_item() -> None:
@@ -63,9 +63,9 @@ def test_texts_are_escaped_and_empty_ones_named() -> None:
 def test_without_texts_the_ids_stand_alone_and_the_way_to_texts_is_told() -> None:
     bare = comparison(parts={})
     assert "<a href" not in html_block(drilldown(bare)) and ">q3<" in html_block(drilldown(bare))
-    assert "Items are shown by their ids: no texts" in paragraphs(bare) and "poolwise study" in paragraphs(bare)
+    assert "Items are shown by id: no texts" in paragraphs(bare) and "poolwise study" in paragraphs(bare)
     assert "poolwise study" not in paragraphs(comparison())
-    assert "by their ids on sts/STS12:" in paragraphs(build_study().results.comparison)
+    assert "by id on sts/STS12:" in paragraphs(build_study().results.comparison)
 
 
 def test_records_from_before_items_were_kept_say_how_to_get_them() -> None:

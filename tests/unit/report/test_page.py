@@ -107,8 +107,8 @@ def test_what_failed_and_what_was_not_run_yet_are_told_apart() -> None:
     study = build_study()
     study.results.not_run = ["train mean+causal, seed 1", "eval mean+causal, seed 1"]
     failed, waiting = study_document(study).warnings
-    assert failed == "1 job failed; what it would have added is missing below: mlp+causal, seed 1."
-    assert waiting.startswith("2 jobs not run yet; what they would have added is missing below: train mean+causal")
+    assert failed == "1 job failed; its results are missing below: mlp+causal, seed 1."
+    assert waiting.startswith("2 jobs not run yet; their results are missing below: train mean+causal")
     study.results.failures = {}
     document = study_document(study)
     assert document.warnings == [waiting]
@@ -220,6 +220,6 @@ def test_the_verdict_counts_tests_and_verdicts(page: Page) -> None:
     hopeless = sum((c.smallest_p or 0) >= 0.05 for c in tested)
     shown = "".join(page.text)
     assert f"Of {len(tested)} tested contrasts" in shown
-    assert f"{hopeless} could not have reached 0.05" in shown
+    assert f"{hopeless} could not have reached p < 0.05" in shown
     assert f"{len(contrasts) - len(tested)} could not be tested" in shown
     assert f"Verdicts: {better} better, {worse} worse, {len(contrasts) - better - worse} not decided." in shown

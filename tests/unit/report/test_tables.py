@@ -46,7 +46,7 @@ def test_the_papers_table_has_the_reference_absolute_and_the_others_as_differenc
     ]
     assert [row[1].note for row in table.rows] == ["± 0.0003", "± 0.0021", ""]
     assert table.rows[0][0].note == "paper:1, reference"
-    assert (table.columns[1].title, table.columns[1].note) == ("STS", "8 tasks; p\u00a0≥\u00a00.0078")
+    assert (table.columns[1].title, table.columns[1].note) == ("STS", "8 tasks; smallest p\u00a00.0078")
 
 
 def test_the_first_of_several_contrasts_of_a_pair_is_the_one_shown() -> None:

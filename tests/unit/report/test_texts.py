@@ -159,9 +159,9 @@ def test_the_terminal_text_lists_every_contrast_with_its_verdict() -> None:
 def test_the_terminal_text_shows_anchors_as_untested() -> None:
     lines = comparison_text(build_study().results.comparison).splitlines()
     (bm25,) = [line for line in lines if line.startswith("bm25")]
-    assert bm25.startswith("bm25 (anchor, not tested)")
+    assert bm25.startswith("bm25 (baseline, not tested)")
     assert bm25.split()[4:7:2] == ["–", "–"] and re.fullmatch(r"0\.\d{4}", bm25.split()[5])
-    assert {line.split()[0] for line in lines if "anchor" in line} == {"untuned", "bm25", "random"}
+    assert {line.split()[0] for line in lines if "baseline" in line} == {"untuned", "bm25", "random"}
 
 
 def test_json_carries_every_contrast_and_is_json() -> None:

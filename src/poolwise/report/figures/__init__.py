@@ -1,1 +1,1 @@
-"""Figures as inline SVG, one file a kind."""
+"""Figures as inline SVG, one module for each kind."""

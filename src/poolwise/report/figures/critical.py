@@ -1,4 +1,4 @@
-"""Critical-difference diagrams: average ranks, and which differences the tests leave open."""
+"""Critical-difference diagrams: average ranks, and which of them do not differ significantly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROW, TOP, RIGHT, BAR = 32.0, 26.0, 14.0, 13.0
 
 
 def ranks_figure(pictures: Sequence[RankPicture]) -> Figure | None:
-    """Return one critical-difference diagram a category; None where no category has tasks enough for one."""
+    """Return one critical-difference diagram for each category; None if no category has enough tasks."""
     if not pictures:
         return None
     rows = [
@@ -25,8 +25,8 @@ def ranks_figure(pictures: Sequence[RankPicture]) -> Figure | None:
     tests = ", ".join(dict.fromkeys(p.test for p in pictures))
     return Figure(
         key="fig-ranks",
-        caption=f"Average ranks over the tasks of a category, 1 is best ({tests}). A bar joins names whose ranks lie "
-        "within one critical difference. A picture: the verdicts rest on the tests of pairs.",
+        caption=f"Average ranks over the tasks of a category, 1 is best ({tests}). A bar joins names whose ranks are "
+        "within one critical difference. For overview only: verdicts come from the pairwise tests.",
         panels=[_panel(picture) for picture in pictures],
         csv=Csv(["category", "name", "mean_rank", "num_tasks", "p", "critical_difference"], rows),
     )
@@ -41,15 +41,15 @@ def _panel(picture: RankPicture) -> Panel:
 
 
 def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:
-    """Return a drawing of average ranks, best first, with a bar for each group of names not told apart.
+    """Return a drawing of average ranks, best first, with a bar for each group without a significant difference.
 
-    A bar joins exactly the names that carry a dot on it. Groups from pairwise tests need not be neighbours in rank,
-    which the usual horizontal bars cannot show.
+    A bar joins exactly the names with a dot on it. Groups from pairwise tests need not be neighbours in rank, which
+    the usual horizontal bars cannot show.
 
     Args:
         ranks: average rank by name, 1 is best.
-        groups: sets of names without a decided difference between any two; a group of one is left out.
-        title: what is ranked, for the text alternative.
+        groups: sets of names without a significant difference between any two; groups of one are left out.
+        title: what is ranked, for the alternative text.
     """
     names = sorted(ranks, key=lambda name: (ranks[name], name))
     bars = [group for group in groups if len(group) > 1]
@@ -69,11 +69,11 @@ def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequenc
         x = 6.0 + BAR * column
         drawing.line(x, min(middles[n] for n in group), x, max(middles[n] for n in group), "clique")
         for name in group:
-            drawing.mark(x, middles[name], "undecided", f"not told apart: {', '.join(group)}", 3.5)
+            drawing.mark(x, middles[name], "undecided", f"no significant difference: {', '.join(group)}", 3.5)
     return drawing.svg(_words(ranks, groups, title))
 
 
 def _words(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:
     listed = ", ".join(f"{name} {ranks[name]:.2f}" for name in sorted(ranks, key=lambda name: (ranks[name], name)))
-    joined = "; ".join("not told apart: " + ", ".join(group) for group in groups if len(group) > 1)
-    return f"{title}: average ranks {listed}; {joined or 'all told apart'}"
+    joined = "; ".join("no significant difference: " + ", ".join(group) for group in groups if len(group) > 1)
+    return f"{title}: average ranks {listed}; {joined or 'all differ significantly'}"

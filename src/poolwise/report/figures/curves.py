@@ -1,4 +1,4 @@
-"""Training curves: one small panel a design, with all others behind it in grey."""
+"""Training curves: one small panel for each design, with all other curves in grey."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Points = list[tuple[float, float]]
 
 
 def adaptation_figure(curve: TrainingCurve) -> Figure | None:
-    """Return the curve of the training that a base went through before any design; None where it has no steps."""
+    """Return the training curve of the base's adaptation; None if it has no steps."""
     caption = "Loss of masked next-token training by step, before any design was trained."
     return _figure([curve], [curve.design], "fig-adaptation", caption)
 
 
 def curves_figure(curves: Sequence[TrainingCurve], designs: Sequence[str]) -> Figure | None:
-    """Return one panel for each design that was trained; None where nothing was."""
+    """Return one panel for each trained design; None if there is none."""
     lines = "; ".join(part for part in ("dashed: causal", pale_words(assign_styles(designs), "dotted")) if part)
     caption = f"Training loss by step, one line a seed ({lines}); all other designs in grey, on the same batches."
     return _figure(curves, designs, "fig-curves", caption)
@@ -39,7 +39,7 @@ def _figure(curves: Sequence[TrainingCurve], designs: Sequence[str], key: str, c
     y = Scale(*padded([loss for curve in curves for loss in curve.loss]), BOTTOM, TOP)
     shown = list(dict.fromkeys(curve.design for curve in curves))
     everyone = "".join(path_data(_points(curve, bin_size, x, y)) for curve in curves)
-    # The grey lines are the same in every panel: drawn in the first, referred to in the others.
+    # The grey lines are the same in every panel: drawn in the first, reused in the others.
     name = "all-curves" if key == "fig-curves" else f"all-{key}"
     behind = [element("path", id=name, class_="behind", d=everyone)]
     behind += [element("use", href=f"#{name}")] * (len(shown) - 1)

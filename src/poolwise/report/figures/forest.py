@@ -1,4 +1,4 @@
-"""Forest plots: the contrasts of a category with their intervals, on one line each."""
+"""Forest plots: the contrasts of a category with their intervals, one per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROW, LINE, HEAD, LEFT, RIGHT = 33.0, 14.0, 24.0, 8.0, 8.0
 
 
 def forest_figure(view: View) -> Figure | None:
-    """Return one panel a category; None where nothing was compared."""
+    """Return one panel for each category; None if nothing was compared."""
     panels = [_panel(category, view.contrasts(category)) for category in view.categories if view.contrasts(category)]
     if not panels:
         return None
@@ -31,11 +31,11 @@ def _caption(contrasts: Sequence[Contrast]) -> str:
     if any(c.interval for c in contrasts):
         parts.append("Thick line: the interval of the test named in the table of contrasts.")
     if any(c.simultaneous for c in contrasts):
-        parts.append("Thin line: the interval that holds for all contrasts together; the verdict rests on it.")
+        parts.append("Thin line: the interval that holds for all contrasts together; the verdict uses it.")
     if any(c.seed_spread and not c.interval and not c.simultaneous for c in contrasts):
-        parts.append("Thin line without an interval: one standard deviation over seeds either side.")
+        parts.append("Thin line without an interval: one standard deviation over seeds on each side.")
     if any(c.equivalence for c in contrasts):
-        parts.append("Shaded: differences that do not matter in practice.")
+        parts.append("Shaded: differences too small to matter in practice.")
     parts.append("Filled: decided. * raw p below 0.05, ** corrected. Each panel has its own scale.")
     return " ".join(parts)
 
@@ -64,7 +64,7 @@ def _panel(category: str, contrasts: Sequence[Contrast]) -> Panel:
 
 
 def _labels(contrast: Contrast) -> list[str]:
-    """The names of a row, on two lines where they are long, as hub names are."""
+    """The names of a row; on two lines if they are long, like Hub names."""
     if "reference" in contrast.reason:
         return [contrast.a]
     label = f"{contrast.a} − {contrast.b}"

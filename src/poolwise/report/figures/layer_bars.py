@@ -1,4 +1,4 @@
-"""Learned layer weights: how much of the pooled vector comes from each layer."""
+"""Learned layer weights: the share of each layer in the pooled embedding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 186.0, 40.0, 10.0, 8.0, 142.0
 
 
 def layers_figure(infos: Sequence[DesignInfo]) -> Figure | None:
-    """Return one panel for each design that weights layers; None where there is none."""
+    """Return one panel for each design with layer weights; None if there is none."""
     styles = assign_styles([info.design for info in infos])
     shown = [info for info in infos if any(info.layer_weights.values())]
     if not shown:
@@ -21,8 +21,8 @@ def layers_figure(infos: Sequence[DesignInfo]) -> Figure | None:
     top = max(share for info in shown for weights in info.layer_weights.values() for share in weights)
     return Figure(
         key="fig-layers",
-        caption="Share of each layer in the pooled vector, one line a seed. Dashed grey: the uniform share. "
-        "A line close to it says that training found nothing to prefer.",
+        caption="Share of each layer in the pooled embedding, one line a seed. Dashed grey: the uniform share. "
+        "A line close to it means that training did not prefer any layer.",
         panels=[_panel(info.design, info.layer_weights, styles[info.design], top) for info in shown],
         csv=_csv(shown),
     )
@@ -38,7 +38,7 @@ def _panel(design: str, by_seed: Mapping[str, Sequence[float]], style: Style, to
     uniform = 1 / max(sum(share > 0 for share in weights) for weights in by_seed.values())
     drawing.line(LEFT, y(uniform), WIDTH - RIGHT, y(uniform), "uniform")
     for seed, weights in by_seed.items():
-        # Layers that the design leaves out have no mark.
+        # Layers that the design does not use have no mark.
         shares = {layer: share for layer, share in enumerate(weights, start=1) if share > 0}
         drawing.path([(x(layer), y(share)) for layer, share in shares.items()], f"curve {style.classes}")
         for layer, share in shares.items():

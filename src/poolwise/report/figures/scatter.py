@@ -1,4 +1,4 @@
-"""Cost against quality: one mark a design, and the designs that nothing cheaper beats."""
+"""Quality against cost: one mark for each design, and the Pareto set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 264.0, 46.0, 14.0, 12.0, 220.0
 
 @dataclass(frozen=True)
 class CostAxis:
-    """What a scatter's horizontal axis shows; ``has_pareto`` where the records' Pareto set is about this cost."""
+    """The horizontal axis of a scatter plot; ``has_pareto`` if the records' Pareto set uses this cost."""
 
     key: str
     title: str
@@ -29,7 +29,7 @@ THROUGHPUT = CostAxis("texts-per-second", "texts encoded per second", count_text
 
 
 def scatter_figure(view: View, axis: CostAxis, costs: Mapping[str, float]) -> Figure | None:
-    """Return one panel a category; None where fewer than two designs have a positive cost."""
+    """Return one panel for each category; None if fewer than two designs have a positive cost."""
     costs = {name: cost for name, cost in costs.items() if cost > 0 and name in view.designs}
     if len(costs) < 2:
         return None
@@ -41,7 +41,7 @@ def scatter_figure(view: View, axis: CostAxis, costs: Mapping[str, float]) -> Fi
     return Figure(
         key=f"fig-cost-{axis.key}",
         caption=f"Mean score against {axis.title} (logarithmic). {causal}{pareto} "
-        "Differences this small may be noise: the table of contrasts says which are not.",
+        "Small differences may be noise: the table of contrasts shows which are not.",
         panels=[panel for panel in panels if panel],
         csv=_csv(view, axis, costs),
         legend=legend(styles),
@@ -80,7 +80,7 @@ def _draw_mark(
 
 
 def _label_heights(places: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Return the height of each label, moved down where it would cover one already placed."""
+    """Return the height of each label, moved down if it would overlap an earlier one."""
     heights: dict[str, float] = {}
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
         near = [h for other, h in heights.items() if abs(places[other][0] - x) < 14]

@@ -1,4 +1,4 @@
-"""Seed spread: every design's mean score in a category, one tick a seed."""
+"""Seed spread: the mean score of each design in a category, with one tick for each seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROW, LEFT, RIGHT = 32.0, 8.0, 8.0
 
 
 def seeds_figure(view: View) -> Figure | None:
-    """Return one panel a category; None where there is no mean, or no design with two seeds."""
+    """Return one panel for each category; None if there is no mean, or no design with two seeds."""
     styles = assign_styles(view.designs)
     panels = [
         _panel(category, means, styles)
@@ -27,7 +27,7 @@ def seeds_figure(view: View) -> Figure | None:
     return Figure(
         key="fig-seeds",
         caption="Mean score over the tasks of a category. Ticks: single seeds; circle: their mean. "
-        "Where ticks of two designs mix, the seed alone can turn their order.",
+        "Where the ticks of two designs overlap, the seed alone can change their order.",
         panels=panels,
         csv=_csv(view),
     )

@@ -1,6 +1,6 @@
-"""Small pieces of SVG: elements, linear and logarithmic scales with round ticks, and axes.
+"""Building blocks for SVG: elements, linear and logarithmic scales with round ticks, and axes.
 
-Colours and fonts come from the page's style sheet through class names: one drawing serves light, dark and print.
+Colours and fonts come from the page's style sheet through class names, so one drawing works for light, dark and print.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 WIDTH = 400
-"""Width of a panel in user units: about a phone's width, so that text keeps its size there."""
+"""Width of a panel in user units: about the width of a phone, so that text keeps its size there."""
 MOST_LETTERS = 48
-"""What fits beside a number in one line of a panel, in the widest of the usual fonts (DejaVu Sans: 6.7 units each)."""
+"""Most letters beside a number on one line of a panel, in the widest usual font (DejaVu Sans: 6.7 units each)."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Scale:
         return self.start + (value - low) / ((high - low) or 1.0) * (self.end - self.start)
 
     def ticks(self, count: int = 4) -> list[float]:
-        """Return round values within the scale, about ``count`` of them."""
+        """Return about ``count`` round values within the scale."""
         return log_ticks(self.low, self.high) if self.is_log else linear_ticks(self.low, self.high, count)
 
 
 def linear_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Return multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``, about ``count``.
+    """Return about ``count`` multiples of 1, 2 or 5 times a power of ten between ``low`` and ``high``.
 
-    Law: for a count of 4 there are 3 to 8.
+    Law: a count of 4 gives 3 to 8.
     """
     if high <= low:
         return [low]
@@ -54,7 +54,7 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten between ``low`` and ``high``; with 2 and 5 times them where there are few."""
+    """Return powers of ten between ``low`` and ``high``, with multiples of them if there are few."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for multiples in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         found = [m * 10.0**k for k in powers for m in multiples if low * 0.999 <= m * 10.0**k <= high * 1.001]
@@ -64,7 +64,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def padded(values: Sequence[float], *, share: float = 0.06, zero: bool = False) -> tuple[float, float]:
-    """Return the range of values with some room at both ends; with zero inside if asked."""
+    """Return the range of values with some room at both ends; ``zero`` includes 0."""
     low, high = min(values), max(values)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -80,7 +80,7 @@ def log_padded(values: Sequence[float], share: float = 0.12) -> tuple[float, flo
 
 
 def element(tag: str, content: str = "", **attributes: str | float) -> str:
-    """Return one element; ``class_`` stands for class, ``_`` for ``-``, and floats get one decimal."""
+    """Return one element; ``class_`` becomes class, ``_`` becomes ``-``, and floats get one decimal."""
     parts = [
         f' {name.rstrip("_").replace("_", "-")}="{html.escape(f"{v:.1f}" if isinstance(v, float) else str(v))}"'
         for name, v in attributes.items()
@@ -89,12 +89,12 @@ def element(tag: str, content: str = "", **attributes: str | float) -> str:
 
 
 def tooltip(text: str) -> str:
-    """Return what a pointer shows on a mark."""
+    """Return the tooltip of a mark."""
     return f"<title>{html.escape(text)}</title>"
 
 
 def fitted(words: str) -> str:
-    """Return a label of at most MOST_LETTERS letters, its middle left out where it is longer."""
+    """Return a label of at most MOST_LETTERS letters; longer labels lose their middle."""
     if len(words) <= MOST_LETTERS:
         return words
     half = (MOST_LETTERS - 1) // 2
@@ -139,7 +139,7 @@ class Drawing:
         """Draw vertical grid lines from ``top`` to ``bottom`` with labels below, and the axis's title."""
         for tick in scale.ticks():
             self.line(scale(tick), top, scale(tick), bottom, "grid")
-            # A label in the middle of a tick at either end would stick out of the drawing.
+            # A label centred on a tick at either end would stick out of the drawing.
             near = [side for side, end in (("start", scale.start), ("end", scale.end)) if abs(scale(tick) - end) < 12]
             self.text(scale(tick), bottom + 14, label(tick), "tick", near[0] if near else "middle")
         self.line(scale.start, bottom, scale.end, bottom, "axis")
@@ -152,7 +152,7 @@ class Drawing:
             self.text(left - 6, scale(tick) + 3.5, label(tick), "tick", "end")
 
     def svg(self, alt: str) -> str:
-        """Return the ``<svg>`` element, described by ``alt`` for those who do not see it."""
+        """Return the ``<svg>`` element, with ``alt`` as its alternative text."""
         head = (
             f'<svg role="img" aria-label="{html.escape(alt)}" viewBox="0 0 {self.width:g} {self.height:g}" '
             f'width="{self.width:g}" height="{self.height:g}">'

@@ -1,1 +1,1 @@
-"""Arrays in, tests and intervals out: numpy and scipy only, no records."""
+"""Statistical tests and intervals on plain arrays. Uses numpy and scipy only, no records."""

@@ -1,4 +1,4 @@
-"""The Bayesian signed-rank test: how probable is it that a typical task favours a, favours b, or neither."""
+"""The Bayesian signed-rank test: the probability that a typical task favours a, favours b, or neither."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from poolwise.stats.core.resampling import FloatArray
 
 PRIOR_STRENGTH = 0.5
-"""Weight of the prior's one pseudo-task, which has no difference."""
+"""Weight of the prior: one pseudo-task with difference 0."""
 
 
 def signed_rank_posterior(
@@ -16,8 +16,8 @@ def signed_rank_posterior(
 ) -> tuple[float, float, float]:
     """Return the probabilities (a better, practically equal, b better); they sum to 1.
 
-    Draws weights over the tasks from a Dirichlet process; in each draw the region with most weight on the sums of
-    pairs of differences wins, ties being shared.
+    Weights over the tasks are drawn from a Dirichlet process. In each draw, the region with the most weight on the
+    sums of pairs of differences wins; ties are shared.
 
     Source: Benavoli, Corani, Demsar and Zaffalon (2017), Time for a change.
     """

@@ -1,4 +1,4 @@
-"""Percentile bootstrap over items for metrics that are means of per-item values."""
+"""Percentile and BCa bootstrap over items, for metrics that are means of per-item values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from poolwise.stats.core.resampling import (
 )
 
 MIN_ITEMS = 10
-"""Below this many independent units a percentile interval is far too short, so none is given."""
+"""Minimum number of independent units for an interval: with fewer, a percentile interval is far too short."""
 
 
 def bootstrap_interval(
@@ -31,9 +31,9 @@ def bootstrap_interval(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Return the percentile interval of the mean, items (or whole groups) drawn with replacement.
+    """Return the percentile interval of the mean; items (or whole groups) are drawn with replacement.
 
-    None where there are fewer than ten independent units.
+    None if there are fewer than ten independent units.
     """
     column = np.asarray(values, dtype=np.float64)[:, None]
     if not np.isfinite(column).all():
@@ -46,20 +46,20 @@ def bootstrap_interval(
 
 
 def num_units(units: IntArray) -> int:
-    """Return how many independent units the items fall into."""
+    """Return the number of independent units."""
     return int(units.max()) + 1 if len(units) else 0
 
 
 def bootstrap_means(values: FloatArray, units: IntArray, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Return the resampled means (resamples x models) of values (items x models), all models on the same draws."""
+    """Return the resampled means (resamples x models) of values (items x models); all models share the draws."""
     sums = mean_columns(values, units)
     return resampled(lambda weights: weighted_means(sums, weights), draw_weights, len(sums), num_resamples, rng)
 
 
 def mean_columns(values: FloatArray, units: IntArray) -> FloatArray:
-    """Return the sums of each unit's values and, last, its size (units x models + 1), ready for ``weighted_means``.
+    """Return the sums of each unit's values and, last, its size (units x models + 1): input of ``weighted_means``.
 
-    The items of a unit always stand together, so its sums and its size are all that is needed of them.
+    The items of a unit are always drawn together, so sums and size are enough.
     """
     size = num_units(units)
     sums = np.zeros((size, values.shape[1] + 1))
@@ -68,13 +68,13 @@ def mean_columns(values: FloatArray, units: IntArray) -> FloatArray:
 
 
 def weighted_means(sums: FloatArray, weights: Draws) -> FloatArray:
-    """Return the means (resamples x models) where a unit with weight k stands k times."""
+    """Return the weighted means (resamples x models); a unit with weight k counts k times."""
     drawn = weights.astype(np.float64) @ sums
     return np.asarray(drawn[:, :-1] / drawn[:, -1:])
 
 
 def percentile_interval(resampled: FloatArray, level: float) -> tuple[float, float]:
-    """Return the central ``level`` part of a resampled statistic."""
+    """Return the interval that holds the central ``level`` share of a resampled statistic."""
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -83,7 +83,7 @@ def bca_interval(resampled: FloatArray, observed: float, influence: FloatArray, 
     """Return the bias-corrected and accelerated interval of a mean-type statistic.
 
     Args:
-        influence: what each unit adds to the statistic, up to a factor; its skewness is the acceleration.
+        influence: each unit's contribution to the statistic, up to a factor; its skewness gives the acceleration.
     Source: Efron (1987), Better bootstrap confidence intervals.
     """
     below = (np.count_nonzero(resampled < observed) + np.count_nonzero(resampled <= observed)) / 2

@@ -1,7 +1,7 @@
 """V-measure under bootstrap weights and B-cubed F1 per item, on fixed cluster assignments.
 
-Cluster numbers of two models mean nothing to each other, so they are never swapped: what is compared is how well
-each model's own clusters agree with the labels.
+Two models number their clusters independently, so cluster numbers are never swapped. The comparison is between how
+well each model's own clusters agree with the labels.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from poolwise.stats.core.resampling import Draws, FloatArray, IntArray
 
 
 def codes_of(labels: Sequence[object] | NDArray[np.generic]) -> IntArray:
-    """Return labels as numbers 0, 1, 2 ..."""
+    """Return labels as integers 0, 1, 2 ..."""
     return np.unique(np.asarray(labels), return_inverse=True)[1].astype(np.int64)
 
 
 def bcubed_f1(labels: IntArray, clusters: IntArray) -> FloatArray:
-    """Return each item's B-cubed F1: twice its companions in label and cluster over the sizes of both, in (0, 1]."""
+    """Return each item's B-cubed F1: 2 |label and cluster| / (|label| + |cluster|), in (0, 1]."""
     table = _contingency(labels, clusters)
     return np.asarray((2 * table / _sizes(table))[labels, clusters])
 
 
 def bcubed_contributions(labels: IntArray, clusters: IntArray) -> FloatArray:
-    """Return each item's contribution to n times the mean B-cubed F1: by how much it is less without the item.
+    """Return each item's contribution to n times the mean B-cubed F1: how much that drops without the item.
 
-    These are jackknife pseudo-values. An item's own F1 leaves out what it does to its companions' F1: the variance
-    of n times the mean is some three times the sum of its squares. For the derivative of the mean in the item's
-    weight it is up to 1.7 times where labels have few items, for this it is 0.7 to 1.05 times, since a jackknife
-    errs upwards (Efron and Stein, 1981). Simulated: two models that differ by luck, 8 to 1,000 items, 3 to 145 labels.
+    These are jackknife pseudo-values. An item's own F1 ignores its effect on the F1 of the items in its label and
+    cluster. The true variance of n times the mean is about 3 times the sum of squares of the items' own F1; up to 1.7
+    times for the derivative of the mean in the item's weight, if labels have few items; and 0.7 to 1.05 times for
+    these values, since a jackknife errs upwards (Efron and Stein, 1981).
+    Simulated: two models that differ by chance, 8 to 1,000 items, 3 to 145 labels.
     """
     table = _contingency(labels, clusters)
     sizes = _sizes(table)
     cell = 2 * table**2 / sizes
-    # The sum over cells of 2 c^2 / (label size + cluster size), where a label and a cluster lose one item ...
+    # Sum over cells of 2 c^2 / (label size + cluster size). Cells in the row or the column lose one item in size ...
     shrunk = 2 * table**2 / np.maximum(sizes - 1, 1) - cell
-    # ... but their common cell loses it from all three.
+    # ... and the cell of the item loses one from its count and from both sizes.
     common = 2 * (table - 1) ** 2 / np.maximum(sizes - 2, 1) - cell
     change = shrunk.sum(axis=1, keepdims=True) + shrunk.sum(axis=0, keepdims=True) - 2 * shrunk + common
     return np.asarray(-change[labels, clusters])
@@ -52,22 +53,22 @@ def _contingency(labels: IntArray, clusters: IntArray) -> FloatArray:
 
 
 def _sizes(table: FloatArray) -> FloatArray:
-    """Label size plus cluster size of every cell; at least 1, which an empty label or cluster never uses."""
+    """Label size plus cluster size of every cell, at least 1 to avoid dividing by 0 in cells that are never used."""
     return np.maximum(table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True), 1.0)
 
 
 class Partitions:
-    """Several assignments of the same items, and their labels, prepared for the V-measure under any weights.
+    """Several cluster assignments of the same items, with their labels, prepared for V-measures under any weights.
 
-    All that is needed of a resample is n log n of the weights of sets of items: of each label, each cluster and each
-    of their intersections, the cells. Many sets recur, single items above all, so each distinct one is weighed once:
-    with 16 runs of 10 k-means seeds on 1,000 items a tenth (145 labels) to nine tenths (5 labels) of them. Clusters
-    and labels are made of cells, and only cells are added up item by item; items of one label lie side by side, so
-    that the weights of a cell are near each other in memory.
+    The V-measure of a resample needs n log n for the total weight n of each label, each cluster and each of their
+    intersections (the cells). Many of these sets are equal, mostly single items, so each distinct set is computed
+    once: with 16 runs of 10 k-means seeds on 1,000 items, a tenth (145 labels) to nine tenths (5 labels) are
+    distinct. Only cells are summed item by item; clusters and labels are sums of cells. Items are sorted by label, so
+    that the weights of a cell are close in memory.
     """
 
     def __init__(self, labels: IntArray, assignments: IntArray, units: IntArray) -> None:
-        """``assignments``: k-means runs x items. ``units``: of each item; the items of a unit share their weight."""
+        """``assignments``: k-means runs x items. ``units``: unit of each item; the items of a unit share one weight."""
         self._count, num_items = assignments.shape
         clusters = assignments + np.arange(self._count)[:, None] * (int(assignments.max()) + 1)
         cells = clusters * (int(labels.max()) + 1) + labels
@@ -79,13 +80,13 @@ class Partitions:
         self.num_sets = len(chosen)
         self._sizes = np.bincount(units)
         dtype = np.uint16 if len(self._sizes) * int(self._sizes.max()) < 2**16 else np.uint32
-        # A set that equals a cell is the cell: names of cells come first, and the first of equal sets is chosen.
+        # A set equal to a cell is stored as that cell: cells come first, and the first of equal sets is chosen.
         is_cell = of_partition[chosen] < self._count
         number = np.empty(len(chosen), dtype=np.int64)
         order = np.lexsort((labels[first_item[chosen]], ~is_cell))  # cells by label, then the rest
         number[order] = np.arange(len(chosen))
         same, num_cells = number[same], int(is_cell.sum())
-        # A row a distinct cell, a column a unit: how many of the unit's items the cell holds.
+        # Rows: distinct cells. Columns: units. Values: how many of the unit's items the cell holds.
         first_of_unit = np.unique(units, return_index=True)[1]
         self._by_label = np.argsort(labels[first_of_unit], kind="stable")
         place = np.argsort(self._by_label)
@@ -93,7 +94,7 @@ class Partitions:
         ones = np.ones(len(kept), dtype=dtype)
         held = same[member[kept]], place[units[items[kept]]]
         self._held = csr_array((ones, held), shape=(num_cells, len(self._sizes)))
-        # A row a cluster or label that is no cell, a column a cell.
+        # Rows: clusters and labels that are not cells. Columns: cells.
         within = member.reshape(-1, num_items)
         names_of_cells = np.flatnonzero(of_partition < self._count)
         wholes = within[self._count + of_partition[names_of_cells], first_item[names_of_cells]]
@@ -108,7 +109,7 @@ class Partitions:
         rows, columns = np.unique(pairs[:, pairs[0] >= num_cells], axis=1)
         shape = self.num_sets - num_cells, num_cells
         self._joined = csr_array((np.ones(len(rows), dtype=dtype), (rows - num_cells, columns)), shape=shape)
-        # A row a partition (cells of every assignment, then clusters, then labels): which sets make it up.
+        # Rows: partitions (cells of every assignment, then clusters, then labels). Columns: the sets they consist of.
         made_of = csr_array((np.ones(len(names)), (of_partition, same)), shape=(2 * self._count + 1, self.num_sets))
         self._of_cells, self._of_joined = made_of[:, :num_cells], made_of[:, num_cells:]
 
@@ -116,7 +117,7 @@ class Partitions:
         """Return the V-measure of each assignment in each resample (resamples x k-means runs).
 
         Args:
-            weights: resamples x units; a unit with weight k stands k times.
+            weights: resamples x units; a unit with weight k counts k times.
         """
         total = (weights @ self._sizes).astype(np.int64)
         logs = _n_log_n(int(total.max()))
@@ -127,7 +128,7 @@ class Partitions:
         whole = logs[total]
         label_entropy, cluster_entropy = whole - of_labels, whole - of_clusters
         mutual = joint - of_labels - of_clusters + whole
-        # Entropy 0 on either side makes that side's score 1 by convention: nothing is left to find out.
+        # Homogeneity or completeness is 1 by convention if its entropy is 0.
         homogeneity = _share(mutual, np.broadcast_to(label_entropy, mutual.shape), total)
         completeness = _share(mutual, cluster_entropy, total)
         both = homogeneity + completeness
@@ -135,7 +136,7 @@ class Partitions:
 
 
 def _apart(*parts: IntArray) -> Iterator[tuple[IntArray, int]]:
-    """Each part with what must be added to its numbers to keep them from those of the others."""
+    """Yield each part with the offset that keeps its numbers different from those of the other parts."""
     shift = 0
     for part in parts:
         yield part, shift
@@ -143,10 +144,10 @@ def _apart(*parts: IntArray) -> Iterator[tuple[IntArray, int]]:
 
 
 def _distinct(member: IntArray, items: IntArray, num_sets: int) -> tuple[IntArray, IntArray]:
-    """The sets that differ, and for every set the place among them of the one it equals.
+    """Return the indices of the distinct sets and, for every set, the position of its equal among them.
 
-    Sets are told apart by the sum of a random 64-bit number for each item: of a million different ones, two are
-    taken for one with probability 3e-8.
+    Sets are compared by the sum of a random 64-bit number for each item. Among a million different sets, two collide
+    with probability 3e-8.
     """
     tokens = np.random.default_rng(0).integers(0, 2**64, size=int(items.max()) + 1, dtype=np.uint64)
     sums = np.zeros(num_sets, dtype=np.uint64)
@@ -161,6 +162,6 @@ def _n_log_n(largest: int) -> FloatArray:
 
 
 def _share(mutual: FloatArray, entropy: FloatArray, total: IntArray) -> FloatArray:
-    """Mutual information over entropy, clipped of rounding, and 1 where there is no entropy."""
+    """Mutual information over entropy, clipped to [0, 1] against rounding; 1 if the entropy is 0."""
     share = np.divide(mutual, entropy, out=np.ones_like(mutual), where=entropy > 1e-12 * total)
     return np.clip(share, 0.0, 1.0)

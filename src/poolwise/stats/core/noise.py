@@ -1,4 +1,4 @@
-"""The sampling noise of a difference: resampled items, and a seed effect whose size is itself only estimated."""
+"""The sampling noise of a difference: resampled items plus a seed effect of estimated size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from scipy.special import stdtr, stdtrit
 from poolwise.stats.core.resampling import FloatArray, is_few, permutation_p
 
 EDGE = 300
-"""Draws kept one by one at either end when tails are needed; those between are averaged in blocks of their order."""
+"""Draws kept individually at each end, for exact tails; the draws between are averaged in blocks of sorted order."""
 
 MOST_STEPS = 60
 PRECISION = 1e-5
-"""Of the tail's probability: far below what the draws themselves leave open."""
+"""Relative to the tail probability: far below the Monte Carlo error of the draws."""
 
 
 @dataclass(frozen=True)
 class Noise:
     """Item draws (centred on 0) plus ``seed_std`` times Student's t with ``degrees`` of freedom.
 
-    Adding a t-distributed seed effect, rather than a normal one, carries the ignorance of its size: the
-    Behrens-Fisher way of joining two estimated variances, which keeps its level from below.
+    The seed effect is t-distributed, not normal, because its size is only estimated. This is the Behrens-Fisher way
+    to combine two estimated variances; it errs on the conservative side.
     """
 
     items: FloatArray
@@ -33,8 +33,8 @@ class Noise:
     def p(self, observed: float, scale: float) -> float:
         """Return the two-sided p of an observed difference; in (0, 1].
 
-        The t part is integrated, not drawn: the only Monte Carlo error is that of the items, and one is added to
-        both counts for the arrangement at hand.
+        The t part is integrated, not drawn, so the only Monte Carlo error is that of the items. One is added to both
+        counts for the observed arrangement.
         """
         if self.seed_std <= 1e-9 * scale:
             return permutation_p(observed, self.items, scale)
@@ -44,28 +44,28 @@ class Noise:
         return float((beyond.sum() + 1) / (len(shifts) + 1))
 
     def least_p(self, observed: float, scale: float, num_units: int) -> float:
-        """Return the least p that these draws could give: that of their outermost where few units make them up.
+        """Return the smallest p that these draws can give; with few units, the p of the most extreme draw.
 
         Args:
-            num_units: the independent units behind the draws.
+            num_units: number of independent units behind the draws.
         """
         if not is_few(num_units, len(self.items)):
             return 1 / (len(self.items) + 1)
         return self.p(max(abs(observed), float(np.abs(self.items).max())), scale)
 
     def interval(self, observed: float, level: float) -> tuple[float, float]:
-        """Return ``observed`` plus the central ``level`` part of the noise."""
+        """Return ``observed`` plus the interval that holds the central ``level`` share of the noise."""
         tail = (1 - level) / 2
         return observed + self.quantile(tail), observed + self.quantile(1 - tail)
 
     @property
     def std(self) -> float:
-        """The standard deviation, with the seed effect's own estimate rather than its tails."""
+        """The standard deviation, with ``seed_std`` for the seed effect (not the larger one of its t tails)."""
         return float(np.hypot(self.items.std(), self.seed_std))
 
     @cached_property
     def _atoms(self) -> tuple[FloatArray, FloatArray]:
-        """The item draws as fewer weighted points, exact at both ends."""
+        """The item draws reduced to fewer weighted points, exact at both ends."""
         ordered = np.sort(self.items)
         if len(ordered) <= 6 * EDGE:
             return ordered, np.full(len(ordered), 1 / len(ordered))
@@ -75,16 +75,16 @@ class Noise:
         return points, sizes / len(ordered)
 
     def quantile(self, probability: float) -> float:
-        """Return the value below which the noise falls with this probability."""
+        """Return the value that the noise is below with this probability."""
         if self.seed_std <= 1e-12:
             return float(np.quantile(self.items, probability))
         points, weights = self._atoms
-        # The quantile lies between those of "the most extreme item draw plus the t quantile" at either end.
+        # The quantile is between the smallest and the largest item draw, each plus the t quantile.
         edge = float(stdtrit(self.degrees, probability)) * self.seed_std
         low, high = float(points[0]) + edge, float(points[-1]) + edge
         surplus_low, surplus_high = -probability, 1 - probability
         for step in range(MOST_STEPS):
-            # Illinois: the secant, with a bisection now and then where the distribution is flat.
+            # Illinois method: secant steps, with a bisection every fourth step for flat stretches of the distribution.
             share = 0.5 if step % 4 == 3 else surplus_low / (surplus_low - surplus_high)
             middle = low + (high - low) * share
             surplus = float(weights @ stdtr(self.degrees, (middle - points) / self.seed_std)) - probability

@@ -1,6 +1,6 @@
-"""How much a category mean moves with the training seed, from few seeds.
+"""How much a category mean varies with the training seed, estimated from few seeds.
 
-Seeds are crossed with items: a seed's model sees all of them, so more items say nothing about other seeds.
+Seeds are crossed with items: the model of a seed sees all items, so more items tell nothing about other seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from poolwise.stats.core.resampling import FloatArray
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """The seed part of a difference of means: its standard deviation and the degrees of freedom behind it."""
+    """The seed part of a difference of means: its standard deviation and its degrees of freedom."""
 
     std: float
     degrees: float
@@ -27,7 +27,7 @@ class SeedNoise:
 class SeedTable:
     """The category means of every entrant, by seed.
 
-    ``fixed`` entrants trained nothing, so that no seed moves them: their zeros say nothing about how much others move.
+    ``fixed`` entrants trained nothing, so their scores do not vary with the seed. They are left out of the estimate.
     """
 
     means: Mapping[str, FloatArray]
@@ -35,12 +35,12 @@ class SeedTable:
     fixed: frozenset[str] = frozenset()
 
     def has_spread(self, name: str) -> bool:
-        """Return whether an entrant has two seeds or more."""
+        """Return whether an entrant has at least two seeds."""
         return len(self.means[name]) > 1
 
     @property
     def is_paired(self) -> bool:
-        """Whether all entrants that move with the seed had the same seeds, hence the same batches."""
+        """Whether all entrants that vary with the seed have the same seeds, and so the same batches."""
         return len({tuple(self.seeds[name]) for name in self._spread}) <= 1
 
     @property
@@ -49,9 +49,9 @@ class SeedTable:
 
     @cached_property
     def pooled(self) -> SeedNoise | None:
-        """The seed effect of one run, pooled over the entrants; with equal seeds, beyond what all share.
+        """The seed effect of one run, pooled over entrants; with equal seeds, without the part that all share.
 
-        None where no entrant moves with the seed.
+        None if no entrant varies with the seed.
         """
         rows = [self.means[name] for name in self._spread]
         if not rows:
@@ -64,7 +64,7 @@ class SeedTable:
         return SeedNoise(float(np.sqrt(sum(float(row @ row) for row in left) / degrees)), degrees)
 
     def own(self, a: str, b: str) -> SeedNoise:
-        """Return the seed part of ``mean(a) - mean(b)`` from these two alone (Welch where the seeds differ)."""
+        """Return the seed part of ``mean(a) - mean(b)`` from these two entrants alone (Welch if the seeds differ)."""
         if list(self.seeds[a]) == list(self.seeds[b]):
             differences = self.means[a] - self.means[b]
             return SeedNoise(float(differences.std(ddof=1) / np.sqrt(len(differences))), len(differences) - 1)
@@ -74,13 +74,13 @@ class SeedTable:
         return SeedNoise(float(np.sqrt(variance)), variance**2 / spread if spread > 0 else parts[0][1] + parts[1][1])
 
     def noise(self, a: str, b: str) -> SeedNoise | None:
-        """Return the seed part of ``mean(a) - mean(b)``: the larger of the pooled and their own estimate.
+        """Return the seed part of ``mean(a) - mean(b)``: the larger of the pooled estimate and their own.
 
-        Two or three seeds of two designs say next to nothing about their spread (one degree of freedom), those of
-        eight designs together do. Taking the larger guards a design that is less stable than the others: with
-        one design three times as variable the family-wise error of eight stayed at 0.05 (docs/decisions/004).
-        An entrant that is fixed adds nothing, and two of them differ by their items alone.
-        None where one of them has a single seed.
+        Two or three seeds of two designs tell almost nothing about their spread (one degree of freedom); the seeds of
+        eight designs together do. Taking the larger estimate protects against a design that is less stable than the
+        others: with one of eight designs three times as variable, the family-wise error stayed at 0.05
+        (docs/decisions/004). A fixed entrant adds no seed variance.
+        None if one of the two has a single seed.
         """
         if not (self.has_spread(a) and self.has_spread(b)):
             return None
@@ -94,7 +94,7 @@ class SeedTable:
 def satterthwaite(
     difference: float, item_variance: float, item_degrees: float, seed: SeedNoise, level: float
 ) -> tuple[float, tuple[float, float]]:
-    """Return the p and the interval of a t test on the sum of an item and a seed variance, which is above 0.
+    """Return p and interval of a t test whose variance is the sum of an item and a seed part; the sum must be > 0.
 
     Source: Satterthwaite (1946), degrees of freedom of a sum of mean squares.
     """
@@ -109,11 +109,11 @@ def satterthwaite(
 def pigeonhole(
     runs: tuple[FloatArray, FloatArray], seeds: tuple[Sequence[int], Sequence[int]], rng: np.random.Generator
 ) -> FloatArray:
-    """Return resampled differences where items and seeds are both drawn again, crossed.
+    """Return resampled differences; items and seeds are both resampled, crossed.
 
     Args:
         runs: the item-resampled category means of a and of b (resamples x seeds each).
-        seeds: their seeds; equal seeds are drawn together.
+        seeds: their seeds; if equal, they are drawn together.
     Source: Owen (2007), The pigeonhole bootstrap.
     """
     first = _seed_weights(runs[0], rng)

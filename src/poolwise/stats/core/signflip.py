@@ -1,4 +1,4 @@
-"""Paired sign-flip permutation of per-item differences."""
+"""Paired sign-flip permutation tests of per-item differences."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from poolwise.stats.core.resampling import (
 
 @dataclass(frozen=True)
 class Permutation:
-    """A two-sided permutation p, the least p it could have been, and whether all arrangements were enumerated.
+    """A two-sided permutation p, the smallest possible p, and whether all arrangements were enumerated.
 
-    ``num_drawn``: the random arrangements, 0 where all were enumerated.
-    ``bound``: a number that the p over all arrangements cannot exceed, 1 where none is known.
-    ``is_bounded``: whether p was taken from the bound, further permutations being of no use.
+    ``num_drawn``: number of random arrangements; 0 if all were enumerated.
+    ``bound``: an upper bound of the p over all arrangements; 1 if none is known.
+    ``is_bounded``: whether p was taken from the bound, without further permutations.
     """
 
     p: float
@@ -43,11 +43,11 @@ class Permutation:
 def signflip_test(
     differences: ArrayLike, group: Sequence[str] = (), *, num_resamples: int = 10_000, seed: int = 0
 ) -> Permutation:
-    """Return the test that each unit's difference is as likely positive as negative.
+    """Return the sign-flip test of the null hypothesis that each unit's difference has a random sign.
 
     Args:
         differences: one value an item, a minus b.
-        group: items with one name flip together; empty for independent items.
+        group: items with the same group name flip together; empty for independent items.
     Law: 0 < p <= 1; p of ``-differences`` is the same.
     """
     values = np.asarray(differences, dtype=np.float64)
@@ -70,7 +70,7 @@ def flipped_sums(sums: FloatArray, num_resamples: int, rng: np.random.Generator)
     total = columns.sum(axis=0)
 
     def flip(coins: Draws) -> FloatArray:
-        # Signs are 1 - 2 coin: the total less twice what the coins take.
+        # Signs are 1 - 2 coin: the total minus twice the sum that the coins select.
         return np.asarray(total - 2 * (coins.astype(np.float64) @ columns))
 
     return resampled(flip, draw_swaps, len(sums), num_resamples, rng)
@@ -82,10 +82,10 @@ def signflip_tests(sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
 
 
 def noise_tests(observed: FloatArray, sums: FloatArray, flipped: FloatArray) -> list[Permutation]:
-    """Return the test of totals that are not the sums of what is flipped, but whose noise is that of the flips.
+    """Return the tests of totals whose noise is that of the flips, although they are not the sums being flipped.
 
-    A total beyond all flips counts as the outermost of them, so that a few units give no smaller p than their flips.
-    Where few units are moved, all their flips are enumerated instead of those drawn.
+    A total beyond all flips counts as the most extreme flip, so that p is never smaller than the flips allow.
+    If few units change under a flip, all their flips are enumerated instead of drawn.
     """
     scale = np.abs(sums).sum(axis=0)
     totals, moved = np.clip(observed, -scale, scale), moved_units(sums)
@@ -101,12 +101,12 @@ def noise_tests(observed: FloatArray, sums: FloatArray, flipped: FloatArray) -> 
 
 
 def moved_units(sums: FloatArray) -> NDArray[np.bool_]:
-    """Return which units (rows) a flip changes, by contrast: those whose sum is more than rounding."""
+    """Return which units (rows) change under a flip, by contrast: those whose sum is more than rounding error."""
     return np.asarray(np.abs(sums) > 1e-12 + 1e-9 * np.abs(sums).max(axis=0, initial=0.0))
 
 
 def tail_bound(sums: FloatArray, total: float | None = None) -> float:
-    """Return what the p of all sign patterns cannot exceed, for their own sum or another total.
+    """Return an upper bound of the p over all sign patterns, for the sum of ``sums`` or another total.
 
     Source: Hoeffding (1963), theorem 2: for fair signs, P(|sum| >= t) <= 2 exp(-t^2 / (2 sum of squares)).
     """
@@ -115,7 +115,7 @@ def tail_bound(sums: FloatArray, total: float | None = None) -> float:
 
 
 def _enumerated(sums: FloatArray, total: float) -> Permutation:
-    """All 2^n sign vectors; the outermost two reach any total, so p is at least 2^(1 - n) without a correction."""
+    """Test with all 2^n sign vectors; the two most extreme reach any total, so p >= 2^(1 - n) without a correction."""
     if len(sums) == 0:
         return Permutation(1.0, 1.0, True)
     flipped = sums.sum() - 2 * (all_swaps(len(sums)) @ sums)

@@ -1,8 +1,7 @@
-"""The exact Wilcoxon signed-rank test, with ties and zeros, and the interval that goes with it.
+"""The exact Wilcoxon signed-rank test with ties and zeros, and its interval.
 
-scipy falls back to a normal approximation as soon as two differences tie or one is zero. Category tables have
-few tasks and rounded scores, so ties and zeros are the rule; here the null distribution of the midranks at hand
-is enumerated.
+scipy switches to a normal approximation as soon as two differences tie or one is zero. Categories have few tasks and
+rounded scores, so ties and zeros are common. Here the null distribution of the actual midranks is enumerated.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
 EXACT_LIMIT = 200
-"""Non-zero differences up to which the null is enumerated; above, the normal approximation with tie correction."""
+"""Most non-zero differences for enumeration; above, the normal approximation with tie correction is used."""
 
 
 @dataclass(frozen=True)
 class SignedRank:
-    """A signed-rank test: two-sided ``p``, and the least p that this many non-zero differences could give."""
+    """A signed-rank test: two-sided ``p``, and the smallest p that this many non-zero differences can give."""
 
     p: float
     smallest_p: float
@@ -30,15 +29,15 @@ class SignedRank:
 
     @property
     def direction(self) -> int:
-        """Return the sign of the shift that the ranks see: 1, -1, or 0 where they balance."""
+        """Return the sign of the shift by rank sums: 1, -1, or 0 if they are equal."""
         return int(np.sign(4 * self.rank_sum - self.num_nonzero * (self.num_nonzero + 1)))
 
 
 def tolerance(differences: NDArray[np.float64]) -> float:
     """Return the gap up to which two differences count as equal: 1e-9 of the largest, at least 1e-12.
 
-    Scores are written with 16 digits, so float noise in their differences is near 1e-16 of the scores; a real
-    gap between means of items is above 1e-7.
+    Scores are stored with 16 digits, so rounding errors in their differences are near 1e-16 of the scores. Real gaps
+    between means of items are above 1e-7.
     """
     return max(1e-12, 1e-9 * float(np.max(np.abs(differences), initial=0.0)))
 
@@ -51,7 +50,7 @@ def _finite(differences: ArrayLike) -> NDArray[np.float64]:
 
 
 def doubled_midranks(values: NDArray[np.float64], gap: float) -> NDArray[np.int64]:
-    """Return twice the midrank of each value; neighbours in order of size that lie within ``gap`` tie."""
+    """Return twice the midrank of each value; sorted neighbours at most ``gap`` apart are ties."""
     order = np.argsort(values, kind="stable")
     starts_group = np.diff(values[order], prepend=-np.inf) > gap
     group = np.cumsum(starts_group) - 1
@@ -63,9 +62,9 @@ def doubled_midranks(values: NDArray[np.float64], gap: float) -> NDArray[np.int6
 
 
 def null_distribution(doubled_ranks: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return P(sum of the positive doubled ranks = s) for s = 0, 1, 2 ..., every sign being a fair coin.
+    """Return P(sum of the positive doubled ranks = s) for s = 0, 1, 2 ..., with fair random signs.
 
-    One rank at a time is added to the distribution of the sums; up to 50 ranks every value is exact in binary.
+    Ranks are added to the distribution one at a time. Up to 50 ranks, all values are exact in float64.
     """
     probability = np.zeros(int(doubled_ranks.sum()) + 1)
     probability[0] = 1.0
@@ -77,12 +76,12 @@ def null_distribution(doubled_ranks: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def smallest_attainable_p(num_nonzero: int) -> float:
-    """Return the least two-sided p that ``num_nonzero`` differences can give: all of one sign."""
+    """Return the smallest two-sided p that ``num_nonzero`` differences can give: all have the same sign."""
     return float(min(1.0, 2.0 ** (1 - num_nonzero)))
 
 
 def signed_rank_test(differences: ArrayLike) -> SignedRank:
-    """Return the two-sided signed-rank test that the differences are symmetric about zero.
+    """Return the two-sided signed-rank test of the null hypothesis that the differences are symmetric about zero.
 
     Zeros are dropped and counted, ties take midranks. If all are zero, p is 1.
 
@@ -109,29 +108,29 @@ def _enumerated_p(ranks: NDArray[np.int64], positive: int) -> float:
 
 
 def _normal_p(ranks: NDArray[np.int64], positive: int) -> float:
-    """The sum over midranks squared is the variance with its tie correction; half a rank of continuity."""
+    """Normal approximation: variance from squared midranks (tie correction), continuity correction of half a rank."""
     centre, spread = ranks.sum() / 4, np.sqrt(np.sum((ranks / 2.0) ** 2) / 4)
     z = max(0.0, abs(positive / 2 - centre) - 0.5) / spread
     return float(min(1.0, max(2 * ndtr(-z), np.finfo(float).tiny)))
 
 
 def walsh_averages(differences: ArrayLike) -> NDArray[np.float64]:
-    """Return the sorted means of all pairs of differences, each with itself included."""
+    """Return the sorted means of all pairs of differences, including each difference with itself."""
     values = _finite(differences)
     row, column = np.triu_indices(len(values))
     return np.sort((values[row] + values[column]) / 2)
 
 
 def hodges_lehmann(differences: ArrayLike) -> float:
-    """Return the median of the Walsh averages: the shift that the signed-rank test sees."""
+    """Return the median of the Walsh averages: the shift estimate that belongs to the signed-rank test."""
     return float(np.median(walsh_averages(differences)))
 
 
 def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Return the shifts that the signed-rank test does not reject at ``1 - level``; None if it can reject none.
+    """Return the range of shifts that the signed-rank test does not reject at ``1 - level``; None if it cannot reject.
 
-    The ends are Walsh averages, so the interval belongs to the Hodges-Lehmann estimate, not to the mean.
-    With ties it covers at least at its level.
+    The ends are Walsh averages: it is an interval of the Hodges-Lehmann estimate, not of the mean.
+    With ties, its coverage is at least ``level``.
     """
     averages = walsh_averages(differences)
     outside = walsh_outside(len(_finite(differences)), level)
@@ -139,7 +138,7 @@ def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[f
 
 
 def walsh_outside(count: int, level: float) -> int:
-    """Return which Walsh average from either end is the end of the interval; 0 where the test can reject nothing."""
+    """Return k: the interval runs from the k-th smallest to the k-th largest Walsh average; 0 if none exists."""
     if count == 0 or smallest_attainable_p(count) > 1 - level + 1e-12:
         return 0
     lower_tail = np.cumsum(null_distribution(np.arange(1, count + 1, dtype=np.int64)))

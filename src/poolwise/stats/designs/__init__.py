@@ -1,1 +1,1 @@
-"""Item scores of several runs in, one Comparison out: what is tested, with which test, and the verdict."""
+"""From the item scores of several runs to one Comparison: which pairs, which tests, which verdicts."""

@@ -1,4 +1,4 @@
-"""Tests across the tasks of a category: statements about tasks like these, with the tasks as the sample."""
+"""Tests across the tasks of a category: statements about tasks like these; the sample is the tasks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Entrant, Field
 from poolwise.stats.designs.verdict import ALPHA, decide
 
-ONE_SEED = "one seed: how much training varies is unknown, so there is no verdict on the designs"
-OPPOSED = "mean and signed ranks point opposite ways (a few large differences against many small), so no verdict"
+ONE_SEED = "one seed: the variation between training runs is unknown, so no verdict on the designs"
+OPPOSED = "mean and signed ranks have opposite signs (a few large differences against many small ones): no verdict"
 
 
 def task_scores(entrant: Entrant, tasks: Sequence[str]) -> FloatArray:
@@ -24,7 +24,7 @@ def task_scores(entrant: Entrant, tasks: Sequence[str]) -> FloatArray:
 
 
 def category_means(field: Field) -> list[CategoryMean]:
-    """Return each entrant's mean over each category's tasks, anchors last and over the tasks that they have."""
+    """Return each entrant's mean over each category's tasks; baselines come last, averaged over the tasks they have."""
     rows = []
     for category, tasks in field.tasks.items():
         for entrant in (*field.entrants, *field.anchors):
@@ -56,10 +56,10 @@ def across_contrasts(
     num_family: int,
     equivalence: float,
 ) -> list[Contrast]:
-    """Return the signed-rank test of every pair in one category, over the differences of its tasks.
+    """Return the signed-rank test of every pair in one category, on the differences by task.
 
     Args:
-        num_family: the number of contrasts that the simultaneous interval holds for together.
+        num_family: number of contrasts for which the simultaneous intervals hold together.
         equivalence: half the width of the region of practical equality, in units of the score.
     """
     tasks = field.tasks[category]
@@ -72,7 +72,7 @@ def across_contrasts(
 
 
 def task_differences(field: Field, pair: Pair, tasks: Sequence[str]) -> FloatArray:
-    """Return ``a - b`` on each task, each design's score being its mean over seeds."""
+    """Return ``a - b`` on each task; each design's score is its mean over seeds."""
     a, b = (task_scores(field[name], tasks).mean(axis=0) for name in (pair.a, pair.b))
     return np.asarray(a - b)
 
@@ -108,7 +108,7 @@ def _contrast(
 def _decided(
     contrast: Contrast, differences: FloatArray, field: Field, num_family: int, equivalence: float
 ) -> Contrast:
-    """Add the simultaneous interval and the verdict that rests on it."""
+    """Add the simultaneous interval and the verdict based on it."""
     simultaneous = signed_rank_interval(differences, 1 - ALPHA / num_family)
     verdict, remark = decide(simultaneous, equivalence)
     if any(field[name].design is not None and len(field[name].runs) == 1 for name in (contrast.a, contrast.b)):
@@ -135,16 +135,16 @@ def _interval(differences: FloatArray, seed: int, num_resamples: int) -> tuple[t
         interval = bootstrap_interval(differences, num_resamples=num_resamples, seed=seed)
         return interval, f"percentile bootstrap over {count} tasks"
     if interval := signed_rank_interval(differences):
-        return interval, "signed-rank (Hodges-Lehmann), of the typical rather than the mean difference"
+        return interval, "signed-rank (Hodges-Lehmann), of the typical difference, not of the mean"
     return None, f"none at 95% from {count} task{'s' * (count != 1)}"
 
 
 def _power_note(test: SignedRank) -> str:
-    zeros = f", {test.num_zeros} of no difference" if test.num_zeros else ""
+    zeros = f", {test.num_zeros} without a difference" if test.num_zeros else ""
     count = test.num_nonzero + test.num_zeros
     tasks = f"{count} task{'s' * (count != 1)}{zeros}"
     if test.num_nonzero == 0:
         return f"{tasks}: nothing to test"
     if test.smallest_p >= ALPHA:
-        return f"{tasks}: p can never be below {test.smallest_p:.2g}, so nothing could be decided"
-    return f"{tasks}: p can never be below {test.smallest_p:.2g}"
+        return f"{tasks}: p cannot be below {test.smallest_p:.2g}, too few for significance"
+    return f"{tasks}: p cannot be below {test.smallest_p:.2g}"

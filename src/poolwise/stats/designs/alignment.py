@@ -1,4 +1,4 @@
-"""ItemScores of several models on one task -> one table, aligned by item id."""
+"""From the ItemScores of several models on one task to one table, aligned by item id."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from poolwise.stats.designs.item_tables import TaskTable
 
 
 def build_table(records: Mapping[str, Sequence[ItemScores]]) -> TaskTable:
-    """Return the table of one task; items in order of id, whatever order each model kept them in.
+    """Return the table of one task, with items sorted by id.
 
     Args:
-        records: by entrant, one record a seed; all of one task.
-    Raises: EvalError where gold scores or groups differ between two models.
+        records: records by entrant, one for each seed; all of one task.
+    Raises: EvalError if gold scores or groups differ between two models.
     """
     everyone = [record for rows in records.values() for record in rows]
     first = everyone[0]
@@ -45,7 +45,7 @@ def build_table(records: Mapping[str, Sequence[ItemScores]]) -> TaskTable:
 
 
 def why_no_items(records: Mapping[str, Sequence[ItemScores]]) -> str:
-    """Return why there is no test within this task, or nothing if there is one."""
+    """Return why this task cannot be tested within; empty if it can."""
     for name, rows in records.items():
         for record in rows:
             if not record.ids:
@@ -62,7 +62,7 @@ def why_no_items(records: Mapping[str, Sequence[ItemScores]]) -> str:
                 if max(record.gold) == min(record.gold):
                     return f"every pair has the same gold score, so {record.metric} is undefined"
     lengths = {len(record.assignments) for rows in records.values() for record in rows}
-    return f"the numbers of k-means seeds differ ({sorted(lengths)})" if len(lengths) > 1 else ""
+    return f"the models have different numbers of k-means seeds ({sorted(lengths)})" if len(lengths) > 1 else ""
 
 
 def _owner(records: Mapping[str, Sequence[ItemScores]], wanted: ItemScores) -> str:

@@ -1,4 +1,4 @@
-"""Runs in, one Comparison out: every number that a report prints."""
+"""From evaluated runs to one Comparison: every number that a report prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAST_RESAMPLES = 10_000
 
 @dataclass
 class _Findings:
-    """What the categories contribute, one after the other, to the Comparison."""
+    """The parts of the Comparison, collected category by category."""
 
     primary: list[Contrast] = field(default_factory=list)
     across: list[Contrast] = field(default_factory=list)
@@ -45,7 +45,7 @@ class _Findings:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is fixed before any number is looked at."""
+    """Everything that is fixed before any score is used."""
 
     field: Field
     pairs: list[Pair]
@@ -74,19 +74,20 @@ def compare_runs(
 ) -> Comparison:
     """Return the tests, verdicts and recommendations for runs of designs or of any models.
 
-    Runs of one design (or one model name) with different seeds belong together. Models without a design are
-    compared with ``reference``, or all with all where it is None. Anchors are listed and not tested.
+    Runs of one design (or one model name) with different seeds are grouped. Models without a design are compared
+    with ``reference``, or all with all if it is None. Baselines are listed but not tested.
 
     Args:
         reference: a canonical design or a model's name.
-        comparisons: of ``reference``, ``pooling_given_attention``, ``attention_given_pooling``.
-        seed: of the resampling; the same runs and seed give the same numbers, in whatever order the runs come.
-        num_resamples: None takes 10,000, or 20 / 0.05 for each test of a family if that is more.
-        within_tasks: also test within each task, and over the suite, which needs per-item scores.
-        primary: the test that carries the verdicts. ``suite``: these designs on these tasks, items and seeds being
-            the sample. ``tasks``: tasks like these. ``auto``: the suite wherever items and two seeds are there.
-        equivalence: the largest difference that does not matter in practice, as a fraction; by category if a mapping.
-    Raises: EvalError where runs repeat, have no task in common, or scored other data under one task's name.
+        comparisons: any of ``reference``, ``pooling_given_attention``, ``attention_given_pooling``,
+            ``adaptation_given_design``.
+        seed: seed of the resampling; the same runs and seed give the same numbers in any order of the runs.
+        num_resamples: None means 10,000, or 20 / 0.05 for each test of a family if that is more.
+        within_tasks: also test within each task and over the suite; needs per-item scores.
+        primary: the test behind the verdicts. ``suite``: about these designs on these tasks; the sample is items and
+            seeds. ``tasks``: about tasks like these. ``auto``: ``suite`` where there are items and two seeds.
+        equivalence: largest difference that does not matter in practice, as a fraction; a mapping gives it by category.
+    Raises: EvalError if runs repeat, share no task, or scored different data under one task name.
     """
     everyone = gather(runs)
     pairs = declare(everyone.entrants, reference, comparisons)
@@ -105,17 +106,17 @@ def compare_runs(
 
 
 def resamples_for(num_tests: int) -> int:
-    """Return how many resamples a family needs: 20 beyond the least corrected p that is still below alpha."""
+    """Return how many resamples a family of tests needs, so that 20 of them lie beyond the corrected alpha level."""
     return max(LEAST_RESAMPLES, ceil(20 * num_tests / ALPHA))
 
 
 def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[str, float]:
-    """The region's half width by category, in the units of the scores (a hundredfold where they are percentages)."""
+    """Return the equivalence margin by category, in units of the scores (times 100 if they are percentages)."""
     sizes = dict(wanted) if isinstance(wanted, Mapping) else dict.fromkeys(everyone.tasks, wanted)
     if unknown := [name for name in sizes if name not in CATEGORIES]:
         raise EvalError(f"unknown category {unknown[0]!r} in equivalence", nearest(unknown[0], CATEGORIES))
     if bad := [size for size in sizes.values() if not 0 <= size < 1]:
-        raise EvalError(f"equivalence {bad[0]:g} is no fraction", "wanted 0 <= equivalence < 1, such as 0.005")
+        raise EvalError(f"equivalence {bad[0]:g} is not a fraction", "wanted 0 <= equivalence < 1, such as 0.005")
     scale = everyone.scale
     return {category: sizes.get(category, EQUIVALENCE) * scale for category in everyone.tasks}
 
@@ -152,7 +153,7 @@ def _collected(plan: _Plan) -> _Findings:
 
 
 def _examined(plan: _Plan, category: str, found: _Findings) -> Suite:
-    """Test within each task of a category, and sum up what the tasks say together."""
+    """Test within each task of a category, and add up the evidence of all tasks."""
     suite = Suite(category, plan.pairs, plan.num_resamples, plan.seed)
     for task in plan.field.tasks[category]:
         evidence, notes = examine(plan.field, task, plan.pairs, plan.num_resamples, plan.seed, plan.most_resamples)
@@ -164,14 +165,14 @@ def _examined(plan: _Plan, category: str, found: _Findings) -> Suite:
 
 
 def _takes_suite(plan: _Plan, suite: Suite) -> bool:
-    """Whether the suite carries the category's verdicts: items on every task, and two seeds of some pair."""
+    """Return whether the suite test gives the verdicts: it needs items on all tasks and a pair with two seeds."""
     has_seeds = any(all(len(plan.field[name].runs) > 1 for name in (pair.a, pair.b)) for pair in plan.pairs)
     is_possible = not suite.missing and has_seeds
     if plan.primary == "suite" and not is_possible:
         reason = f"no items on {', '.join(suite.missing)}" if suite.missing else "no two designs have two seeds"
         raise EvalError(
-            f"{suite.category}: the test over the suite is not possible: {reason}",
-            hint="call compare_runs(..., primary='tasks'), or evaluate with items and two seeds",
+            f"{suite.category}: cannot test over the suite: {reason}",
+            hint="call compare_runs(..., primary='tasks'), or evaluate two seeds and keep the items",
         )
     return is_possible and plan.primary != "tasks"
 
@@ -239,13 +240,13 @@ def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparis
 
 
 def _by_test(contrasts: Sequence[Contrast]) -> Iterator[list[Contrast]]:
-    """Each way of treating the seeds is a family of its own."""
+    """Yield the contrasts by test: each treatment of the seeds is its own family."""
     for test in sorted({contrast.test for contrast in contrasts}):
         yield [contrast for contrast in contrasts if contrast.test == test]
 
 
 def correct(contrasts: Sequence[Contrast]) -> None:
-    """Fill in the corrections over one family; a contrast without a p is no member."""
+    """Fill in the corrected p-values of one family, in place; contrasts without a p do not belong to it."""
     tested = [contrast for contrast in contrasts if contrast.p is not None]
     p_values = [contrast.p for contrast in tested if contrast.p is not None]
     adjusted = zip(holm(p_values), benjamini_hochberg(p_values), benjamini_yekutieli(p_values), strict=True)
@@ -254,24 +255,24 @@ def correct(contrasts: Sequence[Contrast]) -> None:
 
 
 def _resampling_notes(plan: _Plan, found: _Findings) -> list[str]:
-    """Where more resamples would give a smaller p; few items or tasks set a floor of their own."""
+    """Notes on families where p cannot get small enough with this number of resamples."""
     notes = []
-    # Of the tests within tasks those far from the corrected level are not refined, and need not be.
+    # Tests within tasks that are far from the corrected level are not refined, and need not be.
     pinned = [contrast for contrast in found.within if contrast.p == contrast.smallest_p]
     for name, contrasts, tested in (("primary", found.primary, found.primary), ("within-task", found.within, pinned)):
         floors = [c.smallest_p or 0.0 for c in tested if "permut" in c.test]
         floor = max((p for p in floors if p < 1.5 / (plan.num_resamples + 1)), default=0.0)
         if floor * len(contrasts) > ALPHA:
             notes.append(
-                f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples no corrected p "
-                f"can be below {min(1.0, floor * len(contrasts)):.2g}; "
-                f"compare_runs(..., num_resamples={resamples_for(len(contrasts))}) in Python has enough"
+                f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples, no corrected p "
+                f"can be below {min(1.0, floor * len(contrasts)):.2g}; to fix this, call "
+                f"compare_runs(..., num_resamples={resamples_for(len(contrasts))}) in Python"
             )
     return notes
 
 
 def _grouped(notes: Sequence[str]) -> list[str]:
-    """One note a reason, with all its tasks, where a reason kept several tasks from being tested within."""
+    """Merge the notes on tasks without a test within: one note for each reason, with all its tasks."""
     tasks: dict[str, list[str]] = {}
     for note in notes:
         reason, sign, task = note.rpartition(": ")
@@ -283,4 +284,4 @@ def _grouped(notes: Sequence[str]) -> list[str]:
 
 
 def _pair_notes(plan: _Plan) -> list[str]:
-    return [] if plan.pairs else ["no pair to compare: give at least two designs or models"]
+    return [] if plan.pairs else ["nothing to compare: give at least two designs or models"]

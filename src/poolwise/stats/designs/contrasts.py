@@ -1,4 +1,4 @@
-"""Which pairs are compared: declared before the numbers are seen, so that the family of tests is fixed."""
+"""The pairs to compare, declared before any score is seen, so that the family of tests is fixed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REASONS = ("reference", "pooling_given_attention", "attention_given_pooling", "a
 
 @dataclass(frozen=True)
 class Pair:
-    """Two names whose difference ``a - b`` is tested, and every declared comparison that asks for it."""
+    """Two names whose difference ``a - b`` is tested, and all declared comparisons that include it."""
 
     a: str
     b: str
@@ -24,17 +24,16 @@ class Pair:
 def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
     """Return the declared pairs, each once.
 
-    ``b`` is the reference, else the one whose attention reaches less (the causal one), else the one on the plain base,
-    else the one listed earlier. Models without a design are compared with the reference, or all with all where there
-    is none.
+    ``b`` is the reference; else the entrant with the narrower attention (causal); else the one on the plain base; else
+    the one listed earlier. Models without a design are compared with the reference, or all with all without one.
 
-    Raises: EvalError for an unknown comparison or a reference that is not among the entrants.
+    Raises: EvalError for an unknown comparison, or a reference that is not one of the entrants.
     """
     if unknown := [name for name in comparisons if name not in REASONS]:
         raise EvalError(f"unknown comparison {unknown[0]!r}", nearest(unknown[0], REASONS))
     names = [entrant.name for entrant in entrants]
     if reference is not None and reference not in names:
-        raise EvalError(f"reference {reference!r} is not among the models", nearest(reference, names))
+        raise EvalError(f"reference {reference!r} is not one of the models", nearest(reference, names))
     pairs = []
     for later, second in enumerate(entrants):
         for first in entrants[:later]:
@@ -47,7 +46,7 @@ def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Seq
 def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons: Sequence[str]) -> tuple[str, ...]:
     one, two = first.design, second.design
     if one is None or two is None:
-        # Nothing but the reference can be declared for models that have no pooling and attention of ours.
+        # Models without a design of ours have no known pooling and attention: only the reference can be declared.
         if reference is None:
             return ("all_pairs",)
         return ("reference",) if reference in (first.name, second.name) else ()

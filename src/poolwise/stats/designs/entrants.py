@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, over which tasks: runs grouped by design or model, checked, nothing lost silently."""
+"""The entrants and tasks of a comparison: runs grouped by design or model, checked, with notes on what is left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolwise.records import CATEGORIES, ItemScores, Run
 
 @dataclass(frozen=True)
 class Entrant:
-    """One design, foreign model or anchor with its runs, in order of seed."""
+    """One design, foreign model or baseline with its runs, in order of seed."""
 
     name: str
     runs: tuple[Run, ...]
@@ -24,13 +24,13 @@ class Entrant:
 
     @property
     def design(self) -> Design | None:
-        """The design, or None for a model that is known by its name only."""
+        """The design, or None for a model known only by name."""
         text = self.runs[0].manifest.design
         return parse_design(text) if text else None
 
     @property
     def adaptation(self) -> str:
-        """Key of what its base went through before it was trained; empty where it started from the plain one."""
+        """Key of the adaptation of its base; empty if it was trained from the plain base."""
         return self.runs[0].manifest.adaptation
 
     @property
@@ -39,17 +39,17 @@ class Entrant:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing in it was trained, so that every seed gives the same scores: a pooling on a frozen base."""
+        """Whether nothing was trained (a fixed pooling on a frozen base), so that all seeds give the same scores."""
         return all(run.manifest.trainable_parameters == 0 for run in self.runs)
 
     def records(self, task: str) -> list[ItemScores]:
-        """Return the scores on one task, one record a seed."""
+        """Return the scores on one task, one record for each seed."""
         return [run.scores[task] for run in self.runs]
 
 
 @dataclass(frozen=True)
 class Field:
-    """The entrants and the tasks that all of them have, by category; ``notes`` says what was left out in whom."""
+    """The entrants and their common tasks by category; ``notes`` says what was left out, and why."""
 
     entrants: tuple[Entrant, ...]
     anchors: tuple[Entrant, ...]
@@ -61,7 +61,7 @@ class Field:
 
     @property
     def scale(self) -> float:
-        """100 where the scores are percentages, 1 where they are fractions."""
+        """100 if the scores are percentages, 1 if they are fractions."""
         records = (record for entrant in self.entrants for run in entrant.runs for record in run.scores.values())
         return 100.0 if any(_top(record) > 1 + 1e-6 for record in records) else 1.0
 
@@ -71,17 +71,17 @@ class Field:
 
 
 def _top(record: ItemScores) -> float:
-    """The largest score, of items too where the score is their mean: a poor model has a mean of less than 1 percent."""
+    """Return the largest score, of items too if the score is their mean, since a mean in percent can be below 1."""
     values = record.values if record.category in ("retrieval", "reranking", "classification") else []
     return max(map(abs, (record.score, *values)))
 
 
 def gather(runs: Sequence[Run]) -> Field:
-    """Return the entrants of ``runs`` and the tasks they can be compared on.
+    """Return the entrants of ``runs`` and the tasks on which they can be compared.
 
-    Runs with one design (or, without a design, one name) are the seeds of one entrant.
-    Raises: EvalError where there is nothing to compare, a run is there twice, a score is not finite, or
-        one task was not the same task for two models (other texts, other items, other metric, other scale).
+    Runs of one design (or, without a design, one name) are the seeds of one entrant.
+    Raises: EvalError if there is nothing to compare, a run is given twice, a score is not finite, or two models
+        have different texts, items, metric or scale for one task.
     """
     everyone = _entrants(runs)
     entrants = tuple(entrant for entrant in everyone if not entrant.is_anchor)
@@ -106,7 +106,7 @@ def _entrants(runs: Sequence[Run]) -> list[Entrant]:
         name, seed = run.manifest.label, run.manifest.seed
         seeds = grouped.setdefault(name, {})
         if seed in seeds:
-            problems.append(f"{name}, seed {seed}, is there twice ({seeds[seed].manifest.name}, {run.manifest.name})")
+            problems.append(f"{name}, seed {seed}, is given twice ({seeds[seed].manifest.name}, {run.manifest.name})")
         elif seeds and next(iter(seeds.values())).manifest.kind != run.manifest.kind:
             problems.append(f"{name} is {run.manifest.kind} in one run and not in another")
         else:
@@ -125,7 +125,7 @@ def _bad_scores(runs: Sequence[Run]) -> list[str]:
 
 
 def _mixed_scales(runs: Sequence[Run]) -> list[str]:
-    """Fractions beside percentages: a run with any score above 1 is taken to count to 100."""
+    """Find fractions mixed with percentages: a run with any score above 1 is read as percentages."""
     top = {run.manifest.name: max((abs(record.score) for record in run.scores.values()), default=0.0) for run in runs}
     percent = [name for name, score in top.items() if score > 1 + 1e-6]
     fractions = [name for name, score in top.items() if 0 < score <= 1 + 1e-6]
@@ -146,20 +146,20 @@ def _different_tasks(runs: Sequence[Run]) -> list[str]:
 
 
 def _difference(one: ItemScores, two: ItemScores) -> str:
-    """What keeps two records from being scores on one task, or nothing."""
+    """Return why two records are not scores on the same task; empty if they are."""
     if (one.category, one.metric) != (two.category, two.metric):
         return f"{one.category} {one.metric} against {two.category} {two.metric}"
     if one.fingerprint != two.fingerprint:
-        return f"other data (fingerprint {one.fingerprint} against {two.fingerprint})"
+        return f"different data (fingerprint {one.fingerprint} against {two.fingerprint})"
     if one.ids and two.ids and one.ids != two.ids and set(one.ids) != set(two.ids):
         only_one, only_two = set(one.ids) - set(two.ids), set(two.ids) - set(one.ids)
         shown = sorted(only_one)[:3] + sorted(only_two)[:3]
-        return f"other items ({len(only_one)} only in the first, {len(only_two)} only in the second, such as {shown})"
+        return f"different items ({len(only_one)} only in the first, {len(only_two)} only in the second, e.g. {shown})"
     return ""
 
 
 def _common_tasks(entrants: Sequence[Entrant]) -> tuple[list[str], list[str]]:
-    """The tasks that every run of every entrant has, in order of name, and a note on each that was left out."""
+    """Return the tasks that all runs of all entrants have, sorted by name, and a note on each other task."""
     owned = [(run.manifest.name, set(run.scores)) for entrant in entrants for run in entrant.runs]
     everything = set().union(*(tasks for _, tasks in owned))
     common = everything.intersection(*(tasks for _, tasks in owned))
@@ -183,18 +183,18 @@ def _seed_notes(entrants: Sequence[Entrant]) -> list[str]:
     for entrant in entrants:
         by_seeds.setdefault(entrant.seeds, []).append(entrant.name)
     notes = []
-    # A foreign model is its one checkpoint; a design is more than the one that was trained.
+    # A foreign model is one checkpoint; a design is more than one trained checkpoint.
     if single := [entrant.name for entrant in entrants if len(entrant.seeds) == 1 and entrant.design]:
         notes.append(
-            f"one seed only ({', '.join(single)}): how much a score moves with the training seed is unknown, so a "
-            "difference may be one of these checkpoints rather than of the designs"
+            f"only one seed ({', '.join(single)}): the variation of scores with the training seed is unknown, so a "
+            "difference may come from these checkpoints rather than from the designs"
         )
     if fixed := [entrant.name for entrant in entrants if len(entrant.seeds) > 1 and entrant.is_fixed]:
         notes.append(
-            f"nothing was trained in {', '.join(fixed)}: their scores are the same at every seed, so the seeds add "
-            "nothing to what is known of them, and they are left out of the spread over seeds of the others"
+            f"nothing was trained in {', '.join(fixed)}: the scores are the same at every seed and are not used to "
+            "estimate the spread over seeds of the others"
         )
     if len(by_seeds) > 1:
         listed = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items())
-        notes.append(f"seeds differ ({listed}): each mean is over the seeds that a design has")
+        notes.append(f"seeds differ ({listed}): each mean is over the seeds of its design")
     return notes

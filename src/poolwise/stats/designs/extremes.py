@@ -1,4 +1,4 @@
-"""The items on which two designs differ most: what to read when a difference is to be understood. No test."""
+"""The items on which two designs differ most: examples to read, not a test."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from poolwise.stats.designs.entrants import gather
 from poolwise.stats.designs.item_tables import TaskTable
 
 NUM_EACH = 3
-"""Items shown for each side of a contrast."""
+"""Most items shown for each side of a contrast."""
 
 MEASURES = {
     "ndcg_at_10": "nDCG@10 of the query",
     "map": "average precision of the query",
     "accuracy": "accuracy on the text",
-    "sts": "1 less the distance from the pair's rank by similarity to the ranks of its gold score, as a share of all "
+    "sts": "1 minus the distance from the pair's similarity rank to the ranks of its gold score, as a share of all "
     "pairs",
-    "pair_classification": "1 less the distance from the pair's rank by similarity to the ranks of its label, as a "
+    "pair_classification": "1 minus the distance from the pair's similarity rank to the ranks of its label, as a "
     "share of all pairs",
-    "clustering": "B-cubed F1 of the text: how far its cluster and its label hold the same texts",
+    "clustering": "B-cubed F1 of the text: how well its cluster matches its label",
 }
-"""What an item's score is, by category where the items are not scored by the metric itself, else by metric."""
+"""What the score of an item means: by category if items are not scored by the metric itself, else by metric."""
 
 
 def with_extremes(comparison: Comparison, runs: Sequence[Run], texts: Sequence[ItemTexts] = ()) -> Comparison:
-    """Return the comparison with the items, of each task, on which the two designs of a contrast differ most.
+    """Return the comparison with, for each task, the items on which the two designs of a contrast differ most.
 
-    The score of an item is averaged over a design's seeds. Tasks without per-item scores are left out.
+    Item scores are averaged over a design's seeds. Tasks without per-item scores are left out.
 
     Args:
-        runs: those that were compared.
-        texts: of any tasks; used where task and fingerprint are those of the scores.
+        runs: the runs that were compared.
+        texts: item texts of any tasks; used if task and fingerprint match the scores.
     """
     pairs = list(dict.fromkeys((contrast.a, contrast.b) for contrast in comparison.contrasts))
     if not pairs:
@@ -55,7 +55,7 @@ def with_extremes(comparison: Comparison, runs: Sequence[Run], texts: Sequence[I
 
 
 def item_qualities(table: TaskTable) -> dict[str, FloatArray]:
-    """Return how well each entrant does on each item, averaged over seeds; higher is better."""
+    """Return the score of each entrant on each item, averaged over seeds; higher is better."""
     if table.category == "clustering":
         labels = table.gold.astype(np.int64)
         return {
@@ -72,7 +72,7 @@ def item_qualities(table: TaskTable) -> dict[str, FloatArray]:
 
 
 def _gold_ranks(table: TaskTable) -> tuple[FloatArray, FloatArray]:
-    """The first and the last rank of each item's gold score, centred and scaled as ``rank_columns`` does it."""
+    """Return the first and last rank of each item's gold score, centred and scaled as in ``rank_columns``."""
     gold = table.gold_order
     last = gold.ends[gold.group] + 1
     first = np.concatenate([[0], gold.ends[:-1] + 1])[gold.group] + 1
@@ -114,8 +114,8 @@ def _task_extremes(
 
 
 def _furthest(differences: FloatArray) -> IntArray:
-    """The items with the largest gains of the first, then of the second; of equal ones those that come first."""
+    """Return the items with the largest gains of the first design, then of the second; ties in item order."""
     sides = [np.argsort(-sign * differences, kind="stable")[:NUM_EACH] for sign in (1, -1)]
-    # What is left of equal means after rounding is no difference.
+    # Rounding errors of equal means are not differences.
     kept = [side[sign * differences[side] > 1e-9] for side, sign in zip(sides, (1, -1), strict=True)]
     return np.concatenate(kept).astype(np.int64)

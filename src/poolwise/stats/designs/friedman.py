@@ -1,6 +1,6 @@
-"""Friedman's test over tasks and the numbers of a critical-difference diagram: a picture of many models at once.
+"""Friedman's test over tasks and the numbers of a critical-difference diagram: an overview of many models.
 
-Which pairs differ is decided by the declared contrasts; nothing here gives a verdict.
+Verdicts come from the declared contrasts, never from here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poolwise.stats.core.resampling import FloatArray
 from poolwise.stats.core.wilcoxon import doubled_midranks, tolerance
 
 MIN_TASKS = 5
-"""Fewer tasks make a critical difference as wide as the diagram."""
+"""Minimum number of tasks: with fewer, the critical difference is as wide as the diagram."""
 
 
 def rank_picture(
@@ -25,9 +25,9 @@ def rank_picture(
     rng: np.random.Generator,
     num_resamples: int = 10_000,
 ) -> RankPicture | None:
-    """Return Friedman's test and the mean ranks of scores (one row an entrant); None below 5 tasks or 3 entrants.
+    """Return Friedman's test and the mean ranks of scores (one row per entrant); None below 5 tasks or 3 entrants.
 
-    Rank 1 is the best. p is the Iman-Davenport F test from ten tasks on, below a permutation of each task's ranks.
+    Rank 1 is the best. p is from the Iman-Davenport F test for ten tasks or more, else from permuted ranks.
     """
     num_tasks, count = len(scores[0]), len(scores)
     if num_tasks < MIN_TASKS or count < 3:
@@ -65,7 +65,7 @@ def friedman_statistic(ranks: FloatArray) -> float:
 
 
 def iman_davenport(chi_square: float, num_tasks: int, count: int) -> float:
-    """Return the p of Iman and Davenport's F, less conservative than Friedman's chi-square."""
+    """Return the p of Iman and Davenport's F test, which is less conservative than Friedman's chi-square."""
     room = num_tasks * (count - 1) - chi_square
     if room <= 1e-12:
         return float(np.finfo(float).tiny)
@@ -74,7 +74,7 @@ def iman_davenport(chi_square: float, num_tasks: int, count: int) -> float:
 
 
 def permuted_p(ranks: FloatArray, observed: float, rng: np.random.Generator, num_resamples: int) -> float:
-    """Return the Monte Carlo p of the statistic when each task's ranks are shuffled."""
+    """Return the Monte Carlo p of the statistic, with the ranks of each task shuffled."""
     sums = np.zeros((num_resamples, ranks.shape[1]))
     for row in ranks - ranks.mean():
         sums += rng.permuted(np.tile(row, (num_resamples, 1)), axis=1)
@@ -106,7 +106,7 @@ def normal_range_quantile(count: int, probability: float) -> float:
 
 
 def cliques(names: list[str], mean_ranks: list[float], difference: float) -> list[list[str]]:
-    """Return the longest runs of neighbours whose mean ranks lie within the critical difference (two or more)."""
+    """Return the longest runs of two or more neighbours whose mean ranks are within the critical difference."""
     groups: list[list[str]] = []
     last_end = 0
     for start in range(len(names)):

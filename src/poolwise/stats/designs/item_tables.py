@@ -1,4 +1,4 @@
-"""The items of one task with every entrant's values, aligned by item id."""
+"""The table of one task: its items with the values of every entrant, aligned by item id."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from poolwise.stats.core.resampling import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class TaskTable:
-    """Items x entrants of one task.
+    """Item values of all entrants on one task.
 
-    ``values[name]`` is seeds x items; for clustering it is empty and ``assignments[name]`` holds cluster numbers,
+    ``values[name]`` is seeds x items. For clustering it is empty, and ``assignments[name]`` holds cluster numbers,
     seeds x k-means seeds x items. ``gold`` is the graded score (sts), the 0/1 label (pairs) or the label's number.
-    Tables with one ``stream`` share their random draws: two tasks over the same groups are dependent.
+    Tables with the same ``stream`` share random draws, because tasks over the same groups are dependent.
     """
 
     task: str
@@ -41,17 +41,17 @@ class TaskTable:
 
     @property
     def num_units(self) -> int:
-        """How many independent units the items fall into."""
+        """Number of independent units."""
         return int(self.units.max()) + 1
 
     @cached_property
     def orders(self) -> Mapping[str, list[Ordering]]:
-        """Each run's values, sorted once."""
+        """The values of each run, sorted once."""
         return {name: [Ordering(row) for row in rows] for name, rows in self.values.items()}
 
     @cached_property
     def precisions(self) -> Mapping[str, list[Precision]]:
-        """Each run's average precision, prepared once."""
+        """The average precision of each run, prepared once."""
         return {name: [Precision(row, self.gold) for row in rows] for name, rows in self.values.items()}
 
     @cached_property
@@ -61,12 +61,12 @@ class TaskTable:
 
     @cached_property
     def mean_columns(self) -> FloatArray:
-        """Each run's values summed by unit, and the units' sizes."""
+        """The values of each run summed by unit, and the sizes of the units."""
         return mean_columns(np.concatenate(list(self.values.values())).T, self.units)
 
     @cached_property
     def partitions(self) -> Partitions:
-        """All k-means runs of all runs, in their order, prepared once."""
+        """All k-means assignments of all runs, in order, prepared once."""
         rows = [row.reshape(-1, self.num_items) for row in self.assignments.values()]
         return Partitions(self.gold.astype(np.int64), np.concatenate(rows), self.units)
 
@@ -77,5 +77,5 @@ class TaskTable:
         return slice(start, start + counts[self.names.index(name)])
 
     def seed_means(self, runs: FloatArray) -> FloatArray:
-        """Average the columns of each entrant's seeds (resamples x runs -> resamples x entrants)."""
+        """Return the average over each entrant's seeds (resamples x runs -> resamples x entrants)."""
         return np.column_stack([runs[:, self.runs_of(name)].mean(axis=1) for name in self.names])

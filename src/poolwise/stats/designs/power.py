@@ -1,4 +1,4 @@
-"""What a contrast could have found, what its uncertainty is made of, and how much more data would do."""
+"""Power: which difference a contrast can detect, the sources of its uncertainty, and how much more data is needed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from poolwise.stats.designs.verdict import ALPHA
 POWER = 0.8
 MOST_SEEDS = 100
 SIGNED_RANK_EFFICIENCY = 0.955
-"""The signed-rank test needs 1 / 0.955 times the tasks of a t test on normal differences, if they are many."""
+"""With many tasks and normal differences, the signed-rank test needs 1 / 0.955 times the tasks of a t test."""
 FEW_TASKS = 50
-"""Up to here the power of the signed-rank test is simulated: the formula for many said 1.17 standard deviations for
-six tasks, which were found in 47 of 100 studies; at 30 tasks and ten contrasts it still was 73."""
+"""Up to this many tasks, the power of the signed-rank test is simulated. The large-sample formula is too optimistic:
+its effect of 1.17 standard deviations for six tasks was detected in 47 of 100 studies instead of 80; at 30 tasks and
+ten contrasts in 73."""
 NUM_STUDIES = 4_000
 
 
 def variance_share(finding: Finding) -> VarianceShare | None:
-    """Return how much of the uncertainty comes from items, seeds, and (for other tasks) tasks; None if untested."""
+    """Return how much of the uncertainty comes from items, seeds and (for other tasks) tasks; None if not tested."""
     if finding.items is None or finding.seed is None:
         return None
     contrast = finding.contrast
@@ -45,14 +46,14 @@ def variance_share(finding: Finding) -> VarianceShare | None:
 
 
 def _task_variance(differences: FloatArray, item: float) -> float | None:
-    """Variance of the mean from task to task, less what the items of a task explain of it."""
+    """Return the variance of the mean due to tasks: the variance between tasks minus the part explained by items."""
     if len(differences) < 2:
         return None
     return max(0.0, float(differences.var(ddof=1)) / len(differences) - item)
 
 
 def suite_power(finding: Finding, num_family: int, equivalence: float) -> Power | None:
-    """Return what the primary test of one contrast could find; None if it was not tested."""
+    """Return what the primary test of one contrast can detect; None if it was not tested."""
     contrast = finding.contrast
     if finding.items is None or finding.seed is None or contrast.simultaneous is None:
         return None
@@ -92,7 +93,7 @@ def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_fami
 
 
 def _joint_degrees(item: float, seed: float, degrees: float) -> float:
-    """Satterthwaite's degrees of freedom of the joint error: the items' part is known, the seeds' is estimated."""
+    """Satterthwaite's degrees of freedom of the joint error: the item part is known, the seed part is estimated."""
     return degrees * (item**2 + seed**2) ** 2 / seed**4 if seed > 1e-9 * item else inf
 
 
@@ -100,12 +101,12 @@ def _joint_degrees(item: float, seed: float, degrees: float) -> float:
 def t_reach(degrees: float, threshold: float) -> float:
     """Return the effect, in standard errors, that exceeds ``threshold`` estimated standard errors with power 0.8.
 
-    An error estimated from few seeds may come out too large, so this is more than the threshold and 0.84: with two
-    degrees of freedom these found 74 of 100 effects instead of 80.
+    An error estimated from few seeds can be too large, so this is more than the threshold plus 0.84: with two degrees
+    of freedom, that sum detected 74 of 100 effects instead of 80.
     """
     if not isfinite(degrees):
         return threshold + float(ndtri(POWER))
-    # The estimated over the true standard error, at 400 equally likely places.
+    # Ratio of estimated to true standard error, at 400 equally likely quantiles.
     ratios = np.sqrt(gammaincinv(degrees / 2, (np.arange(400) + 0.5) / 400) * 2 / degrees)
     low, high = 0.0, threshold * float(ratios[-1]) + 2.0
     for _ in range(40):
@@ -115,13 +116,13 @@ def t_reach(degrees: float, threshold: float) -> float:
 
 
 def _items_factor(item: float, seed: float, reach: float, effect: float) -> float | None:
-    """By how much the items must grow until ``reach`` standard errors fit into the effect, the seeds as they are."""
+    """Return the factor on the number of items that makes ``reach`` standard errors equal the effect; same seeds."""
     room = (effect / reach) ** 2 - seed**2
     return None if room <= 0 else max(1.0, item**2 / room)
 
 
 def tasks_needed(differences: FloatArray, num_family: int, effect: float) -> int | None:
-    """Return how many tasks like these the signed-rank test needs to find the effect; None from a single task."""
+    """Return how many tasks like these the signed-rank test needs to detect the effect; None with a single task."""
     floor = ceil(1 - log2(ALPHA / num_family))
     if len(differences) < 2:
         return None
@@ -139,15 +140,15 @@ def tasks_needed(differences: FloatArray, num_family: int, effect: float) -> int
 
 @lru_cache(maxsize=1024)
 def signed_rank_reach(count: int, level: float) -> float:
-    """Return the mean of normal differences, in their standard deviations, that the signed-rank test finds at 80%.
+    """Return the mean of normal differences, in standard deviations, that the signed-rank test detects with power 0.8.
 
-    Law: infinite below the least count that can reject at all.
+    Law: infinite below the smallest count that can reject.
     """
     if count > FEW_TASKS:
         return _reach_of_many(level) / count**0.5
     if not (outside := walsh_outside(count, level)):
         return inf
-    # The test finds a mean as soon as it lifts the lower end of the interval above 0.
+    # The test detects a mean that lifts the lower end of the interval above 0.
     samples = generator(0, "power", str(count)).normal(size=(NUM_STUDIES, count))
     row, column = np.triu_indices(count)
     ends = [np.partition((one[row] + one[column]) / 2, outside - 1)[outside - 1] for one in samples]
@@ -155,32 +156,32 @@ def signed_rank_reach(count: int, level: float) -> float:
 
 
 def _reach_of_many(level: float) -> float:
-    """The same for many tasks, times the root of their number."""
+    """Return ``signed_rank_reach`` for many tasks, times the square root of their number."""
     return float((ndtri((1 + level) / 2) + ndtri(POWER)) / np.sqrt(SIGNED_RANK_EFFICIENCY))
 
 
 def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equivalence: float) -> Power:
-    """Return what the signed-rank test over these tasks could find."""
+    """Return what the signed-rank test over these tasks can detect."""
     count, floor = len(differences), ceil(1 - log2(ALPHA / num_family))
     detectable = None
     if count >= floor and count > 1:
         detectable = float(differences.std(ddof=1)) * signed_rank_reach(count, 1 - ALPHA / num_family)
     needed = tasks_needed(differences, num_family, equivalence)
     found = (
-        f"{count} tasks can find a difference of {detectable:.4f} in 80 of 100 studies"
+        f"With {count} tasks, a difference of {detectable:.4f} is detected in 80 of 100 studies"
         if detectable is not None
-        else f"{count} task(s) can find nothing at the level of this family, {floor} is the least"
+        else f"Too few tasks for significance: at least {floor} needed, {count} given"
     )
-    more = f"; {equivalence:g} needs about {needed} tasks" if needed is not None and needed > count else ""
+    more = f"; detecting {equivalence:g} needs about {needed} tasks" if needed is not None and needed > count else ""
     return _power(contrast, equivalence, detectable, needed, found + more + ".")
 
 
 def _sentence(detectable: float, effect: float, seeds: int | None, items: float | None, count: int) -> str:
-    found = f"A difference of {detectable:.4f} would be found in 80 of 100 studies that vary as this one"
+    found = f"A difference of {detectable:.4f} is detected in 80 of 100 studies like this one"
     if detectable <= effect:
         return found + "."
     ways = [f"{seeds} seeds instead of {count}"] if seeds is not None else []
     ways += [f"{items:.1f} times the items"] if items is not None else []
     if not ways:
-        return f"{found}; for {effect:g} both more seeds and more items are needed."
-    return f"{found}; {effect:g} needs {' or '.join(ways)}."
+        return f"{found}; detecting {effect:g} needs both more seeds and more items."
+    return f"{found}; detecting {effect:g} needs {' or '.join(ways)}."

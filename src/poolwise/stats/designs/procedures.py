@@ -1,4 +1,4 @@
-"""Which within-task procedure a category takes: what is swapped, what is resampled, what is recomputed.
+"""The test procedures within one task, by category: what is permuted and what is resampled.
 
 ============================  ===============================================  ===================================
 category                      permutation (p)                                  bootstrap (interval)
@@ -14,7 +14,7 @@ clustering                    signs of the differences in per-item             V
                               numbers
 ============================  ===============================================  ===================================
 
-Every procedure averages over the seeds of a design, and moves dependent items (one ``group``) together.
+Every procedure averages over the seeds of a design and keeps dependent items (one ``group``) together.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.item_tables import TaskTable
 
 SAME = 1e-6
-"""Differences of rank metrics this near count as equal: sums in float32 are no nearer, and ties count as reached."""
+"""Differences of rank metrics up to this gap count as equal, since float32 sums are no more exact than that."""
 
 
 @dataclass(frozen=True)
 class Permuted:
-    """Differences of some pairs under the null: at hand, permuted (resamples x pairs), and the test of each.
+    """A permutation test of several pairs: observed and permuted differences (resamples x pairs), and the tests.
 
-    ``moved`` (units x pairs): whether a flip or swap of the unit changes anything; the others add no arrangement.
+    ``moved`` (units x pairs): whether a flip or swap of the unit changes anything; other units add no arrangement.
     """
 
     observed: FloatArray
@@ -73,7 +73,7 @@ class Permuted:
     moved: NDArray[np.bool_]
 
     def drawn(self, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-        """Return ``num_resamples`` permuted differences, drawn again where all arrangements were enumerated."""
+        """Return ``num_resamples`` permuted differences; drawn from all arrangements if these were enumerated."""
         if len(self.permuted) == num_resamples:
             return self.permuted
         return np.asarray(self.permuted[rng.integers(0, len(self.permuted), num_resamples)])
@@ -81,10 +81,10 @@ class Permuted:
 
 @dataclass(frozen=True)
 class Procedure:
-    """One category's way: its metric under unit weights (resamples x runs), its permutation, and their names.
+    """The procedure of one category: its metric under unit weights (resamples x runs), its permutation, their names.
 
-    ``permutes_score``: whether the permuted differences are of the score itself (for clustering they are not).
-    ``num_rows``: how many numbers the metric holds for each resample.
+    ``permutes_score``: whether the permuted differences are those of the score itself (not so for clustering).
+    ``num_rows``: how many numbers the metric holds in memory for each resample.
     """
 
     test: str
@@ -96,15 +96,15 @@ class Procedure:
 
     @property
     def is_mean(self) -> bool:
-        """Whether the score is the mean of the items' values."""
+        """Whether the score is the mean of the item values."""
         return self.statistic == "mean"
 
     def scores(self, table: TaskTable) -> FloatArray:
-        """Return each entrant's score, its mean over seeds."""
+        """Return the score of each entrant, averaged over seeds."""
         return np.asarray(table.seed_means(self.weighted(table, np.ones((1, table.num_units), dtype=np.uint8)))[0])
 
     def bootstrap(self, table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-        """Return the resampled scores (resamples x runs), all runs on the same draws."""
+        """Return the resampled scores (resamples x runs); all runs share the draws."""
         return resampled(
             lambda weights: self.weighted(table, weights),
             draw_weights,
@@ -148,7 +148,7 @@ def _swap_correlations(
     matched = _matched_runs(table, pairs)
 
     def differences(coins: Draws) -> FloatArray:
-        # Whole numbers: exact, so that no order of adding matters. One product serves all pairs.
+        # Whole numbers are exact, so the order of adding does not matter. One product serves all pairs.
         swapped = (coins.astype(np.float64) @ by_unit).reshape(len(coins), -1, 3)
 
         def difference(a: int, b: int) -> FloatArray:
@@ -173,7 +173,7 @@ def _swap_precisions(table: TaskTable, pairs: Sequence[Pair], num_resamples: int
 
 
 def _matched_runs(table: TaskTable, pairs: Sequence[Pair]) -> list[list[tuple[int, int]]]:
-    """Which runs, as columns of all runs, are set against each other for each pair."""
+    """Return, for each pair, which runs are compared with each other, as columns among all runs."""
     columns = range(sum(len(rows) for rows in table.values.values()))
     return [_matched(columns[table.runs_of(pair.a)], columns[table.runs_of(pair.b)]) for pair in pairs]
 
@@ -181,7 +181,7 @@ def _matched_runs(table: TaskTable, pairs: Sequence[Pair]) -> list[list[tuple[in
 def _swapped_units(
     table: TaskTable, ranks: Sequence[FloatArray], matched: Sequence[Sequence[tuple[int, int]]]
 ) -> NDArray[np.bool_]:
-    """Which units (rows) a swap changes, by pair: those with an item that two matched runs rank differently."""
+    """Return which units (rows) a swap changes, by pair: those with an item that two matched runs rank differently."""
     differ = np.column_stack([np.any([ranks[a] != ranks[b] for a, b in runs], axis=0) for runs in matched])
     return unit_sums(differ.astype(np.float64), table.units) > 0
 
@@ -193,7 +193,7 @@ def _swap(
     num_resamples: int,
     rng: np.random.Generator,
 ) -> Permuted:
-    """Swap at random, or in all ways where they are few."""
+    """Swap at random, or in all possible ways if these are few."""
     observed = differences(np.zeros((1, table.num_units), dtype=np.uint8))[0]
     is_exact = table.num_units <= EXACT_UNITS
     if is_exact:
@@ -208,13 +208,13 @@ Seeds = TypeVar("Seeds")
 
 
 def _matched(first: Sequence[Seeds], second: Sequence[Seeds]) -> list[tuple[Seeds, Seeds]]:
-    """Pair the seeds of two entrants so that every seed of each counts alike, also where their numbers differ."""
+    """Pair the seeds of two entrants so that all seeds of each count equally, even if one has more seeds."""
     length = lcm(len(first), len(second))
     return list(zip(islice(cycle(first), length), islice(cycle(second), length), strict=True))
 
 
 def _tested(observed: float, permuted: FloatArray, num_moved: int, is_exact: bool) -> Permutation:
-    """The test of one pair. Swaps that change nothing, and ties of a rank metric, raise the least p it can give."""
+    """Return the test of one pair. Swaps without effect and ties of a rank metric raise the smallest possible p."""
     sizes, count = np.abs(permuted), len(permuted)
     outermost = max(abs(observed), float(sizes.max()))
     if is_exact:
@@ -234,14 +234,14 @@ def _rows(table: TaskTable, name: str) -> IntArray:
 
 
 def _v_measures(table: TaskTable, weights: Draws) -> FloatArray:
-    """The V-measure of each run, its mean over the k-means seeds."""
+    """Return the V-measure of each run, averaged over k-means seeds."""
     by_assignment = table.partitions.v_measures(weights)
     lengths = [len(row) for name in table.names for row in table.assignments[name]]
     return np.column_stack([part.mean(axis=1) for part in np.split(by_assignment, np.cumsum(lengths)[:-1], axis=1)])
 
 
 def _cluster_flips(table: TaskTable, pairs: Sequence[Pair], num_resamples: int, rng: np.random.Generator) -> Permuted:
-    """Flip contributions to B-cubed F1, and set the difference of the means, which is not their sum, against that."""
+    """Compare the difference of mean B-cubed F1 with flips of the contributions (which do not add up to it)."""
     labels, items, scores = _labels(table), {}, {}
     for name in table.names:
         rows = _rows(table, name)
@@ -275,7 +275,7 @@ PROCEDURES: Mapping[str, Procedure] = {
         False,
         _v_measures,
         _cluster_flips,
-        # An index and a float64 for each set, where the others hold a few float32.
+        # An index and a float64 for each set; the other procedures hold a few float32.
         lambda table: 8 * table.partitions.num_sets,
     ),
 }

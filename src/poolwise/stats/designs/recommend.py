@@ -1,4 +1,4 @@
-"""What to use for each category, on quality against cost, in one plain sentence."""
+"""Recommendations: which design to use for each category, by quality and cost, in plain words."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from poolwise.stats.designs.entrants import Entrant, Field
 
 
 def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequence[Contrast]) -> list[Recommendation]:
-    """Return one recommendation a category: the cheapest entrant that practically equals the best.
+    """Return one recommendation for each category: the cheapest entrant that is practically equal to the best.
 
-    Where none was shown to equal it, the best itself: that a difference is not decided is no reason to give it away.
-    The sentence then names the cheapest that was compared with the best and not decided worse than it or any other.
+    If none was shown to be equal, this is the best itself, since an undecided difference may be a real one. The
+    sentence then also names the cheapest entrant that was compared with the best and not shown to be worse than any.
     """
     costs = {entrant.name: trainable_parameters(entrant) for entrant in field.entrants}
     result = []
@@ -24,18 +24,18 @@ def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequ
 
 
 def trainable_parameters(entrant: Entrant) -> float:
-    """Return the entrant's cost: the parameters it trains, infinite where that is unknown.
+    """Return the entrant's cost: its number of trained parameters; infinite if unknown.
 
-    Seconds would be another cost, but they differ from run to run and a recommendation must not.
+    Seconds would be another cost, but they vary from run to run, and a recommendation must not.
     """
     known = [run.manifest.trainable_parameters for run in entrant.runs]
     return max((float(count) for count in known if count is not None), default=float("inf"))
 
 
 def pareto(scores: Mapping[str, float], costs: Mapping[str, float]) -> list[str]:
-    """Return the names that no other beats in score without costing more, cheapest first.
+    """Return the Pareto set, cheapest first: the names that no other beats in score at the same or a lower cost.
 
-    Law: the best score is always among them.
+    Law: the best score is always in it.
     """
     kept: list[str] = []
     for name in sorted(scores, key=lambda n: (costs[n], -scores[n])):
@@ -50,7 +50,7 @@ def _recommend(
     best = max(scores, key=lambda name: scores[name])
     equal = [name for name in scores if _verdict(name, best, tests) == "equal"]
     kept = [name for name in scores if name == best or not _is_beaten(name, tests)]
-    # A design that no test set against the best is named, but nothing speaks for preferring it.
+    # A design that was not tested against the best is listed but not recommended.
     untested = [name for name in kept if name != best and _verdict(name, best, tests) is None]
     left = [name for name in kept if name not in untested]
     recommended, cheapest = (
@@ -69,14 +69,14 @@ def _recommend(
 
 
 def _is_beaten(name: str, tests: Sequence[Contrast]) -> bool:
-    """Whether any test decided that ``name`` is worse than another, the best or not."""
+    """Return whether any test decided that ``name`` is worse than another entrant, not only the best."""
     return any(
         (test.a == name and test.verdict == "worse") or (test.b == name and test.verdict == "better") for test in tests
     )
 
 
 def _verdict(name: str, best: str, tests: Sequence[Contrast]) -> Verdict | None:
-    """The verdict on ``name`` against ``best`` from a test of this very pair; None where there is none."""
+    """Return the verdict on ``name`` against ``best`` from a direct test of the two; None if there is none."""
     turned: dict[Verdict | None, Verdict] = {"better": "worse", "worse": "better"}
     for test in tests:
         if (test.a, test.b) == (name, best):
@@ -88,12 +88,12 @@ def _verdict(name: str, best: str, tests: Sequence[Contrast]) -> Verdict | None:
 
 def _advice(scores: Mapping[str, float], costs: Mapping[str, float], best: str, recommended: str, cheapest: str) -> str:
     if recommended != best:
-        return f"use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
+        return f"Use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
     if costs[best] == float("inf"):
-        return "costs are unknown, so use it"
+        return "Use it; costs are unknown"
     if costs[cheapest] < costs[best]:
-        return f"use it, or to save, {cheapest} ({scores[cheapest]:.4f}), the cheapest of these"
-    return "none of these is cheaper, so use it"
+        return f"Use it; {cheapest} ({scores[cheapest]:.4f}) is cheaper and not shown to be worse"
+    return "Use it; no cheaper one was shown to be as good"
 
 
 def _sentence(
@@ -107,22 +107,22 @@ def _sentence(
 ) -> str:
     place = category.replace("_", " ") if category != "sts" else "STS"
     if len(scores) == 1:
-        return f"For {place} only {best} was evaluated, so nothing is compared."
+        return f"For {place}, only {best} was evaluated; there is nothing to compare."
     if len(left) == 1 and not untested:
-        return f"For {place} use {best}: it has the best mean ({scores[best]:.4f}) and every other was decided worse."
-    top = f"For {place} {best} has the best mean ({scores[best]:.4f})"
+        return f"For {place}, use {best}: it has the best mean ({scores[best]:.4f}); all others were shown to be worse."
+    top = f"For {place}, {best} has the best mean ({scores[best]:.4f})"
     if equal:
-        return f"{top}, and {_listed(equal)} practically equal{'s' * (len(equal) == 1)} it; {advice}."
-    return f"{top}, but {_open_ends(best, left, untested)}; {advice}."
+        return f"{top}; {_listed(equal)} {'is' if len(equal) == 1 else 'are'} practically equal to it. {advice}."
+    return f"{top}, but {_open_ends(best, left, untested)}. {advice}."
 
 
 def _open_ends(best: str, left: Sequence[str], untested: Sequence[str]) -> str:
-    """What is not decided against the best, and what was never compared with it."""
+    """Return, in words, what is not shown to be worse than the best, and what was not compared with it."""
     tested = [name for name in left if name != best]
-    parts = [f"the difference to {_listed(tested)} is not decided"] if tested else []
+    parts = [f"is not shown to be better than {_listed(tested)}"] if tested else []
     if untested:
         parts.append(f"{_listed(untested)} {'was' if len(untested) == 1 else 'were'} not compared with it")
-    return " and ".join(parts)
+    return "; ".join(parts)
 
 
 def _listed(names: Sequence[str]) -> str:

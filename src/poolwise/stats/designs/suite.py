@@ -1,7 +1,7 @@
-"""The primary test of a study: the mean difference over these tasks, items and seeds being the sample.
+"""The primary test of a study: the mean difference over these tasks; the sample is items and seeds.
 
-Within each task items are flipped (or pairs of ranks swapped) as in the test of that task; the category's
-difference is the mean over its tasks, so its noise is the mean of theirs, and the seed effect is added to it.
+Within each task, items are flipped (or ranks swapped) as in the test of that task. A category's difference is the
+mean over its tasks, so its noise is the mean of the tasks' noise. The seed effect is added to it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FEW_ITEMS: dict[str, object] = {
     "simultaneous": None,
     "interval_method": f"none below {MIN_ITEMS} independent items",
     "verdict": "not decided",
-    "note": f"no interval below {MIN_ITEMS} independent items, hence no verdict",
+    "note": f"no interval below {MIN_ITEMS} independent items, so no verdict",
 }
-STEADY = "items and seeds do not vary, so that a t test has nothing to compare the difference with"
+STEADY = "items and seeds do not vary, so a t test is not possible"
 
 
 @dataclass
 class Suite:
-    """The noise of one category's mean differences, summed task by task so that no task's draws are kept."""
+    """The noise of one category's mean differences, summed task by task, so that no draws of a task are kept."""
 
     category: str
     pairs: Sequence[Pair]
@@ -57,19 +57,19 @@ class Suite:
         self.run_sums = {}
 
     def add(self, task: str, evidence: TaskEvidence | None) -> None:
-        """Add one task; without evidence the suite can no longer be tested."""
+        """Add one task; if it has no evidence, the suite cannot be tested."""
         if evidence is None:
             self.missing.append(task)
             return
         table, permuted = evidence.table, evidence.permuted
-        # Enumerated arrangements are drawn from, so that every task has as many as the others.
+        # Enumerated arrangements are resampled, so that every task has the same number.
         draws = permuted.drawn(self.num_resamples, generator(self.seed, "enumerated", table.stream))
         for column, pair in enumerate(self.pairs):
             resampled = evidence.resampled_difference(pair)
             items = draws[:, column] if resampled is None else resampled - evidence.difference(pair)
             self.item_sums[:, column] += items
             self.null_sums[:, column] += draws[:, column] if evidence.procedure.permutes_score else items
-        # Tasks over the same groups flip them together, which adds no arrangement.
+        # Tasks with the same groups flip them together, which adds no arrangement.
         earlier = self.moved.get(table.stream)
         self.moved[table.stream] = permuted.moved if earlier is None else earlier | permuted.moved
         self.num_tasks += 1
@@ -79,7 +79,7 @@ class Suite:
         self._add_runs(evidence)
 
     def num_moved(self, column: int) -> int:
-        """Return how many independent units tell the two models of a pair apart, over all tasks."""
+        """Return how many independent units, over all tasks, change under a flip or swap of a pair's two models."""
         return sum(int(moved[:, column].sum()) for moved in self.moved.values())
 
     def _add_runs(self, evidence: TaskEvidence) -> None:
@@ -93,7 +93,7 @@ class Suite:
 
 @dataclass(frozen=True)
 class Finding:
-    """One contrast of a suite with the parts of its uncertainty; the noises are None where there is no test."""
+    """One contrast of a suite with the parts of its uncertainty; ``items`` and ``seed`` are None without a test."""
 
     contrast: Contrast
     task_differences: FloatArray
@@ -103,7 +103,7 @@ class Finding:
 
 
 def seed_table(everyone: Field, tasks: Sequence[str]) -> SeedTable:
-    """Return the category means of every entrant by seed."""
+    """Return the category mean of every entrant at each seed."""
     return SeedTable(
         {entrant.name: task_scores(entrant, tasks).mean(axis=1) for entrant in everyone.entrants},
         {entrant.name: entrant.seeds for entrant in everyone.entrants},
@@ -115,7 +115,7 @@ def suite_findings(everyone: Field, suite: Suite, num_family: int, equivalence: 
     """Return the primary test of every pair over the tasks of one category.
 
     Args:
-        num_family: the number of contrasts that the simultaneous interval holds for together.
+        num_family: number of contrasts for which the simultaneous intervals hold together.
         equivalence: half the width of the region of practical equality, in units of the score.
     """
     tasks = everyone.tasks[suite.category]
@@ -140,7 +140,7 @@ def suite_findings(everyone: Field, suite: Suite, num_family: int, equivalence: 
 
 
 def _oriented(draws: FloatArray, pair: Pair) -> FloatArray:
-    """Draws in one orientation whatever the pair's, so that p does not depend on which is called a."""
+    """Return the draws in a fixed orientation, so that p does not depend on which of the pair is a."""
     return draws if pair.a < pair.b else -draws
 
 
@@ -181,7 +181,7 @@ def _tested(base: Contrast, noise: Noise, p: float, least: float, num_family: in
 
 
 def _others(base: Contrast, suite: Suite, pair: Pair, noise: Noise, seeds: SeedTable) -> tuple[Contrast, ...]:
-    """The same difference with the seeds treated otherwise: these two designs' own seeds only, and drawn again."""
+    """Test the same difference with two other treatments of the seeds: the two designs' own only, and resampled."""
     own = seeds.own(pair.a, pair.b)
     degrees = max(1, suite.num_units - suite.num_tasks)
     update: dict[str, object] = {"test": "per-seed paired differences, Satterthwaite", "note": STEADY}
@@ -195,7 +195,7 @@ def _others(base: Contrast, suite: Suite, pair: Pair, noise: Noise, seeds: SeedT
             runs, (seeds.seeds[pair.a], seeds.seeds[pair.b]), generator(suite.seed, "seeds", suite.category)
         )
         low, high = np.quantile(drawn, [0.025, 0.975])
-        note = "too short with fewer than about six seeds" if (base.num_seeds or 0) < 6 else ""
+        note = "interval too short with fewer than about six seeds" if (base.num_seeds or 0) < 6 else ""
         update = {"test": "two-way (pigeonhole) bootstrap of items and seeds", "interval": (float(low), float(high))}
         contrasts.append(base.model_copy(update={**update, "interval_method": "percentile", "note": note}))
     return tuple(contrasts)

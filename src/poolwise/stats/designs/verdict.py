@@ -1,4 +1,4 @@
-"""One rule for every verdict, and its words."""
+"""The rule for verdicts, and its description in words."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from poolwise.results import Contrast, Verdict
 
 ALPHA = 0.05
 EQUIVALENCE = 0.005
-"""Half a point in a hundred: about what published tables of embedding models print as a difference worth a rank."""
+"""Half a point of 100: about the difference that separates ranks in published tables of embedding models."""
 
-OVERLAP = "the interval reaches into the region of practical equality, so the difference may be too small to matter"
-UNCONFIRMED = "the interval lies beyond 0, but the corrected p is above 0.05, so no verdict"
-SMALL = "differs from 0, by less than matters in practice"
+OVERLAP = "the interval overlaps the region of practical equality: the difference may be too small to matter"
+UNCONFIRMED = "the interval excludes 0, but the corrected p is above 0.05: no verdict"
+SMALL = "differs from 0, but too little to matter in practice"
 
 
 def decide(interval: tuple[float, float] | None, equivalence: float) -> tuple[Verdict, str]:
-    """Return the verdict on ``a - b`` from its simultaneous interval, and what is to be said with it.
+    """Return the verdict on ``a - b`` from its simultaneous interval, and a note on it.
 
-    Inside the region of practical equality: equal. Beyond 0: better or worse. Else not decided.
+    Inside the region of practical equality: equal. Otherwise, if it excludes 0: better or worse. Else not decided.
     """
     if interval is None:
         return "not decided", ""
@@ -33,10 +33,10 @@ def decide(interval: tuple[float, float] | None, equivalence: float) -> tuple[Ve
 
 
 def confirm(contrasts: Sequence[Contrast]) -> None:
-    """Take back, in place, better and worse where Holm's corrected p does not bear them out.
+    """Change better and worse to not decided, in place, if Holm's corrected p is above 0.05.
 
-    A bootstrap interval of few items is too short: two models without a difference, ten items, no seed effect, gave
-    a verdict in 10 of 100 repeats, with this in 4. The permutation test keeps its level at any number of items.
+    A bootstrap interval of few items is too short: two equal models with ten items and no seed effect got a verdict
+    in 10 of 100 repeats, with this check in 4. The permutation test keeps its level at any number of items.
     """
     for contrast in contrasts:
         if contrast.verdict in ("better", "worse") and (contrast.p_holm is None or contrast.p_holm > ALPHA):
@@ -45,7 +45,7 @@ def confirm(contrasts: Sequence[Contrast]) -> None:
 
 
 def rule(num_tests: int, equivalence: dict[str, float]) -> str:
-    """Return the rule in words, with this comparison's numbers."""
+    """Return the rule in words, with the numbers of this comparison."""
     level = 100 * (1 - ALPHA / max(1, num_tests))
     sizes = sorted(set(equivalence.values()))
     region = (
@@ -54,9 +54,9 @@ def rule(num_tests: int, equivalence: dict[str, float]) -> str:
         else ", ".join(f"{size:g} for {category}" for category, size in equivalence.items())
     )
     return (
-        f"Verdict: each contrast of the primary family has one interval at {level:.5g}% (0.05 shared by {num_tests} "
-        f"contrasts), so that all of them hold together with 95%. Differences up to {region} do not matter in "
-        "practice. An interval inside that region means practically equal; one that lies beyond 0 means better or "
-        "worse, if Holm's corrected p is not above 0.05 either, and it is said if it reaches into the region; "
-        "anything else is not decided, which is not the same as equal."
+        f"Verdict: each contrast of the primary family has one interval at {level:.5g}% (0.05 divided among "
+        f"{num_tests} contrasts), so that all intervals hold together at 95%. Differences up to {region} do not matter "
+        "in practice. An interval inside that region means practically equal. An interval that excludes 0 means "
+        "better or worse if Holm's corrected p is at most 0.05; a note says if it overlaps the region. Anything else "
+        "is not decided, which is not the same as equal."
     )

@@ -1,4 +1,4 @@
-"""Tests within one task: statements about these checkpoints, with the items as the sample."""
+"""Tests within one task: statements about these checkpoints; the sample is the items."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from poolwise.stats.designs.item_tables import TaskTable
 from poolwise.stats.designs.procedures import PROCEDURES, Permuted, Procedure
 
 SCORE_GAP = 1e-3
-"""A metric recomputed from the items may differ from the stored score by ties and rounding, not by more."""
+"""Largest expected gap between a metric recomputed from items and the stored score (ties, rounding)."""
 
 ENOUGH = 20
-"""Permutations beyond the difference at hand after which its p is known well enough (Besag and Clifford, 1991)."""
+"""Permutations that must reach the observed difference until its p is precise enough (Besag and Clifford, 1991)."""
 MOST_CELLS = 1_000_000_000
-"""Items x further permutations: two seconds of a processor for means, ten for each contrast in average precision."""
+"""Most items x further permutations: 2 s of one CPU for means, 10 s for each contrast in average precision."""
 
 
 @dataclass(frozen=True)
 class TaskEvidence:
-    """What the items of one task say: resampled scores (resamples x runs) and permuted differences (x pairs)."""
+    """The evidence of one task's items: resampled scores (resamples x runs) and permuted differences (x pairs)."""
 
     table: TaskTable
     procedure: Procedure
@@ -38,12 +38,12 @@ class TaskEvidence:
     permuted: Permuted
 
     def difference(self, pair: Pair) -> float:
-        """Return the difference of the two scores that the items give."""
+        """Return the difference of the two scores recomputed from the items."""
         a, b = self.table.names.index(pair.a), self.table.names.index(pair.b)
         return float(self.scores[a] - self.scores[b])
 
     def resampled_difference(self, pair: Pair) -> FloatArray | None:
-        """Return the bootstrap differences of a pair; None below ten independent items."""
+        """Return the bootstrap differences of a pair; None with fewer than ten independent items."""
         if self.bootstrap is None:
             return None
         a, b = (self.bootstrap[:, self.table.runs_of(name)].mean(axis=1) for name in (pair.a, pair.b))
@@ -53,17 +53,17 @@ class TaskEvidence:
 def examine(
     field: Field, task: str, pairs: Sequence[Pair], num_resamples: int, seed: int, most_resamples: int = 0
 ) -> tuple[TaskEvidence | None, list[str]]:
-    """Return the evidence of one task, or None, and notes on what could not be tested and why.
+    """Return the evidence of one task, or None, and notes on what was not tested and why.
 
     Args:
-        most_resamples: permutations spent on the pairs whose p is near the least that ``num_resamples`` can give.
+        most_resamples: permutations for pairs whose p is close to the smallest that ``num_resamples`` can give.
     """
     records = {entrant.name: entrant.records(task) for entrant in field.entrants}
     if reason := why_no_items(records):
         return None, [f"no test within the task, because {reason}: {task}"]
     table = build_table(records)
     procedure = PROCEDURES[table.category]
-    # Draws are named by the task, so that neither the order of the runs nor another task changes them.
+    # Draws are named after the task, so that they depend neither on the order of runs nor on other tasks.
     draws = {what: generator(seed, what, table.stream) for what in ("bootstrap", "permute")}
     evidence = TaskEvidence(
         table,
@@ -79,19 +79,21 @@ def examine(
 
 
 def _refine(evidence: TaskEvidence, pairs: Sequence[Pair], more: int, rng: np.random.Generator) -> None:
-    """Permute further, in place, where p is not known well enough yet.
+    """Add permutations, in place, where p is not precise enough yet.
 
-    The tests within tasks are an exploratory family, a large one (27 tasks x 18 contrasts need 194,400 resamples,
-    20 m / alpha), and most of its p are far from the corrected level. So they are spent where they can matter:
+    The tests within tasks are a large exploratory family (27 tasks x 18 contrasts need 194,400 resamples,
+    20 m / alpha), and most of its p are far from the corrected level. So permutations are added only where they can
+    matter:
 
-    - p is known well enough once ENOUGH permutations have reached the difference: (b + 1) / (m + 1) then has a
-      standard error of a fifth of p, and no further permutation brings a p of 0.002 below 0.05 / m.
-    - p can be no less than 1 / (m + 1) with all m of them. Where Hoeffding's bound shows that p over all
-      arrangements is below that, 1 / (m + 1) is taken, which is more, and no permutation is made.
+    - p is precise enough once ENOUGH permutations have reached the difference: (b + 1) / (m + 1) then has a
+      standard error of a fifth of p, and more permutations do not bring a p of 0.002 below 0.05 / m.
+    - With all m permutations, p cannot be below 1 / (m + 1). If Hoeffding's bound shows that p over all
+      arrangements is below that, the larger 1 / (m + 1) is used without further permutations.
 
-    Both keep P(p <= x) at most x under the null. The first at every x: below (ENOUGH + 1) / (first m + 1) only the
-    second stage can give such a p, and above, whatever stage gives it, the first stage's own p is as small. The
-    second up to a hundredth of 1 / (m + 1): the bound is ten times the exact p there.
+    Both keep P(p <= x) at most x under the null. The first does so at every x: a p below
+    (ENOUGH + 1) / (first m + 1) can only come from the second stage; for a p above that, from either stage, the p of
+    the first stage is as small. The second does so up to a hundredth of 1 / (m + 1): there the bound is ten times the
+    exact p.
     """
     tests = evidence.permuted.tests
     open_ends: dict[int, int] = {}
@@ -116,22 +118,22 @@ def _refine(evidence: TaskEvidence, pairs: Sequence[Pair], more: int, rng: np.ra
 
 
 def _reached(p: float, test: Permutation) -> int:
-    """How many of the drawn arrangements stand behind (b + 1) / (m + 1)."""
+    """Return b of p = (b + 1) / (m + 1): how many drawn arrangements reached the difference."""
     return round(p * (test.num_drawn + 1)) - 1
 
 
 def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[ItemScores]]) -> list[str]:
     stored = {name: float(np.mean([record.score for record in rows])) for name, rows in records.items()}
     return [
-        f"{table.task}: {name} is stored as {stored[name]:.4f}, its items give {score:.4f}; tests within the task "
-        "speak about the latter"
+        f"{table.task}: the stored score of {name} is {stored[name]:.4f}, but its items give {score:.4f}; tests "
+        "within the task use the latter"
         for name, score in zip(table.names, scores, strict=True)
         if abs(score - stored[name]) > SCORE_GAP * max(1.0, abs(stored[name]))
     ]
 
 
 def task_contrasts(evidence: TaskEvidence, pairs: Sequence[Pair]) -> list[Contrast]:
-    """Return one contrast a pair: difference of the scores, percentile interval, permutation p."""
+    """Return one contrast for each pair: difference of the scores, bootstrap interval, permutation p."""
     return [_contrast(evidence, pair, test) for pair, test in zip(pairs, evidence.permuted.tests, strict=True)]
 
 
@@ -181,5 +183,5 @@ def _notes(evidence: TaskEvidence) -> list[str]:
     if table.num_units < MIN_ITEMS:
         notes.append(f"no interval below {MIN_ITEMS} independent items")
     if not evidence.procedure.permutes_score:
-        notes.append("difference and interval are V-measure, p is B-cubed F1")
+        notes.append("difference and interval are of V-measure, p is of B-cubed F1")
     return notes

@@ -30,5 +30,5 @@ def test_clipped_to_one() -> None:
 
 @pytest.mark.parametrize("p", [0.0, 1.1, float("nan")])
 def test_what_is_no_p_is_refused(p: float) -> None:
-    with pytest.raises(ValueError, match="lie in"):
+    with pytest.raises(ValueError, match="must be in"):
         holm([0.5, p])

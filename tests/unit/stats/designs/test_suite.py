@@ -71,7 +71,7 @@ def test_equal_and_cheaper_is_recommended() -> None:
     result = compare(study({REFERENCE: 0.0, OTHER: 0.001}), equivalence=0.05)
     (advice,) = result.recommendations
     assert (advice.best, advice.recommended, advice.decided) == (OTHER, REFERENCE, True)
-    assert "practically equals" in advice.sentence
+    assert "is practically equal to it" in advice.sentence
 
 
 def test_seeds_that_disagree_leave_it_open() -> None:

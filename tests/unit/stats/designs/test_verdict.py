@@ -12,7 +12,7 @@ from poolwise.stats.designs.verdict import OVERLAP, confirm, decide, rule
         (None, "not decided", ""),
         ((-0.02, 0.03), "not decided", ""),
         ((-0.004, 0.004), "equal", ""),
-        ((0.001, 0.004), "equal", "less than matters"),
+        ((0.001, 0.004), "equal", "too little to matter"),
         ((-0.005, 0.005), "equal", ""),
         ((0.001, 0.02), "better", "too small to matter"),
         ((0.006, 0.02), "better", ""),
