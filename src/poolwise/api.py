@@ -98,7 +98,7 @@ def train(
         >>> model.max_seq_length
         32
     """
-    from poolwise.study.single import build_single_run, train_single
+    from poolwise.study.single_training import build_single_run, train_single
 
     sources = [data] if isinstance(data, str) else list(data)
     run = build_single_run(str(design), base, sources, None, seed, None, [], settings)
@@ -145,7 +145,7 @@ def evaluate(
         >>> [(name, record.metric, record.num_items) for name, record in scores.items()]
         [('sts/toy-sts', 'cosine_spearman', 12)]
     """
-    from poolwise.study.single import evaluate_single
+    from poolwise.study.single_evaluation import evaluate_single
 
     config = build_section(EvalConfig, {"max_tokens": max_tokens, "precision": precision}, "evaluate")
     _, scores = evaluate_single(

@@ -60,7 +60,7 @@ def evaluate(
     options = {"max_tokens": max_tokens, "batch_size": batch_size, "precision": precision}
     config = build_section(EvalConfig, options, "options")
     require_finished(Path(model))
-    from poolwise.study.single import evaluate_single, parse_prompts
+    from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 
     prompts = parse_prompts(prompt or []) if prompt or no_prompt else None
     with step_view("eval") as view:

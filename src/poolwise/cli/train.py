@@ -48,7 +48,7 @@ def train(
     --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: '.
     Keys of the train section work without the prefix: --set learning_rate=1e-4.
     """
-    from poolwise.study.single import SingleRun, build_single_run, train_single
+    from poolwise.study.single_training import SingleRun, build_single_run, train_single
 
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
     with step_view(f"train {run.design}") as view:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.attentions import Attention, AttentionMode, parse_attention
 from poolwise.design import POOLINGS, Design, parse_design
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ModelError
 from poolwise.kernels.final_layer import FinalLayer
 from poolwise.kernels.layers import decoder_layers, layer_states
 from poolwise.kernels.masks import adds_masks, prefix_mask
@@ -35,6 +34,7 @@ from poolwise.kernels.reduction import reduce_tokens, widen
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter
 from poolwise.models.attention import AttentionProbe, check_attention, set_attention
+from poolwise.models.backbone_files import add_settings, read_config, refuse_options, require_versions
 from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
 from poolwise.models.families import refuse_prompt_attention
 from poolwise.models.tokens import PaddingSide, TextTokens
@@ -302,13 +302,13 @@ class Backbone(InputModule):
         folder = Path(output_path)
         self.save_config(output_path)
         if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
-            _add(folder / self.config_file_name, {"base_beside": beside})
+            add_settings(folder / self.config_file_name, {"base_beside": beside})
         if self.method == "lora":
             save_adapter(self.model, folder, self.base)
         elif self.method == "full":
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-        _require_versions(folder / "config_sentence_transformers.json")
+        require_versions(folder / "config_sentence_transformers.json")
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", base: str | None = None, **options: Any) -> Backbone:
@@ -322,7 +322,7 @@ class Backbone(InputModule):
         """
         refuse_options(options)
         folder = Path(model_name_or_path) / subfolder
-        config = cls._stored_config(folder)
+        config = read_config(folder / cls.config_file_name, {*cls.config_keys, "base_fingerprint"})
         method, name = config["method"], base or find_base(config["base"], config.get("base_beside"), folder)
         if method != "full" and (found := base_fingerprint(name)) != config["base_fingerprint"]:
             raise ModelError(
@@ -344,49 +344,3 @@ class Backbone(InputModule):
             max_tokens=config["max_tokens"],
             padding_side=config["padding_side"],
         )
-
-    @classmethod
-    def _stored_config(cls, folder: Path) -> dict[str, Any]:
-        path = folder / cls.config_file_name
-        try:
-            config = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
-        if missing := sorted({*cls.config_keys, "base_fingerprint"} - set(config if isinstance(config, dict) else ())):
-            raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
-        return dict(config)
-
-
-_HUB_OPTIONS = frozenset({"token", "cache_folder", "revision", "local_files_only", "trust_remote_code"})
-"""Options for finding the folder, which is already on disk here."""
-
-
-def refuse_options(options: Mapping[str, Any]) -> None:
-    """Raise ConfigError for sentence-transformers options that poolwise modules do not support."""
-    asked = {name: value for name, value in options.items() if value and name not in _HUB_OPTIONS}
-    if asked.pop("backend", "torch") != "torch":
-        raise ConfigError(f"backend={options['backend']!r} is not supported", "wanted torch", "leave backend out")
-    if asked:
-        raise ConfigError(
-            f"{', '.join(sorted(asked))}: not supported by poolwise models",
-            "wanted a model loaded as it was saved",
-            "use poolwise.load_model, which takes device, precision, max_tokens, truncate_dim and base",
-        )
-
-
-def _require_versions(path: Path) -> None:
-    """Require library versions that do not silently encode with causal attention.
-
-    sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
-    """
-    if not path.is_file():
-        return
-    requirements = {
-        "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
-        "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
-    }
-    _add(path, {"requirements": requirements})
-
-
-def _add(path: Path, more: dict[str, Any]) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | more, indent=2, sort_keys=True))

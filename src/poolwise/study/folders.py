@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, whole or not at all, so that a study killed here can resume."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def differing_keys(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
+    """Return the keys of ``mine`` whose values are different in ``theirs``."""
+    return sorted(key for key in mine if mine[key] != theirs.get(key))

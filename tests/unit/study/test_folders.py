@@ -14,7 +14,8 @@ from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.screening.screen import run_screened_study
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
-from poolwise.study.single import build_single_run, evaluate_single, train_single
+from poolwise.study.single_evaluation import evaluate_single
+from poolwise.study.single_training import build_single_run, train_single
 from poolwise.study.study import check_folder, report_path, run_study
 
 

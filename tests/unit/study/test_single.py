@@ -16,7 +16,8 @@ from poolwise.config import EvalConfig, Prompts
 from poolwise.encoding.encode import encode_texts
 from poolwise.errors import ConfigError, DataError
 from poolwise.models import build_model, load_model
-from poolwise.study.single import build_single_run, evaluate_single, parse_prompts, train_single
+from poolwise.study.single_evaluation import evaluate_single, parse_prompts
+from poolwise.study.single_training import build_single_run, train_single
 
 
 def quiet(*_: object) -> None:
@@ -104,8 +105,8 @@ def test_models_of_others_are_read_with_their_own_prompts(tmp_path: Path) -> Non
 def test_models_of_others_keep_their_length_and_are_read_in_fp32(tmp_path: Path) -> None:
     task = toys.write_suite(tmp_path / "suite") / "sts"
     name = minilm(tmp_path / "plain")
-    assert "cut to 256 tokens, computed in fp32;" in scores(name, task)[1]
-    assert "cut to 5 tokens" in scores(name, task, config=EvalConfig(max_tokens=5))[1]
+    assert "truncated to 256 tokens and computed in fp32;" in scores(name, task)[1]
+    assert "truncated to 5 tokens" in scores(name, task, config=EvalConfig(max_tokens=5))[1]
     assert "computed in bf16, whose rounding" in scores(name, task, config=EvalConfig(precision="bf16"))[1]
 
 

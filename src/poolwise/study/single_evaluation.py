@@ -1,167 +1,26 @@
-"""Trains or evaluates one model outside a study, with the same recipe keys, code and records."""
+"""Evaluates one model outside a study, with the same code and records; the model is read as it was saved."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolwise.config import EvalConfig, Prompts, Recipe, TrainConfig, build_recipe, build_section
-from poolwise.design import Design, parse_design
+from poolwise.config import EvalConfig, Prompts, build_section
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
-from poolwise.overrides import apply_override, set_key
 from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
-from poolwise.study.folders import read_json, require_empty, require_writable, write_json
-from poolwise.study.jobs import evaluate_run, train_run
+from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.study.jobs import evaluate_run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from poolwise.tasks import Task
+
 EVALUATION = "evaluation.json"
 """The file with the settings that all scores in a folder share; scores added later must have the same."""
-
-_READ = ("base", "data", "train", "prompts", "eval")
-"""The keys of a recipe that a single training reads."""
-
-
-@dataclass(frozen=True)
-class SingleRun:
-    """The checked settings of ``poolwise train``: a recipe with one design and one seed."""
-
-    recipe: Recipe
-
-    @property
-    def design(self) -> Design:
-        """The design to train."""
-        return parse_design(self.recipe.designs[0])
-
-    @property
-    def seed(self) -> int:
-        """The seed of batches, LoRA, dropout and head."""
-        return self.recipe.seeds[0]
-
-    @property
-    def spec(self) -> dict[str, object]:
-        """The settings as JSON; a run resumes only with an equal spec."""
-        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
-        return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
-
-
-def build_single_run(
-    design: str,
-    base: str,
-    data: Sequence[str | Mapping[str, object]],
-    steps: int | None,
-    seed: int,
-    max_rows: int | None,
-    overrides: Sequence[str],
-    settings: Mapping[str, object] | None = None,
-) -> SingleRun:
-    """Return a checked run from command-line values.
-
-    Args:
-        data: training sources: names, or any value of a recipe's ``data.train``.
-        overrides: ``key=value`` with the recipe keys that training reads; the prefix ``train.`` may be left out.
-        settings: the same keys with parsed values.
-    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that training does not read.
-    """
-    name = str(parse_design(design))
-    tree: dict[str, object] = {
-        "name": "train",
-        "base": base,
-        "designs": [name],
-        "reference": name,
-        "seeds": [seed],
-        "data": {"train": list(data), "max_rows": max_rows},
-        "train": {} if steps is None else {"steps": steps},
-        "tasks": ["none"],
-    }
-    for override in overrides:
-        key, sign, value = override.partition("=")
-        apply_override(tree, f"{_full_key(key.strip())}{sign}{value}", Recipe)
-    for key, given in (settings or {}).items():
-        set_key(tree, _full_key(key).split("."), given)
-    return SingleRun(build_recipe(tree, "train"))
-
-
-def _full_key(key: str) -> str:
-    """Return a key with its section; keys of ``train`` may come without."""
-    first = key.partition(".")[0]
-    if first in _READ:
-        return key
-    if first in Recipe.model_fields:
-        raise ConfigError(
-            f"--set {key}: not used by a single training",
-            f"wanted a key of {', '.join(_READ)}",
-            "poolwise study uses all keys of a recipe",
-        )
-    if key not in TrainConfig.model_fields:
-        raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
-    return f"train.{key}"
-
-
-def train_single(
-    run: SingleRun,
-    out: Path,
-    report: Report,
-    device: str | None = None,
-    on_note: Callable[[str], None] | None = None,
-) -> RunManifest:
-    """Train one design into ``out``; a finished run is returned, an unfinished one resumes.
-
-    Args:
-        on_note: called with a line per training source that says how it was read.
-    Raises: ConfigError where ``out`` holds another run.
-    """
-    from poolwise.data import build_schedule, describe_sources
-    from poolwise.kernels.devices import require_device
-    from poolwise.models import pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, load_training, source_categories
-    from poolwise.study.plan import InputHashes
-
-    require_device(device)
-    recipe = run.recipe
-    _check_training(run, out)
-    if (out / "run.json").is_file() and (out / "model").is_dir():
-        return load_record(RunManifest, out / "run.json")
-    training = load_training(recipe.data)
-    for note in describe_sources(training) if on_note else ():
-        on_note(note)  # type: ignore[misc]
-    resolve_base(recipe.base)
-    schedule = build_schedule(
-        training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed
-    )
-    inputs = StudyInputs(
-        base=pinned_base(recipe.base),
-        triples=training.triples,
-        source_category=source_categories(recipe),
-        prompts=recipe.prompts,
-        schedules={run.seed: schedule},
-        tasks=[],
-        dev=[],
-        hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
-    )
-    write_json(out / "spec.json", run.spec)
-    return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)
-
-
-def _check_training(run: SingleRun, out: Path) -> None:
-    path = out / "spec.json"
-    if not path.is_file():
-        require_empty(out, "training run")
-    elif differing := _differing(run.spec, read_json(path)):
-        raise ConfigError(
-            f"{out} holds another training run: {', '.join(differing)} differ(s)",
-            hint="give another --out, or the same options",
-        )
-    require_writable(out)
-
-
-def _differing(mine: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
-    return sorted(key for key in mine if mine[key] != theirs.get(key))
 
 
 def parse_prompts(options: Sequence[str]) -> dict[Category, Prompts]:
@@ -241,7 +100,7 @@ def evaluate_single(
     )
     if (trained := Path(name) / "run.json").is_file():
         manifest = load_record(RunManifest, trained)
-    said = describe_reading(encoding, precision, prompts)
+    said = describe_reading(encoding, precision, loaded)
     manifest = manifest.model_copy(update={"notes": [*(n for n in manifest.notes if n != said), said]})
     if out is not None:
         write_json(out / EVALUATION, spec)
@@ -257,20 +116,16 @@ def evaluate_single(
     return manifest, scores
 
 
-def describe_reading(model: SentenceTransformer, precision: str, prompts: Mapping[Category, Prompts]) -> str:
-    """Return how an evaluation encodes texts, in one line: length, precision and its effect on scores, prompts."""
+def describe_reading(model: SentenceTransformer, precision: str, tasks: Sequence[Task]) -> str:
+    """Return one line on how an evaluation reads texts: length, precision and its rounding, prompts of the tasks."""
     from poolwise.kernels.precision import uses_bf16
 
     lowers = uses_bf16(precision, model.device)  # type: ignore[arg-type]
     noise = ", whose rounding moves scores by up to about 0.004 against fp32" if lowers else ""
-    told = [
-        f"{category} {side} {text!r}"
-        for category, p in prompts.items()
-        for side, text in p.model_dump().items()
-        if text
-    ]
+    # Tasks may have prompts of their own, so the prompts that were used are those of the tasks.
+    told = {f"{task.category} {side} {text!r}": None for task in tasks for side, text in task.prompts if text}
     return (
-        f"texts are truncated to {model.max_seq_length} tokens, computed in {'bf16' if lowers else 'fp32'}{noise}; "
+        f"texts are truncated to {model.max_seq_length} tokens and computed in {'bf16' if lowers else 'fp32'}{noise}; "
         f"prompts: {', '.join(told) or 'none'}"
     )
 
@@ -301,7 +156,7 @@ def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
     path, run = out / EVALUATION, out / "run.json"
     hint = "give another --out"
     if path.is_file():
-        if differing := _differing(spec, read_json(path)):
+        if differing := differing_keys(spec, read_json(path)):
             named = ", ".join(differing)
             raise ConfigError(f"{out} holds the scores of another evaluation: {named} differ(s)", hint=hint)
     elif run.is_file():

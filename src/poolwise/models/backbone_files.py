@@ -1,0 +1,59 @@
+"""The configuration file of a saved backbone, and the options and versions it is loaded with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from poolwise.errors import ConfigError, ModelError
+
+
+def read_config(path: Path, keys: Set[str]) -> dict[str, Any]:
+    """Return what a backbone's configuration file holds.
+
+    Raises: ModelError where it cannot be read or lacks one of ``keys``.
+    """
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
+    if missing := sorted(keys - set(config if isinstance(config, dict) else ())):
+        raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
+    return dict(config)
+
+
+_HUB_OPTIONS = frozenset({"token", "cache_folder", "revision", "local_files_only", "trust_remote_code"})
+"""Options for finding the folder, which is already on disk here."""
+
+
+def refuse_options(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for sentence-transformers options that poolwise modules do not support."""
+    asked = {name: value for name, value in options.items() if value and name not in _HUB_OPTIONS}
+    if asked.pop("backend", "torch") != "torch":
+        raise ConfigError(f"backend={options['backend']!r} is not supported", "wanted torch", "leave backend out")
+    if asked:
+        raise ConfigError(
+            f"{', '.join(sorted(asked))}: not supported by poolwise models",
+            "wanted a model loaded as it was saved",
+            "use poolwise.load_model, which takes device, precision, max_tokens, truncate_dim and base",
+        )
+
+
+def require_versions(path: Path) -> None:
+    """Require library versions that do not silently encode with causal attention.
+
+    sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
+    """
+    if not path.is_file():
+        return
+    requirements = {
+        "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
+        "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
+    }
+    add_settings(path, {"requirements": requirements})
+
+
+def add_settings(path: Path, more: dict[str, Any]) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | more, indent=2, sort_keys=True))

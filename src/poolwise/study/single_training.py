@@ -1,0 +1,152 @@
+"""Trains one model outside a study, with the same recipe keys, code and records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolwise.config import Recipe, TrainConfig, build_recipe
+from poolwise.design import Design, parse_design
+from poolwise.errors import ConfigError, nearest
+from poolwise.jobs import Report
+from poolwise.overrides import apply_override, set_key
+from poolwise.records import RunManifest, load_record
+from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.study.jobs import train_run
+
+_READ = ("base", "data", "train", "prompts", "eval")
+"""The keys of a recipe that a single training reads."""
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """The checked settings of ``poolwise train``: a recipe with one design and one seed."""
+
+    recipe: Recipe
+
+    @property
+    def design(self) -> Design:
+        """The design to train."""
+        return parse_design(self.recipe.designs[0])
+
+    @property
+    def seed(self) -> int:
+        """The seed of batches, LoRA, dropout and head."""
+        return self.recipe.seeds[0]
+
+    @property
+    def spec(self) -> dict[str, object]:
+        """The settings as JSON; a run resumes only with an equal spec."""
+        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
+        return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
+
+
+def build_single_run(
+    design: str,
+    base: str,
+    data: Sequence[str | Mapping[str, object]],
+    steps: int | None,
+    seed: int,
+    max_rows: int | None,
+    overrides: Sequence[str],
+    settings: Mapping[str, object] | None = None,
+) -> SingleRun:
+    """Return a checked run from command-line values.
+
+    Args:
+        data: training sources: names, or any value of a recipe's ``data.train``.
+        overrides: ``key=value`` with the recipe keys that training reads; the prefix ``train.`` may be left out.
+        settings: the same keys with parsed values.
+    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that training does not read.
+    """
+    name = str(parse_design(design))
+    tree: dict[str, object] = {
+        "name": "train",
+        "base": base,
+        "designs": [name],
+        "reference": name,
+        "seeds": [seed],
+        "data": {"train": list(data), "max_rows": max_rows},
+        "train": {} if steps is None else {"steps": steps},
+        "tasks": ["none"],
+    }
+    for override in overrides:
+        key, sign, value = override.partition("=")
+        apply_override(tree, f"{_full_key(key.strip())}{sign}{value}", Recipe)
+    for key, given in (settings or {}).items():
+        set_key(tree, _full_key(key).split("."), given)
+    return SingleRun(build_recipe(tree, "train"))
+
+
+def _full_key(key: str) -> str:
+    """Return a key with its section; keys of ``train`` may come without."""
+    first = key.partition(".")[0]
+    if first in _READ:
+        return key
+    if first in Recipe.model_fields:
+        raise ConfigError(
+            f"--set {key}: not used by a single training",
+            f"wanted a key of {', '.join(_READ)}",
+            "poolwise study uses all keys of a recipe",
+        )
+    if key not in TrainConfig.model_fields:
+        raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
+    return f"train.{key}"
+
+
+def train_single(
+    run: SingleRun,
+    out: Path,
+    report: Report,
+    device: str | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> RunManifest:
+    """Train one design into ``out``; a finished run is returned, an unfinished one resumes.
+
+    Args:
+        on_note: called with a line per training source that says how it was read.
+    Raises: ConfigError where ``out`` holds another run.
+    """
+    from poolwise.data import build_schedule, describe_sources
+    from poolwise.kernels.devices import require_device
+    from poolwise.models import pinned_base, resolve_base
+    from poolwise.study.inputs import StudyInputs, load_training, source_categories
+    from poolwise.study.plan import InputHashes
+
+    require_device(device)
+    recipe = run.recipe
+    _check_training(run, out)
+    if (out / "run.json").is_file() and (out / "model").is_dir():
+        return load_record(RunManifest, out / "run.json")
+    training = load_training(recipe.data)
+    for note in describe_sources(training) if on_note else ():
+        on_note(note)  # type: ignore[misc]
+    resolve_base(recipe.base)
+    schedule = build_schedule(
+        training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed
+    )
+    inputs = StudyInputs(
+        base=pinned_base(recipe.base),
+        triples=training.triples,
+        source_category=source_categories(recipe),
+        prompts=recipe.prompts,
+        schedules={run.seed: schedule},
+        tasks=[],
+        dev=[],
+        hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+    )
+    write_json(out / "spec.json", run.spec)
+    return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)
+
+
+def _check_training(run: SingleRun, out: Path) -> None:
+    path = out / "spec.json"
+    if not path.is_file():
+        require_empty(out, "training run")
+    elif differing := differing_keys(run.spec, read_json(path)):
+        raise ConfigError(
+            f"{out} holds another training run: {', '.join(differing)} differ(s)",
+            hint="give another --out, or the same options",
+        )
+    require_writable(out)
