@@ -41,7 +41,8 @@ def build_model(
         design: a design or its text, such as ``multilayer+bidirectional`` or ``paper:5``.
         base: ``poolwise/nano``, a folder, or a hub id.
         method: what is trained besides the head: "lora" an adapter, "frozen" nothing, "full" the whole base.
-        lora_rank: rank of the adapter; ``lora_alpha`` / ``lora_rank`` scales its update.
+        lora_rank: rank of the adapter.
+        lora_alpha: the update of the adapter is scaled by alpha / rank.
         lora_dropout: dropout probability in front of the adapter.
         max_tokens: texts are truncated to this many tokens, EOS included.
         precision: of matrix products: "fp32", "bf16", or "auto" for bf16 where it is fast.
