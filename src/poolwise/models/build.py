@@ -42,10 +42,11 @@ def build_model(
         base: ``poolwise/nano``, a folder, or a hub id.
         seed: of the adapter's and the head's start.
         method: what is trained besides the head: "lora" an adapter, "frozen" nothing, "full" the whole base.
-        lora_rank: of the adapter, on all linear layers; its update is scaled by ``lora_alpha`` / rank, and
-            ``lora_dropout`` is applied to its input.
+        lora_rank: rank of the adapter.
+        lora_alpha: the update of the adapter is scaled by alpha / rank.
+        lora_dropout: dropout probability in front of the adapter.
         max_tokens: texts are truncated to this many tokens, EOS included.
-        precision: of matrix products: "fp32", "bf16", or "auto", bf16 where it is fast.
+        precision: of matrix products: "fp32", "bf16", or "auto" for bf16 where it is fast.
         prompts: prompts by name, such as "query"; ``prompt_name`` in ``encode`` selects one to put before each text.
         gradient_checkpointing: recompute layers in the backward to save memory.
         device: where it computes; None takes a GPU if there is one.

@@ -71,7 +71,7 @@ def test_a_schedule_that_does_not_fit_is_refused(base, tmp_path):
     triples, config = toy_triples(), toy_config(steps=3)
     model = toy_model("mean+causal", base, config)
     schedule = build_schedule(triples, steps=2, batch_size=4, seed=0)
-    with pytest.raises(ConfigError, match=r"2 steps.*train\.steps is 3"):
+    with pytest.raises(ConfigError, match=r"2 steps.*wanted at least 3, as train\.steps says"):
         toy_train(model, config, tmp_path, triples=triples, schedule=schedule)
     with pytest.raises(DataError, match="other data"):
         toy_train(model, toy_config(steps=2), tmp_path, triples=triples[::-1], schedule=schedule)
