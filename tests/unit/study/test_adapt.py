@@ -190,7 +190,8 @@ def test_a_study_says_in_its_records_which_designs_start_from_the_adapted_base(s
     state = json.loads((out / "jobs" / f"adapt-{info.made.key}.json").read_text())
     assert state["status"] == "done"
     notes = " ".join(results.results.comparison.notes)
-    assert "after 2 steps of masked next-token training" in notes and "causal designs start from the plain base" in notes
+    assert "after 2 steps of masked next-token training" in notes
+    assert "causal designs start from the plain base" in notes
     report = (out / "report.md").read_text()
     assert "Adaptation of the base" in report and "part of a difference may come from that training" in report
     estimate = plan_study(recipe)

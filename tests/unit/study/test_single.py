@@ -104,8 +104,8 @@ def test_models_of_others_are_read_with_their_own_prompts(tmp_path: Path) -> Non
 def test_models_of_others_keep_their_length_and_are_read_in_fp32(tmp_path: Path) -> None:
     task = toys.write_suite(tmp_path / "suite") / "sts"
     name = minilm(tmp_path / "plain")
-    assert "cut to 256 tokens, computed in fp32;" in scores(name, task)[1]
-    assert "cut to 5 tokens" in scores(name, task, config=EvalConfig(max_tokens=5))[1]
+    assert "truncated to 256 tokens, computed in fp32;" in scores(name, task)[1]
+    assert "truncated to 5 tokens" in scores(name, task, config=EvalConfig(max_tokens=5))[1]
     assert "computed in bf16, whose rounding" in scores(name, task, config=EvalConfig(precision="bf16"))[1]
 
 
