@@ -107,7 +107,7 @@ class TrainConfig(Section):
     )
     learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of LoRA or of the base")
     head_learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the pooling")
-    max_tokens: int = Field(default=128, ge=4, description="longer texts are truncated; EOS counts")
+    max_tokens: int = Field(default=128, ge=4, description="longest text, EOS included; longer texts are truncated")
     temperature: float = Field(default=0.05, gt=0, description="InfoNCE divides cosine similarities by it")
     method: Literal["lora", "frozen", "full"] = Field(default="lora", description="how the base is trained")
     lora_rank: int = Field(default=16, ge=1, description="rank of LoRA, on all linear layers")
@@ -140,7 +140,7 @@ class Adapt(Section):
     mask_token: str | None = Field(
         default=None, description="replaces a masked token; null is the tokenizer's mask token, or else `_`"
     )
-    max_tokens: int = Field(default=128, ge=4, description="longer texts are truncated; EOS counts")
+    max_tokens: int = Field(default=128, ge=4, description="longest text, EOS included; longer texts are truncated")
     data: list[str] | None = Field(
         default=None, min_length=1, description="sources of texts; null is all training texts"
     )
@@ -183,7 +183,7 @@ class EvalConfig(Section):
     max_tokens: int | None = Field(
         default=None,
         ge=4,
-        description="longer texts are truncated; null is train.max_tokens; saved with the model",
+        description="longest text, EOS included; null is train.max_tokens; saved with the model",
     )
     batch_size: int = Field(default=64, ge=1, description="texts per forward pass")
     precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="as in training")

@@ -230,7 +230,7 @@ PAPER: Mapping[str, PaperDesign] = {
     ),
     "paper:5": PaperDesign(
         Design("multilayer", "bidirectional"),
-        "The mean is taken over the attention mask, not over ids that differ from the pad id, so that EOS counts "
+        "The mean uses the attention mask, not ids that differ from the pad id, so that EOS counts "
         "where pad = eos (defect 3); layers are normalised (defect 8).",
     ),
 }

@@ -1,4 +1,4 @@
-"""Training files in every dialect -> triples -> a batch schedule that every design consumes alike."""
+"""Training data: files in every known format -> triples -> a batch schedule that is the same for every design."""
 
 from poolwise.data.plain_texts import load_plain_texts, texts_fingerprint, triple_texts
 from poolwise.data.schedule import Schedule, build_schedule, load_schedule, save_schedule

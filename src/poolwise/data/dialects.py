@@ -1,4 +1,4 @@
-"""The forms in which people keep contrastive training rows, told apart by the names of their fields."""
+"""The known formats (dialects) of contrastive training rows, detected from their field names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from poolwise.config import ColumnNames
 
 
 class RowError(ValueError):
-    """A row that cannot be trained on; the message says which field and why."""
+    """A row cannot be used for training; the message says which field and why."""
 
 
 class UnknownDialectError(RowError):
-    """A row whose fields belong to no dialect."""
+    """The fields of a row match no known dialect."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Where a row keeps its query, its positives and its negatives. Order of the fields never matters.
+    """The fields of a row's query, positives and negatives. The order of the fields in a row does not matter.
 
-    A field holds a text, a list of texts, or a list of passages ``{"docid", "title", "text"}``. ``negative`` are
-    fields by name, in that order, or all that match, in order of the number in their names.
+    A field holds a text, a list of texts, or a list of passages ``{"docid", "title", "text"}``. ``negative`` lists
+    field names, in order, or is a pattern: then all matching fields, sorted by the number in their names.
     """
 
     name: str
@@ -41,9 +41,9 @@ DIALECTS: tuple[Dialect, ...] = (
 
 
 def detect_dialect(row: object) -> Dialect:
-    """Return the dialect that a row is written in.
+    """Return the dialect of a row.
 
-    Raises: UnknownDialectError where no dialect has both its query and its positive among the row's fields.
+    Raises: UnknownDialectError where the row has the query and positive fields of no dialect.
     """
     present = set(_fields(row))
     for dialect in DIALECTS:
@@ -51,13 +51,13 @@ def detect_dialect(row: object) -> Dialect:
             return dialect
     wanted = ", ".join(f"{dialect.query}+{dialect.positive}" for dialect in DIALECTS)
     shown = ", ".join(sorted(present)) or "(none)"
-    raise UnknownDialectError(f"no known dialect has the fields {shown}; wanted {wanted}")
+    raise UnknownDialectError(f"unknown training format with the fields {shown}; wanted {wanted}")
 
 
 def parse_row(row: object, dialect: Dialect) -> list[tuple[str, str, tuple[str, ...]]]:
     """Return (query, positive, negatives) of a row, one for each of its positives.
 
-    A negative written twice is kept once; a field that is absent or null holds none.
+    A repeated negative is kept once; a negative field that is missing or null has no negatives.
     Raises: RowError where a field is missing, empty, or not text.
     """
     row = _fields(row)
@@ -70,7 +70,7 @@ def parse_row(row: object, dialect: Dialect) -> list[tuple[str, str, tuple[str, 
 
 
 def named_dialect(columns: ColumnNames) -> Dialect:
-    """Return the dialect of a source whose recipe says what its fields are called."""
+    """Return the dialect of a source whose field names are given in the recipe."""
     negative = _NEGATIVES if columns.negative is None else tuple(columns.negative)
     named = {"query": columns.query, "positive": columns.positive, "negative": " and ".join(columns.negative or [])}
     name = ", ".join(f"{column} as {part}" for part, column in named.items() if column)
@@ -78,7 +78,7 @@ def named_dialect(columns: ColumnNames) -> Dialect:
 
 
 def named_fields(dialect: Dialect) -> dict[str, str]:
-    """Return the part that each field a dialect names stands for; fields that only match a pattern are not named."""
+    """Return the part (query, positive, negative) of each field that a dialect names, without pattern matches."""
     negatives = dialect.negative if isinstance(dialect.negative, tuple) else ()
     return {dialect.query: "query", dialect.positive: "positive"} | dict.fromkeys(negatives, "negative")
 
@@ -92,7 +92,7 @@ def _negative_fields(row: Mapping[str, object], dialect: Dialect) -> list[str]:
 
 def _fields(row: object) -> Mapping[str, object]:
     if not isinstance(row, Mapping):
-        raise RowError(f"not an object but {type(row).__name__}")
+        raise RowError(f"wanted a JSON object, got {type(row).__name__}")
     return row
 
 
@@ -120,7 +120,7 @@ def _text(item: object, field: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8: JSON allows half a surrogate pair, tokenizers do not."""
+    """Return whether a text can be written as UTF-8; JSON allows half a surrogate pair, but tokenizers do not."""
     try:
         text.encode()
     except UnicodeEncodeError:

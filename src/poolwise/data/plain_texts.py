@@ -1,4 +1,4 @@
-"""Texts alone, for training that asks for no pairs: those of training rows, or of sources with a ``text`` field."""
+"""Texts for training without pairs: from training rows, or from sources with a ``text`` field."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from poolwise.storage.row_problems import RowProblems
 
 
 def triple_texts(triples: Iterable[Triple]) -> list[str]:
-    """Return every text of these rows once, in the order of its first appearance."""
+    """Return the distinct texts of these rows, in order of first appearance."""
     return list(dict.fromkeys(text for triple in triples for text in triple.texts))
 
 
 def load_plain_texts(sources: Sequence[str]) -> list[str]:
-    """Return every text of the sources once, in the order of its first appearance.
+    """Return the distinct texts of the sources, in order of first appearance.
 
-    A row is a text, or has a ``text`` field, or is a training row, all of whose texts are taken.
+    A row is a text, or has a ``text`` field, or is a training row, of which all texts are used.
 
-    Raises: DataError naming all missing sources, or else all bad lines, at once.
+    Raises: DataError that lists all missing sources, or else all bad lines.
     """
     tables = []
     problems: list[str] = []
@@ -42,10 +42,10 @@ def load_plain_texts(sources: Sequence[str]) -> list[str]:
                 try:
                     found |= dict.fromkeys(_texts_of(row))
                 except UnknownDialectError as error:
-                    bad.note(number, f"{error}, or a field `text`")
+                    bad.note(number, f"{error}, or a `text` field")
                 except RowError as error:
                     bad.note(number, str(error))
-        except DataError as error:  # a file that breaks off must not hide the bad lines of the others
+        except DataError as error:  # a truncated file must not hide the bad lines of other files
             bad.note_file(str(error))
         problems += bad.lines()
     collect(problems, DataError, "bad rows of texts", "fix or remove them")
@@ -67,5 +67,5 @@ def _texts_of(row: object) -> list[str]:
 
 
 def texts_fingerprint(texts: Iterable[str]) -> str:
-    """Return a 16-digit hash of texts in their order; where they were read from does not count."""
+    """Return a 16-digit hash of texts in order; the files they come from do not matter."""
     return hash_texts(texts)[:LENGTH]

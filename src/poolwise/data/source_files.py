@@ -1,4 +1,4 @@
-"""What a source's name stands for: files, or a Hugging Face data set."""
+"""Resolves a source's name to files or to a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolwise.hub import hub_access
 from poolwise.storage.row_files import SUFFIXES
 
 _OTHER_FILES = (".json", ".txt", ".xlsx", ".zip", ".gz")
-"""Ends of names that a file has and no data set: a missing one is not looked for on the Hub."""
+"""Suffixes of files, never of data sets: a missing file with one is not looked for on the Hub."""
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
 
 
@@ -26,7 +26,7 @@ def is_hub_name(name: str) -> bool:
 
 
 def find_files(name: str) -> list[Path]:
-    """Return the data files that a file or folder name stands for, in order of name.
+    """Return the data files of a file or folder name, sorted by name.
 
     Raises: DataError where there is none.
     """
@@ -40,14 +40,14 @@ def find_files(name: str) -> list[Path]:
     if not path.is_file():
         raise DataError(f"no such file: {name}", hint="give a file, a folder, poolwise/pydoc or OWNER/NAME of the Hub")
     if not path.name.endswith(SUFFIXES):
-        raise DataError(f"cannot tell what {name} is by the end of its name", f"expected {', '.join(SUFFIXES)}")
+        raise DataError(f"unknown suffix of {name}", f"expected {', '.join(SUFFIXES)}")
     return [path]
 
 
 def load_hub_rows(name: str) -> Iterable[object]:
     """Return the rows of the train split of a Hugging Face data set, ``OWNER/NAME`` or ``OWNER/NAME:CONFIG``.
 
-    Raises: DataError where it cannot be had: no network, no such name, or a gated set.
+    Raises: DataError where it cannot be loaded: no network, no such name, or a gated data set.
     """
     import datasets
 
@@ -59,6 +59,6 @@ def load_hub_rows(name: str) -> Iterable[object]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"cannot load data set {name!r} from the Hugging Face Hub: {reason}",
-            hint="without a network give a file or folder with jsonl, csv, tsv or parquet instead "
-            "(dataset.to_parquet('train.parquet') makes one where there is a network)",
+            hint="without a network, give a file or folder with jsonl, csv, tsv or parquet "
+            "(make one on a machine with a network: dataset.to_parquet('train.parquet'))",
         ) from error

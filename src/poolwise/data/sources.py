@@ -1,4 +1,4 @@
-"""Training sources by name -> triples: files, folders, ``poolwise/pydoc`` and Hugging Face data sets."""
+"""Reads training sources by name into triples: files, folders, ``poolwise/pydoc`` and Hugging Face data sets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PYDOC = "poolwise/pydoc"
 
 
 class _Reader:
-    """Gathers the triples and the problems of one source."""
+    """Collects the triples and the problems of one source."""
 
     def __init__(self, config: SourceConfig) -> None:
         self.name = config.source
@@ -42,7 +42,7 @@ class _Reader:
         self._named = named_dialect(config.columns) if config.columns else None
 
     def read(self, table: str, rows: Iterable[tuple[int, object]]) -> None:
-        """Take in one table; unless the recipe names its fields, its first row decides the dialect of all rows."""
+        """Read one table; unless the recipe names the fields, the first row decides the dialect of all rows."""
         problems = RowProblems(table)
         dialect = self._named
         fields: dict[str, None] = {}
@@ -56,7 +56,9 @@ class _Reader:
                     dialect = dialect or detect_dialect(row)
                     parsed = parse_row(row, dialect)
                 except UnknownDialectError as error:
-                    problems.note(number, f"{error}, or in the recipe columns: {{query: NAME, positive: NAME}}")
+                    problems.note(
+                        number, f"{error}, or name the fields in the recipe: columns: {{query: NAME, positive: NAME}}"
+                    )
                 except RowError as error:
                     problems.note(number, str(error))
                 else:
@@ -71,7 +73,7 @@ class _Reader:
 
 
 def _absent(table: str, fields: Mapping[str, None], named: Dialect | None) -> list[str]:
-    """Return what the recipe names and no row has; what is wrong with single rows follows from that."""
+    """Return the fields that the recipe names and no row has; problems of single rows follow from that."""
     asked = named_fields(named).items() if named and fields else []
     absent = {name: f"`columns` names {name!r} as {part}" for name, part in asked if name not in fields}
     return [absent_columns(table, fields, absent, "correct `columns` in the recipe")] if absent else []
@@ -80,15 +82,15 @@ def _absent(table: str, fields: Mapping[str, None], named: Dialect | None) -> li
 def load_source(name: str, category: Category = "retrieval") -> Source:
     """Return one source: a file, a folder of files, ``poolwise/pydoc`` or a Hugging Face data set.
 
-    Raises: DataError where it is missing or any of its lines is bad; all bad lines are counted, ten are shown.
+    Raises: DataError where it is missing or has bad lines; the message counts them and shows ten.
     """
     return read_sources([SourceConfig(source=name, category=category)])[0]
 
 
 def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
-    """Return every source, whole.
+    """Return all rows of every source.
 
-    Raises: DataError naming all missing sources at once, or else all bad lines of all sources at once.
+    Raises: DataError that lists all missing sources, or else all bad lines of all sources.
     """
     names = [source.source for source in sources]
     problems: list[str] = []
@@ -108,7 +110,7 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
 
 
 def _repeated(tables: Sequence[Sequence[tuple[str, object]]]) -> list[str]:
-    """Return what is read twice, under whatever names: a file and the folder it lies in, say."""
+    """Return the files that are listed twice, such as a file and the folder that contains it."""
     names: dict[Path, list[str]] = {}
     for table in (table for parts in tables for table, _ in parts):
         names.setdefault(Path(table).resolve(), []).append(table)
@@ -116,7 +118,7 @@ def _repeated(tables: Sequence[Sequence[tuple[str, object]]]) -> list[str]:
 
 
 def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
-    """Return the tables that a source's name stands for: what each is called, and its rows with their numbers.
+    """Return the tables of a source: the name of each, and its rows with their numbers.
 
     Raises: DataError where there is none.
     """
@@ -157,7 +159,7 @@ def load_sources(sources: Sequence[SourceConfig], max_rows: int | None, seed: in
 
 
 def describe_sources(training: TrainingData) -> list[str]:
-    """Return a line a source for people: how its fields were read, the rows taken, and those with negatives."""
+    """Return a line per source for users: how its fields were read, the rows used, and those with negatives."""
     negatives = Counter(triple.source for triple in training.triples if triple.negatives)
     return [
         f"{name}: read as {dialect}; {training.rows[name]:,} of {training.totals[name]:,} rows, "
@@ -167,7 +169,7 @@ def describe_sources(training: TrainingData) -> list[str]:
 
 
 def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -> list[Triple]:
-    """Return at most ``max_rows`` triples, each source giving in proportion to its size, in their given order.
+    """Return at most ``max_rows`` triples, from each source in proportion to its size, in their given order.
 
     Law: the same sources, cap and seed give the same triples; adding a source does not reshuffle the others.
     """
@@ -183,7 +185,7 @@ def sample_triples(sources: Sequence[Source], max_rows: int | None, seed: int) -
 
 
 def _quotas(sizes: Sequence[int], total: int) -> list[int]:
-    """Split ``total`` in proportion to ``sizes`` by largest remainder, the earlier source first where they tie."""
+    """Split ``total`` in proportion to ``sizes`` by largest remainder; in a tie, the earlier source gets the row."""
     exact = [total * size / sum(sizes) for size in sizes]
     quotas = [int(share) for share in exact]
     by_remainder = sorted(range(len(sizes)), key=lambda i: (quotas[i] - exact[i], i))
@@ -193,5 +195,5 @@ def _quotas(sizes: Sequence[int], total: int) -> list[int]:
 
 
 def _source_seed(seed: int, fingerprint: str) -> int:
-    # By content and not by name: a moved file gives the same subset.
+    # By content, not by name, so that a moved file gives the same subset.
     return int.from_bytes(hashlib.sha256(f"{seed}:{fingerprint}".encode()).digest()[:8], "big")

@@ -1,4 +1,4 @@
-"""What training reads: triples of a query, a document that answers it, and documents that do not."""
+"""Training triples: a query, a document that answers it, and documents that do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from poolwise.storage.fingerprints import hash_texts
 
 @dataclass(frozen=True, slots=True)
 class Triple:
-    """One training row. ``row`` is its line in the file (or its row in the table), counted from 1."""
+    """One training row. ``row`` is its line number in the file (or its row number in the table), from 1."""
 
     query: str
     positive: str
@@ -27,7 +27,7 @@ class Triple:
 
 @dataclass(frozen=True)
 class Source:
-    """One training source, read whole. ``fingerprint`` hashes its texts, whatever file format they came in."""
+    """All rows of one training source. ``fingerprint`` hashes its texts; the file format does not matter."""
 
     name: str
     category: Category
@@ -38,8 +38,8 @@ class Source:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a recipe trains on. By source name: fingerprint of the whole source, its dialect, the rows taken of it and
-    all that it has.
+    """The training data of a recipe. By source name: fingerprint of the whole source, its dialect, the number of rows
+    used and the number of all rows.
     """
 
     triples: list[Triple]
@@ -50,5 +50,5 @@ class TrainingData:
 
 
 def triples_fingerprint(triples: Iterable[Triple]) -> str:
-    """Return the sha256 of all texts in order; where they were read from does not count."""
+    """Return the sha256 of all texts in order; the files they come from do not matter."""
     return hash_texts(text for triple in triples for text in (str(len(triple.texts)), *triple.texts))

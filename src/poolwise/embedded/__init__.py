@@ -1,1 +1,1 @@
-"""What ships with poolwise: a small base, tasks and training pairs made from Python's documentation, graded pairs."""
+"""Shipped with poolwise: a small base, tasks and training pairs made from Python's documentation, and graded pairs."""

@@ -1,7 +1,7 @@
-"""``poolwise/pydoc``: training pairs and tasks that are there without a network.
+"""``poolwise/pydoc``: training pairs and tasks that need no network.
 
-They are built once from the running Python's own documentation, into a cache folder that is named by Python
-version and content of the builder, and reused from then on.
+They are built once from the documentation of the running Python, into a cache folder named by the Python version and a
+hash of the builder's code, and then reused.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _iter_texts(task: BuiltTask) -> Iterator[str]:
 
 
 def sts_tasks() -> list[BuiltTask]:
-    """Return the hand-graded sentence pairs that come with the package, one task a set."""
+    """Return the hand-graded sentence pairs that come with the package, one task per set."""
     tasks = []
     for path in sorted(_STS.glob("*/test.jsonl")):
         rows = [cast(Row, row) for _, row in iter_json_lines(path)]
@@ -48,7 +48,7 @@ def sts_tasks() -> list[BuiltTask]:
 
 
 def build_all(entries: Sequence[Entry]) -> tuple[list[BuiltTask], list[Row]]:
-    """Return all tasks and the training rows made of ``entries``; no training text is near a task's text."""
+    """Return all tasks and the training rows made from ``entries``; no training text is close to a task's text."""
     training, evaluation = split_entries(entries)
     tasks = [*sts_tasks(), *build_tasks(evaluation)]
     return tasks, build_pairs(training, (text for task in tasks for text in _iter_texts(task)))
@@ -74,7 +74,7 @@ def _save_task(task: BuiltTask, root: Path) -> None:
 
 
 def write_pydoc(folder: Path, entries: Sequence[Entry]) -> None:
-    """Write ``train.jsonl.gz`` and ``eval/<category>/<name>/`` of ``entries`` into ``folder``.
+    """Write ``train.jsonl.gz`` and ``eval/<category>/<name>/`` made from ``entries`` into ``folder``.
 
     Law: the same entries give the same bytes.
     """
@@ -85,7 +85,7 @@ def write_pydoc(folder: Path, entries: Sequence[Entry]) -> None:
 
 
 def cache_folder() -> Path:
-    """Return where built data is kept: $POOLWISE_CACHE, else poolwise below $XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of built data: $POOLWISE_CACHE, else poolwise below $XDG_CACHE_HOME or ~/.cache."""
     if place := os.environ.get("POOLWISE_CACHE"):
         return Path(place).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -100,11 +100,11 @@ def _folder_name() -> str:
 
 
 def pydoc_path() -> Path:
-    """Return the folder with the built training pairs and tasks, building it if it is not there yet.
+    """Return the folder with the built training pairs and tasks; build it first if it does not exist.
 
-    Building takes some seconds. Several processes may build at once: the first to finish wins.
+    Building takes a few seconds. Several processes may build at once: the first to finish wins.
 
-    Raises: DataError where the library has no source files or the cache folder cannot be written.
+    Raises: DataError where Python has no source files or the cache folder cannot be written.
     """
     folder = cache_folder() / _folder_name()
     if folder.is_dir():
@@ -122,7 +122,7 @@ def pydoc_path() -> Path:
 
 
 def pydoc_train_path() -> Path:
-    """Return the file of training pairs: rows of query, positive and mostly negative."""
+    """Return the file of training pairs: rows with query, positive and, in most rows, a negative."""
     return pydoc_path() / "train.jsonl.gz"
 
 

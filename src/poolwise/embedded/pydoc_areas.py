@@ -1,4 +1,4 @@
-"""What the builder knows about the standard library: areas of modules, families, and what is left out."""
+"""The builder's tables about the standard library: areas of modules, families, and modules that are left out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AREAS = {
 }
 
 AREAS: Mapping[str, str] = {module: area for area, modules in _AREAS.items() for module in modules.split()}
-"""Subject area of a family; a family that is not named has none."""
+"""Subject area by family; a family without an entry has none."""
 
 FAMILIES: Mapping[str, str] = {
     "_pydatetime": "datetime",
@@ -62,7 +62,7 @@ FAMILIES: Mapping[str, str] = {
     "bdb": "pdb",
     "nntplib": "poplib",
 }
-"""Modules that share text with another module (pure and C versions, variants by platform) and go with it."""
+"""Modules that share text with another module (Python and C versions, platform variants) and belong to its family."""
 
 _NO_DOCUMENTATION = (
     "test tests idlelib lib2to3 site-packages dist-packages ensurepip turtledemo __pycache__ idle_test pydoc_data "
@@ -101,4 +101,4 @@ C_MODULES: tuple[str, ...] = (
     "_struct",
     "_thread",
 )
-"""Modules in C whose import does nothing but define names."""
+"""Modules written in C whose import only defines names."""

@@ -1,4 +1,4 @@
-"""Classification and clustering tasks made of documentation: area, kind, effect, module."""
+"""Classification and clustering tasks made from documentation: area, kind, effect, module."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SAMPLES_PER_LABEL = 16
 _LONGEST_TEXT = 400
 
 Labelled = tuple[Entry, str, str]
-"""An entry, the text made of it, and its label."""
+"""An entry, the text made from it, and its label."""
 
 
 def balanced(rows: Iterable[Labelled], per_label: int, smallest: int, most_of_family: int) -> list[Labelled]:
-    """Return at most ``per_label`` rows of each label, as if shuffled.
+    """Return at most ``per_label`` rows of each label, in pseudo-random order.
 
     Args:
         smallest: labels with fewer rows are left out.
-        most_of_family: rows of one module family under one label, so that a label is more than one module.
+        most_of_family: the most rows of one module family per label, so that a label is more than one module.
     """
     by_label: defaultdict[str, list[Labelled]] = defaultdict(list)
     families: Counter[tuple[str, str]] = Counter()
@@ -42,7 +42,7 @@ def _rows(labelled: Iterable[Labelled]) -> list[Row]:
 
 
 def _classification(name: str, labelled: Sequence[Labelled], num_train: int) -> BuiltTask:
-    """Return a task whose train split has ``num_train`` rows of every label and whose test split the others."""
+    """Return a task with ``num_train`` rows of every label in the train split and the other rows in the test split."""
     train: list[Labelled] = []
     test: list[Labelled] = []
     taken: Counter[str] = Counter()
@@ -67,12 +67,13 @@ _KIND_WORDS = re.compile(
 
 
 def without_kind_words(summary: str) -> str:
-    """Return a summary without the words that say outright what kind of object it describes."""
+    """Return a summary without the words that name the kind of object."""
     return " ".join(_KIND_WORDS.sub("", summary).split())
 
 
 def kind_of_object(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: does a summary, its telling words taken out, describe a class, exception, function or module?"""
+    """Return the task: does a summary, without words that name the kind, describe a class, exception, function or
+    module?"""
     usable = [entry for entry in entries if num_words(without_kind_words(entry.summary)) >= 3]
     usable = distinct(usable, lambda entry: without_kind_words(entry.summary))
     rows = [(entry, without_kind_words(entry.summary), entry.kind) for entry in usable]
@@ -80,7 +81,7 @@ def kind_of_object(entries: Sequence[Entry]) -> BuiltTask:
 
 
 def effect_of(summary: str) -> tuple[str, str] | None:
-    """Return (summary without its leading verb, effect), or None if it starts with no verb of the list."""
+    """Return (summary without its leading verb, effect), or None if it does not start with a known verb."""
     first, _, rest = summary.partition(" ")
     verb = VERBS.get(first.lower())
     if verb is None:
@@ -90,7 +91,7 @@ def effect_of(summary: str) -> tuple[str, str] | None:
 
 
 def effect_of_function(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: what does a function do (give, test, change ...), told from its summary without the verb?"""
+    """Return the task: what does a function do (give, test, change ...), given its summary without the verb?"""
     found = {entry: effect_of(entry.summary) for entry in entries if entry.kind == "function"}
     told = {entry: pair for entry, pair in found.items() if pair and num_words(pair[0]) >= 3}
     rows = [(entry, *told[entry]) for entry in distinct(told, lambda entry: told[entry][0])]

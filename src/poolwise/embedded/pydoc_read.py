@@ -1,7 +1,7 @@
-"""The running Python's standard-library documentation, one entry an object, without importing what it reads.
+"""Reads the documentation of the running Python's standard library, one entry per object, without importing modules.
 
-Source files are parsed, so no module's import side effects happen. A fixed list of harmless modules written
-in C, which have no source file, is imported for its docstrings.
+Source files are parsed, so imports have no side effects. Only a fixed list of harmless modules written in C, which have
+no source file, is imported for its docstrings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Kind = Literal["module", "class", "exception", "function"]
 _SIGNATURE_LINE = re.compile(r"^[\w.]*\w\(.*\)\s*(-+>.*|:)?$")
 _SIGNATURE_START = re.compile(r"^[\w.]*\w\([^)]*\)\s*(-+>\s*(\([^)]*\)|\w+)\s*)?(,|\.|:|--)\s+(?=\w)")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)'\"`\]][.!?:])\s+(?=[A-Z(\"'`])")
-# Objects that a running program has put into a module of C are not its documentation.
+# Objects that a running program has put into a C module are not part of its documentation.
 _IN_C = (
     types.BuiltinFunctionType,
     types.MethodDescriptorType,
@@ -42,9 +42,9 @@ _LONGEST_BODY = 900
 class Entry:
     """The documentation of one object.
 
-    ``family`` names the modules that are kept together when modules are split into train and evaluation.
-    ``name`` is qualified within the module and empty for the module itself. ``signature`` has the
-    parameters without ``self``; ``body`` is everything after the summary, without examples, and may be empty.
+    ``family`` names a group of modules that stays together when modules are split into training and evaluation.
+    ``name`` is qualified within the module, and empty for the module itself. ``signature`` lists the parameters without
+    ``self``; ``body`` is everything after the summary, without examples, and may be empty.
     """
 
     family: str
@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """What tells this entry from all others."""
+        """The unique key of this entry."""
         return f"{self.module}:{self.name}"
 
     @property
@@ -67,7 +67,7 @@ class Entry:
 
 
 def _without_examples(paragraph: str) -> str:
-    """Return the prose of a paragraph: an interactive example ends it, rules and table borders are dropped."""
+    """Return the prose of a paragraph: it ends at an interactive example; rules and table borders are dropped."""
     kept = []
     for line in paragraph.splitlines():
         if line.lstrip().startswith(">>>"):
@@ -78,7 +78,7 @@ def _without_examples(paragraph: str) -> str:
 
 
 def split_docstring(text: str) -> tuple[str, str]:
-    """Return summary (one sentence where it can be found) and body of a docstring; both may be empty."""
+    """Return the summary (one sentence if possible) and the body of a docstring; both may be empty."""
     lines = _SIGNATURE_START.sub("", text.strip()).splitlines()
     while lines and (not lines[0].strip() or _SIGNATURE_LINE.match(lines[0].strip())):
         lines.pop(0)
@@ -117,7 +117,7 @@ def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
 
 
 def _from_node(node: ast.AST, module: str, path: str) -> Iterator[Entry | None]:
-    """Yield the entries defined in a module's or class's body, also under ``if`` and ``try``."""
+    """Yield the entries defined in the body of a module or class, including those under ``if`` and ``try``."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef):
             name = f"{path}{child.name}"
@@ -137,7 +137,7 @@ def _module_name(relative: Path) -> str:
 
 
 def iter_sources(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (module name, file) of every source file below ``root`` that is read, in order of name."""
+    """Yield (module name, file) of every source file below ``root`` to read, sorted by name."""
     for path in sorted(root.rglob("*.py")):
         relative = path.relative_to(root)
         top = relative.parts[0].removesuffix(".py")
@@ -148,7 +148,7 @@ def iter_sources(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def read_sources(root: Path) -> list[Entry]:
-    """Return the entries of all source files below ``root``; of an object defined twice the first counts."""
+    """Return the entries of all source files below ``root``; if an object is defined twice, the first counts."""
     found: dict[str, Entry] = {}
     for module, path in iter_sources(root):
         with warnings.catch_warnings():
@@ -156,7 +156,7 @@ def read_sources(root: Path) -> list[Entry]:
             try:
                 tree = ast.parse(path.read_bytes())
             except (SyntaxError, ValueError):
-                continue  # installations carry template files that are not Python
+                continue  # installations contain template files that are not valid Python
         entries = [_entry(module, "", "module", "", ast.get_docstring(tree)), *_from_node(tree, module, "")]
         for entry in entries:
             if entry is not None:
@@ -183,7 +183,7 @@ def _members(owner: object, module: str, path: str) -> Iterator[Entry | None]:
 
 
 def read_builtins(names: tuple[str, ...] = C_MODULES) -> list[Entry]:
-    """Return the entries of modules without a source file, leaving out those this Python lacks."""
+    """Return the entries of modules without a source file; modules that this Python does not have are skipped."""
     found: dict[str, Entry] = {}
     for name in names:
         try:
@@ -206,7 +206,7 @@ def read_library() -> list[Entry]:
     if len(entries) < 1000:
         raise DataError(
             f"found documentation of {len(entries)} objects below {root}",
-            "a Python whose standard library is there as source files",
-            "use a usual CPython, or give your own files for training and tasks",
+            "wanted a Python with the source files of its standard library",
+            "use a standard CPython, or give your own files for training and tasks",
         )
     return sorted([*entries, *read_builtins()], key=lambda entry: (entry.module, entry.name))

@@ -1,4 +1,4 @@
-"""Retrieval tasks made of documentation: summary to body, name to description, question to class."""
+"""Retrieval tasks made from documentation: summary to body, name to description, question to class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _QUERIES_PER_CLASS = 8
 
 
 def _task(name: str, queries: Sequence[tuple[str, Entry]], documents: dict[str, str]) -> BuiltTask:
-    """Return a task of (query, its entry) and of a document's text by entry key."""
+    """Return a task from pairs of query and relevant entry, and from document texts by entry key."""
     ids = {key: f"d{i}" for i, key in enumerate(sorted(documents))}
     return BuiltTask(
         "retrieval",
@@ -33,7 +33,7 @@ def _task(name: str, queries: Sequence[tuple[str, Entry]], documents: dict[str, 
 
 
 def summary_to_body(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: a summary line finds the rest of its documentation, without the object's name."""
+    """Return the task: given a summary line, find the rest of its documentation (without the object's name)."""
     usable = [entry for entry in entries if num_words(entry.body) >= 8 and num_words(entry.summary) >= 4]
     usable = distinct(distinct(usable, lambda entry: entry.body), lambda entry: entry.summary)[:MAX_DOCUMENTS]
     queries = [(entry.summary, entry) for entry in usable[:MAX_QUERIES]]
@@ -41,7 +41,7 @@ def summary_to_body(entries: Sequence[Entry]) -> BuiltTask:
 
 
 def name_to_description(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: module, name and parameters of an object, as words, find its summary line."""
+    """Return the task: given an object's module, name and parameters as words, find its summary line."""
     usable = [entry for entry in entries if not is_special(entry) and num_words(entry.summary) >= 5]
     usable = distinct(usable, lambda entry: entry.summary)[:MAX_DOCUMENTS]
     queries = [(f"{entry.module.split('.')[-1].strip('_')} {spoken_name(entry)}", entry) for entry in usable]
@@ -49,7 +49,7 @@ def name_to_description(entries: Sequence[Entry]) -> BuiltTask:
 
 
 def question_about(summary: str) -> str | None:
-    """Return what a method does, asked as a question about its class; None if the summary starts with no verb."""
+    """Return a question about the class of a method with this summary; None if it does not start with a known verb."""
     first, _, rest = summary.strip(" .").partition(" ")
     verb = VERBS.get(first.lower())
     rest = re.sub(r"\b(this|the) (object|instance|class)\b", "it", rest)
@@ -57,7 +57,7 @@ def question_about(summary: str) -> str | None:
 
 
 def question_to_class(entries: Sequence[Entry]) -> BuiltTask:
-    """Return the task: a question about what some method does finds the description of the method's class."""
+    """Return the task: given a question about what a method does, find the description of its class."""
     classes = [entry for entry in entries if entry.kind == "class" and num_words(entry.full) >= 5]
     classes = distinct(classes, lambda entry: entry.full)[:MAX_DOCUMENTS]
     by_key = {entry.key: entry for entry in classes}

@@ -1,4 +1,4 @@
-"""What the embedded tasks and training pairs share: rows, selection, and ways to put an entry into words."""
+"""Shared by the embedded tasks and training pairs: rows, selection, and ways to write an entry as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class BuiltTask:
-    """One task: its rows by file name (without ending) and what stands in ``task.yaml`` beside the metric."""
+    """One task: its rows by file name (without suffix), and the settings in ``task.yaml`` besides the metric."""
 
     category: str
     name: str
@@ -22,7 +22,7 @@ class BuiltTask:
 
 
 def distinct(entries: Iterable[Entry], text: Callable[[Entry], str]) -> list[Entry]:
-    """Return the entries, as if shuffled, whose text is not nearly the same as that of one before."""
+    """Return the entries in pseudo-random order, without those whose text is nearly the same as an earlier one."""
     seen, kept = NearDuplicates(), []
     for entry in sorted(entries, key=lambda entry: order(entry.key)):
         if text(entry) not in seen:
@@ -32,12 +32,12 @@ def distinct(entries: Iterable[Entry], text: Callable[[Entry], str]) -> list[Ent
 
 
 def num_words(text: str) -> int:
-    """Return how many words a text has."""
+    """Return the number of words in a text."""
     return len(words(text))
 
 
 def unnamed_body(entry: Entry) -> str:
-    """Return parameters and body: what is left of the documentation without name and summary."""
+    """Return parameters and body: the documentation without name and summary."""
     return f"({entry.signature}) {entry.body}" if entry.signature else entry.body
 
 

@@ -30,6 +30,6 @@ BUILDERS: tuple[Callable[[Sequence[Entry]], BuiltTask], ...] = (
 
 
 def build_tasks(entries: Sequence[Entry]) -> list[BuiltTask]:
-    """Return all tasks, made of the entries of evaluation modules; a task with no rows is left out."""
+    """Return all tasks, made from the entries of evaluation modules; a task without rows is left out."""
     built = [build(entries) for build in BUILDERS]
     return [task for task in built if all(task.files.values())]

@@ -1,4 +1,4 @@
-"""Words, shingles and near duplicates: what keeps training texts and evaluation texts apart."""
+"""Words, shingles and near duplicates, used to keep training texts and evaluation texts apart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words(text: str) -> list[str]:
 
 
 def normalise(text: str) -> str:
-    """Return the text lower-cased, without punctuation: two texts equal in this form count as equal."""
+    """Return the text in lower case without punctuation; texts that are equal in this form count as equal."""
     return " ".join(words(text))
 
 
@@ -33,12 +33,12 @@ def split_name(name: str) -> str:
 
 
 def order(*parts: str) -> str:
-    """Return a key that sorts as if shuffled, yet alike on every machine and Python version."""
+    """Return a sort key for a pseudo-random order that is the same on every machine and Python version."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Return the runs of four words of a text; all words sorted, as one run, if it has fewer."""
+    """Return all sequences of four words in a text; if it has fewer words, one sequence of its sorted words."""
     found = words(text)
     if len(found) < SHINGLE:
         return frozenset([" ".join(sorted(found))]) if found else frozenset()
@@ -46,9 +46,9 @@ def shingles(text: str) -> frozenset[str]:
 
 
 class NearDuplicates:
-    """An index of texts that says whether a text is nearly the same as one of them.
+    """An index of texts that tells whether a text is nearly the same as one of them.
 
-    Near means: half of the shingles of both together are shared, or four fifths of the shorter one's.
+    Near means that the texts share half of all their shingles, or four fifths of the shorter text's shingles.
     """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
@@ -58,7 +58,7 @@ class NearDuplicates:
             self.add(text)
 
     def add(self, text: str) -> None:
-        """Put a text into the index."""
+        """Add a text to the index."""
         found = shingles(text)
         for shingle in found:
             self._where[shingle].append(len(self._sizes))

@@ -1,4 +1,4 @@
-"""Training pairs made of standard-library documentation, from modules that no evaluation task uses."""
+"""Training pairs made from standard-library documentation, from modules that no evaluation task uses."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from poolwise.embedded.pydoc_rows import Row, is_special, spoken_name, unnamed_b
 from poolwise.embedded.pydoc_text import NearDuplicates, normalise, order, words
 
 _SPLIT_SALT = 7950
-"""Chosen among 20,000 so that every subject area has enough evaluation texts; no model was looked at."""
+"""Chosen among 20,000 so that every subject area has enough evaluation texts; no model was evaluated for it."""
 
 _EVALUATION_SHARE = 0.45
 _LONGEST_POSITIVE = 300
 
 
 def is_evaluation(family: str) -> bool:
-    """Return which side of the split a module family is on; its name alone decides, so versions agree."""
+    """Return whether a module family is for evaluation; only its name decides, so all Python versions agree."""
     digest = hashlib.sha256(f"{_SPLIT_SALT}:{family}".encode()).hexdigest()
     return int(digest[:8], 16) < _EVALUATION_SHARE * 2**32
 
@@ -36,7 +36,7 @@ def _cut(text: str) -> str:
 
 
 def _pairs(entry: Entry) -> list[tuple[str, str, str]]:
-    """Return (form, query, positive) of every pair an entry gives."""
+    """Return (form, query, positive) of every pair made from an entry."""
     pairs = []
     if len(words(entry.body)) >= 6:
         pairs.append(("body", entry.summary, _cut(unnamed_body(entry))))
@@ -49,7 +49,7 @@ def _pairs(entry: Entry) -> list[tuple[str, str, str]]:
 def _with_negatives(rows: Sequence[tuple[str, str, str]]) -> list[Row]:
     """Return the rows of one module and form, each with the next row's positive as its hard negative.
 
-    Two positives that are nearly the same are no negatives of each other, and then the row goes without.
+    A row gets no negative if the two positives are nearly the same.
     """
     made = []
     for i, (_, query, positive) in enumerate(rows):
@@ -62,10 +62,10 @@ def _with_negatives(rows: Sequence[tuple[str, str, str]]) -> list[Row]:
 
 
 def build_pairs(entries: Sequence[Entry], held_out: Iterable[str]) -> list[Row]:
-    """Return the training rows of ``entries``, as if shuffled.
+    """Return the training rows of ``entries`` in pseudo-random order.
 
     Args:
-        held_out: every evaluation text; an entry nearly equal to one of them is dropped whole.
+        held_out: every evaluation text; an entry that is nearly equal to one of them is dropped.
     """
     near = NearDuplicates(held_out)
     groups: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The verbs that summaries begin with, and what kind of effect each stands for."""
+"""The verbs at the start of summaries, and the kind of effect that each describes."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ EFFECTS: Mapping[str, str] = {verb: effect for effect, verbs in _EFFECTS.items()
 """Kind of effect by verb, in the base form."""
 
 VERBS: Mapping[str, str] = {form: verb for verb in EFFECTS for form in (verb, f"{verb}s", f"{verb}es")}
-"""Base form of a verb by the forms it takes at the start of a summary."""
+"""Base form of a verb by its forms at the start of a summary."""

@@ -1,4 +1,4 @@
-"""Results that other tools wrote, read as runs: MTEB results and predictions, TREC runs, tables of scores."""
+"""Reads results of other tools as runs: MTEB results and predictions, TREC runs, tables of scores."""
 
 from poolwise.foreign.compare import compare_inputs
 from poolwise.foreign.read_inputs import Inputs, read_inputs

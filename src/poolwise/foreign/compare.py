@@ -1,4 +1,4 @@
-"""Runs that whatever tools wrote, and one Comparison of them."""
+"""Compares runs of any tools and returns one Comparison."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def compare_inputs(
     reference: str | None = None,
     equivalence: float | Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Return the comparison of the models that were read from some paths.
+    """Return the comparison of the models in ``inputs``.
 
     Args:
-        paths: where texts of items may lie, for the items on which two models differ most.
-        reference: the model that the others are compared with; None is what a study declared, or none.
+        paths: folders that may hold texts of items, for the items on which two models differ most.
+        reference: the model that the others are compared with; None takes the one a study declares, if any.
         equivalence: the largest difference that does not matter, for all or by category; None is the default.
-    Raises: EvalError where runs cannot be compared; ConfigError for a reference that is not there.
+    Raises: EvalError where runs cannot be compared; ConfigError for a reference that is not in the inputs.
     """
     comparisons: Sequence[str] = ["reference", "adaptation_given_design"] if reference else REASONS
     if not reference and inputs.declared:
-        # The family of tests is the one that the study declared before it ran.
+        # Test the family that the study declared before it ran.
         reference, comparisons = inputs.declared
     sizes = EQUIVALENCE if equivalence is None else equivalence
     comparison = compare_runs(inputs.runs, reference=reference, comparisons=comparisons, equivalence=sizes)

@@ -1,4 +1,4 @@
-"""A table of scores: ``model, task, item, score`` and, if there, ``category, seed, group, metric``."""
+"""Reads a CSV table of scores: ``model, task, item, score`` and, optionally, ``category, seed, group, metric``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from poolwise.records import CATEGORIES, METRICS, Category, ItemScores
 NEEDED = ("model", "task", "score")
 COLUMNS = (*NEEDED, "item", "category", "seed", "group", "metric")
 AVERAGED = ("retrieval", "reranking", "classification")
-"""Categories whose metric is the mean of what the items have."""
+"""Categories whose metric is the mean of the items' scores."""
 LARGEST = 1e9
-"""No measure of quality comes near it, and sums of such numbers are still exact to seven digits."""
+"""Larger than any quality score; sums of such numbers are still exact to seven digits."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,25 @@ class Row:
 
 
 def csv_head(line: str) -> list[str] | None:
-    """Return the column names if a line is the head of such a table, else None."""
+    """Return the column names if a line is the header of such a table, else None."""
     names = [name.strip().lower() for name in line.lstrip("\ufeff").strip().replace('"', "").split(_delimiter(line))]
     return names if set(NEEDED) <= set(names) else None
 
 
 def read_csv(path: Path) -> Source:
-    """Return a run for each model and seed of a table; one score a task where the item is left empty.
+    """Return a run for each model and seed of a table; a row with an empty item is the score of a task.
 
-    Raises: EvalError where rows are broken, repeat an item, or contradict each other.
+    Raises: EvalError where rows are invalid, repeat an item, or contradict each other.
     """
     text = read_text(path)
     source = Source(path, "csv")
     rows = _rows(path, text, source)
     if not text.endswith("\n"):
-        source.notes.append(f"{path} does not end in a line break: if it was cut short, its last score may be wrong")
+        source.notes.append(f"{path} does not end with a line break: if it is truncated, its last score may be wrong")
     described = {name: _description(name, group, source) for name, group in _by(rows, "task").items()}
     names = {name: f"{category}/{name.rpartition('/')[2]}" for name, (category, _) in described.items()}
     problems = _contradictions(path, rows, names)
-    collect(problems, EvalError, f"{path} cannot be used", "one row for each model, task, seed and item")
+    collect(problems, EvalError, f"{path} cannot be used", "wanted one row for each model, task, seed and item")
     for (model, seed), mine in sorted(_runs(rows).items()):
         records = [_record(names[task], *described[task], part) for task, part in _by(mine, "task").items()]
         source.runs.append(foreign_run(model, {record.task: record for record in records}, seed))
@@ -70,27 +70,27 @@ def _delimiter(line: str) -> str:
 
 def _rows(path: Path, text: str, source: Source) -> list[Row]:
     text = text.lstrip()
-    # Strict: a quote that is never closed would otherwise swallow the rest of the file as one field.
+    # Strict: otherwise an unclosed quote would make the rest of the file one field.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.splitlines()[0]), strict=True)
     try:
         head, *lines = [(reader.line_num, fields) for fields in reader]
     except csv.Error as error:
-        raise EvalError(f"{path}:{reader.line_num}: {error}", "wanted fields of text, quotes closed", CUT) from error
+        raise EvalError(f"{path}:{reader.line_num}: {error}", "wanted closed quotes", CUT) from error
     return _named_rows(path, [name.strip().lower() for name in head[1]], lines, source)
 
 
 def _named_rows(path: Path, head: list[str], lines: Sequence[tuple[int, list[str]]], source: Source) -> list[Row]:
     if repeated := [name for name in COLUMNS if head.count(name) > 1]:
-        raise EvalError(f"{path}: column {repeated[0]} comes twice")
+        raise EvalError(f"{path}: column {repeated[0]} is repeated")
     for name in head:
         if name not in COLUMNS:
-            source.leave_out("columns of no meaning here", name)
+            source.leave_out("columns that are not used", name)
     rows, problems = [], []
     for number, fields in lines:
         if not any(field.strip() for field in fields):
             continue
         if len(fields) != len(head):
-            problems.append(f"{path}:{number}: {len(fields)} fields, the head has {len(head)}")
+            problems.append(f"{path}:{number}: {len(fields)} fields, the header has {len(head)}")
             continue
         try:
             rows.append(_row(number, dict(zip(head, (field.strip() for field in fields), strict=True))))
@@ -98,7 +98,7 @@ def _named_rows(path: Path, head: list[str], lines: Sequence[tuple[int, list[str
             problems.append(f"{path}:{number}: {error}")
     collect(problems, EvalError, f"{path} has bad lines", CUT)
     if not rows:
-        raise EvalError(f"{path} has a head and no rows", hint=CUT)
+        raise EvalError(f"{path} has a header but no rows", hint=CUT)
     return rows
 
 
@@ -112,7 +112,7 @@ def _row(line: int, fields: Mapping[str, str]) -> Row:
     if not math.isfinite(score):
         raise ValueError(f"score {fields['score']} is NaN or infinite")
     if abs(score) > LARGEST:
-        raise ValueError(f"score {fields['score']} is too large to be one")
+        raise ValueError(f"score {fields['score']} is too large for a score")
     category = re.sub(r"(?<=[a-z])(?=[A-Z])|[ -]+", "_", fields.get("category", "")).lower()
     if category and category not in CATEGORIES:
         raise ValueError(f"unknown category {fields['category']!r}, {nearest(category, CATEGORIES)}")
@@ -135,14 +135,14 @@ def _runs(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
 
 
 def _description(task: str, rows: Sequence[Row], source: Source) -> tuple[Category, str]:
-    """Category and metric of a task: as the table says, else by its name, else any mean of items."""
+    """Return category and metric of a task: as given in the table, else by its name, else a plain mean of items."""
     prefix, _, short = task.rpartition("/")
     known = known_task(short)
     wanted = next((row.category for row in rows if row.category), prefix or (known and known.category) or "")
     category = next((name for name in CATEGORIES if name == wanted), None)
     if category is None:
         category = "classification"
-        source.notes.append(f"{task}: no category given, so it is listed under {category}")
+        source.notes.append(f"{task}: no category given, so it is treated as {category}")
         return category, next((row.metric for row in rows if row.metric), "score")
     return category, next((row.metric for row in rows if row.metric), METRICS[category])
 
@@ -154,7 +154,7 @@ def _contradictions(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -
             if len(stated := sorted(_by(group, column))) > 1:
                 problems.append(f"{path}: {task} has more than one {column}: {', '.join(map(repr, stated))}")
     if len(set(names.values())) < len(names):
-        problems.append(f"{path}: two tasks have one name: {', '.join(sorted(names))}")
+        problems.append(f"{path}: two tasks have the same name: {', '.join(sorted(names))}")
     seen: dict[tuple[str, str, int, str], int] = {}
     for row in rows:
         first = seen.setdefault((row.model, row.task, row.seed, row.item), row.line)
@@ -165,7 +165,7 @@ def _contradictions(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -
 
 
 def _mixtures(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
-    """Items and a bare score of one task side by side, groups for some items, items where a mean means nothing."""
+    """Return tasks with inconsistent rows: items or groups in only some, or items though the metric is no mean."""
     problems = []
     for task, group in _by(rows, "task").items():
         category = names[task].partition("/")[0]
@@ -176,8 +176,8 @@ def _mixtures(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -> list
             problems.append(f"{path}: {task} has rows with and without a group")
         if items and category not in AVERAGED:
             problems.append(
-                f"{path}: {task} is {category}, whose metric is no mean over items; leave item empty and give one "
-                f"score, or state a category of {', '.join(AVERAGED)}"
+                f"{path}: {task} is {category}, whose metric is not a mean over items; leave item empty and give one "
+                f"score, or set category to one of {', '.join(AVERAGED)}"
             )
     return problems
 

@@ -1,4 +1,4 @@
-"""Sources of several tools made comparable, and what stands in the way of that: scales, metrics, unchecked data."""
+"""Makes sources of several tools comparable, and reports obstacles: scales, metrics, data that cannot be checked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from poolwise.foreign.source import Source
 from poolwise.records import ItemScores, Run
 
 UNCHECKED = ("mteb", "csv")
-"""First words of fingerprints that were made from no data."""
+"""First words of fingerprints that were not computed from data."""
 UNIT = 1 + 1e-6
 
 
 def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
-    """Return the runs of all sources, comparable as far as they are, and notes on what was done or is unknown.
+    """Return the runs of all sources, made comparable where possible, and notes on changes and unknowns.
 
-    Parts of one foreign model that came from several inputs become one run if they share no task.
+    Parts of one foreign model from several inputs become one run if they have no task in common.
 
     Raises: EvalError where a task's scores are fractions in one place and percentages in another.
     """
@@ -25,7 +25,9 @@ def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
     for fold in (_fold_forums, _same_metric, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
-    collect(_mixed_scales(runs), EvalError, "scales are mixed", "divide the percentages by 100")
+    collect(
+        _mixed_scales(runs), EvalError, "scales are mixed (fractions and percentages)", "divide the percentages by 100"
+    )
     return runs, [*notes, *_data_revisions(runs)]
 
 
@@ -42,7 +44,7 @@ def _merged(found: Sequence[tuple[Run, Source]]) -> tuple[list[Run], list[str]]:
             origins[place].append(str(source.path))
     together = zip(merged, origins, strict=True)
     return merged, [
-        f"{run.manifest.name}: {', '.join(paths)} are taken for parts of one model, since they call it by one name"
+        f"{run.manifest.name}: {', '.join(paths)} are read as parts of one model, since they use the same name"
         for run, paths in together
         if len(paths) > 1
     ]
@@ -59,17 +61,17 @@ def _with_scores(run: Run, scores: Mapping[str, ItemScores]) -> Run:
 
 
 def _fold_forums(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Twelve forums of one site are one task in MTEB; counted apart they would pass for independent tasks."""
+    """Merge the twelve CQADupstack forums into one task, as in MTEB; they are not independent tasks."""
     parts = {f"retrieval/{name}" for name in forums()}
     having = [run for run in runs if parts & run.scores.keys()]
     if not having:
         return list(runs), []
     if any(not parts <= run.scores.keys() for run in having):
         few = all(len(parts & run.scores.keys()) == 1 for run in having)
-        note = "the forums of CQADupstack are counted as tasks of their own, since not every model has all twelve"
+        note = "the forums of CQADupstack are counted as separate tasks, since not every model has all twelve"
         return list(runs), [] if few else [note]
     folded = [_folded(run, sorted(parts)) if parts <= run.scores.keys() else run for run in runs]
-    return folded, ["the twelve forums of CQADupstack are one task, their mean, as in MTEB"]
+    return folded, ["the twelve forums of CQADupstack count as one task, with their mean, as in MTEB"]
 
 
 def _folded(run: Run, parts: Sequence[str]) -> Run:
@@ -89,7 +91,7 @@ def _folded(run: Run, parts: Sequence[str]) -> Run:
 
 
 def _same_metric(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Cosine average precision from MTEB's files where another run has only that."""
+    """Use cosine average precision from MTEB's files where another run has only that."""
     metrics = _by_task(runs, lambda record: record.metric)
     wanted = {task for task, found in metrics.items() if {MAX_AP, "cosine_ap"} <= found}
     result = [_with_scores(run, {name: _cosine(r, name in wanted) for name, r in run.scores.items()}) for run in runs]
@@ -104,7 +106,7 @@ def _cosine(record: ItemScores, is_wanted: bool) -> ItemScores:
 
 
 def _same_fingerprint(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """A score without data takes the fingerprint of the data that others scored, and a note says so."""
+    """Give scores without data the fingerprint of the data that other runs scored, with a note."""
     found = _by_task(runs, lambda record: record.fingerprint)
     checked = {task: {mark for mark in marks if mark.split()[0] not in UNCHECKED} for task, marks in found.items()}
     taken = {
@@ -113,7 +115,7 @@ def _same_fingerprint(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         if len({mark.split()[0] for mark in marks}) > 1 and len(checked[task]) < len(marks)
     }
     result = [_with_scores(run, {name: _marked(r, taken) for name, r in run.scores.items()}) for run in runs]
-    note = "that all models scored the same data cannot be checked, some giving scores only"
+    note = "cannot check that all models were scored on the same data, since some inputs give only scores"
     return result, [f"{note}: {', '.join(sorted(taken))}"] if taken else []
 
 
@@ -132,7 +134,7 @@ def _by_task(runs: Sequence[Run], read: Callable[[ItemScores], str]) -> dict[str
 
 
 def _data_revisions(runs: Sequence[Run]) -> list[str]:
-    """One note a task that models were evaluated on at other revisions of its data."""
+    """Return a note for each task whose models were evaluated on different revisions of its data."""
     notes = []
     for task in sorted({task for run in runs for task in run.scores}):
         by_revision: dict[str, list[str]] = {}
@@ -142,12 +144,12 @@ def _data_revisions(runs: Sequence[Run]) -> list[str]:
                 by_revision.setdefault(str(revision)[:8], []).append(run.manifest.name)
         if len(by_revision) > 1:
             listed = "; ".join(f"{revision}: {', '.join(names)}" for revision, names in by_revision.items())
-            notes.append(f"{task}: the revisions of the data differ ({listed}), so the texts may")
+            notes.append(f"{task}: the revisions of the data differ ({listed}), so the texts may differ")
     return notes
 
 
 def _mixed_scales(runs: Sequence[Run]) -> list[str]:
-    """Fractions beside percentages, within a task or between tasks."""
+    """Return places where fractions and percentages are mixed, within a task or between tasks."""
     problems = []
     tops: dict[str, dict[str, float]] = {}
     for run in runs:
@@ -157,7 +159,7 @@ def _mixed_scales(runs: Sequence[Run]) -> list[str]:
     for task, top in tops.items():
         low, high = min(top, key=lambda n: top[n]), max(top, key=lambda n: top[n])
         if 0 < top[low] <= UNIT < top[high]:
-            problems.append(f"{task}: {low} has at most {top[low]:g}, {high} up to {top[high]:g}")
+            problems.append(f"{task}: the largest score of {low} is {top[low]:g}, that of {high} is {top[high]:g}")
     if problems:
         return problems
     return _mixed_tasks({task: max(top.values()) for task, top in tops.items()})
@@ -166,7 +168,11 @@ def _mixed_scales(runs: Sequence[Run]) -> list[str]:
 def _mixed_tasks(tops: Mapping[str, float]) -> list[str]:
     low = [task for task, top in tops.items() if 0 < top <= UNIT]
     high = [task for task, top in tops.items() if top > UNIT]
-    return [f"{low[0]} has at most {tops[low[0]]:g}, {high[0]} up to {tops[high[0]]:g}"] if low and high else []
+    return (
+        [f"the largest score of {low[0]} is {tops[low[0]]:g}, that of {high[0]} is {tops[high[0]]:g}"]
+        if low and high
+        else []
+    )
 
 
 def _top(record: ItemScores) -> float:

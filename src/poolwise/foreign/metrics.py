@@ -1,4 +1,4 @@
-"""Scores of one query from a ranking and its judgements, as trec_eval defines them."""
+"""Scores of one query from its ranking and judgements, as defined by trec_eval."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Judgements = Mapping[str, int]
 
 
 def ranked(scores: Mapping[str, float]) -> list[str]:
-    """Return the documents best first; ties by name, backwards, which is trec_eval's rule."""
+    """Return the documents, best first; ties are sorted by descending name, which is trec_eval's rule."""
     return [name for name, _ in sorted(scores.items(), key=lambda item: (item[1], item[0]), reverse=True)]
 
 
 def ndcg(scores: Mapping[str, float], relevant: Judgements, depth: int = 10) -> float:
-    """Return nDCG at ``depth`` with the grade itself as the gain; 0 where nothing is relevant."""
+    """Return nDCG at ``depth`` with the grade as the gain; 0 if no document is relevant."""
     best = _gain(sorted(relevant.values(), reverse=True)[:depth])
     return _gain([relevant.get(name, 0) for name in ranked(scores)[:depth]]) / best if best else 0.0
 
 
 def average_precision(scores: Mapping[str, float], relevant: Judgements) -> float:
-    """Return the average precision over the whole ranking; 0 where nothing is relevant."""
+    """Return the average precision over the whole ranking; 0 if no document is relevant."""
     found, total = 0, 0.0
     for position, name in enumerate(ranked(scores), start=1):
         if relevant.get(name, 0) > 0:

@@ -1,4 +1,4 @@
-"""One MTEB result file, in the layout before mteb 1.11 (v1) or since (v2), as rows of scores."""
+"""Reads one MTEB result file, in the layout before mteb 1.11 (v1) or since (v2), as rows of scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENGLISH_SUBSETS = re.compile(r"(default|en|eng|en-en|en-ext|eng-eng|eng_Latn|eng
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """The metrics of one split and subset; ``languages`` is empty where the layout does not name them."""
+    """The metrics of one split and subset; ``languages`` is empty if the layout does not list them."""
 
     split: str
     subset: str
@@ -44,7 +44,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ResultFile:
-    """What one file says of one task."""
+    """The contents of one result file, for one task."""
 
     path: Path
     revision: str
@@ -57,7 +57,7 @@ class ResultFile:
 
     @property
     def age(self) -> tuple[tuple[int, ...], float, float, str]:
-        """The greater, the newer: mteb's version, the date within, the file's own time, and last the name."""
+        """A sort key; newer files are greater: mteb's version, the date in the file, the file's time, then its name."""
         latest = self.version.rpartition("-")[2]
         numbers = tuple(int(number) for number in re.findall(r"\d+", latest)[:3])
         return numbers, self.date, self.path.stat().st_mtime, self.revision
@@ -65,7 +65,7 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Finding:
-    """The English score of one task; ``cosine_ap`` beside it where MTEB's own is the best of several similarities."""
+    """The English score of one task; also ``cosine_ap`` if MTEB's score is the best of several similarities."""
 
     file: ResultFile
     category: Category
@@ -85,7 +85,7 @@ class Absent:
 
 
 def parse_result(data: Any, path: Path, revision: str) -> ResultFile | None:
-    """Return what a JSON file says, or None if it is no MTEB result."""
+    """Return the result in a JSON file, or None if it is not an MTEB result."""
     if not isinstance(data, dict):
         return None
     if isinstance(data.get("scores"), dict):
@@ -124,7 +124,7 @@ def _v1_rows(data: Mapping[str, Any]) -> Iterator[ScoreRow]:
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, object]:
-    """``{"cos_sim": {"ap": x}}`` as ``{"cosine_ap": x}``; what is flat already stays."""
+    """Return ``{"cos_sim": {"ap": x}}`` as ``{"cosine_ap": x}``; flat entries are kept."""
     flat: dict[str, object] = {}
     for name, value in metrics.items():
         if name in SIMILARITIES and isinstance(value, dict):
@@ -142,8 +142,8 @@ def english_score(file: ResultFile) -> Finding | Absent:
         return Absent(file, _why_no_rows(file, task))
     category = task.category if task else guess_category(file.task, rows[0].metrics)
     if category is None:
-        kind = "a summarization task" if task or "summ" in file.task.lower() else "of a kind its metrics do not tell"
-        return Absent(file, f"{kind}, none of the categories compared here")
+        kind = "a summarization task" if task or "summ" in file.task.lower() else "a type unknown from its metrics"
+        return Absent(file, f"{kind}, not one of the categories compared here")
     scores = [score for row in rows if (score := _main_score(row, category)) is not None]
     if len(scores) < len(rows):
         return Absent(file, "no main score in the file")
@@ -164,7 +164,7 @@ def _wanted_rows(file: ResultFile, task: MtebTask | None) -> list[ScoreRow]:
         split = next((split for split in SPLITS if any(row.split == split for row in english)), "")
         return sorted((row for row in english if row.split == split), key=lambda row: row.subset)
     rows = [row for row in english if row.split == task.split]
-    # Older files call the only subset of a task "default" or "en", whatever it is called today.
+    # Older files name the only subset of a task "default" or "en", whatever its present name.
     alike = {task.subset, "default", "en"} if len(rows) == 1 else {task.subset}
     return [row for row in rows if row.subset in alike]
 
@@ -174,7 +174,7 @@ def _why_no_rows(file: ResultFile, task: MtebTask | None) -> str:
         return "no English subset in the file"
     splits = sorted({row.split for row in file.rows if row.is_english})
     wanted = f"split {task.split}, subset {task.subset}" if task else "a known split"
-    return f"wanted {wanted}; the English part of the file has split {', '.join(splits)}"
+    return f"wanted {wanted}; the English scores in the file are of split {', '.join(splits)}"
 
 
 def _words(rows: list[ScoreRow]) -> str:

@@ -1,4 +1,4 @@
-"""A folder of MTEB results of one model: the union of its revisions, the newest winning."""
+"""Reads a folder of MTEB results of one model: all its revisions together; for each task the newest result wins."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ META = "model_meta.json"
 EXTERNAL = "external"
 PREDICTIONS = "_predictions.json"
 REVISION = re.compile(r"[0-9a-f]{7,40}|external|main|no_revision\w*|v?\d[\d._-]*")
-"""What a folder below a model's is called when it is a revision."""
+"""The names of a model's subfolders that are revisions."""
 
 
 def result_paths(folder: Path) -> list[Path]:
-    """Return the files that could be results of the model in ``folder``: there, and one revision below."""
+    """Return the files that may be results of the model in ``folder``: in the folder and in its revisions."""
     found = [*folder.glob("*.json"), *folder.glob("*/*.json")]
     return sorted(path for path in found if path.name != META and not path.name.endswith(PREDICTIONS))
 
@@ -28,7 +28,7 @@ def result_paths(folder: Path) -> list[Path]:
 def read_mteb(folder: Path, include_external: bool) -> Source | None:
     """Return the English scores of one model, or None if the folder holds no MTEB result.
 
-    Raises: EvalError where a file is cut short or holds a score that is no finite number.
+    Raises: EvalError where a file is truncated or holds a score that is not finite.
     """
     if not _is_one_model(folder):
         return None
@@ -51,7 +51,7 @@ def read_mteb(folder: Path, include_external: bool) -> Source | None:
 
 
 def _is_one_model(folder: Path) -> bool:
-    """Whether the folders below are revisions of one model rather than models without revisions."""
+    """Return whether the subfolders are revisions of one model, not models without revisions."""
     below = {path.parent for path in result_paths(folder)} - {folder}
     names = {_meta_name(path) for path in below} - {""}
     return len(names) <= 1 and all(_meta_name(path) or REVISION.fullmatch(path.name) for path in below)
@@ -67,7 +67,7 @@ def _load(folder: Path, source: Source) -> list[ResultFile]:
             problems.append(str(error))
             continue
         if file is None:
-            source.leave_out("no MTEB result", str(path.relative_to(folder)))
+            source.leave_out("not an MTEB result", str(path.relative_to(folder)))
         else:
             files.append(file)
     collect(problems, EvalError, f"cannot read {folder}")
@@ -79,7 +79,7 @@ def _model_name(folder: Path) -> str:
         if stated := _meta_name(path):
             return stated
     name = folder.resolve().name
-    # A revision's folder given by itself is called by its hash; the model's name is the folder above.
+    # The folder of a revision is named by its hash; the model's name is that of the parent folder.
     is_revision = REVISION.fullmatch(name) is not None
     return (folder.resolve().parent.name if is_revision else name).replace("__", "/")
 
@@ -91,7 +91,7 @@ def _meta_name(folder: Path) -> str:
 
 
 def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str, Finding]:
-    """The score of each task from the newest file that has an English one; the others are named."""
+    """Return the score of each task from the newest file with an English score; older scores go to the notes."""
     chosen: dict[str, Finding] = {}
     absent: list[Absent] = []
     for file in sorted(files, key=lambda file: file.age, reverse=True):
@@ -100,7 +100,7 @@ def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str
             absent.append(found)
         elif (newer := chosen.setdefault(file.task, found)) is not found and newer.score != found.score:
             source.notes.append(
-                f"{model}: {file.task} is {newer.score:.4f} in revision {newer.file.revision[:8]}, the newer file; "
+                f"{model}: {file.task} is {newer.score:.4f} in revision {newer.file.revision[:8]} (newer file, used); "
                 f"{file.revision[:8]} has {found.score:.4f}"
             )
     for missing in absent:
@@ -115,15 +115,15 @@ def _add_external(
     fresh = [file for file in files if file.task not in chosen]
     if not is_included:
         names = [file.task for file in files]
-        only = f"; {len(fresh)} of them are nowhere else" if fresh else ""
+        only = f"; {len(fresh)} of them are only there" if fresh else ""
         source.left_out[f"self-reported (external) scores, read with --include-external{only}"] = names
         return
     added = _newest(fresh, model, source)
     chosen |= added
     if added:
-        source.notes.append(f"{model}: self-reported, not checked by anybody (external): {', '.join(sorted(added))}")
+        source.notes.append(f"{model}: self-reported and not checked (external): {', '.join(sorted(added))}")
     if repeated := [file.task for file in files if file not in fresh]:
-        source.left_out["self-reported (external) scores that a revision has as well"] = repeated
+        source.left_out["self-reported (external) scores that a revision also has"] = repeated
 
 
 def _describe(source: Source, model: str, chosen: Iterable[Finding]) -> None:

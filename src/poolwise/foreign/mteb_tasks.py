@@ -1,6 +1,6 @@
 """The tasks of MTEB's two English benchmarks: category, main metric, evaluation split and English subset.
 
-Taken from mteb's own descriptions. mteb itself cannot be asked here: importing it imports torch.
+Copied from mteb's task metadata. mteb itself is not used here, because importing it imports torch.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ FORUMS = "CQADupstackRetrieval"
 
 @dataclass(frozen=True)
 class MtebTask:
-    """What MTEB reports of one task; ``category`` is None for a kind of task that is none of ours."""
+    """What MTEB reports for one task; ``category`` is None for a type of task that poolwise does not have."""
 
     name: str
     category: Category | None
@@ -74,7 +74,7 @@ class MtebTask:
 
 
 def known_task(name: str) -> MtebTask | None:
-    """Return the description of a task of the English benchmarks, or None for any other."""
+    """Return the description of a task of the English benchmarks, or None for other tasks."""
     return _TASKS.get(name)
 
 
@@ -89,7 +89,7 @@ def forums() -> list[str]:
 
 
 def guess_category(name: str, metrics: Mapping[str, object]) -> Category | None:
-    """Return the category that a task's metrics suggest, or None where they do not."""
+    """Return the category that a task's metrics suggest, or None if they suggest none."""
     if "summ" in name.lower():
         return None
     if name.endswith(("Reranking", "RR")):
@@ -104,7 +104,7 @@ def guess_category(name: str, metrics: Mapping[str, object]) -> Category | None:
     }
     if found := next((category for sign, category in signs.items() if sign in metrics), None):
         return found
-    # Bitext mining has an accuracy too, but F1 is its main score.
+    # Bitext mining also has an accuracy, but F1 is its main score.
     is_accuracy = "accuracy" in metrics and metrics.get("main_score", metrics["accuracy"]) == metrics["accuracy"]
     return "classification" if is_accuracy else None
 

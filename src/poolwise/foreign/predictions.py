@@ -1,4 +1,4 @@
-"""mteb's prediction folders: rankings become scores with judgements; the rest needs labels that are not in them."""
+"""Reads mteb's prediction folders: rankings are scored with judgements; other predictions lack the labels they need."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from poolwise.records import Category, ItemScores
 META = "mteb_model_meta"
 SUFFIX = "_predictions.json"
 SUBSETS = ("default", "en", "en-en")
-WITHOUT_LABELS = "similarities, classes or clusters without the task's labels: run `poolwise eval` for items"
+WITHOUT_LABELS = (
+    "similarities, classes or clusters without the task's labels: run `poolwise eval` to get scores of items"
+)
 WITHOUT_QRELS = "rankings without judgements: give --qrels FILE"
 
 
 def prediction_paths(folder: Path) -> list[Path]:
-    """Return the prediction files in a folder and one below."""
+    """Return the prediction files in a folder and its subfolders."""
     return sorted([*folder.glob(f"*{SUFFIX}"), *folder.glob(f"*/*{SUFFIX}")])
 
 
 def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
-    """Return the scores per query that a model's predictions have under the judgements.
+    """Return the scores per query of a model's predictions, by the judgements.
 
-    Raises: EvalError where a file is broken, holds several models, or nothing in the folder can be scored.
+    Raises: EvalError where a file is invalid, the folder holds several models, or nothing in it can be scored.
     """
     source = Source(folder, "mteb-predictions")
     records: dict[str, ItemScores] = {}
@@ -39,7 +41,7 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
             raise EvalError(f"{earlier} and {path} are two predictions of {task}", "wanted the folder of one revision")
         data = read_json(path)
         if not isinstance(data, dict):
-            raise EvalError(f"{path} holds no predictions of mteb", "wanted {subset: {split: predictions}}")
+            raise EvalError(f"{path} is not a file of mteb predictions", "wanted {subset: {split: predictions}}")
         meta = data.get(META) or {}
         models[str(meta.get("model_name") or folder.name)] = str(meta.get("revision") or "not stated")
         rankings = _rankings(data, task, path)
@@ -51,7 +53,7 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
         records[record.task] = record
         source.notes += [f"{next(reversed(models))}, {remark}" for remark in remarks]
     if len(models) > 1:
-        raise EvalError(f"{folder} holds predictions of {', '.join(models)}", "wanted one folder a model")
+        raise EvalError(f"{folder} holds predictions of {', '.join(models)}", "wanted one folder per model")
     name, revision = next(iter(models.items()))
     source.revisions = {name: [revision]}
     source.runs = [foreign_run(name, records)] if records else []
@@ -65,9 +67,9 @@ def _category(task: str) -> Category:
 
 
 def _rankings(data: Mapping[str, Any], task: str, path: Path) -> dict[str, dict[str, float]] | None:
-    """The ranking of the evaluated split of the English subset; None where the predictions are no rankings.
+    """Return the ranking of the evaluated split of the English subset; None if the predictions are not rankings.
 
-    Raises: EvalError where a score is no finite number.
+    Raises: EvalError where a score is not a finite number.
     """
     known = known_task(task)
     subsets = {name: splits for name, splits in data.items() if name != META and isinstance(splits, dict)}
@@ -80,5 +82,5 @@ def _rankings(data: Mapping[str, Any], task: str, path: Path) -> dict[str, dict[
         rankings[query] = {name: score for name, value in row.items() if (score := as_score(value)) is not None}
         bad = [name for name in row if not abs(rankings[query].get(name, float("nan"))) < float("inf")]
         problems += [f"query {query}, document {name}: score {row[name]}" for name in bad]
-    collect(problems, EvalError, f"{path} holds scores that are no finite numbers")
+    collect(problems, EvalError, f"{path} holds scores that are not finite numbers")
     return rankings

@@ -1,4 +1,4 @@
-"""Relevance judgements, TREC or BEIR, and the scores that a ranking has under them."""
+"""Relevance judgements (TREC or BEIR), and the scores of rankings by them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from poolwise.records import METRICS, Category, ItemScores
 from poolwise.storage.qrels import is_header, iter_judgements, split_fields
 
 GENERIC = {"qrels", "qrel", "test", "dev", "validation", "train", "default", "judgements"}
-"""File and folder names that say nothing about the task; the folder above does."""
+"""File and folder names that do not name the task; then the parent folder does."""
 
 Rankings = Mapping[str, Mapping[str, float]]
-"""Score by document, by query."""
+"""Query -> document -> score."""
 
 
 @dataclass(frozen=True)
 class Qrels:
-    """The judgements of one task: grade by document, by query."""
+    """The judgements of one task: query -> document -> grade."""
 
     name: str
     path: Path
@@ -30,13 +30,13 @@ class Qrels:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same judgements, whatever file and order they came in."""
+        """A hash of the judgements; file and order do not matter."""
         rows = sorted((q, d, grade) for q, documents in self.grades.items() for d, grade in documents.items())
         return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 
 def is_qrels_line(line: str) -> bool:
-    """Return whether a line is ``qid 0 docid grade``, ``qid docid grade``, or the head of such a table."""
+    """Return whether a line is ``qid 0 docid grade``, ``qid docid grade``, or the header of such a table."""
     fields = split_fields(line)
     if len(fields) not in (3, 4):
         return False
@@ -47,13 +47,13 @@ def is_qrels_line(line: str) -> bool:
 def load_qrels(path: Path) -> Qrels:
     """Return the judgements of a file.
 
-    Raises: EvalError where lines are no judgements, a document is judged twice in two ways, or nothing is judged.
+    Raises: EvalError where lines are not judgements, two grades of a document differ, or nothing is judged relevant.
     """
     grades: dict[str, dict[str, int]] = {}
     problems: list[str] = []
     for judged in iter_judgements(path, problems):
         grades.setdefault(judged.query, {})[judged.document] = judged.grade
-    collect(problems, EvalError, f"{path} is no file of relevance judgements", CUT)
+    collect(problems, EvalError, f"{path} is not a valid file of relevance judgements", CUT)
     if not any(grade > 0 for documents in grades.values() for grade in documents.values()):
         raise EvalError(f"{path} judges no document relevant", hint=CUT)
     return Qrels(_task_name(path), path, grades)
@@ -66,12 +66,12 @@ def _task_name(path: Path) -> str:
 
 
 def match_qrels(rankings: Rankings, name: str, everyone: Sequence[Qrels], path: Path) -> Qrels:
-    """Return the judgements that belong to a ranking: those of its task's name, else those that share its queries.
+    """Return the judgements for a ranking: those with the name of its task, else those that share most queries.
 
-    Raises: EvalError where there are none, none fits, or two fit equally well.
+    Raises: EvalError where there are none, none matches, or two match equally well.
     """
     if not everyone:
-        raise EvalError(f"{path} ranks documents but nothing says which are relevant", hint="give --qrels FILE")
+        raise EvalError(f"{path} is a ranking without relevance judgements", hint="give --qrels FILE")
     shared = {number: len(qrels.grades.keys() & rankings.keys()) for number, qrels in enumerate(everyone)}
     fitting = [number for number, count in shared.items() if count]
     named = [number for number in fitting if name and everyone[number].name.lower() == name.lower()]
@@ -79,18 +79,18 @@ def match_qrels(rankings: Rankings, name: str, everyone: Sequence[Qrels], path: 
     if not fitting:
         known, asked = next(iter(everyone[0].grades)), next(iter(rankings), "none")
         raise EvalError(
-            f"{path} ranks for no query of {', '.join(str(qrels.path) for qrels in everyone)}",
-            f"query ids such as {known!r}, not {asked!r}",
+            f"{path} shares no query with {', '.join(str(qrels.path) for qrels in everyone)}",
+            f"wanted query ids such as {known!r}, not {asked!r}",
             "give the --qrels of this task",
         )
     if len(fitting) > 1:
         names = ", ".join(str(everyone[number].path) for number in fitting)
-        raise EvalError(f"{path} fits {names} equally well", hint="name the judgements as the task is named")
+        raise EvalError(f"{path} matches {names} equally well", hint="give the judgements the name of the task")
     return everyone[fitting[0]]
 
 
 def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retrieval") -> tuple[ItemScores, list[str]]:
-    """Return one score per judged query, 0 where the ranking lacks the query, and what was missing or unused."""
+    """Return one score per judged query (0 if the ranking lacks it), and remarks on missing and unused queries."""
     measure = average_precision if category == "reranking" else ndcg
     values = {query: measure(rankings.get(query, {}), grades) for query, grades in sorted(qrels.grades.items())}
     record = item_record(f"{category}/{qrels.name}", category, METRICS[category], values, qrels.fingerprint, [])
@@ -103,7 +103,7 @@ def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retri
     if unjudged:
         remarks.append(f"{len(unjudged)} queries without judgements are left out ({_some(unjudged)})")
     if hopeless:
-        remarks.append(f"{len(hopeless)} judged queries have no relevant document and score 0 for everybody")
+        remarks.append(f"{len(hopeless)} judged queries have no relevant document and score 0 for every model")
     return record, [f"{record.task}: {remark}" for remark in remarks]
 
 

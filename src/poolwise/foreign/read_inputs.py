@@ -1,4 +1,4 @@
-"""``poolwise compare A B C``: each argument recognised by looking at it, and said what was found."""
+"""Reads the arguments of ``poolwise compare A B C``: detects the kind of each, and reports what was found."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 
 WANTED = (
-    "wanted runs or studies of poolwise, a model's folder of MTEB results, mteb predictions, TREC runs, or a CSV with "
-    "model, task, item, score"
+    "wanted runs or studies of poolwise, a folder of MTEB results of a model, mteb predictions, TREC runs, or a CSV "
+    "with model, task, item, score"
 )
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that was recognised: comparable runs, the sources they came from, and notes for the report."""
+    """Everything that was read: comparable runs, their sources, and notes for the report."""
 
     runs: list[Run]
     sources: list[Source]
@@ -33,7 +33,7 @@ class Inputs:
 
     @property
     def declared(self) -> tuple[str | None, Sequence[str]] | None:
-        """The reference and the comparisons that a study declared before it ran; None unless it is the only input."""
+        """The reference and the comparisons that a study declares; None unless a study is the only input."""
         found = self.sources[0].declared if len(self.sources) == 1 else None
         if found is None:
             return None
@@ -42,16 +42,16 @@ class Inputs:
 
 
 def read_inputs(paths: Sequence[Path], qrels: Sequence[Path] = (), include_external: bool = False) -> Inputs:
-    """Return the runs that ``paths`` hold, whatever tool wrote them.
+    """Return the runs in ``paths``, of any supported tool.
 
     Args:
-        qrels: relevance judgements for TREC runs and predictions; a path among ``paths`` may be one as well.
-        include_external: also take self-reported scores out of MTEB's ``external`` folders.
-    Raises: EvalError where a path is nothing that is known, gives no score, or is broken.
+        qrels: relevance judgements for TREC runs and predictions; ``paths`` may contain judgements too.
+        include_external: also read self-reported scores from MTEB's ``external`` folders.
+    Raises: EvalError where a path is of no known kind, gives no score, or cannot be read.
     """
     for path in (*paths, *qrels):
         if not path.exists():
-            raise EvalError(f"no run in {path}: there is no such file or folder", WANTED)
+            raise EvalError(f"no run in {path}: no such file or folder", WANTED)
     judged = [path for path in paths if path.is_file() and _file_kind(path) == "qrels"]
     everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
     sources = [source for path in paths for source in _sources(path, everyone, include_external)]
@@ -87,7 +87,7 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
 
 def _own_source(path: Path, folders: Sequence[Path]) -> Source:
     planned, names = planned_runs(path), {folder.name for folder in folders}
-    # In the study's order, by which `a` and `b` of a contrast go.
+    # In the study's order, which decides `a` and `b` of a contrast.
     places = {name: place for place, name in enumerate(planned or [])}
     ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
     source = Source(path, "poolwise", [load_run(folder) for folder in ordered])
@@ -96,7 +96,7 @@ def _own_source(path: Path, folders: Sequence[Path]) -> Source:
         source.leave_out("not run yet", name)
     for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
         if folder.parent.name not in names:
-            source.leave_out("not of the study's present plan", folder.parent.name)
+            source.leave_out("not in the study's present plan", folder.parent.name)
     return source
 
 
@@ -116,11 +116,11 @@ def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:
     if kind == "qrels":
         return Source(path, "qrels")
     hint = "give the model's folder instead" if path.suffix == ".json" else ""
-    raise EvalError(f"cannot tell what {path} is", WANTED, hint)
+    raise EvalError(f"unknown kind of input: {path}", WANTED, hint)
 
 
 def _file_kind(path: Path) -> str:
-    """``csv``, ``trec``, ``qrels`` or nothing, by the first line that is not blank."""
+    """Return ``csv``, ``trec``, ``qrels`` or an empty text, from the first line that is not blank."""
     if path.suffix in (".json", ".html", ".md", ".tex", ".pdf", ".png", ".safetensors", ".bin"):
         return ""
     line = first_line(path)
@@ -133,7 +133,7 @@ def _file_kind(path: Path) -> str:
 
 def _nothing(source: Source) -> str:
     reasons = [f"{reason} ({', '.join(names[:5])})" for reason, names in source.left_out.items()]
-    return f"nothing in {source.path} can be compared: {'; '.join(reasons) or 'it holds no task'}"
+    return f"nothing in {source.path} can be compared: {'; '.join(reasons) or 'it has no task'}"
 
 
 def _left_out(sources: Sequence[Source]) -> list[str]:
@@ -145,7 +145,7 @@ def _left_out(sources: Sequence[Source]) -> list[str]:
 
 
 def missing_tasks(runs: Sequence[Run]) -> Mapping[str, list[str]]:
-    """Return, by model, the tasks that another model has and it lacks in some seed."""
+    """Return, by model, the tasks that it lacks at some seed but another model has."""
     taking_part = [run for run in runs if run.manifest.kind != "anchor"]
     everything = {task for run in taking_part for task in run.scores}
     missing: dict[str, set[str]] = {}

@@ -1,4 +1,4 @@
-"""What one argument of ``poolwise compare`` turned out to be, and how files of other tools are opened."""
+"""One input of ``poolwise compare``, and how files of other tools are opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from poolwise.errors import EvalError
 from poolwise.records import Category, ItemScores, Run, RunManifest
 
-CUT = "is the file whole? copy or make it again"
+CUT = "is the file complete? copy or create it again"
 KINDS = {
     "poolwise": "runs of poolwise",
     "mteb-results": "MTEB results",
@@ -27,10 +27,10 @@ KINDS = {
 
 @dataclass
 class Source:
-    """One recognised input: its runs, and in words whatever was not taken from it.
+    """One input: its runs, and in words what was not read from it.
 
-    ``left_out`` maps a reason to the things it kept out; ``notes`` are limitations that belong into the report.
-    ``declared`` are the reference and the comparisons of a study.
+    ``left_out`` maps a reason to what was left out for it; ``notes`` are limitations for the report. ``declared``
+    holds the reference and the comparisons of a study.
     """
 
     path: Path
@@ -43,12 +43,12 @@ class Source:
     declared: tuple[str | None, list[str]] | None = None
 
     def leave_out(self, reason: str, what: str) -> None:
-        """Record one thing that was not read, under its reason."""
+        """Record that ``what`` was not read, and why."""
         self.left_out.setdefault(reason, []).append(what)
 
     @property
     def models(self) -> list[str]:
-        """The names that the comparison will know the runs by, each once."""
+        """The names of the runs in the comparison, each once."""
         return list(dict.fromkeys(run.manifest.label for run in self.runs))
 
     @property
@@ -57,7 +57,7 @@ class Source:
 
 
 def foreign_run(model: str, records: Mapping[str, ItemScores], seed: int = 0, notes: list[str] | None = None) -> Run:
-    """Return a run of a model that is known by its name only."""
+    """Return a run of a model of which only the name is known."""
     manifest = RunManifest(name=model, kind="external", model=model, seed=seed, notes=notes or [])
     return Run(manifest=manifest, scores=dict(sorted(records.items())))
 
@@ -99,19 +99,19 @@ def score_record(
 def read_text(path: Path) -> str:
     """Return the text of a file, unpacked if its name ends in ``.gz``.
 
-    Raises: EvalError where it cannot be read, was cut short, or is no text.
+    Raises: EvalError where it cannot be read, is truncated, or is not text.
     """
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise EvalError(f"{path} is no text", "wanted JSON, a CSV, a TREC run or qrels") from error
+        raise EvalError(f"{path} is not text", "wanted JSON, a CSV, a TREC run or qrels") from error
     except (OSError, EOFError, zlib.error) as error:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
 
 
 def first_line(path: Path) -> str:
-    """Return the first line of a file that is not blank, whatever the file may be."""
+    """Return the first line of a file that is not blank; bytes that are not text are replaced."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", errors="replace") as file:
@@ -121,9 +121,9 @@ def first_line(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the value in a JSON file.
 
-    Raises: EvalError where it is not JSON to its end.
+    Raises: EvalError where it is not valid JSON.
     """
     try:
         return json.loads(read_text(path), object_pairs_hook=_each_once)
@@ -132,16 +132,16 @@ def read_json(path: Path) -> Any:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object as a dict; of a name that comes twice one value would be lost."""
+    """Return an object as a dict. Raises: ValueError for a repeated name, of which one value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} comes twice in one object")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is repeated in one object")
     return found
 
 
 def as_score(value: object) -> float | None:
-    """Return a number as float, NaN and infinity included; None for anything that is no number."""
+    """Return a number as float, including NaN and infinity; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value)

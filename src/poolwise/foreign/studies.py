@@ -1,4 +1,4 @@
-"""Several studies side by side: runs that both hold are taken once, designs on other bases get names of their own."""
+"""Compares several studies: shared runs are used once, and designs on different bases get different names."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from poolwise.records import Run
 
 
 def once(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs without those that repeat an earlier one score for score, and a note that names them.
+    """Return the runs without repeats (same name and same scores), and a note that lists the repeats.
 
-    Two studies that differ in what only some designs read have the other designs, and the anchors, in common. A run
-    that repeats another by name but not by its scores stays, and is an error of the comparison.
+    Two studies may differ only in settings of some designs; then they share the other designs and the baselines. A run
+    with the name of another but different scores stays, and the comparison reports it as an error.
     """
     kept: list[Run] = []
     repeated: dict[str, None] = {}
@@ -20,7 +20,7 @@ def once(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
             repeated[run.manifest.label] = None
         else:
             kept.append(run)
-    note = f"in more than one input with the same scores, taken once: {', '.join(repeated)}"
+    note = f"in several inputs with the same scores, used once: {', '.join(repeated)}"
     return kept, [note] if repeated else []
 
 
@@ -31,7 +31,7 @@ def _is_repeat(run: Run, other: Run) -> bool:
 
 
 def told_apart(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Return the runs, those on an adapted base marked where their design is there on another base too; and a note."""
+    """Return the runs and a note. Runs on an adapted base are marked if their design is also there on another base."""
     bases: dict[str, dict[str, None]] = {}
     for run in runs:
         bases.setdefault(run.manifest.label, {})[run.manifest.adaptation] = None
@@ -43,5 +43,5 @@ def told_apart(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         else run
         for run in runs
     ]
-    note = "(adapted): on a base that had masked next-token training before, of which a difference may come"
+    note = "(adapted): on a base with earlier masked next-token training, which may explain part of a difference"
     return marked, [note] if keys else []

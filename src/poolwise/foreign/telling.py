@@ -1,4 +1,4 @@
-"""What was found in each input, for people (lines) and for programs (``inputs`` of ``compare --json``)."""
+"""Describes what was found in each input: lines for users, and ``inputs`` of ``compare --json`` for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NO_TEST = "none: one model only"
 
 
 def input_entries(inputs: Inputs) -> list[dict[str, object]]:
-    """Return one entry an input: kind, models, tasks, items, revisions, what is missing or left out, which tests."""
+    """Return one entry per input: kind, models, tasks, items, revisions, what is missing or left out, and tests."""
     missing = missing_tasks(inputs.runs)
     tests = allowed_tests(inputs.runs)
     return [_entry(source, missing, tests) for source in inputs.sources]
@@ -38,12 +38,12 @@ def _entry(source: Source, missing: Mapping[str, list[str]], tests: list[str]) -
 
 
 def _items(records: Sequence[ItemScores], task: str) -> int | None:
-    """The items of a task; None where only its score is known."""
+    """Return the number of items of a task; None if only its score is known."""
     return max((record.num_items for record in records if record.task == task), default=0) or None
 
 
 def input_lines(inputs: Inputs) -> list[str]:
-    """Return what to say on standard error: a line an input, what is missing in whom, which tests that allows."""
+    """Return the lines for standard error: one per input, tasks missing per model, notes, and the possible tests."""
     lines = source_lines(inputs)
     for name, tasks in missing_tasks(inputs.runs).items():
         if tasks:
@@ -52,7 +52,7 @@ def input_lines(inputs: Inputs) -> list[str]:
 
 
 def source_lines(inputs: Inputs) -> list[str]:
-    """Return a line an input: what it is, its models, tasks and items, and the revisions that were read."""
+    """Return one line per input: its kind, models, tasks, items, and the revisions that were read."""
     return [_source_line(source) for source in inputs.sources]
 
 
@@ -73,7 +73,7 @@ def _source_line(source: Source) -> str:
 
 
 def allowed_tests(runs: Sequence[Run]) -> list[str]:
-    """Return in words which tests the runs allow, by how many tasks, items and seeds all models have."""
+    """Return in words which tests are possible, from the tasks, items and seeds that all models have."""
     taking_part = [run for run in runs if run.manifest.kind != "anchor"]
     names = {run.manifest.label for run in taking_part}
     if len(names) < 2:

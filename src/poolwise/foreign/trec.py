@@ -1,4 +1,4 @@
-"""TREC runs: ``query Q0 document rank score tag``, one ranking a file."""
+"""Reads TREC runs: ``query Q0 document rank score tag``, one ranking per file."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from poolwise.foreign.source import CUT, Source, foreign_run, read_text
 from poolwise.records import ItemScores
 
 GENERIC = {"run", "runs", "result", "results", "output", "ranking", "test", "dev"}
-"""File names that say nothing about the model; the folder's name does."""
+"""File names that do not name the model; then the folder does."""
 
 
 def is_run_line(line: str) -> bool:
-    """Return whether a line has the six fields of a TREC run, a number in the fourth and fifth."""
+    """Return whether a line has the six fields of a TREC run, with numbers in the fourth and fifth."""
     fields = line.split()
     return len(fields) == 6 and all(_number(text) is not None for text in fields[3:5])
 
 
 def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> Source:
-    """Return the run of a model: one file, named by it, or a folder with one file a task, named by the folder.
+    """Return the run of a model, named by its file, or by the folder if that has one file per task.
 
-    Raises: EvalError where a line is broken, two files score one task, or no judgements fit.
+    Raises: EvalError where a line is invalid, two files score the same task, or no judgements match.
     """
     name = _model_name(path)
     source = Source(path, "trec")
@@ -38,7 +38,7 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
         )
         if record.task in records:
             raise EvalError(
-                f"{path} holds two runs of {record.task}", hint="give each model a folder, or each file alone"
+                f"{path} holds two runs of {record.task}", hint="use one folder per model, or give each file separately"
             )
         records[record.task] = record
         source.notes += [f"{name}, {remark}" for remark in remarks]
@@ -56,9 +56,9 @@ def _model_name(path: Path) -> str:
 
 
 def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
-    """Return score by document by query, and the tags of a run; ranks are not used, as trec_eval does not.
+    """Return query -> document -> score, and the tags of a run; like trec_eval, ranks are ignored.
 
-    Raises: EvalError where a line lacks fields, a score is no finite number, or a document comes twice for a query.
+    Raises: EvalError where a line lacks fields, a score is not finite, or a document is repeated for a query.
     """
     rankings: dict[str, dict[str, float]] = {}
     tags: set[str] = set()
@@ -72,15 +72,15 @@ def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
         if len(fields) != 6:
             problems.append(f"{path}:{number}: {len(fields)} fields; wanted `query Q0 document rank score tag`")
         elif score is None or not math.isfinite(score):
-            problems.append(f"{path}:{number}: score {fields[4]} is no finite number")
+            problems.append(f"{path}:{number}: score {fields[4]} is not a finite number")
         elif fields[2] in rankings.setdefault(fields[0], {}):
-            problems.append(f"{path}:{number}: document {fields[2]} comes twice for query {fields[0]}")
+            problems.append(f"{path}:{number}: document {fields[2]} is repeated for query {fields[0]}")
         else:
             rankings[fields[0]][fields[2]] = score
             if tags and fields[5] not in tags and not text.endswith("\n") and line == text.splitlines()[-1]:
                 problems.append(f"{path}:{number}: the last line breaks off in the tag {fields[5]!r}")
             tags.add(fields[5])
-    collect(problems, EvalError, f"{path} is no whole TREC run", CUT)
+    collect(problems, EvalError, f"{path} is not a complete TREC run", CUT)
     return rankings, tags
 
 

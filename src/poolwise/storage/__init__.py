@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, and read with one error for whatever is wrong with them."""
+"""Files: written whole or not at all, and read with one clear error for anything that is wrong with them."""

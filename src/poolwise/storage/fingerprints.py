@@ -1,4 +1,4 @@
-"""Fingerprints: short hashes by which equal values, texts and files are known again."""
+"""Fingerprints: short hashes that identify equal values, texts and files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hash_texts(texts: Iterable[str]) -> str:
 def fingerprint_folder(folder: Path) -> str:
     """Return a 16-digit hash of the names, sizes and contents of a folder's files.
 
-    Of a file above 200 MiB only the size, the first and the last MiB enter: a 14 GB base would take minutes.
+    For a file above 200 MiB, only the size and the first and last MiB are hashed: a 14 GB base would take minutes.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""Lines of text and of JSON, plain or gzipped: each with its number, or with the reason why it cannot be read."""
+"""Lines of text or JSON, plain or gzipped: each with its number, or the reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ READ_ERRORS = (OSError, EOFError, zlib.error)
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for a line or row that cannot be read at all, with the reason."""
+    """Takes the place of a line or row that cannot be read, and says why."""
 
     reason: str
 
 
 def iter_lines(path: Path) -> Iterator[tuple[int, str | Unreadable]]:
-    """Yield (line number from 1, line without its end); lines of white space only are left out.
+    """Yield (line number from 1, line without its line break); lines with only white space are skipped.
 
-    A byte order mark before the first line is skipped; a line that is not UTF-8 comes as ``Unreadable``.
-    Raises: DataError where the file cannot be read to its end, as one cut short.
+    A byte order mark before the first line is skipped; a line that is not UTF-8 is yielded as ``Unreadable``.
+    Raises: DataError where the file cannot be read to its end, such as a truncated file.
     """
     number = 0
     try:
@@ -45,7 +45,7 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str | Unreadable]]:
 
 
 def iter_json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield (line number, value) of a file with one JSON value a line; a line that is no JSON comes as ``Unreadable``.
+    """Yield (line number, value) of a file with one JSON value per line; a line that is not JSON gives ``Unreadable``.
 
     Raises: DataError as ``iter_lines``.
     """
@@ -61,6 +61,6 @@ def _parsed(line: str) -> object:
 
 
 def cut_short(path: Path, line: int, error: BaseException) -> DataError:
-    """Return the error of a file that cannot be read from ``line`` on."""
+    """Return the error for a file that cannot be read from ``line`` on."""
     reason = str(error) or type(error).__name__
     return DataError(f"{path}:{line}: cannot be read further: {reason}", hint=CUT)

@@ -1,4 +1,4 @@
-"""Relevance judgements, as TREC or BEIR write them."""
+"""Relevance judgements (qrels) in the formats of TREC and BEIR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WANTED = "wanted `query document grade` or TREC's `query 0 document grade`"
 
 @dataclass(frozen=True)
 class Judgement:
-    """How relevant a document is to a query; 0 and below is not at all."""
+    """How relevant a document is to a query; a grade of 0 or below means not relevant."""
 
     line: int
     query: str
@@ -23,10 +23,10 @@ class Judgement:
 
 
 def iter_judgements(path: Path, problems: list[str]) -> Iterator[Judgement]:
-    """Yield the judgements of a file, each pair of query and document once; what is wrong is noted, with its line.
+    """Yield the judgements of a file, each pair of query and document once; add bad lines to ``problems``.
 
-    Lines have three fields (BEIR, with or without a header) or four (TREC), parted by tabs or, where a line has none,
-    by white space. All have as many as the first.
+    Lines have three fields (BEIR, with or without a header) or four (TREC), separated by tabs or, in a line without
+    tabs, by white space. All lines have as many fields as the first.
     """
     width = 0
     seen: dict[tuple[str, str], int] = {}
@@ -38,7 +38,7 @@ def iter_judgements(path: Path, problems: list[str]) -> Iterator[Judgement]:
             fields = split_fields(text)
             if place == 0 and is_header(fields):
                 continue
-            # A line cut short may look like one of the other layout.
+            # A truncated line may look like one of the other format.
             if len(fields) not in (3, 4) or len(fields) != (width or len(fields)):
                 problems.append(f"{path}:{line}: {len(fields)} fields; {WANTED}{', as above' if width else ''}")
                 continue
@@ -63,7 +63,7 @@ def split_fields(line: str) -> list[str]:
 
 
 def is_header(fields: Sequence[str]) -> bool:
-    """Return whether the fields are names of columns: as many as a judgement's, and no digit in the first or last."""
+    """Return whether the fields are column names: three or four, with no digit in the first and last."""
     is_named = not any(character.isdigit() for character in fields[0] + fields[-1]) if fields else False
     return len(fields) in (3, 4) and is_named
 

@@ -1,4 +1,4 @@
-"""Rows out of a file: JSON lines, CSV, TSV or parquet, by the end of its name."""
+"""Reads rows from a file: JSON lines, CSV, TSV or parquet, chosen by its suffix."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 
 
 def iter_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield (line or row number from 1, row) of a file; a row that cannot be read comes as ``Unreadable``.
+    """Yield (line or row number from 1, row) of a file; a row that cannot be read is yielded as ``Unreadable``.
 
-    A row is whatever JSON a line holds, or a mapping of column to cell.
+    A row is the JSON value of a line, or a mapping of column to cell.
 
-    Raises: DataError where the file itself cannot be read to its end.
+    Raises: DataError where the file cannot be read to its end.
     """
     if path.suffix == ".parquet":
         return _parquet_rows(path)
@@ -26,7 +26,7 @@ def iter_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file is CSV or TSV: then every row has every column, and every value is text or None."""
+    """Return whether a file is CSV or TSV, in which every row has every column and every value is text or None."""
     return path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
 
 

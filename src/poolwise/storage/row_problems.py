@@ -1,4 +1,4 @@
-"""What is wrong with the rows of one file, in as few lines as say it all."""
+"""Collects what is wrong with the rows of one file, and reports it in few lines."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from poolwise.errors import nearest
 from poolwise.storage.row_files import is_table
 
 _SHOWN = 20
-"""Names of columns that a message shows; a table without a header row would show a text for each of its columns."""
+"""The most column names in a message; a table without a header row would show a text for each of its columns."""
 
 
 class RowProblems:
-    """Gathers the problems of the rows of one file. A problem that every row has is told once.
+    """Collects the problems of the rows of one file. A problem of every row is reported once.
 
     Args:
-        table: the file, as messages name it.
+        table: the name of the file in messages.
     """
 
     def __init__(self, table: str) -> None:
@@ -30,15 +30,15 @@ class RowProblems:
         return len(self._noted) + len(self._of_file)
 
     def note(self, line: int, reason: str) -> None:
-        """Note what is wrong with one row."""
+        """Add a problem of one row."""
         self._noted.append((line, reason))
 
     def note_file(self, problem: str) -> None:
-        """Note what is wrong with the file as a whole; the message names it."""
+        """Add a problem of the whole file; the message must name the file."""
         self._of_file.append(problem)
 
     def lines(self) -> list[str]:
-        """Return one line a problem: of the file, of all its rows, of single rows in their order."""
+        """Return one line per problem: first of the file, then of all rows, then of single rows in order."""
         counts = Counter(reason for _, reason in dict.fromkeys(self._noted))
         shared = [reason for reason, count in counts.items() if count == self.num_rows > 1]
         told = [f"{self.table}: in all {self.num_rows} rows: {reason}" for reason in shared]
@@ -47,10 +47,10 @@ class RowProblems:
 
 
 def absent_columns(table: str, found: Iterable[str], absent: Mapping[str, str], remedy: str) -> str:
-    """Return the problem of columns that no row of a file has, in one line with the columns that there are.
+    """Return one line about columns that no row of a file has, with the columns that it does have.
 
     Args:
-        absent: what was asked for, and in words by whom.
+        absent: each missing column, and in words why it is needed.
         remedy: what to do about it, in words.
     """
     kind = "columns" if is_table(Path(table)) else "fields"

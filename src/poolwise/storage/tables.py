@@ -1,4 +1,4 @@
-"""CSV and TSV with a header row, plain or gzipped, as rows of text by column."""
+"""Reads CSV and TSV with a header row, plain or gzipped, as rows of text by column."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from poolwise.errors import DataError
 from poolwise.storage.json_lines import READ_ERRORS, Unreadable, cut_short
 
 _LONGEST_CELL = 2**31 - 1
-"""The csv module stops at 131,072 characters unless told otherwise; documents are longer."""
+"""The csv module's default limit is 131,072 characters; documents can be longer."""
 
 
 def iter_table(path: Path) -> Iterator[tuple[int, dict[str, str | None] | Unreadable]]:
-    """Yield (line on which a row begins, its cells by column); a cell without text is None, blank lines are left out.
+    """Yield (line on which a row starts, its cells by column); an empty cell is None, blank lines are skipped.
 
-    Cells are as RFC 4180 has them: quoted where they hold the delimiter, a quote or a line break. The delimiter of a
-    CSV is the comma, semicolon or tab that its header has most of; a row of another length comes as ``Unreadable``.
+    Cells follow RFC 4180: quoted if they contain the delimiter, a quote or a line break. The delimiter of a CSV is the
+    comma, semicolon or tab that is most frequent in its header; a row of another length gives ``Unreadable``.
 
-    Raises: DataError where the file is cut short, no UTF-8, has an unclosed quote, or two columns of one name.
+    Raises: DataError where the file is truncated, not UTF-8, has an unclosed quote, or two columns of one name.
     """
     rows = _iter_cells(path)
     _, names = next(rows, (0, []))
@@ -31,7 +31,7 @@ def iter_table(path: Path) -> Iterator[tuple[int, dict[str, str | None] | Unread
         if len(cells) != len(names):
             yield line, Unreadable(f"{len(cells)} cells, the header has {len(names)}")
         else:
-            # A column without a name, as pandas writes its index, is nothing anybody asks for.
+            # A column without a name, such as the index that pandas writes, is ignored.
             yield line, {name: cell if cell.strip() else None for name, cell in zip(names, cells, strict=True) if name}
 
 
@@ -42,7 +42,7 @@ def _iter_cells(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             start = file.readline()
             file.seek(0)
-            # Strict: a quote that is never closed would swallow the rest of the file as one cell.
+            # Strict: otherwise an unclosed quote would make the rest of the file one cell.
             reader = csv.reader(file, delimiter=_delimiter(path, start), strict=True)
             while True:
                 line = reader.line_num + 1
@@ -64,7 +64,7 @@ def _iter_cells(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | None:
-    # The limit belongs to the whole process: others find it as they left it.
+    # The limit is global to the process, so it is restored for other users.
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         return next(reader, None)

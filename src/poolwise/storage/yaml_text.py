@@ -1,4 +1,4 @@
-"""YAML as people write it, read strictly: one clear error for whatever cannot be read."""
+"""Reads YAML strictly: one clear error for anything that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import yaml
 
 from poolwise.errors import ConfigError
 
-# ValueError: a date such as 2020-99-99. RecursionError: brackets without end.
+# ValueError: a date such as 2020-99-99. RecursionError: deeply nested brackets.
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, which plain YAML takes the last of."""
+    """A YAML loader that refuses a repeated key; PyYAML silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -25,18 +25,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
             if not isinstance(key, Hashable):
                 raise ConfigError(f"key {key!r} in line {line} is not a name")
             if key in seen:
-                raise ConfigError(f"key {key!r} stands twice, again in line {line}")
+                raise ConfigError(f"key {key!r} is given twice, again in line {line}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def load_mapping(path: Path, what: str, wanted: str) -> dict[Any, Any]:
-    """Return the mapping in a YAML file; an empty one where the file says nothing.
+    """Return the mapping in a YAML file; an empty mapping if the file is empty.
 
     Args:
         what: the kind of file, such as "recipe", for the message.
-        wanted: the keys such a file has, for the message.
-    Raises: ConfigError where it cannot be read, is no YAML, holds no mapping, or a key stands in it twice.
+        wanted: the keys of such a file, for the message.
+    Raises: ConfigError where the file cannot be read, is not YAML, is not a mapping, or repeats a key.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -61,9 +61,9 @@ def _reason(error: Exception) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that one piece of YAML stands for; nothing stands for an empty text.
+    """Return the value of one piece of YAML; an empty text if it is blank.
 
-    Raises: ConfigError where it is no YAML.
+    Raises: ConfigError where it is not YAML.
     """
     try:
         return yaml.safe_load(text) if text.strip() else ""

@@ -1,4 +1,4 @@
-"""Evaluation tasks from folders and from MTEB, and the score of every item."""
+"""Evaluation tasks from folders and from MTEB, with a score for every item."""
 
 from poolwise.tasks.bm25 import evaluate_bm25
 from poolwise.tasks.evaluate import evaluate_task

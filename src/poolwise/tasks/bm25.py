@@ -1,4 +1,4 @@
-"""BM25, the lexical anchor, scored on the same path as every model."""
+"""BM25, the lexical baseline, scored by the same code as every model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from poolwise.tasks.ranking import RankingTask
 from poolwise.tasks.task import Task
 
 K1, B = 1.5, 0.75
-"""Lucene's variant with bm25s's and mteb's constants; no stemmer, for that would be one dependency more."""
+"""Lucene's variant with the constants of bm25s and mteb; without a stemmer, which would need another dependency."""
 
 
 class BM25Search:
-    """BM25 in the shape of mteb's search protocol: documents that share no word with the query are not returned."""
+    """BM25 as mteb's search protocol; documents that share no word with the query are not returned."""
 
     mteb_model_meta = None
 
@@ -38,7 +38,7 @@ class BM25Search:
         for query, text in zip(queries["id"], queries["text"], strict=True):
             scores = self._scores(text)
             if top_ranked is not None:
-                # A candidate without a common word is ranked last, not left out: it is part of the ranking.
+                # A candidate that shares no word is ranked last, not dropped: every candidate must be ranked.
                 found[query] = {key: float(scores[place[key]]) for key in top_ranked[query]}
             else:
                 best = np.argsort(-scores, kind="stable")[:top_k]

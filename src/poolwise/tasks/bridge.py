@@ -1,7 +1,7 @@
-"""mteb's own task objects over data in memory, and our encoder in the shape mteb expects.
+"""mteb's task objects over data in memory, and our encoder as mteb's encoder protocol.
 
-The numbers are mteb's: its ``evaluate`` runs unchanged. What it would write to a prediction file is kept
-on the object instead, because we need the score of every item and want no file.
+The scores are mteb's: its ``evaluate`` runs unchanged. Predictions stay on the task object instead of in a file,
+because we need the score of every item and no file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from poolwise.tasks.task import Encoder
 from poolwise.upstream.mteb import kept_predictions
 
 SEED = 42
-"""mteb's default, left as it is so that folder tasks score as the benchmark does."""
+"""mteb's default, so that folder tasks are scored as in the benchmark."""
 SPLIT = "test"
 SUBSET = "default"
 
 
 class MtebEncoder:
-    """Our encoder as mteb's ``EncoderProtocol``: documents get the document prompt, all else the query prompt."""
+    """Our encoder as mteb's ``EncoderProtocol``: documents get the document prompt, other texts the query prompt."""
 
     def __init__(self, encoder: Encoder, prompts: Prompts) -> None:
         from mteb.models import ModelMeta
@@ -42,7 +42,7 @@ class MtebEncoder:
         from mteb.types import PromptType
 
         prompt = self.prompts.document if prompt_type == PromptType.document else self.prompts.query
-        # The loader's data set is read as a column: batching and collating rows takes longer than the metric.
+        # Read the loader's data set as a column: batching and collating rows takes longer than the metric.
         return self.encoder.encode(list(inputs.dataset["text"]), prompt)
 
     def similarity(self, first: Embeddings, second: Embeddings) -> Any:
@@ -57,7 +57,7 @@ class MtebEncoder:
 
 
 def metadata(category: Category, main_score: str) -> Any:
-    """Return the description mteb asks of a task; nothing in it changes a text task's score."""
+    """Return the metadata that mteb requires of a task; it does not change the score of a text task."""
     from mteb.abstasks.task_metadata import TaskMetadata
 
     return TaskMetadata(
@@ -73,9 +73,9 @@ def metadata(category: Category, main_score: str) -> Any:
 
 
 def build_task(base: type[Any], category: Category, main_score: str, dataset: Any, **attributes: Any) -> Any:
-    """Return a fresh mteb task over ``dataset``; its random state is shared with no other model's evaluation.
+    """Return a new mteb task over ``dataset``, so that no random state is shared between evaluations.
 
-    After ``run``, its ``predictions`` hold what mteb would have written to a file.
+    After ``run``, its ``predictions`` hold what mteb would write to a prediction file.
     """
     members: dict[str, object] = {"metadata": metadata(category, main_score), **kept_predictions(), **attributes}
     task = type("LocalTask", (base,), members)(seed=SEED)
@@ -96,9 +96,9 @@ def run(task: Any, model: object) -> Mapping[str, Any]:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Leave random states, log levels and progress bars as they were, and show no warning in between.
+    """Restore random states, log levels and progress bars on exit, and hide warnings inside.
 
-    mteb seeds ``random``, numpy and torch globally when imported, and again with every task and evaluator:
+    mteb seeds ``random``, numpy and torch globally when it is imported, and again with every task and evaluator:
     a training that evaluates half-way would repeat its dropout masks.
     """
     import datasets

@@ -1,4 +1,4 @@
-"""Labelled texts: a logistic regression on a few training embeddings a label, ten times over."""
+"""Classification tasks: logistic regression on the embeddings of a few training rows per label, ten times."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ SAMPLES_PER_LABEL = {
     "YelpReviewFullClassification": 128,
     "YelpReviewFullClassification.v2": 128,
 }
-"""MTEB's tasks that do not take 8 rows of each label (mteb 2.26), for folders that bear their names."""
+"""MTEB tasks that do not use 8 rows per label (mteb 2.26), for folders with their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationTask(Task):
-    """Texts with labels; a value is the share of the experiments that put the text under its label.
+    """Texts with labels; an item's value is the share of the experiments that predict its label.
 
-    An experiment trains on ``samples_per_label`` rows of each label, drawn as mteb draws them; the test rows
-    are the items.
+    Each experiment trains on ``samples_per_label`` rows of each label, drawn as in mteb; the test rows are the items.
     """
 
     items: tuple[str, ...]
@@ -72,7 +71,7 @@ class ClassificationTask(Task):
         return found
 
     def capped(self, max_items: int, seed: int) -> ClassificationTask:
-        """Return at most ``max_items`` test rows; every training row stays, for the experiments draw from them."""
+        """Return the task with at most ``max_items`` test rows; all training rows stay for the experiments."""
         if self.num_items <= max_items:
             return self
         rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
@@ -87,7 +86,7 @@ class ClassificationTask(Task):
 
     @cached_property
     def samples(self) -> list[list[int]]:
-        """The training rows of each experiment, as mteb draws them: one order shuffled again and again."""
+        """The training rows of each experiment, drawn as in mteb: the same order is shuffled again each time."""
         order: list[int] | None = None
         drawn = []
         for _ in range(self.num_experiments):
@@ -100,7 +99,7 @@ class ClassificationTask(Task):
         from mteb.abstasks import AbsTaskClassification
         from sklearn.linear_model import LogisticRegression
 
-        # Numbers in place of names: mteb computes a precision that sklearn refuses for two text labels.
+        # Numbers instead of names: mteb computes a precision that sklearn refuses for two text labels.
         numbers = {label: number for number, label in enumerate(sorted({*self.train_labels, *self.labels}))}
         gold = [numbers[label] for label in self.labels]
         train = [numbers[label] for label in self.train_labels]
@@ -124,12 +123,12 @@ class ClassificationTask(Task):
 
 
 def known_samples_per_label(name: str) -> int:
-    """Return MTEB's number for a task of this name (with or without ``Classification``), else its default."""
+    """Return MTEB's rows per label for a task of this name (with or without ``Classification``), or its default."""
     return SAMPLES_PER_LABEL.get(name, SAMPLES_PER_LABEL.get(f"{name}Classification", 8))
 
 
 def draw_sample(labels: tuple[str, ...], size: int, order: list[int] | None) -> tuple[list[int], list[int]]:
-    """Return the next order of the rows, and of each label the first ``size`` rows in that order."""
+    """Return the next order of the rows, and the first ``size`` rows of each label in that order."""
     order = list(range(len(labels))) if order is None else order
     np.random.RandomState(bridge.SEED).shuffle(order)
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Labelled texts without training: k-means on the embeddings, ten seeds, V-measure."""
+"""Clustering tasks: k-means on the embeddings with ten seeds, scored by V-measure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ KMEANS_SEEDS = tuple(range(bridge.SEED, bridge.SEED + 10))
 
 @dataclass(frozen=True, kw_only=True)
 class ClusteringTask(Task):
-    """Texts with labels. No value per item: a record keeps every row's cluster for every k-means seed.
+    """Texts with labels. Items have no value; a record keeps the cluster of every row for every k-means seed.
 
-    mteb's current clustering task embeds 4% of the rows and draws, with replacement, other rows for every
-    model that shares the task object. We cluster all rows with mteb's own k-means evaluator, seed by seed.
+    mteb's current clustering task embeds 4% of the rows and draws, with replacement, different rows for each
+    model that shares the task object. We cluster all rows with mteb's k-means evaluator, one seed after the other.
     """
 
     items: tuple[str, ...]

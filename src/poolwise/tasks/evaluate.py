@@ -1,4 +1,4 @@
-"""One task, one encoder, one record."""
+"""Scores one task with one encoder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from poolwise.tasks.task import Encoder, Task
 
 
 def evaluate_task(task: Task, encoder: Encoder) -> ItemScores:
-    """Return the score of every item of ``task`` for the model behind ``encoder``, as mteb computes it.
+    """Return the scores of ``task`` and its items for the model behind ``encoder``, as mteb computes them.
 
-    Global random states, log levels and progress bars are left as found; nothing is written to disk.
+    Global random states, log levels and progress bars are restored; nothing is written to disk.
     Raises: EvalError where the score is undefined for these embeddings.
     """
     with isolated():

@@ -1,4 +1,4 @@
-"""Tasks by name: a folder with one task, with a category's tasks or with a whole suite; or MTEB's."""
+"""Loads tasks by name: a folder with one task, a category's tasks or a whole suite; or an MTEB task."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ PYDOC = "poolwise/pydoc"
 MTEB_PREFIX = "mteb:"
 DEFAULT_SPLIT = "test"
 STEMS = ("test", "train", "dev", "validation", "corpus", "queries")
-"""What the files of a task are called, beside a split that is asked for."""
+"""The file names of a task, besides the name of the split."""
 OTHER_METRICS: dict[Category, tuple[str, ...]] = {"retrieval": ("map",), "reranking": ("ndcg_at_10",)}
 
 
 class TaskSettings(Section):
-    """What a ``task.yaml`` beside a task's files may say; all of it is optional."""
+    """The keys of a ``task.yaml`` next to a task's files; all are optional."""
 
     category: Category | None = None
     metric: str | None = None
     samples_per_label: int | None = Field(default=None, ge=1, description="classification only")
-    prompts: Prompts | None = Field(default=None, description="win over the recipe's")
-    columns: dict[str, Any] = Field(default={}, description="our field: the files' own; of retrieval also by file")
+    prompts: Prompts | None = Field(default=None, description="used instead of the recipe's prompts")
+    columns: dict[str, Any] = Field(
+        default={}, description="field: column name in the files; for retrieval also by file"
+    )
 
     @field_validator("columns")
     @classmethod
@@ -43,7 +45,7 @@ class TaskSettings(Section):
             for name, named in value.items() if isinstance(value, dict) else [(key, value)]:
                 names = named if isinstance(named, list) else [named]
                 if not names or not all(isinstance(column, str) for column in names):
-                    raise ValueError(f"{name} is {named!r}, wanted the name of a column")
+                    raise ValueError(f"{name} is {named!r}, wanted a column name")
         return columns
 
 
@@ -54,21 +56,21 @@ def load_tasks(
     seed: int = 0,
     prompts: Mapping[Category, Prompts] | None = None,
 ) -> list[Task]:
-    """Return the tasks behind ``names``, in that order, each folder's tasks in order of name.
+    """Return the tasks of ``names``, in that order; tasks of one folder are sorted by name.
 
     Args:
         names: folders (one task, a category's tasks, or any tree of them), ``poolwise/pydoc``, ``mteb:NAME``.
-            ``FOLDER@dev`` takes the split ``dev.jsonl`` or the like (``qrels/dev.tsv``) instead of ``test``.
-        max_items: cap on the items of each task; the same seed takes the same items.
-        prompts: by category; a task's own, in its ``task.yaml``, win.
+            ``FOLDER@dev`` reads the split ``dev.jsonl`` (or ``qrels/dev.tsv``) instead of ``test``.
+        max_items: the most items per task; the same seed takes the same items.
+        prompts: by category; prompts in a task's ``task.yaml`` take precedence.
 
-    Raises: DataError that names every unusable folder, row and judgement of all tasks at once.
+    Raises: DataError that lists every unusable folder, row and judgement of all tasks.
     """
     problems: list[str] = []
     tasks = [task for name in names for task in _load_name(name, prompts or {}, problems)]
     for name, count in Counter(task.name for task in tasks).items():
         if count > 1:
-            problems.append(f"{name}: {count} tasks have this name; name it once, or rename a folder")
+            problems.append(f"{name}: {count} tasks have this name; list it once, or rename a folder")
     collect(problems, DataError, "tasks cannot be used", "fix the files, or name other tasks")
     return tasks if max_items is None else [task.capped(max_items, seed) for task in tasks]
 
@@ -109,7 +111,7 @@ def _folder(name: str) -> Path:
 
 
 def iter_task_folders(folder: Path, split: str = DEFAULT_SPLIT) -> Iterator[Path]:
-    """Yield the task folders that ``folder`` is or holds, by name; no task lies inside another."""
+    """Yield the task folders that ``folder`` is or contains, sorted by name; no task is inside another."""
     inner = _inner(folder)
     if _holds_task(folder, split) and not any(entry.name in CATEGORIES for entry in inner):
         yield folder
@@ -123,14 +125,14 @@ def _inner(folder: Path) -> list[Path]:
 
 
 def _holds_task(folder: Path, split: str) -> bool:
-    # A CSV may be anything, such as a table of results: only one with a task's name makes a folder a task.
+    # A CSV may be anything, such as a table of results; only a file name of a task makes the folder a task.
     tables = {f"{stem}{suffix}" for stem in {split, *STEMS} for suffix in TEXT_SUFFIXES}
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     return any(name.endswith((".jsonl", ".jsonl.gz")) or name == "task.yaml" or name in tables for name in names)
 
 
 def _passed_over(folder: Path, tasks: Sequence[Path]) -> Iterator[Path]:
-    """Yield the folders that stand where a task stands, below a category's folder, hold files, and are no task."""
+    """Yield folders below a category's folder that hold files but no task."""
     for entry in _inner(folder) if folder not in tasks else ():
         holds_task = any(task.is_relative_to(entry) for task in tasks)
         if folder.name in CATEGORIES and not holds_task and any(file.is_file() for file in entry.iterdir()):
@@ -141,7 +143,7 @@ def _passed_over(folder: Path, tasks: Sequence[Path]) -> Iterator[Path]:
 
 def _nothing_in(folder: Path, split: str) -> str:
     expected = f"expected {FORMS.format(stem=split)} (retrieval: corpus..., queries... and qrels.tsv)"
-    return f"{folder}: no task in this folder: found {shown_entries(folder)}; {expected}, or folders that hold tasks"
+    return f"{folder}: no task in this folder: found {shown_entries(folder)}; {expected}, or folders with tasks"
 
 
 def _split_of(name: str) -> tuple[str, str]:
@@ -154,14 +156,16 @@ def _load_folder(folder: Path, prompts: Mapping[Category, Prompts], problems: li
     category = settings.category or _category(folder)
     if category is None:
         known = nearest(folder.parent.name, CATEGORIES)
-        problems.append(f"{folder}: category unknown; name the parent folder after it or write task.yaml; {known}")
+        problems.append(
+            f"{folder}: unknown category; name the parent folder after it or set category in task.yaml; {known}"
+        )
         return None
     metric = settings.metric or METRICS[category]
     allowed = (METRICS[category], *OTHER_METRICS.get(category, ()))
     if metric not in allowed:
         problems.append(f"{folder}/task.yaml: metric {metric!r} for {category}; {nearest(metric, allowed)}")
     if settings.samples_per_label is not None and category != "classification":
-        problems.append(f"{folder}/task.yaml: samples_per_label is for classification, this is {category}")
+        problems.append(f"{folder}/task.yaml: samples_per_label is only for classification, this is {category}")
     problems += [f"{folder}/task.yaml: {problem}" for problem in unknown_columns(category, settings.columns)]
     return read_task(
         Source(
@@ -183,9 +187,9 @@ def _category(folder: Path) -> Category | None:
 
 
 def read_settings(folder: Path) -> TaskSettings:
-    """Return what ``task.yaml`` says; the defaults where there is none.
+    """Return the settings in ``task.yaml``, or the defaults without one.
 
-    Raises: ConfigError naming every unknown key (with the nearest known one) and bad value.
+    Raises: ConfigError that lists every unknown key (with the nearest known one) and bad value.
     """
     path = folder / "task.yaml"
     if not path.is_file():

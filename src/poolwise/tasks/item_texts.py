@@ -1,4 +1,4 @@
-"""The texts of a task's items on disk, cut to what a reader of a report looks at."""
+"""Saves the texts of a task's items, shortened for readers of a report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNSEEN = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
 def save_texts(tasks: Sequence[Task], folder: Path) -> None:
-    """Write the texts of each task below ``folder``; a task whose texts are there gets the same bytes again."""
+    """Write the texts of each task below ``folder``; writing them again gives the same bytes."""
     for task in tasks:
         parts = {name: [shortened(text) for text in texts] for name, texts in task.item_texts().items()}
         record = ItemTexts(task=task.name, fingerprint=task.fingerprint, ids=list(task.ids), parts=parts)
@@ -22,9 +22,9 @@ def save_texts(tasks: Sequence[Task], folder: Path) -> None:
 
 
 def shortened(text: str) -> str:
-    """Return a text on one line, without control characters, in at most 300 characters; an ellipsis marks a cut."""
-    # Four times as much as is kept: a text of megabytes is not searched to its end.
+    """Return a text on one line without control characters, at most 300 characters; an ellipsis marks a cut."""
+    # Only four times the length that is kept, so that a text of megabytes is not processed to its end.
     line = _UNSEEN.sub(" ", text[: 4 * MAX_CHARACTERS]).strip()
     is_cut = len(line) > MAX_CHARACTERS or len(text) > 4 * MAX_CHARACTERS
-    # Half a surrogate pair, which JSON allows in a text, cannot be written to a file.
+    # JSON allows half a surrogate pair in a text, but it cannot be written to a file.
     return (line[: MAX_CHARACTERS - 1].rstrip() + "…" if is_cut else line).encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""One reader for each category's folder layout: files to a task, problems noted."""
+"""Reads the task folders of each category: files become a task, and problems are collected."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ FIELDS: dict[Category, dict[str, tuple[str, ...]]] = {
     "reranking": {"rows": ("query", "positive", "negative")},
     "retrieval": {"corpus": ("_id", "text"), "queries": ("_id", "text")},
 }
-"""What every row must have, by file where a category has files of different kinds, else of all of them."""
+"""Required fields of a row: by file in categories with different kinds of files, otherwise for all files."""
 OPTIONAL = {"corpus": ("title",)}
-"""What a row may have; ``group`` where nothing is said."""
+"""Optional fields of a row by file; for other files, ``group``."""
 LISTS = ("positive", "negative")
 """Fields that hold several texts."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A task folder and what is known of it before its rows are read."""
+    """A task folder, and what is known about it before its rows are read."""
 
     folder: Path
     name: str
@@ -50,15 +50,17 @@ class Source:
     files: list[RowProblems] = field(default_factory=list)
 
     def rows(self, stem: str) -> list[Row]:
-        """Return the rows of ``<stem>.jsonl``, ``.csv`` or ``.tsv``; their problems are told once all are known."""
+        """Return the rows of ``<stem>.jsonl``, ``.csv`` or ``.tsv``; their problems are reported later, together."""
         paths = find_files(self.folder, stem)
         if not paths:
             wanted = f"{FORMS.format(stem=stem)}), which {self.category} needs"
-            self.problems.append(f"{self.folder}: lacks the {stem} rows ({wanted}; found {shown_entries(self.folder)}")
+            self.problems.append(
+                f"{self.folder}: {stem} rows are missing ({wanted}; found {shown_entries(self.folder)}"
+            )
             return []
         if len(paths) > 1:
             names = " and ".join(path.name for path in paths)
-            self.problems.append(f"{self.folder}: holds {names}; keep the one that is meant")
+            self.problems.append(f"{self.folder}: holds {names}; keep one of them")
             return []
         self.files.append(RowProblems(str(paths[0])))
         fields = FIELDS[self.category].get(stem) or FIELDS[self.category]["rows"]
@@ -67,7 +69,7 @@ class Source:
 
     @property
     def num_problems(self) -> int:
-        """How many problems are known, those of rows that are not told yet among them."""
+        """The number of problems so far, including problems of rows that are not reported yet."""
         return len(self.problems) + sum(map(len, self.files))
 
     def common(self, ids: tuple[str, ...], group: tuple[str, ...]) -> dict[str, Any]:
@@ -83,14 +85,14 @@ class Source:
 
 
 def file_columns(columns: Mapping[str, Any], stem: str, fields: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Return what one file calls its fields: as ``task.yaml`` says for all files, or for this one."""
+    """Return the column names of one file: those in ``task.yaml`` for all files, or for this file."""
     own = columns.get(stem)
     named = {**columns, **(own if isinstance(own, dict) else {})}
     return {key: [name] if isinstance(name, str) else name for key, name in named.items() if key in fields}
 
 
 def unknown_columns(category: Category, columns: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the ``columns`` of a task of this category: fields that it has not, lists for one."""
+    """Return the problems of a task's ``columns``: fields its category does not have, or a list for a single column."""
     by_file = {stem: (*fields, *OPTIONAL.get(stem, ("group",))) for stem, fields in FIELDS[category].items()}
     everywhere = [name for fields in by_file.values() for name in fields]
     told = []
@@ -98,18 +100,18 @@ def unknown_columns(category: Category, columns: Mapping[str, Any]) -> list[str]
         is_of_file = isinstance(value, dict)
         known = by_file.get(key, ()) if is_of_file else everywhere
         if is_of_file and (key not in by_file or key == "rows"):
-            told.append(f"columns.{key} is for a file, and {category} has no {key}")
+            told.append(f"columns.{key} names a file, but {category} has no file {key}")
             continue
         for name, named in value.items() if is_of_file else [(key, value)]:
             if name not in known:
-                told.append(f"columns names a field {name!r}, which {category} has not; {nearest(name, known)}")
+                told.append(f"columns names a field {name!r}, but {category} has no such field; {nearest(name, known)}")
             elif isinstance(named, list) and name not in LISTS:
-                told.append(f"columns.{name} is {named!r}, wanted the name of a column")
+                told.append(f"columns.{name} is {named!r}, wanted a column name")
     return told
 
 
 def read_task(source: Source) -> Task | None:
-    """Return the task in a folder, or None where its problems (added to ``source.problems``) allow none."""
+    """Return the task in a folder, or None if it has problems, which are added to ``source.problems``."""
     before = len(source.problems)
     task = READERS[source.category](source)
     for file in source.files:
@@ -158,7 +160,7 @@ def read_reranking(source: Source) -> RankingTask:
     qrels: dict[str, dict[str, int]] = {}
     for query, row in zip(ids, rows, strict=True):
         qrels[query] = {}
-        # trec_eval breaks ties by descending id: with these, equal similarities count against the run.
+        # trec_eval breaks ties by descending id; with these ids, ties count against the run.
         for key, prefix, grade in (("positive", "a", 1), ("negative", "b", 0)):
             for place, text in enumerate(row.texts(key)):
                 document = f"{prefix}{query}.{place}"
@@ -217,7 +219,7 @@ def _by_id(rows: list[Row], *, may_be_empty: bool) -> list[tuple[str, Row, str]]
     for row in rows:
         key = row.name("_id")
         if key in seen:
-            row.problem(f"id {key!r} stands in line {seen[key]} already")
+            row.problem(f"id {key!r} is already in line {seen[key]}")
         seen[key] = row.line
         found.append((key, row, row.text("text", may_be_empty=may_be_empty)))
     return found
@@ -226,9 +228,9 @@ def _by_id(rows: list[Row], *, may_be_empty: bool) -> list[tuple[str, Row, str]]
 def _read_qrels(
     source: Source, corpus: dict[str, Document], queries: set[str]
 ) -> tuple[dict[str, dict[str, int]], bool]:
-    """Return grades by query and document, and whether the file judges one split of the queries only.
+    """Return grades by query and document, and whether the file judges only one split of the queries.
 
-    BEIR's own ``qrels/test.tsv`` does: its queries file holds those of the other splits too.
+    BEIR's ``qrels/test.tsv`` does: BEIR's queries file holds the queries of all splits.
     """
     split_path, path = source.folder / "qrels" / f"{source.split}.tsv", source.folder / "qrels.tsv"
     is_split = source.split != "test" or (split_path.is_file() and not path.is_file())
@@ -236,12 +238,12 @@ def _read_qrels(
     qrels: dict[str, dict[str, int]] = {}
     if not path.is_file():
         source.problems.append(
-            f"{source.folder}: lacks {path.relative_to(source.folder)}, which retrieval needs; "
+            f"{source.folder}: {path.relative_to(source.folder)} is missing, which retrieval needs; "
             f"found {shown_entries(source.folder)}"
         )
         return qrels, is_split
     for judged in iter_judgements(path, source.problems):
-        # Of a file without rows it is told already; then every judgement would be wrong.
+        # A file without rows is already reported; otherwise every judgement would be reported too.
         if queries and judged.query not in queries:
             source.problems.append(f"{path}:{judged.line}: query {judged.query!r} is not among the queries")
         if corpus and judged.document not in corpus:

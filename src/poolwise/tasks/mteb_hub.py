@@ -1,4 +1,4 @@
-"""MTEB tasks by name: mteb loads the data, and from there on they are tasks like those of a folder."""
+"""Loads MTEB tasks by name: mteb loads the data, which becomes the same kind of task as that of a folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from poolwise.upstream.mteb import known_tasks, query_texts
 def load_mteb(name: str, prompts: Mapping[Category, Prompts]) -> Task:
     """Return the English test split of an MTEB task.
 
-    Raises: DataError where the name is unknown (with the nearest), the kind of task is not one of ours, or the
-    hub cannot be reached.
+    Raises: DataError where the name is unknown (with the nearest), the type of task is not supported, or the hub
+    cannot be reached.
     """
     with bridge.isolated():
         source = _find(name)
         category = next((key for key, kind in MTEB_TYPES.items() if kind == source.metadata.type), None)
         if category is None or source.metadata.modalities != ["text"]:
             kind = f"{source.metadata.type} of {', '.join(source.metadata.modalities)}"
-            raise DataError(f"mteb:{name} is {kind}", f"wanted text and one of {', '.join(MTEB_TYPES.values())}")
+            raise DataError(f"mteb:{name} is {kind}", f"wanted a text task of type {', '.join(MTEB_TYPES.values())}")
         _download(source, name)
         common = {
             "name": f"{category}/{name}",
@@ -40,7 +40,7 @@ def load_mteb(name: str, prompts: Mapping[Category, Prompts]) -> Task:
         }
         task = CONVERTERS[category](source, _splits(source), common)
     if found := task.problems():
-        raise DataError(f"mteb:{name}: {found[0]}", hint="this task cannot be scored as it stands")
+        raise DataError(f"mteb:{name}: {found[0]}", hint="this task cannot be scored")
     return task
 
 
@@ -67,7 +67,7 @@ def _download(source: Any, name: str) -> None:
         raise DataError(
             f"cannot fetch mteb:{name}: {type(error).__name__}",
             "wanted a network, or the data set in the Hugging Face cache",
-            "put the task into a folder (docs: layouts of a task folder) and name that folder",
+            "put the task into a folder (docs: layouts of a task folder) and give that folder",
         ) from error
     if hasattr(source, "convert_v1_dataset_format_to_v2"):
         source.convert_v1_dataset_format_to_v2(num_proc=None)
@@ -93,7 +93,7 @@ def _pairs(source: Any, splits: Any, common: dict[str, Any]) -> PairTask:
         columns = (*source.column_names, "score")
     else:
         columns = (source.input1_column_name, source.input2_column_name, source.label_column_name)
-        # Old data sets hold one row of long lists.
+        # Old data sets have one row with long lists.
         rows = rows[0] if len(rows) == 1 else rows
     first, second, gold = (list(rows[column]) for column in columns)
     return PairTask(
@@ -110,7 +110,7 @@ def _pairs(source: Any, splits: Any, common: dict[str, Any]) -> PairTask:
 def _classification(source: Any, splits: Any, common: dict[str, Any]) -> ClassificationTask:
     if source.is_cross_validation or type(source.evaluator_model).__name__ != "LogisticRegression":
         raise DataError(
-            f"mteb:{source.metadata.name} is not a logistic regression on a train split", hint="name another task"
+            f"mteb:{source.metadata.name} is not a logistic regression on a train split", hint="give another task"
         )
     test, train = _test(source, splits), splits[source.train_split]
     texts = tuple(test[source.input_column_name])
@@ -129,8 +129,8 @@ def _classification(source: Any, splits: Any, common: dict[str, Any]) -> Classif
 
 
 def _clustering(source: Any, splits: Any, common: dict[str, Any]) -> ClusteringTask:
-    """Return all rows: of the old layout (a row is a sample of one pool) each (text, label) once, and of nested
-    labels the outermost."""
+    """Return all rows. In the old layout (a row is a sample of one pool), each (text, label) is kept once; of nested
+    labels, the outermost."""
     rows = _test(source, splits)
     texts, labels = list(rows[source.input_column_name]), list(rows[source.label_column_name])
     if texts and isinstance(texts[0], list):

@@ -1,4 +1,4 @@
-"""Pairs of sentences: graded similarity (sts) and same-or-not (pair_classification)."""
+"""Sentence-pair tasks: graded similarity (sts), and same or not (pair_classification)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolwise.tasks.task import Encoder, Task
 
 @dataclass(frozen=True, kw_only=True)
 class PairTask(Task):
-    """Sentence pairs with a gold score or a 0/1 label; a value is the cosine similarity of a pair."""
+    """Sentence pairs with a gold score or a 0/1 label; an item's value is the cosine similarity of a pair."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
@@ -38,7 +38,7 @@ class PairTask(Task):
     def capped(self, max_items: int, seed: int) -> PairTask:
         if self.num_items <= max_items:
             return self
-        # Nearly every sts score differs, and then stratifying by it is drawing at random.
+        # Nearly all sts scores differ, so stratifying by them would be random sampling.
         rows = stratified_rows(self.gold, max_items, task_rng(seed, self.name))
         return replace(
             self,

@@ -1,4 +1,4 @@
-"""Queries and documents: search in a corpus (retrieval), or in each query's candidates (reranking)."""
+"""Ranking tasks: search in a corpus (retrieval), or among each query's candidates (reranking)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from poolwise.tasks.subset import random_rows, take, task_rng
 from poolwise.tasks.task import Encoder, Task
 
 METRICS = {"ndcg_at_10": "ndcg_cut_10", "map": "map_cut_1000"}
-"""Our name of a metric and trec_eval's name of its value per query."""
+"""Our name of each metric, and trec_eval's name of its value per query."""
 DEPTHS = {"ndcg_at_10": (1, 10, 100), "map": (1, 10, 1000)}
-"""Ranks mteb keeps. Ten would do for nDCG@10 but for ties at the tenth place (equal documents), which trec_eval
-breaks by id; the 1,000 of mteb's default make its bookkeeping ten times slower for the same value."""
+"""The number of ranks that mteb keeps. Ten are enough for nDCG@10, except for ties at rank ten (equal documents), which
+trec_eval breaks by id. mteb's default of 1,000 makes its bookkeeping ten times slower for the same value."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class RankingTask(Task):
-    """Queries with graded judgements; a value is nDCG@10 or average precision of a query.
+    """Queries with graded judgements; an item's value is the nDCG@10 or average precision of a query.
 
-    ``candidates`` (reranking) are the documents each query may rank; without them it is the whole corpus.
-    A judged query that a run does not answer scores 0.
+    ``candidates`` (reranking) are the documents to rank for each query; without them, the whole corpus is ranked.
+    A judged query without an answer scores 0.
     """
 
     queries: tuple[str, ...]
@@ -75,10 +75,10 @@ class RankingTask(Task):
         ]
 
     def capped(self, max_items: int, seed: int) -> RankingTask:
-        """Return at most ``max_items`` queries, and a corpus cut to max(max_items, twice their judged documents).
+        """Return at most ``max_items`` queries, and a corpus of at most max(max_items, twice their judged documents).
 
-        Every judged document of a kept query stays, and at least as many others are there to be told from
-        them (as far as the corpus has them). Candidates of a kept query all stay.
+        Every judged document of a kept query stays, with at least as many other documents as distractors (if the
+        corpus has them). All candidates of a kept query stay.
         """
         rng = task_rng(seed, self.name)
         rows = random_rows(len(self.ids), max_items, rng)
@@ -128,7 +128,7 @@ class RankingTask(Task):
         )
         bridge.run(task, model)
         values = [task.by_query.get(query, {}).get(METRICS[self.metric], 0.0) for query in self.ids]
-        # mteb's mean of the same values, but not rounded to five digits and never without an unanswered query.
+        # The same mean as mteb's, but not rounded to five digits, and unanswered queries always count.
         return self.record(sum(values) / len(values), values=values)
 
     def _split(self) -> dict[str, Any]:
@@ -152,10 +152,10 @@ class RankingTask(Task):
 def groups_by_documents(
     ids: tuple[str, ...], qrels: Mapping[str, Mapping[str, int]], corpus: Mapping[str, Document]
 ) -> tuple[str, ...]:
-    """Return a group name a query: queries about one article, or with the same relevant documents, depend on
-    each other. Empty where no two do.
+    """Return a group name per query: queries about one article, or with the same relevant documents, depend on each
+    other. Empty if all queries are independent.
 
-    Documents are of one article where they share a title.
+    Documents with the same title belong to one article.
     """
     shared = Counter(document.title for document in corpus.values())
     names = []

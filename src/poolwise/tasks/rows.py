@@ -1,4 +1,4 @@
-"""Rows of a task's files, in any form; what is wrong with them is noted, with file and line."""
+"""Reads the rows of a task's files, in any format, and collects their problems with file and line."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from poolwise.storage.row_files import TEXT_SUFFIXES, is_table, iter_rows
 from poolwise.storage.row_problems import RowProblems, absent_columns
 
 FORMS = "{stem}.jsonl, {stem}.csv or {stem}.tsv, plain or .gz"
-"""The files in which rows are looked for, for messages."""
+"""The file names that may hold rows, for messages."""
 
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows. ``columns`` says what it calls our fields, where it has names of its own."""
+    """A file of rows. ``columns`` maps our field names to the file's column names where they differ."""
 
     path: Path
     columns: Mapping[str, Sequence[str]]
@@ -29,15 +29,15 @@ class RowFile:
 
     @property
     def is_table(self) -> bool:
-        """Whether every value is a text: then numbers are read out of them, and lists out of several columns."""
+        """Whether every value is a text; then numbers are parsed, and lists are read from several columns."""
         return is_table(self.path)
 
     def name_of(self, key: str) -> str:
-        """Return what the file calls a field of ours."""
+        """Return the file's name of one of our fields."""
         return next(iter(self.columns.get(key, ())), key)
 
     def names_of(self, key: str, found: Iterable[str]) -> list[str]:
-        """Return the columns that hold a list of ours: those named, else ``key``, ``key_1``, ``key_2`` ..."""
+        """Return the columns that hold one of our lists: those named, else ``key``, ``key_1``, ``key_2`` ..."""
         if key in self.columns:
             return list(self.columns[key])
         numbered = {name: re.fullmatch(rf"{re.escape(key)}(?:_(\d+))?", name) for name in found}
@@ -50,7 +50,7 @@ def _number_of(match: re.Match[str] | None) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a file. A getter that finds no usable value notes the problem and returns an empty one."""
+    """One row of a file. A getter without a usable value adds a problem and returns an empty value."""
 
     file: RowFile
     line: int
@@ -91,7 +91,7 @@ class Row:
         return float(number)
 
     def name(self, key: str) -> str:
-        """Return a label or an id: a text or a whole number, as text."""
+        """Return a label or an id (a text or a whole number) as text."""
         name = self.file.name_of(key)
         value = self._get(name)
         if value is None:
@@ -108,7 +108,7 @@ class Row:
         if value is None and name in self.fields:
             self.problem(f"{name!r} is empty")
         elif value is None:
-            self.problem(f"lacks the field {name!r} (has {', '.join(sorted(self.fields)) or 'none'})")
+            self.problem(f"field {name!r} is missing (found {', '.join(sorted(self.fields)) or 'none'})")
         return value
 
     def _text(self, value: object, what: str, may_be_empty: bool = False) -> str:
@@ -126,23 +126,24 @@ class Row:
 
 
 def find_files(folder: Path, stem: str) -> list[Path]:
-    """Return the files in ``folder`` that hold the rows called ``stem``; there should be one."""
+    """Return the files in ``folder`` with the rows named ``stem``; there should be exactly one."""
     return [path for suffix in TEXT_SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()]
 
 
 def shown_entries(folder: Path) -> str:
-    """Return the names of what is in a folder, the first ten, for a message."""
+    """Return the first ten names in a folder, for a message."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "") if names else "nothing"
 
 
 def read_rows(file: RowFile, fields: Sequence[str], lists: Sequence[str] = ()) -> list[Row]:
-    """Return the rows of a file; one that is unreadable or no object is noted and left out.
+    """Return the rows of a file; a row that is unreadable or not an object is left out and reported.
 
-    A field that no row has is noted once for the file, and then there are no rows: they would all lack it.
+    A field that no row has is reported once for the file, and then no rows are returned.
 
     Args:
-        fields: those of ours that every row must have. lists: those among them that hold several texts.
+        fields: our fields that every row must have.
+        lists: the fields that hold several texts.
     """
     rows: list[Row] = []
     found: dict[str, None] = {}
@@ -156,20 +157,20 @@ def read_rows(file: RowFile, fields: Sequence[str], lists: Sequence[str] = ()) -
             elif isinstance(row, Unreadable):
                 problems.note(line, row.reason)
             else:
-                problems.note(line, f"a JSON object was wanted, got {_short(row)}")
+                problems.note(line, f"wanted a JSON object, got {_short(row)}")
         if problems.num_rows == 0:
             problems.note_file(f"{file.path}: holds no rows")
     except DataError as error:
         problems.note_file(str(error))
     if absent := _absent(file, fields, lists, found) if rows else {}:
         example = f"columns: {{{', '.join(f'{name}: NAME' for name in absent)}}}"
-        remedy = "correct `columns` in task.yaml" if file.columns else f"say in task.yaml what is meant: {example}"
+        remedy = "correct `columns` in task.yaml" if file.columns else f"name the columns in task.yaml: {example}"
         problems.note_file(absent_columns(str(file.path), found, absent, remedy))
     return [] if absent else rows
 
 
 def _absent(file: RowFile, fields: Sequence[str], lists: Sequence[str], found: Mapping[str, None]) -> dict[str, str]:
-    """Return the columns that no row has, and in words why they are looked for."""
+    """Return the columns that no row has, and in words why they are needed."""
     told = {}
     for key in dict.fromkeys((*fields, *file.columns)):
         takes_several = key in lists and (file.is_table or key in file.columns)
@@ -182,7 +183,7 @@ def _absent(file: RowFile, fields: Sequence[str], lists: Sequence[str], found: M
 
 def _parsed(text: object) -> float | None:
     try:
-        # Python takes 1_000 for a number; nobody who writes a table means one by it.
+        # Python parses 1_000 as a number, but in a table it is not meant as one.
         return float(text) if isinstance(text, str) and "_" not in text else None
     except ValueError:
         return None

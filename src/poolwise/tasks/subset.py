@@ -1,4 +1,4 @@
-"""Seeded subsets: the same rows for the same seed and task, on every machine."""
+"""Seeded subsets of items: the same rows for the same seed and task, on every machine."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ T = TypeVar("T")
 
 
 def task_rng(seed: int, name: str) -> np.random.Generator:
-    """Return a generator that depends on the seed and the task's name only."""
+    """Return a random generator that depends only on the seed and the task's name."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def random_rows(num_rows: int, size: int, rng: np.random.Generator) -> list[int]:
-    """Return ``size`` row numbers without repeats, ascending; all rows where there are no more than that."""
+    """Return ``size`` distinct row numbers, ascending; all rows if there are not more."""
     return sorted(rng.permutation(num_rows)[:size].tolist())
 
 
 def stratified_rows(labels: Sequence[Hashable], size: int, rng: np.random.Generator) -> list[int]:
-    """Return ``size`` row numbers, ascending, in which labels keep about their share of all rows.
+    """Return ``size`` row numbers, ascending, in which each label keeps about its share of all rows.
 
-    The n-th of a label's c rows (in random order) stands at (n + 1/2) / c, and the rows with the lowest
-    standing are taken: each label gets its share, rounded. The first row of the two most frequent labels
-    is taken before all others, for no metric is defined on one label.
+    The n-th of a label's c rows (in random order) gets the position (n + 1/2) / c, and the rows with the lowest
+    positions are taken: each label gets its share, rounded. The first rows of the two most frequent labels are taken
+    before all others, because no metric is defined for a single label.
 
     Law: two labels in, two labels out, for every ``size`` >= 2.
     """
@@ -45,5 +45,5 @@ def stratified_rows(labels: Sequence[Hashable], size: int, rng: np.random.Genera
 
 
 def take(values: Sequence[T], rows: Sequence[int]) -> tuple[T, ...]:
-    """Return the values at ``rows``; nothing where there are no values (an absent column)."""
+    """Return the values at ``rows``; empty if there are no values (a missing column)."""
     return tuple(values[row] for row in rows) if values else ()

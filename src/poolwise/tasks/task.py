@@ -1,4 +1,4 @@
-"""What every task has: named items, texts to encode, a fingerprint, and a score per item."""
+"""The base class of tasks: items with ids, texts to encode, a fingerprint, and a score per item."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from poolwise.storage.fingerprints import fingerprint
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors."""
+    """Turns texts into embeddings."""
 
     def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
-        """Return one row a text, in order, each text read with ``prompt`` before it."""
+        """Return one embedding per text, in order; ``prompt`` is put before each text."""
         ...
 
 
@@ -29,8 +29,8 @@ class Encoder(Protocol):
 class Task(ABC):
     """One evaluation task, held in memory.
 
-    ``ids`` name the scored items by their row number or query id in the source, so that a capped task and
-    the whole one speak of the same items. ``group`` names items that depend on each other (empty: none do).
+    ``ids`` identify the scored items by row number or query id in the source, so that a capped task and the whole
+    task use the same ids. ``group`` marks items that depend on each other (empty: all are independent).
 
     Law: equal fingerprints mean equal texts, labels, prompts, settings and subset.
     """
@@ -50,7 +50,7 @@ class Task(ABC):
 
     @property
     def settings(self) -> dict[str, object]:
-        """What, beside texts and labels, the scores depend on."""
+        """What the scores depend on besides texts and labels."""
         return {"prompts": self.prompts.model_dump(), **(self.subset or {})}
 
     @cached_property
@@ -63,19 +63,19 @@ class Task(ABC):
 
     @abstractmethod
     def texts(self) -> list[tuple[str, str]]:
-        """Return every (prompt, text) that ``evaluate`` asks the encoder for; repeats are allowed."""
+        """Return every (prompt, text) that ``evaluate`` encodes; repeats are allowed."""
 
     @abstractmethod
     def item_texts(self) -> dict[str, Sequence[str]]:
-        """Return what readers see of the items, part by part, each with one text an item in order of ``ids``."""
+        """Return the texts of the items for readers, by part; each part has one text per item, in order of ``ids``."""
 
     @abstractmethod
     def problems(self) -> list[str]:
-        """Return why no score can be computed from these items; empty if one can."""
+        """Return the reasons why these items cannot be scored; empty if they can."""
 
     @abstractmethod
     def capped(self, max_items: int, seed: int) -> Task:
-        """Return a task of at most ``max_items`` items, the same ones for the same seed."""
+        """Return the task with at most ``max_items`` items; the same seed gives the same items."""
 
     @abstractmethod
     def evaluate(self, encoder: Encoder) -> ItemScores:
@@ -99,7 +99,7 @@ class Task(ABC):
             raise EvalError(
                 f"{self.name}: {self.metric} is undefined for this model",
                 "wanted a finite score",
-                "all similarities may be equal: run `poolwise doctor` on the model",
+                "perhaps all similarities are equal: run `poolwise doctor` on the model",
             )
         return ItemScores(
             task=self.name,
@@ -110,7 +110,7 @@ class Task(ABC):
             fingerprint=self.fingerprint,
             ids=list(self.ids),
             values=list(values),
-            gold=list(gold),  # type: ignore[arg-type]  # one kind of value by the parameter's type
+            gold=list(gold),  # type: ignore[arg-type]  # the parameter's type allows one kind of value
             group=list(self.group) if len(set(self.group)) < len(self.group) else [],
             assignments=[list(row) for row in assignments],
             scores_by_seed=list(scores_by_seed),
@@ -119,14 +119,14 @@ class Task(ABC):
 
 
 def groups_by_text(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return a group name an item, equal for equal texts; empty where no text stands twice."""
+    """Return a group name per item, equal for equal texts; empty if no text is repeated."""
     if max(Counter(texts).values(), default=0) < 2:
         return ()
     return tuple(fingerprint(text) for text in texts)
 
 
 def given_groups(groups: Sequence[str | None], ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the groups written in the data, an item without one being its own; empty where none is written."""
+    """Return the groups given in the data; an item without one is its own group; empty if no group is given."""
     if not any(group is not None for group in groups):
         return ()
     return tuple(f"row {item}" if group is None else f"group {group}" for item, group in zip(ids, groups, strict=True))

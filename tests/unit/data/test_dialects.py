@@ -56,7 +56,7 @@ def test_a_passage_title_stands_before_its_text():
         ({"query": ["q", "r"], "positive": "p"}, "2 texts in 'query'"),
         ({"query": "q", "positive": {"title": "T"}}, "a passage of 'positive' has no 'text'"),
         ({"query": "q", "positive": "half \ud83d"}, "half a surrogate pair in 'positive'"),
-        (["q", "p"], "not an object but list"),
+        (["q", "p"], "wanted a JSON object, got list"),
     ],
 )
 def test_a_bad_row_says_what_is_wrong(row, message):

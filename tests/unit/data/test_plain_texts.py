@@ -30,7 +30,8 @@ def test_all_problems_are_named_at_once(tmp_path):
         load_plain_texts([str(tmp_path / "absent.jsonl"), str(tmp_path / "missing.jsonl")])
     bad = write(tmp_path / "bad.jsonl", ["fine", {"text": " "}, 3, {"body": "x"}])
     with pytest.raises(
-        DataError, match=r"(?s)bad rows of texts: 3 problem.*:2: empty text.*:3: not an object.*:4: no known"
+        DataError,
+        match=r"(?s)bad rows of texts: 3 problem.*:2: empty text.*:3: wanted a JSON object.*:4: unknown training",
     ):
         load_plain_texts([bad])
 
@@ -44,5 +45,5 @@ def test_a_table_with_a_column_of_texts(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\n1,one\n2,two\n")
     assert load_plain_texts([str(tmp_path / "a.csv")]) == ["one", "two"]
     (tmp_path / "b.csv").write_text("id,body\n1,one\n2,two\n")
-    with pytest.raises(DataError, match=r"b\.csv: in all 2 rows: no known dialect .* or a field `text`"):
+    with pytest.raises(DataError, match=r"b\.csv: in all 2 rows: unknown training format .* or a `text` field"):
         load_plain_texts([str(tmp_path / "b.csv")])

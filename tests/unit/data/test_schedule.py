@@ -49,10 +49,10 @@ def test_rows_that_are_in_no_batch_are_counted_with_the_reason(caplog):
     triples = [*rows("a", 4), *rows("b", 2), Triple("Same  text", "same TEXT", (), "a", 9)]
     schedule = build_schedule(triples, steps=1, batch_size=4, seed=0)
     assert schedule.unused == {
-        "the row holds one text twice": 1,
-        "fewer than one batch of 4 of this kind in b": 2,
+        "the row contains a text twice": 1,
+        "too few rows of this kind in b for a batch of 4": 2,
     }
-    assert "training rows in no batch: 2 (fewer than one batch of 4" in caplog.text
+    assert "training rows left out of every batch: 2 (too few rows of this kind in b for a batch of 4" in caplog.text
 
 
 def test_fewer_rows_than_one_batch_is_an_error_with_counts_and_what_to_lower():

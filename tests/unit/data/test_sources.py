@@ -63,7 +63,7 @@ def test_all_bad_lines_are_counted_and_ten_are_shown_with_file_and_line(tmp_path
     assert f"{first}:2: not JSON" in message
     assert f"{first}:4: field 'positive' is missing" in message
     assert f"{first}:5: empty text in 'query'" in message
-    assert f"{first}:6: not an object but int" in message
+    assert f"{first}:6: wanted a JSON object, got int" in message
     assert message.count(f"{second}:") == 6
 
 
@@ -74,7 +74,7 @@ def test_all_missing_files_come_in_one_error(tmp_path):
     names = [str(tmp_path / "no.jsonl"), str(tmp_path / "empty"), str(tmp_path / "notes.txt"), good, good]
     with pytest.raises(DataError, match=r"4 problem\(s\)") as caught:
         read_sources(configs(*names))
-    for part in ("no such file", "has no training file: found nothing", "cannot tell what", "listed twice"):
+    for part in ("no such file", "has no training file: found nothing", "unknown suffix of", "listed twice"):
         assert part in str(caught.value)
 
 
@@ -138,7 +138,7 @@ def test_a_hub_name_without_a_network_says_how_to_use_a_file(monkeypatch):
         raise ConnectionError("Couldn't reach the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(DataError, match="without a network give a file or folder"):
+    with pytest.raises(DataError, match="without a network, give a file or folder"):
         load_source("owner/name")
 
 
@@ -237,8 +237,8 @@ def test_a_problem_of_every_row_is_told_once_with_their_number(tmp_path):
     with pytest.raises(DataError, match=r"5 problem\(s\)") as caught:
         read_sources(configs(unknown, empty, mixed, single))
     text = str(caught.value)
-    assert f"{unknown}: in all 20 rows: no known dialect has the fields left, right" in text
-    assert "or in the recipe columns: {query: NAME, positive: NAME}" in text
+    assert f"{unknown}: in all 20 rows: unknown training format with the fields left, right" in text
+    assert "or name the fields in the recipe: columns: {query: NAME, positive: NAME}" in text
     assert f"{empty}: in all 30 rows: field 'positive' is empty" in text
     assert f"{mixed}:2: field 'positive' is missing" in text and f"{mixed}:3: field" in text
     assert f"{single}:1: empty text in 'positive'" in text

@@ -173,7 +173,7 @@ def test_a_folder_of_models_is_a_model_each(tmp_path: Path) -> None:
 def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
     write_v2(tmp_path / "m", "SciFact", 0.6)
     (tmp_path / "m" / "config.json").write_text(json.dumps({"hidden_size": 3}))
-    assert read_inputs([tmp_path / "m"]).sources[0].left_out == {"no MTEB result": ["config.json"]}
+    assert read_inputs([tmp_path / "m"]).sources[0].left_out == {"not an MTEB result": ["config.json"]}
 
 
 def test_the_table_of_tasks() -> None:

@@ -18,7 +18,7 @@ def test_a_study_says_which_runs_are_not_read(tmp_path: Path) -> None:
     write_json(tmp_path / "plan.json", {"runs": ["a", "b"]})
     inputs = read_inputs([tmp_path])
     assert [run.manifest.name for run in inputs.runs] == ["a"]
-    assert inputs.sources[0].left_out == {"not run yet": ["b"], "not of the study's present plan": ["old"]}
+    assert inputs.sources[0].left_out == {"not run yet": ["b"], "not in the study's present plan": ["old"]}
     assert any("left out b: not run yet" in note for note in inputs.notes)
     assert read_inputs([tmp_path / "runs" / "a"]).sources[0].left_out == {}
 

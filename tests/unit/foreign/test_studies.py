@@ -31,7 +31,7 @@ def test_a_run_that_two_studies_share_counts_once_if_its_scores_agree() -> None:
     second = [run("mean+causal"), run("bm25", kind="anchor"), run("mean+bidirectional", adaptation="k")]
     kept, notes = once([*first, *second])
     assert kept == [*first, second[2]]
-    assert notes == ["in more than one input with the same scores, taken once: mean+causal, bm25"]
+    assert notes == ["in several inputs with the same scores, used once: mean+causal, bm25"]
     other = run("mean+causal", score=0.6)
     assert once([*first, other]) == ([*first, other], [])
 

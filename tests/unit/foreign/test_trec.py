@@ -89,10 +89,10 @@ def test_a_folder_of_runs_is_one_model_on_several_tasks(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         (("q1 Q0 d1 1 1.0 t", "q1 Q0 d2 2"), ":2: 4 fields"),
-        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d2 2 nan t"), "no finite number"),
-        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d2 2 x t"), "no finite number"),
-        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d1 2 0.5 t"), "comes twice"),
-        (("z1 Q0 d1 1 1.0 t",), "ranks for no query"),
+        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d2 2 nan t"), "not a finite number"),
+        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d2 2 x t"), "not a finite number"),
+        (("q1 Q0 d1 1 1.0 t", "q1 Q0 d1 2 0.5 t"), "is repeated"),
+        (("z1 Q0 d1 1 1.0 t",), "shares no query"),
     ],
 )
 def test_broken_runs(tmp_path: Path, lines: tuple[str, ...], message: str) -> None:
@@ -175,5 +175,5 @@ def test_a_query_that_comes_twice_in_predictions(tmp_path: Path) -> None:
     predictions(tmp_path / "p", "SciFact", {"q1": {"d9": 3.0}, "q2": {"d3": 1.0}})
     path = tmp_path / "p" / "SciFact_predictions.json"
     path.write_text(path.read_text().replace('"q2"', '"q1"'))
-    with pytest.raises(EvalError, match="'q1' comes twice"):
+    with pytest.raises(EvalError, match="'q1' is repeated"):
         read_inputs([tmp_path / "p"], [write_text(tmp_path / "judged.qrels", *QRELS)])

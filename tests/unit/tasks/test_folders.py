@@ -78,10 +78,10 @@ def test_task_yaml_says_what_the_folder_name_does_not(tmp_path: Path) -> None:
         ("categry: sts", "unknown key 'categry'; did you mean 'category'?"),
         ("prompts: {qery: x}", "did you mean 'query'?"),
         ("metric: ndcg_at_1", "metric 'ndcg_at_1' for sts; known: cosine_spearman"),
-        ("samples_per_label: 4", "samples_per_label is for classification, this is sts"),
+        ("samples_per_label: 4", "samples_per_label is only for classification, this is sts"),
         ("[1]", "holds list"),
         ("a: b: c", "is not YAML: line 1, column 5"),
-        ("metric: map\nmetric: ndcg_at_10", "key 'metric' stands twice"),
+        ("metric: map\nmetric: ndcg_at_10", "key 'metric' is given twice"),
     ],
 )
 def test_a_bad_task_yaml(tmp_path: Path, text: str, message: str) -> None:
@@ -151,12 +151,12 @@ def test_all_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     text = problems_of(folder, other)
     for line, message in [
         (2, "not JSON"),
-        (4, "lacks the field 'sentence2' (has score, sentence1)"),
+        (4, "field 'sentence2' is missing (found score, sentence1)"),
         (5, "'sentence1' is empty"),
         (6, "'score' is not a finite number: nan"),
         (7, "'sentence2' is not a text: 3"),
         (7, "'score' is not a finite number: 'high'"),
-        (8, "a JSON object was wanted, got [1]"),
+        (8, "wanted a JSON object, got [1]"),
     ]:
         assert f"{folder}/test.jsonl:{line}: {message}" in text
     assert f"{other}/test.jsonl.gz:1: 'label' is empty" in text
@@ -190,7 +190,7 @@ def test_ids_that_repeat_and_empty_queries(tmp_path: Path) -> None:
     with gzip.open(folder / "corpus.jsonl.gz", "at") as file:
         file.write(json.dumps({"_id": "a", "text": "again"}))
     text = problems_of(folder)
-    assert "corpus.jsonl.gz:3: id 'a' stands in line 1 already" in text
+    assert "corpus.jsonl.gz:3: id 'a' is already in line 1" in text
     assert "queries.jsonl.gz:1: 'text' is empty" in text
 
 
@@ -251,7 +251,7 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     assert "no task in this folder: found nothing; expected test.jsonl" in problems_of(tmp_path / "empty")
     assert "sts/tiny: 2 tasks have this name" in problems_of(root / "sts", root / "sts" / "tiny")
     odd = write_pairs(tmp_path / "retreival" / "x", [("a", "b", 1), ("c", "d", 2)], "score")
-    assert "category unknown" in problems_of(odd) and "did you mean 'retrieval'?" in problems_of(odd)
+    assert "unknown category" in problems_of(odd) and "did you mean 'retrieval'?" in problems_of(odd)
     (root / "clustering" / "tiny" / "test.jsonl.gz").rename(root / "clustering" / "tiny" / "train.jsonl.gz")
-    lacking = "lacks the test rows (test.jsonl, test.csv or test.tsv, plain or .gz), which clustering needs"
+    lacking = "test rows are missing (test.jsonl, test.csv or test.tsv, plain or .gz), which clustering needs"
     assert f"{lacking}; found train.jsonl.gz" in problems_of(root)

@@ -112,11 +112,11 @@ def test_the_files_of_a_retrieval_task_may_have_names_of_their_own(tmp_path: Pat
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("{sentence3: a}", "columns names a field 'sentence3', which sts has not; did you mean 'sentence"),
-        ("{sentence1: [a, b]}", "columns.sentence1 is ['a', 'b'], wanted the name of a column"),
-        ("{sentence1: 3}", "sentence1 is 3, wanted the name of a column"),
-        ("{sentence1: []}", "sentence1 is [], wanted the name of a column"),
-        ("{corpus: {text: a}}", "columns.corpus is for a file, and sts has no corpus"),
+        ("{sentence3: a}", "columns names a field 'sentence3', but sts has no such field; did you mean 'sentence"),
+        ("{sentence1: [a, b]}", "columns.sentence1 is ['a', 'b'], wanted a column name"),
+        ("{sentence1: 3}", "sentence1 is 3, wanted a column name"),
+        ("{sentence1: []}", "sentence1 is [], wanted a column name"),
+        ("{corpus: {text: a}}", "columns.corpus names a file, but sts has no file corpus"),
         (
             "{sentence1: frist}",
             "test.csv has the columns first, second, score; `columns` names 'frist' as sentence1",
@@ -140,7 +140,7 @@ def test_a_field_that_no_row_has_is_told_once(tmp_path: Path) -> None:
     rows = [{"text": f"t{i}", "topic": "x"} for i in range(30)]
     folder = write_rows(tmp_path / "clustering" / "x" / "test.jsonl", rows).parent
     text = problems_of(folder)
-    wanted = "has the fields text, topic; wanted 'label'; say in task.yaml what is meant: columns: {label: NAME}"
+    wanted = "has the fields text, topic; wanted 'label'; name the columns in task.yaml: columns: {label: NAME}"
     assert ": 1 problem(s)" in text and f"test.jsonl {wanted}" in text
 
 
@@ -174,7 +174,7 @@ def test_bad_cells(tmp_path: Path, cell: str, message: str) -> None:
 def test_a_file_in_two_forms_is_refused(tmp_path: Path) -> None:
     folder = write_csv(tmp_path / "clustering" / "x" / "test.csv", "text,label", "a,x", "b,y")
     write_rows(folder / "test.jsonl", [{"text": "a", "label": "x"}])
-    assert "holds test.jsonl and test.csv; keep the one that is meant" in problems_of(folder)
+    assert "holds test.jsonl and test.csv; keep one of them" in problems_of(folder)
 
 
 def test_a_folder_without_readable_files_says_what_it_found_and_what_it_expected(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_folder_without_readable_files_says_what_it_found_and_what_it_expected
     write_csv(folder / "train.txt", "x")
     wanted = (
         f"{folder}: no task in this folder: found test.csv2, train.txt; expected test.jsonl, test.csv or test.tsv, "
-        "plain or .gz (retrieval: corpus..., queries... and qrels.tsv), or folders that hold tasks"
+        "plain or .gz (retrieval: corpus..., queries... and qrels.tsv), or folders with tasks"
     )
     for place in (folder, folder.parent, tmp_path):
         assert wanted in problems_of(place) and ": 1 problem(s)" in problems_of(place)

@@ -26,7 +26,7 @@ def test_a_split_is_another_task(tmp_path: Path) -> None:
 
 def test_a_split_that_is_not_there(tmp_path: Path) -> None:
     pairs(tmp_path / "sts" / "toy", "test", "t")
-    with pytest.raises(DataError, match="lacks the dev rows"):
+    with pytest.raises(DataError, match="dev rows are missing"):
         load_tasks([f"{tmp_path / 'sts' / 'toy'}@dev"])
 
 
