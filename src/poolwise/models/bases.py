@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from poolwise.hub import snapshot
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
 from poolwise.records import load_adaptation
+from poolwise.storage.fingerprints import LENGTH, file_hash
 
 EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "embedded" / "nano"}
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
@@ -195,21 +195,13 @@ def _require_all(name: str, missing: Sequence[str]) -> None:
         raise _unreadable(name, ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}"))
 
 
-@lru_cache(maxsize=64)
-def _file_hash(path: Path, size: int, modified_ns: int) -> str:
-    """Return a file's hash; size and time are part of the cache key, so a changed file is read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def base_fingerprint(name: str) -> str:
     """Return a hash of a base's configuration, tokenizer and weights. Raises: ModelError as ``locate_base``."""
     total = hashlib.sha256()
     for path in sorted(locate_base(name, with_weights=True).iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
-            stat = path.stat()
-            total.update(f"{path.name}={_file_hash(path, stat.st_size, stat.st_mtime_ns)};".encode())
-    return total.hexdigest()[:16]
+            total.update(f"{path.name}={file_hash(path)};".encode())
+    return total.hexdigest()[:LENGTH]
 
 
 def reference_beside(base: str, folder: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ from poolwise.models.backbone import Backbone, Method
 from poolwise.models.bases import load_causal
 from poolwise.models.merge import merge_adapters
 from poolwise.records import ADAPTATION_FILE, Adaptation, save_record
+from poolwise.storage.whole_files import whole_folder
 
 DEFAULT_MASK = "_"
 _READ = Design("mean", "bidirectional")
@@ -119,16 +119,13 @@ class AdaptableBase:
 
         Afterwards the object cannot be trained any more. A base loaded from the folder is causal, as every decoder is.
         """
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
         merge_adapters(self.causal)
         # The original configuration, before attention, kernels and the trainer's cache were set in it.
         self.causal.config = self._config
-        self.causal.cpu().save_pretrained(partial)
-        self.tokenizer.save_pretrained(partial)
-        save_record(adaptation, partial / ADAPTATION_FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
+        with whole_folder(folder) as partial:
+            self.causal.cpu().save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
+            save_record(adaptation, partial / ADAPTATION_FILE)
 
 
 def _id_of(token: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:

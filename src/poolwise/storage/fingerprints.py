@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 LENGTH = 16
 """Hexadecimal digits of a fingerprint: 64 bits."""
-WHOLE_FILE_LIMIT = 200 * 2**20
-SAMPLE = 2**20
 
 
 def fingerprint(value: object) -> str:
@@ -32,24 +30,24 @@ def hash_texts(texts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_folder(folder: Path) -> str:
-    """Return a 16-digit hash of the names, sizes and contents of a folder's files.
+def file_hash(path: Path) -> str:
+    """Return the sha256 (64 digits) of a file; a process reads a file that did not change once."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
 
-    For a file above 200 MiB, only the size and the first and last MiB are hashed: a 14 GB base would take minutes.
-    """
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, modified_ns: int) -> str:
+    """Return a file's hash; size and time are part of the cache key, so a changed file is read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_folder(folder: Path) -> str:
+    """Return a 16-digit hash of the names, sizes and contents of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(folder)}:{path.stat().st_size}:".encode())
-            digest.update(_content(path))
+            digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()[:LENGTH]
-
-
-def _content(path: Path) -> bytes:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= WHOLE_FILE_LIMIT:
-            return hashlib.file_digest(file, "sha256").digest()
-        head = file.read(SAMPLE)
-        file.seek(-SAMPLE, os.SEEK_END)
-        return hashlib.sha256(head + file.read()).digest()

@@ -31,11 +31,12 @@ def test_a_folder_is_known_by_names_and_contents(tmp_path: Path) -> None:
     assert len({"4a100f793b5dd5ca", changed, fingerprint_folder(tmp_path)}) == 3
 
 
-def test_of_a_large_file_both_ends_and_the_size_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprints, "WHOLE_FILE_LIMIT", 8)
-    monkeypatch.setattr(fingerprints, "SAMPLE", 3)
-    found = []
-    for text in ("0123456789", "0123xx6789", "x123456789", "012345678x", "0123456789a"):
-        (tmp_path / "a").write_text(text)
-        found.append(fingerprint_folder(tmp_path))
-    assert found[0] == found[1] and len(set(found)) == 4
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reads = tmp_path / "a", []
+    original = fingerprints.hashlib.file_digest
+    monkeypatch.setattr(fingerprints.hashlib, "file_digest", lambda *args: reads.append(1) or original(*args))
+    path.write_text("one")
+    first = [fingerprint_folder(tmp_path) for _ in range(3)]
+    assert len(set(first)) == 1 and len(reads) == 1
+    path.write_text("three")
+    assert fingerprint_folder(tmp_path) != first[0] and len(reads) == 2
