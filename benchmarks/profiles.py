@@ -19,8 +19,6 @@ from _peers import DEVICE, save_base, stock_model
 from encoding import DTYPES, NUM_TOKENS, fast_model, sample
 from torch.profiler import ProfilerActivity, profile
 
-from poolwise.encoding.encode import encode_texts
-
 KINDS = {
     "matrix products": ("mm", "addmm", "linear", "matmul"),
     # Batched products and softmax are attention's own: nothing else in these models takes them.
@@ -64,7 +62,7 @@ def main(sizes: list[str]) -> None:
             ours = fast_model(base, "mean", "bf16")
             texts, _ = sample(ours, TOKENS[size])
             before, slow = shares(lambda p=peer, t=texts: p.encode(t))
-            after, fast = shares(lambda m=ours, t=texts: encode_texts(m, t))
+            after, fast = shares(lambda m=ours, t=texts: m.encode(t))
             for kind in sorted(before | after):
                 print(f"  {kind:36s} {before.get(kind, 0):7.2f} s {after.get(kind, 0):7.2f} s")
             record(f"profile {size} mean bf16, one thread", [slow / fast], before=before, after=after)
