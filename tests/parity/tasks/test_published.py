@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from poolwise.encoding.encoder import ModelEncoder
-from poolwise.kernels.precision import autocast
+from poolwise.kernels.precision import autocast, has_fast_bf16
 from poolwise.tasks import evaluate_task, load_tasks
 from support import shared_data
 
@@ -35,6 +36,8 @@ def encoder() -> ModelEncoder:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_score(encoder: ModelEncoder, name: str) -> None:
+    if name == "retrieval/SciFact" and not has_fast_bf16("cpu") and "POOLWISE_SLOW" not in os.environ:
+        pytest.skip("takes 9 minutes on a CPU without fast bf16: set POOLWISE_SLOW=1 to run it")
     (task,) = load_tasks([str(shared_data(f"eval/{name}"))])
     published, tolerance = PUBLISHED[name]
     # Over a million tokens in fp32 take minutes; bf16 moves nDCG@10 by a tenth of the tolerance; accuracy is 80.05.
