@@ -1,6 +1,6 @@
 """``model.encode`` of our models against that of stock modules, both at their defaults: same base, dtype and texts.
 
-python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]
+python benchmarks/encoding.py [nano|110M] [fp32|bf16] [last|mean|multilayer]    bf16 by itself only where it is fast
 python benchmarks/encoding.py --latency        one call with 1, 8 and 64 texts
 python benchmarks/encoding.py --budgets        how texts/s depend on the tokens of a forward pass
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from poolwise.encoding.encode import encode_texts
+from poolwise.kernels.precision import has_fast_bf16
 from poolwise.models import build_model
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "eval"
@@ -177,6 +178,11 @@ def measure_budgets(base: str) -> None:
             print(f"{precision} {budget:5d} tokens at once: {min(rates):.0f} to {max(rates):.0f} tokens/s")
 
 
+def precisions(wanted: list[str]) -> list[str]:
+    """Return the precisions that are named, else those a user gets: bf16 where the processor multiplies it fast."""
+    return [name for name in DTYPES if name in wanted] or ["fp32", *(["bf16"] if has_fast_bf16(DEVICE) else [])]
+
+
 def main(wanted: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in ("nano", "110M"):
@@ -187,10 +193,10 @@ def main(wanted: list[str]) -> None:
                 measure_budgets(base)
                 continue
             if "--latency" in wanted:
-                for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
+                for precision in precisions(wanted):
                     measure_latency(size, base, precision)
                 continue
-            for precision in [p for p in DTYPES if not set(wanted) & set(DTYPES) or p in wanted]:
+            for precision in precisions(wanted):
                 # Slower still than bf16, seven minutes a pooling without AMX: measured where fp32 is named.
                 usual = POOLINGS if (size, precision) != ("110M", "fp32") or precision in wanted else ()
                 measure(size, precision, base, [p for p in POOLINGS if p in wanted] or usual)

@@ -263,6 +263,13 @@ def packed_attention(
     if packing.num_prompt is None and not dropout and products_pay(query):
         return attend_near_groups(query, key, value, packing.near_groups, scaling, is_causal=sees_earlier_only), None
     idle = query.shape[2] - len(packing.index)
+    if len(packing.lengths) == 1 and packing.prefix_masks[0] is None and not dropout:
+        # One text, as a search box sends it: taking the batch apart and joining it again costs more than its attention.
+        text = slice(packing.groups[0][1])
+        one = attend_text(
+            query[:, :, text], key[:, :, text], value[:, :, text], scaling, is_causal=sees_earlier_only
+        ).transpose(1, 2)
+        return (functional.pad(one, (0, 0, 0, 0, 0, idle)) if idle else one), None
     # Split instead of slices: the gradient of each slice would be a whole tensor of zeros.
     sizes = [count * length for count, length in packing.groups] + [idle] * (idle > 0)
     outputs = []
