@@ -19,7 +19,7 @@ moves a score or a loss by more than rounding. Older studies then run again inst
 1. The first version. Before, keys held the package's version, 0.1.0, through several such changes.
 """
 
-Estimand = Literal["checkpoints", "designs_on_tasks", "tasks_like_these"]
+Estimand = Literal["checkpoints", "checkpoints_on_tasks", "designs_on_tasks", "tasks_like_these"]
 Verdict = Literal["better", "worse", "equal", "not decided"]
 
 
@@ -55,6 +55,16 @@ class Contrast(Record):
         default=None,
         description="interval that covers all contrasts of the primary family jointly; the verdict uses it",
     )
+    typical: float | None = Field(
+        default=None, description="of tests over tasks: the typical task's difference (Hodges-Lehmann), not the mean"
+    )
+    typical_simultaneous: tuple[float, float] | None = Field(
+        default=None, description="its interval, jointly for the family; better and worse over tasks rest on it"
+    )
+    standardised: float | None = Field(
+        default=None, description="the mean over tasks of the difference in standard deviations between the models"
+    )
+    left_out: list[str] = Field(default=[], description="tasks of the category that one of the two lacks")
     equivalence: float | None = Field(default=None, description="differences up to this size do not matter in practice")
     verdict: Verdict | None = None
     note: str = ""
@@ -133,7 +143,11 @@ class Posterior(Record):
 
 
 class Recommendation(Record):
-    """What to use for one category of tasks, in one sentence, and the evidence for it."""
+    """What to use for one category of tasks, in one sentence, and the evidence for it.
+
+    ``warning`` is said first: it names the baselines that the recommended design is not above. ``category`` is
+    ``overall`` for the mean over categories.
+    """
 
     category: str
     best: str
@@ -141,6 +155,9 @@ class Recommendation(Record):
     sentence: str
     decided: bool
     pareto: list[str] = []
+    warning: str = ""
+    scores: dict[str, float] = Field(default={}, description="means of the recommended, the best and the baselines")
+    above: list[str] = Field(default=[], description="baselines that the recommended design was shown to be above")
 
 
 class Extremes(Record):
@@ -187,6 +204,12 @@ class Comparison(Record):
     recommendations: list[Recommendation] = []
     tasks_like_these: list[Contrast] = Field(
         default=[], description="signed-rank tests over tasks, if the primary family uses another test"
+    )
+    overall: list[Contrast] = Field(
+        default=[], description="the pairs again, on the mean over categories, a family of its own"
+    )
+    against_baselines: list[Contrast] = Field(
+        default=[], description="every design or model against every baseline, a family of its own"
     )
     seed_contrasts: list[Contrast] = Field(
         default=[], description="the primary contrasts again, with seeds treated in other ways"

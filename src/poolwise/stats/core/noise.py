@@ -24,11 +24,14 @@ class Noise:
 
     The seed effect is t-distributed, not normal, because its size is only estimated. This is the Behrens-Fisher way
     to combine two estimated variances; it errs on the conservative side.
+
+    ``unseen``: draws of what items like none of these could add (``unseen_draws``); they widen intervals on both sides.
     """
 
     items: FloatArray
     seed_std: float
     degrees: float
+    unseen: FloatArray | None = None
 
     def p(self, observed: float, scale: float) -> float:
         """Return the two-sided p of an observed difference; in (0, 1].
@@ -56,7 +59,11 @@ class Noise:
     def interval(self, observed: float, level: float) -> tuple[float, float]:
         """Return ``observed`` plus the interval that holds the central ``level`` share of the noise."""
         tail = (1 - level) / 2
-        return observed + self.quantile(tail), observed + self.quantile(1 - tail)
+        below, above = self, self
+        if self.unseen is not None:
+            below = Noise(self.items - self.unseen, self.seed_std, self.degrees)
+            above = Noise(self.items + self.unseen, self.seed_std, self.degrees)
+        return observed + below.quantile(tail), observed + above.quantile(1 - tail)
 
     @property
     def std(self) -> float:
@@ -95,3 +102,19 @@ class Noise:
             else:
                 high, surplus_high, surplus_low = middle, surplus, surplus_low / 2
         return (low + high) / 2
+
+
+def unseen_draws(num_units: int, num_tasks: int, reach: float, num_draws: int, rng: np.random.Generator) -> FloatArray:
+    """Return draws of the largest difference that items unlike all ``num_units`` seen ones could hide.
+
+    Ten items without a difference do not show that there is none: items that differ by ``reach``, the range of the
+    score, may be up to 26% of all (1 - 0.05^(1 / 10)). Resampled items cannot show what was not seen, so this is added.
+    Without any difference among the items, the quantile at 1 - alpha is the exact bound 1 - alpha^(1 / n), the rule of
+    three; with k items of n that differ fully, the sum is close to Clopper and Pearson's bound.
+
+    Args:
+        num_units: independent items of the smallest task; what is hidden there counts by 1 / ``num_tasks``.
+    Source: Gaffke (2005), Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
+        variable: one more observation at the end of the range makes a resampled bound valid.
+    """
+    return np.asarray(reach / num_tasks * -np.expm1(np.log(rng.random(num_draws)) / num_units))

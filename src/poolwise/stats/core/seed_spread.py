@@ -14,6 +14,8 @@ from scipy.special import stdtr, stdtrit
 
 from poolwise.stats.core.resampling import FloatArray
 
+SEED_RULE = "TODO"
+
 
 @dataclass(frozen=True)
 class SeedNoise:
@@ -65,30 +67,27 @@ class SeedTable:
 
     def own(self, a: str, b: str) -> SeedNoise:
         """Return the seed part of ``mean(a) - mean(b)`` from these two entrants alone (Welch if the seeds differ)."""
-        if list(self.seeds[a]) == list(self.seeds[b]):
+        moving = [name for name in (a, b) if name in self._spread]
+        if len(moving) == 2 and list(self.seeds[a]) == list(self.seeds[b]):
             differences = self.means[a] - self.means[b]
             return SeedNoise(float(differences.std(ddof=1) / np.sqrt(len(differences))), len(differences) - 1)
-        parts = [(float(row.var(ddof=1)) / len(row), len(row) - 1) for row in (self.means[a], self.means[b])]
-        variance = parts[0][0] + parts[1][0]
+        parts = [(float(self.means[name].var(ddof=1)) / len(self.means[name]), len(self.means[name]) - 1) for name in moving]
+        variance = sum(part for part, _ in parts)
         spread = sum(part**2 / degrees for part, degrees in parts)
-        return SeedNoise(float(np.sqrt(variance)), variance**2 / spread if spread > 0 else parts[0][1] + parts[1][1])
+        least = min((degrees for _, degrees in parts), default=1)
+        return SeedNoise(float(np.sqrt(variance)), variance**2 / spread if spread > 0 else least)
 
-    def noise(self, a: str, b: str) -> SeedNoise | None:
-        """Return the seed part of ``mean(a) - mean(b)``: the larger of the pooled estimate and their own.
+    def noise(self, a: str, b: str) -> SeedNoise:
+        """Return the seed part of ``mean(a) - mean(b)``; 0 if neither varies with the seed.
 
-        Two or three seeds of two designs tell almost nothing about their spread (one degree of freedom); the seeds of
-        eight designs together do. Taking the larger estimate protects against a design that is less stable than the
-        others: with one of eight designs three times as variable, the family-wise error stayed at 0.05
-        (docs/decisions/004). A fixed entrant adds no seed variance.
-        None if one of the two has a single seed.
+        TODO rule
         """
-        if not (self.has_spread(a) and self.has_spread(b)):
-            return None
-        moving = [name for name in (a, b) if name not in self.fixed]
+        moving = [name for name in (a, b) if name in self._spread]
         if self.pooled is None or not moving:
             return SeedNoise(0.0, 1)
         shared = self.pooled.std * float(np.sqrt(sum(1 / len(self.means[name]) for name in moving)))
-        return SeedNoise(max(shared, self.own(a, b).std), self.pooled.degrees)
+        own = self.own(a, b)
+        return SeedNoise(max(shared, own.std), self.pooled.degrees)
 
 
 def satterthwaite(

@@ -6,6 +6,7 @@ rounded scores, so ties and zeros are common. Here the null distribution of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,19 +19,19 @@ EXACT_LIMIT = 200
 
 @dataclass(frozen=True)
 class SignedRank:
-    """A signed-rank test: two-sided ``p``, and the smallest p that this many non-zero differences can give."""
+    """A signed-rank test: two-sided ``p``, and the smallest p that this many non-zero units can give.
+
+    ``num_units``: independent units whose sign matters: the non-zero differences, or their groups.
+    ``direction``: the sign of the shift by rank sums: 1, -1, or 0 if they are equal.
+    """
 
     p: float
     smallest_p: float
     num_nonzero: int
     num_zeros: int
-    rank_sum: float
+    direction: int
     is_exact: bool
-
-    @property
-    def direction(self) -> int:
-        """Return the sign of the shift by rank sums: 1, -1, or 0 if they are equal."""
-        return int(np.sign(4 * self.rank_sum - self.num_nonzero * (self.num_nonzero + 1)))
+    num_units: int
 
 
 def tolerance(differences: NDArray[np.float64]) -> float:
@@ -80,37 +81,58 @@ def smallest_attainable_p(num_nonzero: int) -> float:
     return float(min(1.0, 2.0 ** (1 - num_nonzero)))
 
 
-def signed_rank_test(differences: ArrayLike) -> SignedRank:
+def signed_rank_test(differences: ArrayLike, group: Sequence[str] = ()) -> SignedRank:
     """Return the two-sided signed-rank test of the null hypothesis that the differences are symmetric about zero.
 
     Zeros are dropped and counted, ties take midranks. If all are zero, p is 1.
 
+    Args:
+        group: differences with the same group name depend on each other, and their signs flip together; empty if all
+            are independent.
     Law: 0 < p <= 1; p of ``-differences`` is the same.
     Source: arXiv:2409.02727 uses the test over the data sets of a category; enumeration as in Pratt and Gibbons (1981).
     """
     values = _finite(differences)
     gap = tolerance(values)
-    nonzero = values[np.abs(values) > gap]
-    count, zeros = len(nonzero), len(values) - len(nonzero)
+    is_kept = np.abs(values) > gap
+    nonzero = values[is_kept]
+    count, zeros = len(nonzero), int(len(values) - len(nonzero))
     if count == 0:
-        return SignedRank(1.0, 1.0, 0, zeros, 0.0, True)
-    ranks = doubled_midranks(np.abs(nonzero), gap)
-    positive = int(ranks[nonzero > 0].sum())
+        return SignedRank(1.0, 1.0, 0, zeros, 0, True, 0)
+    ranks = np.sign(nonzero).astype(np.int64) * doubled_midranks(np.abs(nonzero), gap)
+    sums = _by_group(ranks, [name for name, kept in zip(group, is_kept, strict=True) if kept] if group else ())
+    steps, total = np.abs(sums[sums != 0]), int(sums.sum())
     is_exact = count <= EXACT_LIMIT
-    p = _enumerated_p(ranks, positive) if is_exact else _normal_p(ranks, positive)
-    return SignedRank(p, smallest_attainable_p(count), count, zeros, positive / 2, is_exact)
+    p = _enumerated_p(steps, total) if is_exact else _normal_p(steps, total)
+    direction = int(np.sign(total))
+    return SignedRank(p, smallest_attainable_p(len(steps)), count, zeros, direction, is_exact, len(steps))
 
 
-def _enumerated_p(ranks: NDArray[np.int64], positive: int) -> float:
-    probability = null_distribution(ranks)
-    low = min(positive, int(ranks.sum()) - positive)
+def _by_group(ranks: NDArray[np.int64], group: Sequence[str]) -> NDArray[np.int64]:
+    """Return the sum of the signed ranks of each group."""
+    if not group:
+        return ranks
+    names, unit = np.unique(np.asarray(group), return_inverse=True)
+    sums = np.zeros(len(names), dtype=np.int64)
+    np.add.at(sums, unit, ranks)
+    return sums
+
+
+def _enumerated_p(steps: NDArray[np.int64], total: int) -> float:
+    """P that random signs of the steps give a sum as far from zero as ``total``."""
+    if not len(steps):
+        return 1.0
+    probability = null_distribution(steps)
+    reach = int(steps.sum())
+    # The sum of the positive steps, from below.
+    low = (reach - abs(total)) // 2
     return min(1.0, 2.0 * float(probability[: low + 1].sum()))
 
 
-def _normal_p(ranks: NDArray[np.int64], positive: int) -> float:
-    """Normal approximation: variance from squared midranks (tie correction), continuity correction of half a rank."""
-    centre, spread = ranks.sum() / 4, np.sqrt(np.sum((ranks / 2.0) ** 2) / 4)
-    z = max(0.0, abs(positive / 2 - centre) - 0.5) / spread
+def _normal_p(steps: NDArray[np.int64], total: int) -> float:
+    """Normal approximation with the variance of the actual ranks, and a continuity correction of half a rank."""
+    spread = float(np.sqrt(np.sum(steps.astype(np.float64) ** 2)))
+    z = max(0.0, abs(total) - 2.0) / spread if spread > 0 else 0.0
     return float(min(1.0, max(2 * ndtr(-z), np.finfo(float).tiny)))
 
 
@@ -126,15 +148,43 @@ def hodges_lehmann(differences: ArrayLike) -> float:
     return float(np.median(walsh_averages(differences)))
 
 
-def signed_rank_interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+def signed_rank_interval(
+    differences: ArrayLike, level: float = 0.95, group: Sequence[str] = ()
+) -> tuple[float, float] | None:
     """Return the range of shifts that the signed-rank test does not reject at ``1 - level``; None if it cannot reject.
 
-    The ends are Walsh averages: it is an interval of the Hodges-Lehmann estimate, not of the mean.
-    With ties, its coverage is at least ``level``.
+    The ends are Walsh averages: it is an interval of the Hodges-Lehmann estimate (the typical difference), not of the
+    mean. With ties, its coverage is at least ``level``.
     """
     averages = walsh_averages(differences)
+    if len(set(group)) < len(group):
+        return _grouped_interval(_finite(differences), averages, level, group)
     outside = walsh_outside(len(_finite(differences)), level)
     return (float(averages[outside - 1]), float(averages[len(averages) - outside])) if outside else None
+
+
+def _grouped_interval(
+    values: NDArray[np.float64], averages: NDArray[np.float64], level: float, group: Sequence[str]
+) -> tuple[float, float] | None:
+    """The same for dependent differences, by trying shifts between neighbouring Walsh averages from the middle out."""
+    if smallest_attainable_p(len(set(group))) > 1 - level + 1e-12:
+        return None
+    ends = np.unique(averages)
+
+    def last_kept(places: Sequence[int]) -> float:
+        """Return the outermost end next to a shift that the test keeps; bisected, since p falls outwards."""
+        kept, refused = 0, len(places)
+        while refused - kept > 1:
+            middle = (kept + refused) // 2
+            shift = (ends[places[middle]] + ends[places[middle - 1]]) / 2
+            if signed_rank_test(values - shift, group).p > 1 - level:
+                kept = middle
+            else:
+                refused = middle
+        return float(ends[places[kept]])
+
+    centre = int(np.searchsorted(ends, np.median(averages)).clip(0, len(ends) - 1))
+    return last_kept(range(centre, -1, -1)), last_kept(range(centre, len(ends)))
 
 
 def walsh_outside(count: int, level: float) -> int:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from poolwise.results import CategoryMean, Contrast
-from poolwise.stats.core.bootstrap import MIN_ITEMS, bootstrap_interval
+from poolwise.stats.core.inversion import flip_interval
 from poolwise.stats.core.resampling import FloatArray
-from poolwise.stats.core.wilcoxon import SignedRank, signed_rank_interval, signed_rank_test
+from poolwise.stats.core.wilcoxon import SignedRank, hodges_lehmann, signed_rank_interval, signed_rank_test
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Entrant, Field
-from poolwise.stats.designs.verdict import ALPHA, decide
+from poolwise.stats.designs.task_families import family_of
+from poolwise.stats.designs.verdict import ALPHA
 
-ONE_SEED = "one seed: the variation between training runs is unknown, so no verdict on the designs"
-OPPOSED = "mean and signed ranks have opposite signs (a few large differences against many small ones): no verdict"
+OF_THE_MEAN = "sign flips of tasks, inverted"
+OVERALL = "overall"
+"""The category of means over categories."""
 
 
 def task_scores(entrant: Entrant, tasks: Sequence[str]) -> FloatArray:
@@ -24,51 +26,134 @@ def task_scores(entrant: Entrant, tasks: Sequence[str]) -> FloatArray:
 
 
 def category_means(field: Field) -> list[CategoryMean]:
-    """Return each entrant's mean over each category's tasks; baselines come last, averaged over the tasks they have."""
+    """Return each entrant's mean over the tasks of each category that all have; baselines come last.
+
+    An entrant that lacks some of them, and every entrant of a category without such tasks, is averaged over its own.
+    """
     rows = []
     for category, tasks in field.tasks.items():
         for entrant in (*field.entrants, *field.anchors):
-            present = [task for task in tasks if all(task in run.scores for run in entrant.runs)]
+            present = [task for task in field.shared[category] if entrant.has(task)]
+            present = present or ([] if entrant.is_anchor else [task for task in tasks if entrant.has(task)])
             if present:
-                rows.append(_category_mean(category, entrant, present))
+                by_seed = task_scores(entrant, present).mean(axis=1)
+                rows.append(_mean(category, entrant.name, by_seed, len(present)))
     return rows
 
 
-def _category_mean(category: str, entrant: Entrant, tasks: Sequence[str]) -> CategoryMean:
-    by_seed = task_scores(entrant, tasks).mean(axis=1)
+def _mean(category: str, name: str, by_seed: FloatArray, num_tasks: int) -> CategoryMean:
     return CategoryMean(
         category=category,
-        name=entrant.name,
+        name=name,
         mean=float(by_seed.mean()),
         by_seed=[float(mean) for mean in by_seed],
         seed_std=float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
-        num_tasks=len(tasks),
+        num_tasks=num_tasks,
     )
 
 
-def across_contrasts(
-    field: Field,
-    category: str,
-    pairs: Sequence[Pair],
-    *,
-    seed: int,
-    num_resamples: int,
-    num_family: int,
-    equivalence: float,
-) -> list[Contrast]:
-    """Return the signed-rank test of every pair in one category, on the differences by task.
+def overall_scores(entrant: Entrant, tasks: Mapping[str, Sequence[str]]) -> FloatArray:
+    """Return the mean over categories, each with the same weight, at each seed."""
+    return np.asarray(np.mean([task_scores(entrant, names).mean(axis=1) for names in tasks.values()], axis=0))
+
+
+def overall_means(field: Field) -> list[CategoryMean]:
+    """Return the mean over categories of each entrant and baseline that has all shared tasks of two or more of them."""
+    tasks = {category: names for category, names in field.shared.items() if names}
+    if len(tasks) < 2 or len(tasks) < len(field.tasks):
+        return []
+    count = sum(map(len, tasks.values()))
+    return [
+        _mean(OVERALL, entrant.name, overall_scores(entrant, tasks), count)
+        for entrant in (*field.entrants, *field.anchors)
+        if all(entrant.has(task) for names in tasks.values() for task in names)
+    ]
+
+
+def overall_difference(field: Field, pair: Pair, tasks: Mapping[str, Sequence[str]]) -> Contrast:
+    """Return the difference of two means over categories, without a test."""
+    a, b = (field[name] for name in (pair.a, pair.b))
+    scores = {entrant.name: overall_scores(entrant, tasks) for entrant in (a, b)}
+    by_seed = _paired(a, b, scores)
+    return Contrast(
+        category=OVERALL,
+        a=pair.a,
+        b=pair.b,
+        reason=list(pair.reasons),
+        difference=float(scores[pair.a].mean() - scores[pair.b].mean()),
+        test="",
+        estimand="designs_on_tasks",
+        num_tasks=sum(map(len, tasks.values())),
+        num_seeds=min(len(a.runs), len(b.runs)),
+        by_seed=by_seed,
+        seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+    )
+
+
+def difference_of(field: Field, category: str, pair: Pair, tasks: Sequence[str]) -> Contrast:
+    """Return the difference of two means over some tasks, by seed where both have the seed, without a test."""
+    a, b = field[pair.a], field[pair.b]
+    by_seed = seed_differences(a, b, tasks)
+    return Contrast(
+        category=category,
+        a=pair.a,
+        b=pair.b,
+        reason=list(pair.reasons),
+        difference=float(task_scores(a, tasks).mean() - task_scores(b, tasks).mean()),
+        test="",
+        estimand="tasks_like_these",
+        num_tasks=len(tasks),
+        left_out=[task for task in field.shared_by_any(category) if task not in tasks],
+        num_seeds=min(len(a.runs), len(b.runs)),
+        by_seed=by_seed,
+        seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
+    )
+
+
+def across_contrast(field: Field, category: str, pair: Pair, equivalence: float) -> Contrast | None:
+    """Return the signed-rank test of a pair in one category, on the differences by task; None without a common task.
+
+    Tasks that are made of the same texts flip together.
 
     Args:
-        num_family: number of contrasts for which the simultaneous intervals hold together.
         equivalence: half the width of the region of practical equality, in units of the score.
     """
-    tasks = field.tasks[category]
-    contrasts = []
-    for pair in pairs:
-        differences = task_differences(field, pair, tasks)
-        contrast = _contrast(field, category, pair, differences, seed, num_resamples)
-        contrasts.append(_decided(contrast, differences, field, num_family, equivalence))
-    return contrasts
+    tasks = field.common(category, pair.a, pair.b)
+    if not tasks:
+        return None
+    differences, sources = task_differences(field, pair, tasks), sources_of(tasks)
+    test = signed_rank_test(differences, sources)
+    interval = flip_interval(differences, sources, level=0.95)
+    count = len(set(sources)) if sources else len(tasks)
+    none = f"none at 95% from {count} {'independent ' * bool(sources)}task{'s' * (count != 1)}"
+    return difference_of(field, category, pair, tasks).model_copy(
+        update={
+            "interval": interval,
+            "interval_method": OF_THE_MEAN if interval else none,
+            "typical": hodges_lehmann(differences),
+            "equivalence": equivalence,
+            "test": "exact Wilcoxon signed-rank" if test.is_exact else "Wilcoxon signed-rank, normal approximation",
+            "p": test.p,
+            "smallest_p": test.smallest_p,
+            "num_zeros": test.num_zeros,
+            "note": _power_note(test),
+        }
+    )
+
+
+def joint_intervals(
+    field: Field, contrast: Contrast, pair: Pair, num_family: int
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Return the intervals of the mean and of the typical difference that hold together for a whole family."""
+    tasks = field.common(contrast.category, pair.a, pair.b)
+    differences, sources, level = task_differences(field, pair, tasks), sources_of(tasks), 1 - ALPHA / num_family
+    return flip_interval(differences, sources, level=level), signed_rank_interval(differences, level, sources)
+
+
+def sources_of(tasks: Sequence[str]) -> list[str]:
+    """Return what each task is made of, if two of them are made of the same texts; else an empty list."""
+    sources = [family_of(task).source for task in tasks]
+    return sources if len(set(sources)) < len(sources) else []
 
 
 def task_differences(field: Field, pair: Pair, tasks: Sequence[str]) -> FloatArray:
@@ -77,74 +162,22 @@ def task_differences(field: Field, pair: Pair, tasks: Sequence[str]) -> FloatArr
     return np.asarray(a - b)
 
 
-def _contrast(
-    field: Field, category: str, pair: Pair, differences: FloatArray, seed: int, num_resamples: int
-) -> Contrast:
-    a, b, tasks = field[pair.a], field[pair.b], field.tasks[category]
-    test = signed_rank_test(differences)
-    interval, method = _interval(differences, seed, num_resamples)
-    by_seed = seed_differences(a, b, tasks)
-    return Contrast(
-        category=category,
-        a=pair.a,
-        b=pair.b,
-        reason=list(pair.reasons),
-        difference=float(differences.mean()),
-        interval=interval,
-        interval_method=method,
-        test="exact Wilcoxon signed-rank" if test.is_exact else "Wilcoxon signed-rank, normal approximation",
-        estimand="tasks_like_these",
-        p=test.p,
-        smallest_p=test.smallest_p,
-        num_tasks=len(tasks),
-        num_zeros=test.num_zeros,
-        num_seeds=min(len(a.runs), len(b.runs)),
-        by_seed=by_seed,
-        seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
-        note=_power_note(test),
-    )
-
-
-def _decided(
-    contrast: Contrast, differences: FloatArray, field: Field, num_family: int, equivalence: float
-) -> Contrast:
-    """Add the simultaneous interval and the verdict based on it."""
-    simultaneous = signed_rank_interval(differences, 1 - ALPHA / num_family)
-    verdict, remark = decide(simultaneous, equivalence)
-    if any(field[name].design is not None and len(field[name].runs) == 1 for name in (contrast.a, contrast.b)):
-        verdict, remark = "not decided", ONE_SEED
-    elif verdict in ("better", "worse") and contrast.difference * (1 if verdict == "better" else -1) <= 0:
-        verdict, remark = "not decided", OPPOSED
-    note = "; ".join(part for part in (contrast.note, remark) if part)
-    update = {"simultaneous": simultaneous, "equivalence": equivalence, "verdict": verdict, "note": note}
-    return contrast.model_copy(update=update)
-
-
 def seed_differences(a: Entrant, b: Entrant, tasks: Sequence[str]) -> list[float]:
-    """Return the difference of the category means at each seed that both have."""
-    means = {
-        entrant.name: dict(zip(entrant.seeds, task_scores(entrant, tasks).mean(axis=1), strict=True))
-        for entrant in (a, b)
-    }
-    return [float(means[a.name][seed] - means[b.name][seed]) for seed in a.seeds if seed in b.seeds]
+    """Return the difference of the means over some tasks at each seed that both have."""
+    return _paired(a, b, {entrant.name: task_scores(entrant, tasks).mean(axis=1) for entrant in (a, b)})
 
 
-def _interval(differences: FloatArray, seed: int, num_resamples: int) -> tuple[tuple[float, float] | None, str]:
-    count = len(differences)
-    if count >= MIN_ITEMS:
-        interval = bootstrap_interval(differences, num_resamples=num_resamples, seed=seed)
-        return interval, f"percentile bootstrap over {count} tasks"
-    if interval := signed_rank_interval(differences):
-        return interval, "signed-rank (Hodges-Lehmann), of the typical difference, not of the mean"
-    return None, f"none at 95% from {count} task{'s' * (count != 1)}"
+def _paired(a: Entrant, b: Entrant, scores: Mapping[str, FloatArray]) -> list[float]:
+    first, second = (dict(zip(entrant.seeds, scores[entrant.name], strict=True)) for entrant in (a, b))
+    return [float(first[seed] - second[seed]) for seed in a.seeds if seed in second]
 
 
 def _power_note(test: SignedRank) -> str:
     zeros = f", {test.num_zeros} without a difference" if test.num_zeros else ""
     count = test.num_nonzero + test.num_zeros
-    tasks = f"{count} task{'s' * (count != 1)}{zeros}"
+    units = f" in {test.num_units} independent units" if test.num_units < test.num_nonzero else ""
+    tasks = f"{count} task{'s' * (count != 1)}{units}{zeros}"
     if test.num_nonzero == 0:
         return f"{tasks}: nothing to test"
-    if test.smallest_p >= ALPHA:
-        return f"{tasks}: p cannot be below {test.smallest_p:.2g}, too few for significance"
-    return f"{tasks}: p cannot be below {test.smallest_p:.2g}"
+    few = ", too few for significance" if test.smallest_p >= ALPHA else ""
+    return f"{tasks}: p cannot be below {test.smallest_p:.2g}{few}"

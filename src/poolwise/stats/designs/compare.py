@@ -7,40 +7,57 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+import numpy as np
+
 from poolwise.errors import EvalError, nearest
 from poolwise.records import CATEGORIES, Run
 from poolwise.results import Comparison, Contrast, Posterior, Power, RankPicture, VarianceShare
 from poolwise.stats.core.bayes import signed_rank_posterior
-from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
 from poolwise.stats.core.resampling import generator
+from poolwise.stats.core.seed_spread import SeedTable
 from poolwise.stats.designs import wording
-from poolwise.stats.designs.across import across_contrasts, category_means, task_differences, task_scores
-from poolwise.stats.designs.contrasts import REASONS, Pair, declare
+from poolwise.stats.designs.across import (
+    across_contrast,
+    category_means,
+    difference_of,
+    overall_difference,
+    overall_means,
+    overall_scores,
+    task_differences,
+    task_scores,
+)
+from poolwise.stats.designs.contrasts import REASONS, Pair, against_baselines, declare
 from poolwise.stats.designs.entrants import Field, gather
+from poolwise.stats.designs.families import Tested, correct, judge
 from poolwise.stats.designs.friedman import rank_picture
-from poolwise.stats.designs.power import suite_power, task_power, variance_share
+from poolwise.stats.designs.power import variance_share
 from poolwise.stats.designs.recommend import recommendations
-from poolwise.stats.designs.suite import Suite, suite_findings
-from poolwise.stats.designs.verdict import ALPHA, EQUIVALENCE, confirm, rule
+from poolwise.stats.designs.suite import ItemNoise, Suite, category_noise, find, overall_noise, seed_table
+from poolwise.stats.designs.verdict import ALPHA, EQUIVALENCE, rule
 from poolwise.stats.designs.within import examine, task_contrasts
 
 Primary = Literal["auto", "suite", "tasks"]
+Family = Literal["all", "category"]
 LEAST_RESAMPLES = 10_000
+MOST_RESAMPLES = 200_000
+PAIRS_AT_ONCE = 100
+"""Pairs whose resamples are held in memory together: 100 pairs x 4 arrays x 10,000 numbers are 32 MB."""
 
 
 @dataclass
 class _Findings:
     """The parts of the Comparison, collected category by category."""
 
-    primary: list[Contrast] = field(default_factory=list)
-    across: list[Contrast] = field(default_factory=list)
+    primary: list[Tested] = field(default_factory=list)
+    baselines: list[Tested] = field(default_factory=list)
+    across: list[Tested] = field(default_factory=list)
     within: list[Contrast] = field(default_factory=list)
     seeds: list[Contrast] = field(default_factory=list)
     variance: list[VarianceShare] = field(default_factory=list)
-    power: list[Power] = field(default_factory=list)
     pictures: list[RankPicture] = field(default_factory=list)
     posteriors: list[Posterior] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    parts: dict[Pair, dict[str, ItemNoise]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,16 +66,14 @@ class _Plan:
 
     field: Field
     pairs: list[Pair]
+    baselines: list[Pair]
     equivalence: Mapping[str, float]
     num_resamples: int
     most_resamples: int
     seed: int
     primary: Primary
     within_tasks: bool
-
-    @property
-    def num_family(self) -> int:
-        return max(1, len(self.pairs) * len(self.field.tasks))
+    family: Family
 
 
 def compare_runs(
@@ -71,43 +86,53 @@ def compare_runs(
     within_tasks: bool = True,
     primary: Primary = "auto",
     equivalence: float | Mapping[str, float] = EQUIVALENCE,
+    family: Family = "all",
 ) -> Comparison:
     """Return the tests, verdicts and recommendations for runs of designs or of any models.
 
     Runs of one design (or one model name) with different seeds are grouped. Models without a design are compared
-    with ``reference``, or all with all if it is None. Baselines are listed but not tested.
+    with ``reference``, or all with all if it is None. Each is also tested against every baseline, in a family of its
+    own. A pair is compared on the tasks that both have.
 
     Args:
         reference: a canonical design or a model's name.
         comparisons: any of ``reference``, ``pooling_given_attention``, ``attention_given_pooling``,
             ``adaptation_given_design``.
         seed: seed of the resampling; the same runs and seed give the same numbers in any order of the runs.
-        num_resamples: None means 10,000, or 20 / 0.05 for each test of a family if that is more.
+        num_resamples: None means 10,000, or 20 / 0.05 for each test of a family if that is more, up to 200,000.
         within_tasks: also test within each task and over the suite; needs per-item scores.
-        primary: the test behind the verdicts. ``suite``: about these designs on these tasks; the sample is items and
-            seeds. ``tasks``: about tasks like these. ``auto``: ``suite`` where there are items and two seeds.
+        primary: the test behind the verdicts. ``suite``: about these designs (or checkpoints) on these tasks; the
+            sample is items and seeds. ``tasks``: about tasks like these. ``auto``: ``suite`` for each pair whose tasks
+            all have items.
         equivalence: largest difference that does not matter in practice, as a fraction; a mapping gives it by category.
+        family: which contrasts are corrected together: all, or those of each category for themselves.
     Raises: EvalError if runs repeat, share no task, or scored different data under one task name.
     """
     everyone = gather(runs)
     pairs = declare(everyone.entrants, reference, comparisons)
+    num_tests = len(pairs) if family == "category" else len(pairs) * len(everyone.tasks)
     num_tasks = sum(len(tasks) for tasks in everyone.tasks.values())
     plan = _Plan(
         everyone,
         pairs,
+        against_baselines(everyone.entrants, everyone.anchors),
         _equivalence(everyone, equivalence),
-        num_resamples or resamples_for(len(pairs) * len(everyone.tasks)),
+        num_resamples or resamples_for(num_tests),
         num_resamples or resamples_for(len(pairs) * num_tasks),
         seed,
         primary,
         within_tasks,
+        family,
     )
-    return _assembled(plan, reference, _collected(plan))
+    found = _Findings(notes=list(plan.field.notes))
+    for category in everyone.tasks:
+        _collect(plan, category, found)
+    return _assembled(plan, reference, found)
 
 
 def resamples_for(num_tests: int) -> int:
     """Return how many resamples a family of tests needs, so that 20 of them lie beyond the corrected alpha level."""
-    return max(LEAST_RESAMPLES, ceil(20 * num_tests / ALPHA))
+    return min(MOST_RESAMPLES, max(LEAST_RESAMPLES, ceil(20 * num_tests / ALPHA)))
 
 
 def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[str, float]:
@@ -121,83 +146,130 @@ def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[s
     return {category: sizes.get(category, EQUIVALENCE) * scale for category in everyone.tasks}
 
 
-def _collected(plan: _Plan) -> _Findings:
-    found = _Findings(notes=list(plan.field.notes))
-    for category, tasks in plan.field.tasks.items():
-        suite = _examined(plan, category, found) if plan.within_tasks and plan.pairs else None
-        across = across_contrasts(
-            plan.field,
-            category,
-            plan.pairs,
-            seed=plan.seed,
-            num_resamples=plan.num_resamples,
-            num_family=plan.num_family,
-            equivalence=plan.equivalence[category],
-        )
-        if suite is not None and _takes_suite(plan, suite):
-            _add_suite(plan, suite, found)
-            found.across += across
-        else:
-            found.primary += across
-            found.power += [
-                task_power(
-                    contrast,
-                    task_differences(plan.field, pair, tasks),
-                    plan.num_family,
-                    plan.equivalence[category],
-                )
-                for contrast, pair in zip(across, plan.pairs, strict=True)
-            ]
-        _add_pictures(plan, category, tasks, found)
-    return found
+def _collect(plan: _Plan, category: str, found: _Findings) -> None:
+    """Add the tests of one category, before any correction."""
+    told: dict[str, None] = {}
+    for pairs, tests, across in (
+        (plan.pairs, found.primary, found.across),
+        (plan.baselines, found.baselines, None),
+    ):
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            block = pairs[start : start + PAIRS_AT_ONCE]
+            suite = _examined(plan, category, block, found, told, is_primary=across is not None)
+            _add_tests(plan, category, block, suite, tests, across, found)
+    found.notes += told
+    _add_pictures(plan, category, found)
 
 
-def _examined(plan: _Plan, category: str, found: _Findings) -> Suite:
-    """Test within each task of a category, and add up the evidence of all tasks."""
-    suite = Suite(category, plan.pairs, plan.num_resamples, plan.seed)
+def _examined(
+    plan: _Plan, category: str, pairs: Sequence[Pair], found: _Findings, told: dict[str, None], *, is_primary: bool
+) -> Suite:
+    """Test within each task of a category, and add up the evidence of each pair's tasks."""
+    suite = Suite(category, pairs, plan.num_resamples, plan.seed)
+    if not plan.within_tasks:
+        return suite
+    owned = {pair: set(plan.field.common(category, pair.a, pair.b)) for pair in pairs}
     for task in plan.field.tasks[category]:
-        evidence, notes = examine(plan.field, task, plan.pairs, plan.num_resamples, plan.seed, plan.most_resamples)
-        found.notes += notes
-        suite.add(task, evidence)
-        if evidence is not None:
-            found.within += task_contrasts(evidence, plan.pairs)
+        if not (having := [pair for pair in pairs if task in owned[pair]]):
+            continue
+        most = plan.most_resamples if is_primary else 0
+        evidence, notes = examine(plan.field, task, having, plan.num_resamples, plan.seed, most)
+        told.update(dict.fromkeys(notes))
+        suite.add(task, having, evidence)
+        if evidence is not None and is_primary:
+            found.within += task_contrasts(evidence)
     return suite
 
 
-def _takes_suite(plan: _Plan, suite: Suite) -> bool:
-    """Return whether the suite test gives the verdicts: it needs items on all tasks and a pair with two seeds."""
-    has_seeds = any(all(len(plan.field[name].runs) > 1 for name in (pair.a, pair.b)) for pair in plan.pairs)
-    is_possible = not suite.missing and has_seeds
-    if plan.primary == "suite" and not is_possible:
-        reason = f"no items on {', '.join(suite.missing)}" if suite.missing else "no two designs have two seeds"
-        raise EvalError(
-            f"{suite.category}: cannot test over the suite: {reason}",
-            hint="call compare_runs(..., primary='tasks'), or evaluate two seeds and keep the items",
-        )
-    return is_possible and plan.primary != "tasks"
-
-
-def _add_suite(plan: _Plan, suite: Suite, found: _Findings) -> None:
-    equivalence = plan.equivalence[suite.category]
-    for finding in suite_findings(plan.field, suite, plan.num_family, equivalence):
-        found.primary.append(finding.contrast)
-        found.seeds += finding.others
-        if (share := variance_share(finding)) is not None:
-            found.variance.append(share)
-        if (power := suite_power(finding, plan.num_family, equivalence)) is not None:
-            found.power.append(power)
-
-
-def _add_pictures(plan: _Plan, category: str, tasks: Sequence[str], found: _Findings) -> None:
-    scores = [task_scores(entrant, tasks).mean(axis=0) for entrant in plan.field.entrants]
-    picture = rank_picture(category, plan.field.names, scores, generator(plan.seed, "friedman", category))
-    if picture is not None:
-        found.pictures.append(picture)
-    equivalence = plan.equivalence[category]
-    for pair in plan.pairs if len(tasks) > 1 else ():
+def _add_tests(
+    plan: _Plan,
+    category: str,
+    pairs: Sequence[Pair],
+    suite: Suite,
+    tests: list[Tested],
+    across: list[Tested] | None,
+    found: _Findings,
+) -> None:
+    """Add the primary test of each pair: over items where all its tasks have them, else over tasks."""
+    tables: dict[tuple[str, ...], SeedTable] = {}
+    for pair in pairs:
+        over_tasks = across_contrast(plan.field, category, pair, plan.equivalence[category])
+        if over_tasks is None:
+            continue
+        noise = suite.testable(pair) if plan.primary != "tasks" else None
+        if noise is None:
+            _require_items(plan, suite, pair)
+            tests.append(Tested(over_tasks, pair))
+            continue
+        tasks = plan.field.common(category, pair.a, pair.b)
+        noise = category_noise(noise, category, plan.field.scale, plan.seed)
+        key = (*tasks, *(name for name in (pair.a, pair.b) if plan.field[name].is_anchor))
+        if key not in tables:
+            tables[key] = _seed_table(plan.field, pair, tasks)
+        base = difference_of(plan.field, category, pair, tasks)
+        base = base.model_copy(update={"equivalence": plan.equivalence[category]})
         differences = task_differences(plan.field, pair, tasks)
-        chances = signed_rank_posterior(differences, equivalence, generator(plan.seed, "bayes", category))
-        found.posteriors.append(_posterior(category, pair, equivalence, chances))
+        finding = find(base, pair, noise, tables[key], differences, plan.seed)
+        tests.append(Tested(finding.contrast, pair, finding))
+        if across is not None:
+            across.append(Tested(over_tasks, pair))
+            found.seeds += finding.others
+            found.variance.append(variance_share(finding))
+            found.parts.setdefault(pair, {})[category] = noise
+
+
+def _seed_table(field: Field, pair: Pair, tasks: Sequence[str]) -> SeedTable:
+    """Return the means by seed over some tasks of all designs that have them, and of a baseline of the pair."""
+    anchors = [entrant for entrant in field.anchors if entrant.name in (pair.a, pair.b)]
+    having = [entrant for entrant in (*field.entrants, *anchors) if all(map(entrant.has, tasks))]
+    return seed_table({entrant.name: task_scores(entrant, tasks).mean(axis=1) for entrant in having}, having)
+
+
+def _overall(plan: _Plan, found: _Findings) -> list[Tested]:
+    """Return the tests of the mean over categories, for the pairs that have items in every category."""
+    categories = list(plan.field.tasks)
+    if len(categories) < 2:
+        return []
+    tests = []
+    tables: dict[str, SeedTable] = {}
+    for pair, parts in found.parts.items():
+        if list(parts) != categories:
+            continue
+        tasks = {name: plan.field.common(name, pair.a, pair.b) for name in categories}
+        base = overall_difference(plan.field, pair, tasks)
+        base = base.model_copy(update={"equivalence": sum(plan.equivalence.values()) / len(categories)})
+        key = repr(tasks)
+        if key not in tables:
+            having = [e for e in plan.field.entrants if all(e.has(task) for names in tasks.values() for task in names)]
+            tables[key] = seed_table({entrant.name: overall_scores(entrant, tasks) for entrant in having}, having)
+        differences = np.concatenate([task_differences(plan.field, pair, names) for names in tasks.values()])
+        finding = find(base, pair, overall_noise(list(parts.values())), tables[key], differences, plan.seed)
+        tests.append(Tested(finding.contrast, pair, finding))
+    return tests
+
+
+def _require_items(plan: _Plan, suite: Suite, pair: Pair) -> None:
+    if plan.primary == "suite":
+        missing = ", ".join(suite.missing.get(pair, ["any task"]))
+        raise EvalError(
+            f"{suite.category}: cannot test {pair.a} against {pair.b} over the suite: no items on {missing}",
+            hint="call compare_runs(..., primary='tasks'), or evaluate again and keep the items",
+        )
+
+
+def _add_pictures(plan: _Plan, category: str, found: _Findings) -> None:
+    if tasks := plan.field.shared[category]:
+        scores = [task_scores(entrant, tasks).mean(axis=0) for entrant in plan.field.entrants]
+        picture = rank_picture(category, plan.field.names, scores, generator(plan.seed, "friedman", category))
+        if picture is not None:
+            found.pictures.append(picture)
+    equivalence = plan.equivalence[category]
+    for pair in plan.pairs:
+        common = plan.field.common(category, pair.a, pair.b)
+        if len(common) > 1:
+            differences = task_differences(plan.field, pair, common)
+            chances = signed_rank_posterior(differences, equivalence, generator(plan.seed, "bayes", category))
+            found.posteriors.append(_posterior(category, pair, equivalence, chances))
 
 
 def _posterior(category: str, pair: Pair, equivalence: float, chances: tuple[float, float, float]) -> Posterior:
@@ -215,27 +287,36 @@ def _posterior(category: str, pair: Pair, equivalence: float, chances: tuple[flo
 
 def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparison:
     means = category_means(plan.field)
-    for contrasts in (found.primary, found.across, found.within, *_by_test(found.seeds)):
+    by_category = plan.family == "category"
+    sizes, power = judge(plan.field, found.primary, by_category=by_category)
+    judge(plan.field, found.across, by_category=by_category)
+    judge(plan.field, found.baselines, by_category=by_category)
+    over_categories = _overall(plan, found)
+    judge(plan.field, over_categories)
+    for contrasts in (found.within, *_by_test(found.seeds)):
         correct(contrasts)
-    for contrasts in (found.primary, found.across):
-        confirm(contrasts)
+    families = (found.primary, found.across, found.baselines, over_categories)
+    primary, across, baselines, overall = ([test.contrast for test in tests] for tests in families)
+    means += overall_means(plan.field)
     return Comparison(
         reference=reference,
         designs=plan.field.names,
         means=means,
-        contrasts=found.primary,
+        contrasts=primary,
         task_contrasts=found.within,
-        tasks_like_these=found.across,
+        tasks_like_these=across,
+        against_baselines=baselines,
+        overall=overall,
         seed_contrasts=found.seeds,
         variance=found.variance,
-        power=found.power,
+        power=power,
         rank_pictures=found.pictures,
         posteriors=found.posteriors,
-        recommendations=recommendations(plan.field, means, found.primary),
-        rule=rule(plan.num_family, dict(plan.equivalence)) if plan.pairs else "",
-        family=wording.family(found.primary, found.across, found.within) if plan.pairs else "Nothing was tested.",
-        methods=wording.methods(found.primary, found.across, found.within, found.seeds),
-        notes=[*_grouped(found.notes), *_resampling_notes(plan, found), *_pair_notes(plan)],
+        recommendations=recommendations(plan.field, means, [*primary, *overall], baselines),
+        rule=rule(sizes, plan.equivalence) if plan.pairs else "",
+        family=wording.family(primary, across, found.within, baselines, by_category=by_category),
+        methods=wording.methods(primary, across, found.within, found.seeds),
+        notes=[*_grouped(found.notes), *_resampling_notes(plan, primary, found.within), *_pair_notes(plan)],
     )
 
 
@@ -245,21 +326,12 @@ def _by_test(contrasts: Sequence[Contrast]) -> Iterator[list[Contrast]]:
         yield [contrast for contrast in contrasts if contrast.test == test]
 
 
-def correct(contrasts: Sequence[Contrast]) -> None:
-    """Fill in the corrected p-values of one family, in place; contrasts without a p do not belong to it."""
-    tested = [contrast for contrast in contrasts if contrast.p is not None]
-    p_values = [contrast.p for contrast in tested if contrast.p is not None]
-    adjusted = zip(holm(p_values), benjamini_hochberg(p_values), benjamini_yekutieli(p_values), strict=True)
-    for contrast, (p_holm, p_bh, p_by) in zip(tested, adjusted, strict=True):
-        contrast.p_holm, contrast.p_bh, contrast.p_by = p_holm, p_bh, p_by
-
-
-def _resampling_notes(plan: _Plan, found: _Findings) -> list[str]:
+def _resampling_notes(plan: _Plan, primary: Sequence[Contrast], within: Sequence[Contrast]) -> list[str]:
     """Notes on families where p cannot get small enough with this number of resamples."""
     notes = []
     # Tests within tasks that are far from the corrected level are not refined, and need not be.
-    pinned = [contrast for contrast in found.within if contrast.p == contrast.smallest_p]
-    for name, contrasts, tested in (("primary", found.primary, found.primary), ("within-task", found.within, pinned)):
+    pinned = [contrast for contrast in within if contrast.p == contrast.smallest_p]
+    for name, contrasts, tested in (("primary", primary, primary), ("within-task", within, pinned)):
         floors = [c.smallest_p or 0.0 for c in tested if "permut" in c.test]
         floor = max((p for p in floors if p < 1.5 / (plan.num_resamples + 1)), default=0.0)
         if floor * len(contrasts) > ALPHA:

@@ -71,3 +71,8 @@ def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[E
     if one and one == two:
         return (second, first) if second.adaptation else (first, second)
     return second, first
+
+
+def against_baselines(entrants: Sequence[Entrant], baselines: Sequence[Entrant]) -> list[Pair]:
+    """Return every entrant against every baseline: what is below an untuned base or BM25 is not worth its training."""
+    return [Pair(entrant.name, baseline.name, ("baseline",)) for baseline in baselines for entrant in entrants]

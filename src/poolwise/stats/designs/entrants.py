@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from poolwise.design import Design, parse_design
 from poolwise.errors import EvalError, collect
 from poolwise.records import CATEGORIES, ItemScores, Run
+from poolwise.stats.designs.task_families import family_of
 
 
 @dataclass(frozen=True)
@@ -39,25 +42,56 @@ class Entrant:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing was trained (a fixed pooling on a frozen base), so that all seeds give the same scores."""
-        return all(run.manifest.trainable_parameters == 0 for run in self.runs)
+        """Whether all seeds give the same scores: nothing was trained, or a baseline's row was repeated."""
+        if all(run.manifest.trainable_parameters == 0 for run in self.runs):
+            return True
+        first, *others = self.runs
+        return bool(others) and all(_same_scores(first, run) for run in others)
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is one given model, not a sample of the models that a design's training could give."""
+        return self.design is None and len(self.runs) == 1
+
+    def has(self, task: str) -> bool:
+        """Return whether every seed was scored on a task."""
+        return all(task in run.scores for run in self.runs)
 
     def records(self, task: str) -> list[ItemScores]:
         """Return the scores on one task, one record for each seed."""
         return [run.scores[task] for run in self.runs]
 
 
+def _same_scores(one: Run, two: Run) -> bool:
+    return one.scores.keys() == two.scores.keys() and all(
+        (record.score, record.values) == (two.scores[task].score, two.scores[task].values)
+        for task, record in one.scores.items()
+    )
+
+
 @dataclass(frozen=True)
 class Field:
-    """The entrants and their common tasks by category; ``notes`` says what was left out, and why."""
+    """The entrants and their tasks by category; ``notes`` says what was left out, and why.
+
+    ``tasks``: those that at least two entrants have. ``shared``: those that all have; means are over these.
+    """
 
     entrants: tuple[Entrant, ...]
     anchors: tuple[Entrant, ...]
     tasks: Mapping[str, list[str]]
+    shared: Mapping[str, list[str]]
     notes: list[str] = field(default_factory=list)
 
+    def common(self, category: str, *names: str) -> list[str]:
+        """Return the tasks of a category that all the named entrants have, one version of each."""
+        return _newest([task for task in self.tasks[category] if all(self[name].has(task) for name in names)])
+
     def __getitem__(self, name: str) -> Entrant:
-        return next(entrant for entrant in (*self.entrants, *self.anchors) if entrant.name == name)
+        return self._by_name[name]
+
+    def shared_by_any(self, category: str) -> list[str]:
+        """Return one version of each task of a category that at least two entrants have."""
+        return _newest(self.tasks[category])
 
     @property
     def scale(self) -> float:
@@ -68,6 +102,10 @@ class Field:
     @property
     def names(self) -> list[str]:
         return [entrant.name for entrant in self.entrants]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Entrant]:
+        return {entrant.name: entrant for entrant in (*self.anchors, *self.entrants)}
 
 
 def _top(record: ItemScores) -> float:
@@ -90,13 +128,43 @@ def gather(runs: Sequence[Run]) -> Field:
         raise EvalError(f"no designs or models among {len(runs)} run(s)", hint="give at least one evaluated model")
     problems = [*_bad_scores(runs), *_mixed_scales(runs), *_different_tasks(runs)]
     collect(problems, EvalError, "these runs cannot be compared", "evaluate the models again on the same tasks")
-    common, notes = _common_tasks(entrants)
-    if not common:
-        raise EvalError("the models have no task in common", "; ".join(notes), "evaluate them on the same tasks")
-    kinds = {task: entrants[0].runs[0].scores[task].category for task in common}
-    tasks: dict[str, list[str]] = {c: [task for task in common if kinds[task] == c] for c in CATEGORIES}
-    tasks = {category: names for category, names in tasks.items() if names}
-    return Field(entrants, anchors, tasks, [*notes, *_anchor_notes(anchors, common), *_seed_notes(entrants)])
+    owned = Counter(task for entrant in entrants for task in entrant.runs[0].scores if entrant.has(task))
+    tasks = _by_category(entrants, [task for task, count in owned.items() if count > 1 or len(entrants) == 1])
+    if not tasks:
+        raise EvalError("no two models have a task in common", hint="evaluate them on the same tasks")
+    shared = {
+        category: _newest([task for task in names if all(entrant.has(task) for entrant in entrants)])
+        for category, names in tasks.items()
+    }
+    notes = [*_version_notes(entrants, tasks), *_missing_notes(entrants, tasks), *_source_notes(tasks)]
+    return Field(entrants, anchors, tasks, shared, [*notes, *_anchor_notes(anchors, shared), *_seed_notes(entrants)])
+
+
+def _by_category(entrants: Sequence[Entrant], names: Sequence[str]) -> dict[str, list[str]]:
+    kinds = {task: record.category for one in entrants for run in one.runs for task, record in run.scores.items()}
+    by_category = {category: [task for task in sorted(names) if kinds[task] == category] for category in CATEGORIES}
+    return {category: tasks for category, tasks in by_category.items() if tasks}
+
+
+def _newest(tasks: Sequence[str]) -> list[str]:
+    """Return the tasks with one version of each, the newest: two versions of a task are not two tasks."""
+    latest: dict[str, str] = {}
+    for task in tasks:
+        earlier = latest.setdefault(family_of(task).task, task)
+        latest[family_of(task).task] = max(earlier, task, key=lambda name: (family_of(name).version, name))
+    return [task for task in tasks if latest[family_of(task).task] == task]
+
+
+def _version_notes(entrants: Sequence[Entrant], tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    notes = {}
+    for names in tasks.values():
+        for entrant in entrants:
+            owned = [task for task in names if entrant.has(task)]
+            kept = {family_of(task).task: task for task in _newest(owned)}
+            for task in owned:
+                if (newest := kept[family_of(task).task]) != task:
+                    notes[f"{task} and {newest} are versions of one task: where a model has both, {newest} is used"] = 0
+    return list(notes)
 
 
 def _entrants(runs: Sequence[Run]) -> list[Entrant]:
@@ -158,23 +226,38 @@ def _difference(one: ItemScores, two: ItemScores) -> str:
     return ""
 
 
-def _common_tasks(entrants: Sequence[Entrant]) -> tuple[list[str], list[str]]:
-    """Return the tasks that all runs of all entrants have, sorted by name, and a note on each other task."""
-    owned = [(run.manifest.name, set(run.scores)) for entrant in entrants for run in entrant.runs]
-    everything = set().union(*(tasks for _, tasks in owned))
-    common = everything.intersection(*(tasks for _, tasks in owned))
-    notes = [
-        f"{task} is left out: missing in {', '.join(name for name, tasks in owned if task not in tasks)}"
-        for task in sorted(everything - common)
+def _missing_notes(entrants: Sequence[Entrant], tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a note on the tasks that some entrants lack, by the entrants that lack them."""
+    lacking: dict[str, list[str]] = {}
+    for task in (task for names in tasks.values() for task in names):
+        if absent := [entrant.name for entrant in entrants if not entrant.has(task)]:
+            lacking.setdefault(", ".join(absent), []).append(task)
+    return [
+        f"{names} lacks {', '.join(missing)}: means are without these, and each pair is compared on the tasks it has"
+        if ", " not in names
+        else f"{names} lack {', '.join(missing)}: means are without these, and each pair is compared on the tasks it "
+        "has"
+        for names, missing in lacking.items()
     ]
-    return sorted(common), notes
 
 
-def _anchor_notes(anchors: Sequence[Entrant], common: Sequence[str]) -> list[str]:
+def _source_notes(tasks: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a note for each set of tasks that are made of the same texts."""
+    sources: dict[str, list[str]] = {}
+    for task in (task for names in tasks.values() for task in names):
+        sources.setdefault(family_of(task).source, []).append(task)
+    return [
+        f"{', '.join(names)} are made of the same texts, so over tasks they count as one unit"
+        for names in sources.values()
+        if len(names) > 1
+    ]
+
+
+def _anchor_notes(anchors: Sequence[Entrant], shared: Mapping[str, Sequence[str]]) -> list[str]:
     return [
         f"{anchor.name}: no score on {', '.join(absent)}"
         for anchor in anchors
-        if (absent := [task for task in common if any(task not in run.scores for run in anchor.runs)])
+        if (absent := [task for names in shared.values() for task in names if not anchor.has(task)])
     ]
 
 

@@ -25,12 +25,10 @@ ten contrasts in 73."""
 NUM_STUDIES = 4_000
 
 
-def variance_share(finding: Finding) -> VarianceShare | None:
-    """Return how much of the uncertainty comes from items, seeds and (for other tasks) tasks; None if not tested."""
-    if finding.items is None or finding.seed is None:
-        return None
+def variance_share(finding: Finding) -> VarianceShare:
+    """Return how much of the uncertainty comes from items, seeds and (for other tasks) tasks."""
     contrast = finding.contrast
-    item, seed = float(finding.items.items.var()), finding.seed.std**2
+    item, seed = float(finding.noise.items.var()), finding.seed.std**2
     task = _task_variance(finding.task_differences, item)
     parts = {"item": item, "seed": seed} | ({"task": task} if task is not None else {})
     total = sum(parts.values())
@@ -52,21 +50,23 @@ def _task_variance(differences: FloatArray, item: float) -> float | None:
     return max(0.0, float(differences.var(ddof=1)) / len(differences) - item)
 
 
-def suite_power(finding: Finding, num_family: int, equivalence: float) -> Power | None:
-    """Return what the primary test of one contrast can detect; None if it was not tested."""
-    contrast = finding.contrast
-    if finding.items is None or finding.seed is None or contrast.simultaneous is None:
-        return None
-    item, seed = float(finding.items.items.std()), finding.seed.std
-    low, high = contrast.simultaneous
+def suite_detectable(finding: Finding, simultaneous: tuple[float, float]) -> float:
+    """Return the difference that the primary test of one contrast finds in 80 of 100 studies, by its joint interval."""
+    item, seed = float(finding.noise.items.std()), finding.seed.std
+    half = (simultaneous[1] - simultaneous[0]) / 2
     error = float(np.hypot(item, seed))
-    half = (high - low) / 2
-    detectable = error * t_reach(_joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
-    seeds = _seeds_needed(item, seed, finding.seed.degrees, contrast.num_seeds or 1, num_family, equivalence)
+    return error * t_reach(_joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
+
+
+def suite_power(finding: Finding, contrast: Contrast, detectable: float, num_family: int, equivalence: float) -> Power:
+    """Return what the primary test of one contrast can detect, and what more items, seeds or tasks would change."""
+    item, seed = float(finding.noise.items.std()), finding.seed.std
+    error = float(np.hypot(item, seed))
+    count = contrast.num_seeds or 1
+    seeds = _seeds_needed(item, seed, finding.seed.degrees, count, num_family, equivalence)
     items = _items_factor(item, seed, detectable / error, equivalence) if error > 0 else 1.0
     tasks = tasks_needed(finding.task_differences, num_family, equivalence)
-    sentence = _sentence(detectable, equivalence, seeds, items, contrast.num_seeds or 1)
-    found = _power(contrast, equivalence, detectable, tasks, sentence)
+    found = _power(contrast, equivalence, detectable, tasks, _sentence(detectable, equivalence, seeds, items, count))
     return found.model_copy(update={"seeds_needed": seeds, "items_factor": items})
 
 
@@ -84,6 +84,8 @@ def _power(contrast: Contrast, equivalence: float, detectable: float | None, tas
 
 
 def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_family: int, effect: float) -> int | None:
+    if count < 2 or seed == 0.0:
+        return None
     for wanted in range(count, MOST_SEEDS + 1):
         error = np.hypot(item, seed * np.sqrt(count / wanted))
         left = degrees * (wanted - 1) / (count - 1)
@@ -160,12 +162,19 @@ def _reach_of_many(level: float) -> float:
     return float((ndtri((1 + level) / 2) + ndtri(POWER)) / np.sqrt(SIGNED_RANK_EFFICIENCY))
 
 
-def task_power(contrast: Contrast, differences: FloatArray, num_family: int, equivalence: float) -> Power:
+def task_detectable(differences: FloatArray, num_family: int) -> float | None:
+    """Return the difference that the signed ranks of these tasks find in 80 of 100 studies; None if they cannot."""
+    count = len(differences)
+    if count < max(2, ceil(1 - log2(ALPHA / num_family))):
+        return None
+    return float(differences.std(ddof=1)) * signed_rank_reach(count, 1 - ALPHA / num_family)
+
+
+def task_power(
+    contrast: Contrast, differences: FloatArray, detectable: float | None, num_family: int, equivalence: float
+) -> Power:
     """Return what the signed-rank test over these tasks can detect."""
     count, floor = len(differences), ceil(1 - log2(ALPHA / num_family))
-    detectable = None
-    if count >= floor and count > 1:
-        detectable = float(differences.std(ddof=1)) * signed_rank_reach(count, 1 - ALPHA / num_family)
     needed = tasks_needed(differences, num_family, equivalence)
     found = (
         f"With {count} tasks, a difference of {detectable:.4f} is detected in 80 of 100 studies"

@@ -8,19 +8,76 @@ from poolwise.results import CategoryMean, Contrast, Recommendation, Verdict
 from poolwise.stats.designs.entrants import Entrant, Field
 
 
-def recommendations(field: Field, means: Sequence[CategoryMean], contrasts: Sequence[Contrast]) -> list[Recommendation]:
-    """Return one recommendation for each category: the cheapest entrant that is practically equal to the best.
+def recommendations(
+    field: Field,
+    means: Sequence[CategoryMean],
+    contrasts: Sequence[Contrast],
+    against_baselines: Sequence[Contrast] = (),
+) -> list[Recommendation]:
+    """Return one recommendation for each category, and one for the mean over categories if it was tested.
 
-    If none was shown to be equal, this is the best itself, since an undecided difference may be a real one. The
-    sentence then also names the cheapest entrant that was compared with the best and not shown to be worse than any.
+    It is the cheapest entrant that is practically equal to the best. If none was shown to be equal, it is the best
+    itself, since an undecided difference may be a real one. The sentence then also names the cheapest entrant that was
+    compared with the best and not shown to be worse than any. A warning names the baselines that it is not above.
     """
     costs = {entrant.name: trainable_parameters(entrant) for entrant in field.entrants}
     result = []
-    for category in field.tasks:
-        scores = {row.name: row.mean for row in means if row.category == category and row.name in costs}
+    for category in dict.fromkeys([*field.tasks, *(row.category for row in means)]):
+        rows = [row for row in means if row.category == category]
+        scores = {row.name: row.mean for row in rows if row.name in costs}
         tests = [contrast for contrast in contrasts if contrast.category == category]
-        result.append(_recommend(category, scores, costs, tests))
+        if len({row.num_tasks for row in rows if row.name in costs}) > 1:
+            result.append(_incomparable(category, scores))
+            continue
+        found = _recommend(category, scores, costs, tests)
+        baselines = [test for test in against_baselines if (test.category, test.a) == (category, found.recommended)]
+        shown = dict.fromkeys([found.recommended, found.best, *(anchor.name for anchor in field.anchors)])
+        known = {row.name: row.mean for row in rows}
+        result.append(
+            found.model_copy(
+                update={
+                    "warning": _warning(found.recommended, baselines),
+                    "scores": {name: known[name] for name in shown if name in known},
+                    "above": [test.b for test in baselines if test.verdict == "better"],
+                }
+            )
+        )
     return result
+
+
+def _warning(name: str, baselines: Sequence[Contrast]) -> str:
+    """Return, in words, which baselines a design is not above; empty if it was shown to be above all."""
+    below = [test.b for test in baselines if test.difference < 0]
+    open_ends = [test.b for test in baselines if test.difference >= 0 and test.verdict != "better"]
+    if below:
+        decided = [test.b for test in baselines if test.verdict == "worse"]
+        sure = "" if set(below) == set(decided) else " in the mean" if not decided else ""
+        return (
+            f"{name} is below {_listed(below)}{sure}: do not deploy it. Train longer, or on more data, or use "
+            f"{below[0] if len(below) == 1 else 'the best of these'}."
+        )
+    if open_ends:
+        return f"{name} is not shown to be better than {_listed(open_ends)}: training has not been shown to pay."
+    return ""
+
+
+def _incomparable(category: str, scores: Mapping[str, float]) -> Recommendation:
+    """A category without a task that all have: means over different tasks say nothing about each other."""
+    best = max(scores, key=lambda name: scores[name])
+    return Recommendation(
+        category=category,
+        best=best,
+        recommended=best,
+        sentence=f"For {_place(category)}, no task was scored for every model, so the means cannot be compared: see the "
+        "pairs.",
+        decided=False,
+    )
+
+
+def _place(category: str) -> str:
+    if category == "overall":
+        return "all categories together"
+    return category.replace("_", " ") if category != "sts" else "STS"
 
 
 def trainable_parameters(entrant: Entrant) -> float:
@@ -90,7 +147,7 @@ def _advice(scores: Mapping[str, float], costs: Mapping[str, float], best: str, 
     if recommended != best:
         return f"Use {recommended} ({scores[recommended]:.4f}), the cheapest of these"
     if costs[best] == float("inf"):
-        return "Use it; costs are unknown"
+        return "No cost is known, so none is called cheaper"
     if costs[cheapest] < costs[best]:
         return f"Use it; {cheapest} ({scores[cheapest]:.4f}) is cheaper and not shown to be worse"
     return "Use it; no cheaper one was shown to be as good"
@@ -105,7 +162,7 @@ def _sentence(
     untested: Sequence[str],
     advice: str,
 ) -> str:
-    place = category.replace("_", " ") if category != "sts" else "STS"
+    place = _place(category)
     if len(scores) == 1:
         return f"For {place}, only {best} was evaluated; there is nothing to compare."
     if len(left) == 1 and not untested:

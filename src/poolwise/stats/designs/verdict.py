@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poolwise.results import Contrast, Verdict
 
@@ -10,26 +10,67 @@ ALPHA = 0.05
 EQUIVALENCE = 0.005
 """Half a point of 100: about the difference that separates ranks in published tables of embedding models."""
 
+Interval = tuple[float, float]
+
 OVERLAP = "the interval overlaps the region of practical equality: the difference may be too small to matter"
 UNCONFIRMED = "the interval excludes 0, but the corrected p is above 0.05: no verdict"
 SMALL = "differs from 0, but too little to matter in practice"
+ONE_SEED = "one seed: the variation between training runs is unknown, so no verdict on the designs"
+OPPOSED = "the mean and the typical task differ in opposite directions (a few large differences): no verdict"
+UNSEEN = "the interval is inside the region of practical equality, but a difference beyond it could have been missed"
+MEAN_OPEN = "better or worse on the typical task; the interval of the mean includes 0"
 
 
-def decide(interval: tuple[float, float] | None, equivalence: float) -> tuple[Verdict, str]:
+def is_inside(interval: Interval | None, equivalence: float) -> bool:
+    """Return whether an interval lies in the region of practical equality."""
+    return interval is not None and -equivalence <= interval[0] and interval[1] <= equivalence
+
+
+def decide(interval: Interval | None, equivalence: float, detectable: float | None = None) -> tuple[Verdict, str]:
     """Return the verdict on ``a - b`` from its simultaneous interval, and a note on it.
 
-    Inside the region of practical equality: equal. Otherwise, if it excludes 0: better or worse. Else not decided.
+    Inside the region of practical equality: equal, unless a difference beyond the region could have been missed.
+    Otherwise, if it excludes 0: better or worse. Else not decided.
+
+    Args:
+        detectable: the difference that the test would have found in 80 of 100 studies; None if it is unknown.
     """
     if interval is None:
         return "not decided", ""
     low, high = interval
-    if -equivalence <= low and high <= equivalence:
+    if is_inside(interval, equivalence):
+        if detectable is not None and detectable > equivalence:
+            return "not decided", UNSEEN
         return "equal", SMALL if low > 0 or high < 0 else ""
     if low > 0:
         return "better", OVERLAP if low < equivalence else ""
     if high < 0:
         return "worse", OVERLAP if high > -equivalence else ""
     return "not decided", ""
+
+
+def decide_over_tasks(
+    mean: float,
+    of_mean: Interval | None,
+    of_typical: Interval | None,
+    equivalence: float,
+    detectable: float | None,
+) -> tuple[Verdict, str]:
+    """Return the verdict of a test over tasks, whose p is about the typical task, and a note on it.
+
+    Equal needs the intervals of both the mean and the typical task in the region: four tasks of thirty that differ by
+    .2 leave the typical difference at 0 and the mean at .027. Better and worse need the typical task's interval beyond
+    0, and a mean of the same sign.
+    """
+    verdict, note = decide(of_typical, equivalence, detectable)
+    if verdict == "equal" and not is_inside(of_mean, equivalence):
+        return "not decided", "the typical task is practically equal, the mean is not shown to be"
+    if verdict in ("better", "worse"):
+        if mean * (1 if verdict == "better" else -1) <= 0:
+            return "not decided", OPPOSED
+        if of_mean is not None and of_mean[0] <= 0 <= of_mean[1]:
+            note = "; ".join(part for part in (MEAN_OPEN, note) if part)
+    return verdict, note
 
 
 def confirm(contrasts: Sequence[Contrast]) -> None:
@@ -44,19 +85,25 @@ def confirm(contrasts: Sequence[Contrast]) -> None:
             contrast.verdict, contrast.note = "not decided", note.replace(f"; {OVERLAP}", "")
 
 
-def rule(num_tests: int, equivalence: dict[str, float]) -> str:
-    """Return the rule in words, with the numbers of this comparison."""
-    level = 100 * (1 - ALPHA / max(1, num_tests))
-    sizes = sorted(set(equivalence.values()))
+def rule(sizes: Mapping[str, int], equivalence: Mapping[str, float]) -> str:
+    """Return the rule in words, with the numbers of this comparison.
+
+    Args:
+        sizes: by family (a category, or "" for all together), among how many contrasts 0.05 is divided.
+    """
+    levels = {name: f"{100 * (1 - ALPHA / max(1, size)):.5g}% (0.05 / {size})" for name, size in sizes.items()}
+    level = levels.get("") or "; ".join(f"{name.replace('_', ' ')} {text}" for name, text in levels.items())
+    margins = sorted(set(equivalence.values()))
     region = (
-        f"{sizes[0]:g}"
-        if len(sizes) == 1
+        f"{margins[0]:g}"
+        if len(margins) == 1
         else ", ".join(f"{size:g} for {category}" for category, size in equivalence.items())
     )
     return (
-        f"Verdict: each contrast of the primary family has one interval at {level:.5g}% (0.05 divided among "
-        f"{num_tests} contrasts), so that all intervals hold together at 95%. Differences up to {region} do not matter "
-        "in practice. An interval inside that region means practically equal. An interval that excludes 0 means "
+        f"Verdict: each contrast has one interval at {level}, so that all of a family hold together at 95%; contrasts "
+        f"whose data could not have given a significant result do not count. Differences up to {region} do not matter "
+        "in practice. An interval inside that region means practically equal, if a difference beyond it would have "
+        "been found; over tasks, both the mean and the typical task must be inside. An interval that excludes 0 means "
         "better or worse if Holm's corrected p is at most 0.05; a note says if it overlaps the region. Anything else "
         "is not decided, which is not the same as equal."
     )

@@ -10,6 +10,7 @@ import numpy as np
 from poolwise.records import ItemScores
 from poolwise.results import Contrast
 from poolwise.stats.core.bootstrap import MIN_ITEMS, bca_interval, percentile_interval
+from poolwise.stats.core.inversion import flip_intervals
 from poolwise.stats.core.resampling import FloatArray, generator
 from poolwise.stats.core.signflip import Permutation, unit_sums
 from poolwise.stats.designs.alignment import build_table, why_no_items
@@ -20,6 +21,9 @@ from poolwise.stats.designs.procedures import PROCEDURES, Permuted, Procedure
 
 SCORE_GAP = 1e-3
 """Largest expected gap between a metric recomputed from items and the stored score (ties, rounding)."""
+
+MANY_ITEMS = 50
+"""From so many independent items on, the interval of a mean is a bootstrap; with fewer it would be too short."""
 
 ENOUGH = 20
 """Permutations that must reach the observed difference until its p is precise enough (Besag and Clifford, 1991)."""
@@ -32,6 +36,7 @@ class TaskEvidence:
     """The evidence of one task's items: resampled scores (resamples x runs) and permuted differences (x pairs)."""
 
     table: TaskTable
+    pairs: Sequence[Pair]
     procedure: Procedure
     scores: FloatArray
     bootstrap: FloatArray | None
@@ -58,7 +63,8 @@ def examine(
     Args:
         most_resamples: permutations for pairs whose p is close to the smallest that ``num_resamples`` can give.
     """
-    records = {entrant.name: entrant.records(task) for entrant in field.entrants}
+    taking_part = dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b))
+    records = {name: field[name].records(task) for name in taking_part}
     if reason := why_no_items(records):
         return None, [f"no test within the task, because {reason}: {task}"]
     table = build_table(records)
@@ -67,6 +73,7 @@ def examine(
     draws = {what: generator(seed, what, table.stream) for what in ("bootstrap", "permute")}
     evidence = TaskEvidence(
         table,
+        pairs,
         procedure,
         procedure.scores(table),
         procedure.bootstrap(table, num_resamples, draws["bootstrap"]) if table.num_units >= MIN_ITEMS else None,
@@ -132,9 +139,9 @@ def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[I
     ]
 
 
-def task_contrasts(evidence: TaskEvidence, pairs: Sequence[Pair]) -> list[Contrast]:
+def task_contrasts(evidence: TaskEvidence) -> list[Contrast]:
     """Return one contrast for each pair: difference of the scores, bootstrap interval, permutation p."""
-    return [_contrast(evidence, pair, test) for pair, test in zip(pairs, evidence.permuted.tests, strict=True)]
+    return [_contrast(evidence, pair, test) for pair, test in zip(evidence.pairs, evidence.permuted.tests, strict=True)]
 
 
 def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast:
@@ -167,6 +174,12 @@ def _kind(test: Permutation, procedure: Procedure) -> str:
 
 def _interval(evidence: TaskEvidence, pair: Pair) -> tuple[tuple[float, float] | None, str]:
     resampled, table = evidence.resampled_difference(pair), evidence.table
+    if evidence.procedure.is_mean and table.num_units < MANY_ITEMS:
+        items = table.values[pair.a].mean(axis=0) - table.values[pair.b].mean(axis=0)
+        found = flip_intervals(items[:, None], table.units, 0.95)
+        if found is None:
+            return None, f"none at 95% from {table.num_units} independent items"
+        return (float(found[0][0]), float(found[1][0])), "sign flips of items, inverted"
     if resampled is None:
         return None, f"none below {MIN_ITEMS} independent items"
     if not evidence.procedure.is_mean:

@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolwise.results import Contrast
+from poolwise.stats.core.seed_spread import SEED_RULE
 
 RESTS_ON_SUITE = (
     "The verdicts use the test over these tasks (next paragraph), because it takes items and seeds into account. It "
-    "is used where every task has items and two designs have two seeds."
+    "is used for each pair whose tasks all have items."
 )
 RESTS_ON_TASKS = (
-    "The verdicts use the test across tasks, which needs only scores, or one run of each model. The test over these "
-    "tasks would need items on every task and two seeds of two designs."
+    "The verdicts use the test across tasks, which needs only scores. The test over these tasks would need items on "
+    "every task of a pair."
 )
 RESTS_ON_BOTH = (
-    "The verdicts use the test over these tasks in categories where every task has items and two designs have two "
-    "seeds, and the test across tasks in the other categories."
+    "The verdicts use the test over these tasks for each pair whose tasks all have items, and the test across tasks "
+    "for the others."
 )
 SUITE = (
-    "Over these tasks (a statement about these designs on these tasks): the test of the mean difference over a "
-    "category's tasks. Items are permuted within each task, as in the test of that task; this gives the noise of the "
-    "mean. Seeds are a random factor crossed with the items. Their effect is added with Student's t distribution, "
-    "because a few seeds give only an estimate of its size. The estimate is pooled over all designs; if the two "
-    "designs' own estimate is larger, that is used. For clustering, rows are resampled instead of permuted."
+    "Over these tasks: the test of the mean difference over the tasks of a category that both have. Items are permuted "
+    "within each task, as in the test of that task; this gives the noise of the mean. The interval resamples items. It "
+    "is widened by what items unlike all of these could hide (with ten items without a difference, a quarter of all "
+    "items may still differ). For clustering, p is from resampled rows too."
+)
+SEEDS = (
+    "Seeds (a statement about these designs on these tasks) are a random factor crossed with the items. Their effect "
+    "is added with Student's t distribution, because a few seeds give only an estimate of its size. {rule}"
+)
+CHECKPOINTS = (
+    "Models of which one checkpoint is given have no effect of seeds: the statement is about these checkpoints on "
+    "these tasks. A design that was trained once gets no verdict."
 )
 OWN_SEEDS = (
     "Two other treatments of the seeds are shown for comparison: a t test with Satterthwaite's degrees of freedom, "
@@ -33,10 +41,11 @@ OWN_SEEDS = (
 ACROSS = (
     "Across tasks (a statement about tasks like these): a design's score on a task is its mean over seeds. The "
     "two-sided Wilcoxon signed-rank test is applied to the differences on a category's tasks. Its null distribution "
-    "is enumerated with the actual ties; tasks without a difference are dropped and counted. With few tasks, p cannot "
-    "be small; the smallest possible p is shown beside it (0.25 for three tasks). The interval is a percentile "
-    "bootstrap over tasks from ten tasks on; below that it is the Hodges-Lehmann interval, if there is one. The "
-    "sample is the tasks only: variation with the seed enters through the spread from task to task."
+    "is enumerated with the actual ties; tasks without a difference are dropped and counted; of two versions of a task "
+    "one is used, and tasks made of the same texts flip together. With few tasks, p cannot be small; the smallest "
+    "possible p is shown beside it (0.25 for three tasks). p is about the typical task (Hodges-Lehmann); the printed "
+    "difference and its interval are of the mean, by inverting sign flips of the tasks. The sample is the tasks only: "
+    "variation with the seed enters through the spread from task to task."
 )
 WITHIN = (
     "Within a task (a statement about these checkpoints, not about designs): the sample is the items. Per-item scores "
@@ -44,8 +53,8 @@ WITHIN = (
     "average precision, each model's similarities are ranked first, then the ranks of pairs are swapped between the "
     "models. Clusters are compared by each row's contribution to B-cubed F1; cluster numbers are never swapped. p "
     "includes the observed arrangement, (b + 1) / (m + 1), and is exact where all sign patterns were enumerated. "
-    "Intervals are bootstraps over items: BCa for means, otherwise percentiles of the recomputed metric. Dependent "
-    "items are kept together. There is no interval below ten independent items."
+    "Intervals invert the sign flips where items are few, and are bootstraps over items otherwise: BCa for means, "
+    "percentiles of the recomputed metric. Dependent items are kept together."
 )
 PICTURES = (
     "Friedman's test with a critical-difference diagram (from five tasks on) and the Bayesian signed-rank test are "
@@ -58,12 +67,14 @@ def methods(
 ) -> list[str]:
     """Return one paragraph for each test that was used."""
     estimands = {contrast.estimand for contrast in primary}
-    has_suite = "designs_on_tasks" in estimands
-    rests_on = RESTS_ON_BOTH if len(estimands) > 1 else RESTS_ON_SUITE if has_suite else RESTS_ON_TASKS
-    has_across = bool(across) or any(contrast.estimand == "tasks_like_these" for contrast in primary)
+    over_items = estimands & {"designs_on_tasks", "checkpoints_on_tasks"}
+    has_across = bool(across) or "tasks_like_these" in estimands
+    rests_on = RESTS_ON_TASKS if not over_items else RESTS_ON_BOTH if "tasks_like_these" in estimands else RESTS_ON_SUITE
     used = (
         (bool(primary), rests_on),
-        (has_suite, SUITE),
+        (bool(over_items), SUITE),
+        ("designs_on_tasks" in estimands, SEEDS.format(rule=SEED_RULE)),
+        ("checkpoints_on_tasks" in estimands, CHECKPOINTS),
         (bool(seeds), OWN_SEEDS),
         (has_across, ACROSS),
         (bool(within), WITHIN),
@@ -72,18 +83,33 @@ def methods(
     return [*paragraphs, PICTURES] if paragraphs else []
 
 
-def family(primary: Sequence[Contrast], across: Sequence[Contrast], within: Sequence[Contrast]) -> str:
+def family(
+    primary: Sequence[Contrast],
+    across: Sequence[Contrast],
+    within: Sequence[Contrast],
+    baselines: Sequence[Contrast] = (),
+    *,
+    by_category: bool = False,
+) -> str:
     """Return which tests are corrected together, in words."""
     tested = [contrast for contrast in primary if contrast.p is not None]
+    if not tested and not baselines:
+        return "Nothing was tested."
     pairs = len({(contrast.a, contrast.b) for contrast in tested})
     categories = len({contrast.category for contrast in tested})
+    together = "within each category" if by_category else "over all of them"
     text = (
         f"Primary family: {_count(len(tested), 'test')}, {_count(pairs, 'declared contrast')} in "
         f"{categories} categor{'y' if categories == 1 else 'ies'}; Holm, Benjamini-Hochberg and Benjamini-Yekutieli "
-        "correct over all of them."
+        f"correct {together}. Holm does not count tests whose smallest possible p is above the p in question (Tarone)."
     )
-    if across:
-        text += f" The {_count(len(across), 'signed-rank test')} over tasks like these are corrected separately."
+    separate = [
+        (len(across), "signed-rank test", "over tasks like these"),
+        (len(baselines), "test", "against baselines"),
+    ]
+    for count, noun, what in separate:
+        if count:
+            text += f" The {_count(count, noun)} {what} {'is' if count == 1 else 'are'} corrected separately."
     if within:
         text += (
             f" The {_count(len(within), 'test')} within single tasks are another family, exploratory and corrected "
