@@ -124,7 +124,8 @@ def category_noise(noise: ItemNoise, category: str, scale: float, seed: int) -> 
     """Return the noise of the mean over a category's tasks, with what unseen items could add."""
     reach = RANGES.get(category, 1.0) * scale
     rng = generator(seed, "unseen", category)
-    unseen = unseen_draws(noise.smallest_task, noise.num_tasks, reach, len(noise.items), rng)
+    # Tasks over the same groups hide the same items.
+    unseen = unseen_draws(noise.smallest_task, len(noise.moved), reach, len(noise.items), rng)
     return replace(noise, null=noise.null / noise.num_tasks, items=noise.items / noise.num_tasks, unseen=unseen)
 
 

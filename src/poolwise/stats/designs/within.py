@@ -63,8 +63,8 @@ def examine(
     Args:
         most_resamples: permutations for pairs whose p is close to the smallest that ``num_resamples`` can give.
     """
-    taking_part = dict.fromkeys(name for pair in pairs for name in (pair.a, pair.b))
-    records = {name: field[name].records(task) for name in taking_part}
+    named = {name for pair in pairs for name in (pair.a, pair.b)}
+    records = {e.name: e.records(task) for e in (*field.entrants, *field.anchors) if e.name in named}
     if reason := why_no_items(records):
         return None, [f"no test within the task, because {reason}: {task}"]
     table = build_table(records)
@@ -141,12 +141,18 @@ def _score_notes(table: TaskTable, scores: FloatArray, records: dict[str, list[I
 
 def task_contrasts(evidence: TaskEvidence) -> list[Contrast]:
     """Return one contrast for each pair: difference of the scores, bootstrap interval, permutation p."""
-    return [_contrast(evidence, pair, test) for pair, test in zip(evidence.pairs, evidence.permuted.tests, strict=True)]
+    few = _inverted(evidence)
+    return [
+        _contrast(evidence, pair, test, few[column] if few else None)
+        for column, (pair, test) in enumerate(zip(evidence.pairs, evidence.permuted.tests, strict=True))
+    ]
 
 
-def _contrast(evidence: TaskEvidence, pair: Pair, test: Permutation) -> Contrast:
+def _contrast(
+    evidence: TaskEvidence, pair: Pair, test: Permutation, found: tuple[tuple[float, float] | None, str] | None
+) -> Contrast:
     table = evidence.table
-    interval, method = _interval(evidence, pair)
+    interval, method = found or _interval(evidence, pair)
     return Contrast(
         category=table.category,
         task=table.task,
@@ -172,14 +178,20 @@ def _kind(test: Permutation, procedure: Procedure) -> str:
     return f"less than one of {count} by Hoeffding's bound" if test.is_bounded else count
 
 
+def _inverted(evidence: TaskEvidence) -> list[tuple[tuple[float, float] | None, str]] | None:
+    """Return the interval of each pair by inverting sign flips, if the score is a mean of few items; else None."""
+    table = evidence.table
+    if not evidence.procedure.is_mean or table.num_units >= MANY_ITEMS:
+        return None
+    means = {name: rows.mean(axis=0) for name, rows in table.values.items()}
+    found = flip_intervals(np.column_stack([means[p.a] - means[p.b] for p in evidence.pairs]), table.units, 0.95)
+    if found is None:
+        return [(None, f"none at 95% from {table.num_units} independent items") for _ in evidence.pairs]
+    return [((float(low), float(high)), "sign flips of items, inverted") for low, high in zip(*found, strict=True)]
+
+
 def _interval(evidence: TaskEvidence, pair: Pair) -> tuple[tuple[float, float] | None, str]:
     resampled, table = evidence.resampled_difference(pair), evidence.table
-    if evidence.procedure.is_mean and table.num_units < MANY_ITEMS:
-        items = table.values[pair.a].mean(axis=0) - table.values[pair.b].mean(axis=0)
-        found = flip_intervals(items[:, None], table.units, 0.95)
-        if found is None:
-            return None, f"none at 95% from {table.num_units} independent items"
-        return (float(found[0][0]), float(found[1][0])), "sign flips of items, inverted"
     if resampled is None:
         return None, f"none below {MIN_ITEMS} independent items"
     if not evidence.procedure.is_mean:

@@ -69,7 +69,9 @@ def methods(
     estimands = {contrast.estimand for contrast in primary}
     over_items = estimands & {"designs_on_tasks", "checkpoints_on_tasks"}
     has_across = bool(across) or "tasks_like_these" in estimands
-    rests_on = RESTS_ON_TASKS if not over_items else RESTS_ON_BOTH if "tasks_like_these" in estimands else RESTS_ON_SUITE
+    rests_on = (
+        RESTS_ON_TASKS if not over_items else RESTS_ON_BOTH if "tasks_like_these" in estimands else RESTS_ON_SUITE
+    )
     used = (
         (bool(primary), rests_on),
         (bool(over_items), SUITE),

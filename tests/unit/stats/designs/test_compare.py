@@ -108,9 +108,9 @@ def test_mean_and_ranks_opposed_give_no_verdict() -> None:
     assert contrast.difference > 0
     assert contrast.p is not None
     assert contrast.p < 0.001
-    assert contrast.simultaneous is not None
-    assert contrast.simultaneous[1] < 0
-    assert "opposite signs" in contrast.note
+    assert contrast.typical is not None and contrast.typical < 0
+    assert contrast.typical_simultaneous is not None and contrast.typical_simultaneous[1] < 0
+    assert "opposite directions" in contrast.note
     assert contrast.verdict == "not decided"
 
 
@@ -126,8 +126,9 @@ def test_only_common_tasks_and_a_note_on_the_rest() -> None:
     runs = [run(REFERENCE, [scores("x", 0.5), scores("y", 0.5)]), run(OTHER, [scores("x", 0.6), scores("z", 0.1)])]
     result = compare(runs)
     assert result.contrasts[0].num_tasks == 1
-    assert any(note == f"retrieval/y is left out: missing in {OTHER}-0" for note in result.notes)
-    assert any(note == f"retrieval/z is left out: missing in {REFERENCE}-0" for note in result.notes)
+    assert result.contrasts[0].left_out == []  # a task that one model alone has is no task of the comparison
+    assert any(note == f"only {REFERENCE} has retrieval/y, which is left out" for note in result.notes)
+    assert any(note == f"only {OTHER} has retrieval/z, which is left out" for note in result.notes)
 
 
 def test_foreign_models_by_name() -> None:
