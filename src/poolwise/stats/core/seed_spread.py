@@ -15,8 +15,8 @@ from scipy.special import stdtr, stdtrit
 from poolwise.stats.core.resampling import FloatArray
 
 SEED_RULE = (
-    "Its variance is that of the two designs' own seeds; the variance pooled over all designs counts as one more degree "
-    "of freedom."
+    "Its variance is that of the two designs' own seeds; the variance pooled over all designs counts as one more "
+    "degree of freedom."
 )
 
 PRIOR_DEGREES = 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from poolwise.errors import EvalError, nearest
 from poolwise.records import CATEGORIES, Run
-from poolwise.results import Comparison, Contrast, Posterior, Power, RankPicture, VarianceShare
+from poolwise.results import Comparison, Contrast, Posterior, RankPicture, VarianceShare
 from poolwise.stats.core.bayes import signed_rank_posterior
 from poolwise.stats.core.resampling import generator
 from poolwise.stats.core.seed_spread import SeedTable

@@ -68,8 +68,8 @@ def _incomparable(category: str, scores: Mapping[str, float]) -> Recommendation:
         category=category,
         best=best,
         recommended=best,
-        sentence=f"For {_place(category)}, no task was scored for every model, so the means cannot be compared: see the "
-        "pairs.",
+        sentence=f"For {_place(category)}, the models have no task in common, so their means cannot be compared: see "
+        "the pairs.",
         decided=False,
     )
 
