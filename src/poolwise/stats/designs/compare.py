@@ -40,6 +40,8 @@ Primary = Literal["auto", "suite", "tasks"]
 Family = Literal["all", "category"]
 LEAST_RESAMPLES = 10_000
 MOST_RESAMPLES = 200_000
+MOST_POSTERIORS = 100
+"""Pairs up to which the Bayesian test is computed: nobody reads a list of more, and it takes most of the time."""
 PAIRS_AT_ONCE = 100
 """Pairs whose resamples are held in memory together: 100 pairs x 4 arrays x 10,000 numbers are 32 MB."""
 
@@ -264,7 +266,7 @@ def _add_pictures(plan: _Plan, category: str, found: _Findings) -> None:
         if picture is not None:
             found.pictures.append(picture)
     equivalence = plan.equivalence[category]
-    for pair in plan.pairs:
+    for pair in plan.pairs if len(plan.pairs) <= MOST_POSTERIORS else ():
         common = plan.field.common(category, pair.a, pair.b)
         if len(common) > 1:
             differences = task_differences(plan.field, pair, common)
