@@ -30,6 +30,7 @@ from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_dis
 from poolwise.stats.designs.alignment import build_table
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.procedures import PROCEDURES
+from poolwise.tasks.dependence import groups_by_text
 
 ALPHA = 0.05
 MIN_RANKED_ITEMS = 50
@@ -482,6 +483,28 @@ def dependent_tasks() -> Iterator[Row]:
         yield counted(section, f"16 tasks of 8 sources, correlation {rho:g}: as if independent", apart)
 
 
+def shared_texts() -> Iterator[Row]:
+    """Two checkpoints without a difference; a sentence occurs in several pairs, and a model errs on all of them."""
+    section = "Items that share texts, no difference: a verdict of better or worse"
+    for is_grouped in (True, False):
+        rng = generator(29)
+        found = []
+        for number in range(1000):
+            # Sixty sentences, each the first text of five items.
+            sentences = [f"sentence {place % 60}" for place in range(300)]
+            group = list(groups_by_text("retrieval/t0", sentences)) if is_grouped else []
+            runs = []
+            for name in ("x", "y"):
+                errors = rng.normal(0, 0.1, 60)[np.arange(300) % 60]
+                run = _run(name, 0, np.clip(0.5 + errors + rng.normal(0, 0.1, 300), 0, 1)[None])
+                scores = {task: record.model_copy(update={"group": group}) for task, record in run.scores.items()}
+                manifest = RunManifest(name=name, kind="external", model=name)
+                runs.append(run.model_copy(update={"manifest": manifest, "scores": scores}))
+            found.append(decided(compare_runs(runs, num_resamples=320, seed=number)))
+        what = "found by their text" if is_grouped else "as if independent"
+        yield counted(section, f"300 items, 60 sentences, {what}", found, "at most" if is_grouped else "none")
+
+
 def inverted_intervals() -> Iterator[Row]:
     """95% intervals of a mean by inverting sign flips: over tasks, and over the few items of one task."""
     section = "95% intervals of a mean by inverting sign flips"
@@ -549,6 +572,7 @@ def main() -> int:
         false_equality,
         checkpoints,
         dependent_tasks,
+        shared_texts,
     )
     wanted = sys.argv[1:]
     for group in groups:

@@ -108,7 +108,7 @@ def compare_runs(
             all have items.
         equivalence: largest difference that does not matter in practice, as a fraction; a mapping gives it by category.
         family: which contrasts are corrected together: all, or those of each category for themselves.
-    Raises: EvalError if runs repeat, share no task, or scored different data under one task name.
+    Raises: EvalError if runs repeat, share no task, scored different data under one task name, or do not fit in memory.
     """
     everyone = gather(runs)
     pairs = declare(everyone.entrants, reference, comparisons)
@@ -127,9 +127,15 @@ def compare_runs(
         family,
     )
     found = _Findings(notes=list(plan.field.notes))
-    for category in everyone.tasks:
-        _collect(plan, category, found)
-    return _assembled(plan, reference, found)
+    try:
+        for category in everyone.tasks:
+            _collect(plan, category, found)
+        return _assembled(plan, reference, found)
+    except MemoryError as error:
+        raise EvalError(
+            f"out of memory: {len(pairs)} pairs of {len(everyone.entrants)} models, {plan.num_resamples} resamples",
+            hint="compare fewer models at once, name a reference, or ask for fewer resamples",
+        ) from error
 
 
 def resamples_for(num_tests: int) -> int:

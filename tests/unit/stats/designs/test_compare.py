@@ -252,3 +252,12 @@ def test_a_stored_score_that_its_items_do_not_give_is_noted() -> None:
     record = values("t", [0.2] * 30).model_copy(update={"score": 0.4})
     result = compare([run(REFERENCE, [record]), run(OTHER, [values("t", [0.3] * 30)])])
     assert any("is 0.4000, but its items give 0.2000" in note for note in result.notes)
+
+
+def test_too_many_models_for_the_memory_are_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("Unable to allocate 1.15 TiB")
+
+    monkeypatch.setattr("poolwise.stats.designs.compare._collect", full)
+    with pytest.raises(EvalError, match=r"out of memory: 1 pairs of 2 models, \d+ resamples; compare fewer models"):
+        compare(score_runs({REFERENCE: BASE, OTHER: BASE}))
