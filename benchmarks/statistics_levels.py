@@ -30,10 +30,10 @@ from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_dis
 from poolwise.stats.designs.alignment import build_table
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.procedures import PROCEDURES
+from poolwise.stats.designs.within import MIN_RANKED_ITEMS
 from poolwise.tasks.dependence import groups_by_text
 
 ALPHA = 0.05
-MIN_RANKED_ITEMS = 50
 Promise = Literal["at most", "at least", "equal to", "none"]
 Rng = np.random.Generator
 
@@ -450,6 +450,27 @@ def checkpoints() -> Iterator[Row]:
         yield counted(section, f"{what}: 95% interval holds it", covered, "at least", 0.95)
 
 
+def clustering_suites() -> Iterator[Row]:
+    """Two checkpoints without a difference on two clustering tasks: V-measure, whose rows are subsampled."""
+    rng = generator(31)
+    found = []
+    for number in range(400):
+        seeds = [int(rng.integers(2**60)) for _ in range(2)]
+        runs = []
+        for name in ("x", "y"):
+            records = [scored("clustering", f"t{t}", np.random.default_rng(s), rng, 100) for t, s in enumerate(seeds)]
+            manifest = RunManifest(name=name, kind="external", model=name)
+            runs.append(Run(manifest=manifest, scores={record.task: _exact(record) for record in records}))
+        found.append((compare_runs(runs, num_resamples=320, seed=number).contrasts[0].p or 1) <= ALPHA)
+    yield counted("Two checkpoints on two tasks", "clustering, 100 rows a task, p of the suite", found, "at most")
+
+
+def _exact(record: ItemScores) -> ItemScores:
+    """The record with the score that its clusters give."""
+    table = build_table({"a": [record]})
+    return record.model_copy(update={"score": float(PROCEDURES["clustering"].scores(table)[0])})
+
+
 def uneven_models() -> Iterator[Row]:
     """Published models without a difference, each with other tasks: Holm without the tests that cannot reject."""
     rng = generator(24)
@@ -571,6 +592,7 @@ def main() -> int:
         known_effects,
         false_equality,
         checkpoints,
+        clustering_suites,
         dependent_tasks,
         shared_texts,
     )

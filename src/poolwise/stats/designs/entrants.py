@@ -93,7 +93,7 @@ class Field:
         """Return one version of each task of a category that at least two entrants have."""
         return _newest(self.tasks[category])
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """100 if the scores are percentages, 1 if they are fractions."""
         records = (record for entrant in self.entrants for run in entrant.runs for record in run.scores.values())

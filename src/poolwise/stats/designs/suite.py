@@ -20,7 +20,7 @@ from poolwise.stats.core.resampling import FloatArray, generator
 from poolwise.stats.core.seed_spread import SeedNoise, SeedTable, pigeonhole, satterthwaite
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Entrant
-from poolwise.stats.designs.within import TaskEvidence
+from poolwise.stats.designs.within import TaskEvidence, reach_of
 
 FEW_ITEMS: dict[str, object] = {
     "interval": None,
@@ -29,8 +29,6 @@ FEW_ITEMS: dict[str, object] = {
     "note": f"no interval below {MIN_ITEMS} independent items, so no verdict",
 }
 STEADY = "items and seeds do not vary, so a t test is not possible"
-RANGES = {"sts": 2.0}
-"""How far apart two scores can be: correlations run from -1 to 1, all other metrics from 0 to 1."""
 
 
 @dataclass
@@ -122,7 +120,7 @@ class Finding:
 
 def category_noise(noise: ItemNoise, category: str, scale: float, seed: int) -> ItemNoise:
     """Return the noise of the mean over a category's tasks, with what unseen items could add."""
-    reach = RANGES.get(category, 1.0) * scale
+    reach = reach_of(category, scale)
     rng = generator(seed, "unseen", category)
     # Tasks over the same groups hide the same items.
     unseen = unseen_draws(noise.smallest_task, len(noise.moved), reach, len(noise.items), rng)
@@ -164,10 +162,11 @@ def find(base: Contrast, pair: Pair, noise: ItemNoise, seeds: SeedTable, differe
             "num_items": noise.num_items,
         }
     )
+    p = null.p(base.difference, noise.scale)
     update: dict[str, object] = {
-        "p": null.p(base.difference, noise.scale),
+        "p": p,
         "smallest_p": null.least_p(base.difference, noise.scale, noise.num_moved),
-        "interval": items.interval(base.difference, 0.95),
+        "interval": items.interval(base.difference, 0.95, is_found=p <= 0.05),
         "interval_method": "bootstrap over items within tasks" + ("" if is_still else ", Student's t for the seeds"),
     }
     if noise.num_units < MIN_ITEMS:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from scipy.special import betaincinv
 
 from poolwise.stats.core.noise import Noise, unseen_draws
