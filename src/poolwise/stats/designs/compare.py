@@ -42,6 +42,8 @@ LEAST_RESAMPLES = 10_000
 MOST_RESAMPLES = 200_000
 MOST_POSTERIORS = 100
 """Pairs up to which the Bayesian test is computed: nobody reads a list of more, and it takes most of the time."""
+MOST_NAMED = 10
+"""Tasks that a note names."""
 PAIRS_AT_ONCE = 100
 """Pairs whose resamples are held in memory together: 100 pairs x 4 arrays x 10,000 numbers are 32 MB."""
 
@@ -324,7 +326,11 @@ def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparis
         rule=rule(sizes, plan.equivalence) if plan.pairs else "",
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),
         methods=wording.methods(primary, across, found.within, found.seeds),
-        notes=[*_grouped(found.notes), *_resampling_notes(plan, primary, found.within), *_pair_notes(plan)],
+        notes=[
+            *_grouped(found.notes, sum(map(len, plan.field.tasks.values()))),
+            *_resampling_notes(plan, primary, found.within),
+            *_pair_notes(plan),
+        ],
     )
 
 
@@ -351,8 +357,8 @@ def _resampling_notes(plan: _Plan, primary: Sequence[Contrast], within: Sequence
     return notes
 
 
-def _grouped(notes: Sequence[str]) -> list[str]:
-    """Merge the notes on tasks without a test within: one note for each reason, with all its tasks."""
+def _grouped(notes: Sequence[str], num_tasks: int) -> list[str]:
+    """Merge the notes on tasks without a test within: one note for each reason, with its tasks, by number if many."""
     tasks: dict[str, list[str]] = {}
     for note in notes:
         reason, sign, task = note.rpartition(": ")
@@ -360,7 +366,14 @@ def _grouped(notes: Sequence[str]) -> list[str]:
             tasks.setdefault(reason, []).append(task)
         else:
             tasks[note] = []
-    return [f"{reason}: {', '.join(names)}" if names else reason for reason, names in tasks.items()]
+    return [f"{reason}: {_listed(names, num_tasks)}" if names else reason for reason, names in tasks.items()]
+
+
+def _listed(names: Sequence[str], num_tasks: int) -> str:
+    if len(names) <= MOST_NAMED:
+        return ", ".join(names)
+    count = f"all {num_tasks}" if len(names) == num_tasks else f"{len(names)} of {num_tasks}"
+    return f"{count} tasks, such as {', '.join(names[:3])}"
 
 
 def _pair_notes(plan: _Plan) -> list[str]:

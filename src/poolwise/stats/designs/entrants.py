@@ -251,15 +251,12 @@ def _missing_notes(entrants: Sequence[Entrant], tasks: Mapping[str, Sequence[str
 
 
 def _source_notes(tasks: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a note for each set of tasks that are made of the same texts."""
+    """Return a note on the sets of tasks that are made of the same texts; none if there are none."""
     sources: dict[str, list[str]] = {}
     for task in (task for names in tasks.values() for task in names):
         sources.setdefault(family_of(task).source, []).append(task)
-    return [
-        f"{', '.join(names)} are made of the same texts, so over tasks they count as one unit"
-        for names in sources.values()
-        if len(names) > 1
-    ]
+    together = [" with ".join(names) for names in sources.values() if len(names) > 1]
+    return [f"tasks made of the same texts count as one unit over tasks: {'; '.join(together)}"] if together else []
 
 
 def _anchor_notes(anchors: Sequence[Entrant], shared: Mapping[str, Sequence[str]]) -> list[str]:

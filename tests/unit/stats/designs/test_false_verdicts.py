@@ -9,7 +9,7 @@ import pytest
 
 from poolwise.records import Run
 from poolwise.results import Comparison, Contrast
-from poolwise.stats import compare_runs
+from poolwise.stats import compare_runs, with_extremes
 from unit.stats.designs.builders import run, score_runs, scores, values
 
 A, B = "mean+causal", "last+causal"
@@ -100,6 +100,14 @@ def test_a_pair_is_compared_on_the_tasks_that_both_have() -> None:
     # What two tasks cannot decide costs the others nothing.
     assert found["new", "old"].p_holm == pytest.approx(found["new", "old"].p)
     assert {mean.name: mean.num_tasks for mean in among.means} == {"old": 2, "new": 2, "small": 2}
+
+
+def test_items_of_a_task_that_one_model_lacks() -> None:
+    rng = np.random.default_rng(8)
+    rows = {name: {task: rng.uniform(size=40) for task in ("t1", "t2")} for name in ("x", "y")}
+    runs = checkpoints({**rows, "z": {"t1": rng.uniform(size=40)}})
+    found = with_extremes(compare(runs), runs).extremes
+    assert {task.task: len(task.contrasts) for task in found} == {"retrieval/t1": 3, "retrieval/t2": 1}
 
 
 def test_categories_can_be_families_of_their_own() -> None:
