@@ -305,6 +305,7 @@ def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparis
     judge(plan.field, over_categories)
     for contrasts in (found.within, *_by_test(found.seeds)):
         correct(contrasts)
+    num_tasks = sum(len(tasks) for tasks in plan.field.tasks.values())
     families = (found.primary, found.across, found.baselines, over_categories)
     primary, across, baselines, overall = ([test.contrast for test in tests] for tests in families)
     means += overall_means(plan.field)
@@ -327,7 +328,7 @@ def _assembled(plan: _Plan, reference: str | None, found: _Findings) -> Comparis
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),
         methods=wording.methods(primary, across, found.within, found.seeds),
         notes=[
-            *_grouped(found.notes, sum(map(len, plan.field.tasks.values()))),
+            *_grouped(found.notes, num_tasks),
             *_resampling_notes(plan, primary, found.within),
             *_pair_notes(plan),
         ],
