@@ -66,8 +66,8 @@ def _warning(name: str, baselines: Sequence[Contrast]) -> str:
 
 def _untested(best: str, scores: Mapping[str, float]) -> str:
     return (
-        f"Over all categories together, {best} has the best mean ({scores[best]:.4f}). That mean was not tested, because "
-        "it needs items in every category."
+        f"Over all categories together, {best} has the best mean ({scores[best]:.4f}). That mean was not tested: for "
+        "that, every category needs items."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,10 +122,15 @@ class Finding:
 def category_noise(noise: ItemNoise, category: str, scale: float, seed: int) -> ItemNoise:
     """Return the noise of the mean over a category's tasks, with what unseen items could add."""
     reach = reach_of(category, scale)
-    rng = generator(seed, "unseen", category)
     # Tasks over the same groups hide the same items.
-    unseen = unseen_draws(noise.smallest_task, len(noise.moved), reach, len(noise.items), rng)
+    unseen = _unseen(noise.smallest_task, len(noise.moved), reach, len(noise.items), seed, category)
     return replace(noise, null=noise.null / noise.num_tasks, items=noise.items / noise.num_tasks, unseen=unseen)
+
+
+@lru_cache(maxsize=32)
+def _unseen(num_units: int, num_tasks: int, reach: float, num_draws: int, seed: int, category: str) -> FloatArray:
+    """The draws of all pairs over the same tasks, held once."""
+    return unseen_draws(num_units, num_tasks, reach, num_draws, generator(seed, "unseen", category))
 
 
 def overall_noise(parts: Sequence[ItemNoise]) -> ItemNoise:

@@ -262,6 +262,6 @@ def test_too_many_models_for_the_memory_are_one_error(monkeypatch: pytest.Monkey
     def full(*_: object) -> None:
         raise MemoryError("Unable to allocate 1.15 TiB")
 
-    monkeypatch.setattr("poolwise.stats.designs.compare._collect", full)
+    monkeypatch.setattr("poolwise.stats.designs.compare.collect", full)
     with pytest.raises(EvalError, match=r"out of memory: 1 pairs of 2 models, \d+ resamples; compare fewer models"):
         compare(score_runs({REFERENCE: BASE, OTHER: BASE}))
