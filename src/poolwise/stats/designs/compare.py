@@ -18,7 +18,7 @@ from poolwise.stats.designs.recommend import recommendations
 from poolwise.stats.designs.verdict import ALPHA, EQUIVALENCE, rule
 
 LEAST_RESAMPLES = 10_000
-MOST_RESAMPLES = 200_000
+MOST_RESAMPLES = 50_000
 MOST_BYTES = 1_000_000_000
 """Memory of the resamples of a family: two numbers of eight bytes for each test and resample."""
 MOST_NAMED = 10
@@ -48,7 +48,7 @@ def compare_runs(
         comparisons: any of ``reference``, ``pooling_given_attention``, ``attention_given_pooling``,
             ``adaptation_given_design``.
         seed: seed of the resampling; the same runs and seed give the same numbers in any order of the runs.
-        num_resamples: None means 10,000, or 20 / 0.05 for each test of a family if that is more, up to 200,000.
+        num_resamples: None means 10,000, or 20 / 0.05 for each test of a family if that is more, up to 50,000.
         within_tasks: also test within each task and over the suite; needs per-item scores.
         primary: the test behind the verdicts. ``suite``: about these designs (or checkpoints) on these tasks; the
             sample is items and seeds. ``tasks``: about tasks like these. ``auto``: ``suite`` for each pair whose tasks
