@@ -280,8 +280,8 @@ def _seed_notes(entrants: Sequence[Entrant]) -> list[str]:
         )
     if fixed := [entrant.name for entrant in entrants if len(entrant.seeds) > 1 and entrant.is_fixed]:
         notes.append(
-            f"nothing was trained in {', '.join(fixed)}: the scores are the same at every seed and are not used to "
-            "estimate the spread over seeds of the others"
+            f"the scores of {', '.join(fixed)} are the same at every seed, so they are not used to estimate the spread "
+            "over seeds of the others"
         )
     if len(by_seeds) > 1:
         listed = "; ".join(f"{', '.join(names)}: {', '.join(map(str, seeds))}" for seeds, names in by_seeds.items())
