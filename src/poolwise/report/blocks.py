@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows.
+    """A table whose first column names its rows; ``is_grid``: its cells are symbols, and it stays a grid on a phone.
 
     Law: every row has as many cells as there are columns.
     """
@@ -52,6 +52,7 @@ class Table:
     csv: Csv | None = None
     note: str = ""
     is_sortable: bool = False
+    is_grid: bool = False
     breaks: Sequence[int] = field(default=(), metadata={"description": "rows with a line drawn above"})
 
 

@@ -91,7 +91,7 @@ def _card(view: View, found: Recommendation, is_screen: bool, place: str, *, is_
 def _title(view: View, category: str) -> str:
     if category != OVERALL:
         return category_title(category)
-    return f"Overall: {listed([category_title(c) for c in view.categories])} together"
+    return f"{category_title(category)} ({listed([category_title(c) for c in view.categories])} together)"
 
 
 def _warning(name: str, above: Sequence[str]) -> str:

@@ -23,15 +23,13 @@ def _count_sentence(comparison: Comparison) -> str:
     counted = ", ".join(f"{verdicts[v]} {v}" for v in ("better", "worse", "equal", "not decided") if verdicts[v])
     corrected = sum(c.p_holm < ALPHA for c in tested if c.p_holm is not None)
     hopeless, untested = num_hopeless(comparison), len(contrasts) - len(tested)
-    could = (
-        f"None of the {len(tested)} could have reached a corrected p below {ALPHA:g} with any scores."
-        if hopeless == len(tested)
-        else f"{hopeless} of the {len(tested)} could not have reached a corrected p below {ALPHA:g} with any scores."
-    )
+    which = "None" if hopeless == len(tested) else f"{hopeless}"
+    could = "could" if hopeless == len(tested) else "could not"
+    level = f"a corrected p below {ALPHA:g}"
     sentences = [
-        f"Verdicts on {len(contrasts)} contrasts: {counted}.",
-        f"{len(tested)} were tested, {corrected} of them with a corrected p below {ALPHA:g}." if tested else "",
-        could if hopeless else "",
+        f"Verdicts on {len(contrasts)} contrast{'s' * (len(contrasts) != 1)}: {counted}.",
+        f"{len(tested)} tested, {corrected} of them with {level}." if tested else "",
+        f"{which} of the {len(tested)} tested {could} have reached {level} with any scores." if hopeless else "",
         f"{untested} could not be tested." if untested else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)

@@ -14,7 +14,7 @@ MAX_GROUPS = 12
 """More groups than this say little: the matrix shows every pair."""
 SYMBOLS = {"better": ">", "worse": "<", "equal": "=", "not decided": "?"}
 TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided"}
-LEGEND = "> better than the model of the column, < worse, = practically equal, ? not decided, – not compared."
+LEGEND = "> better, < worse, = practically equal, ? not decided, – not compared."
 TURNED = {"better": "worse", "worse": "better"}
 
 
@@ -63,7 +63,8 @@ def pair_matrix(view: View, category: str) -> Table:
         columns=[Column("Model"), Column("Mean", is_number=True), *(Column(str(n + 1)) for n in range(len(names)))],
         rows=rows,
         csv=Csv(["category", "a", "b", "verdict"], [[category, a, b, v] for (a, b), v in verdicts.items()]),
-        note=f"Each cell: is the model of the row better? {LEGEND}",
+        note=f"Each cell: the model of the row against the model of the column. {LEGEND}",
+        is_grid=True,
     )
 
 

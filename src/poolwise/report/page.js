@@ -56,7 +56,7 @@ document.addEventListener(
 
 // Open collapsed parts for printing, except items: only those that the reader opened are printed.
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(#items details)")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:not(#items .part details)")) fold.open = true;
 });
 
 // On narrow screens, all but the decision is closed at first. A link to a closed part opens it.

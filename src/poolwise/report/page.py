@@ -65,6 +65,7 @@ def _labels(document: Document) -> str:
         f"#{table.key} td:nth-child({number})::before{{content:{_css_text(column.title)}}}"
         for section in document.sections
         for table in _tables(section.blocks)
+        if not table.is_grid
         for number, column in enumerate(table.columns, start=1)
     )
     return f"@media screen and (max-width:36rem){{{rules}}}"
@@ -221,8 +222,9 @@ def _table(table: Table) -> str:
     )
     link = f" {csv_link(table.csv, table.key)}" if table.csv else ""
     note = f'<p class="note">{_text(table.note)}{link}</p>' if table.note or link else ""
+    kind = "scroll grid" if table.is_grid else "scroll"
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
+        f'<div class="{kind}" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
         f'<table id="{table.key}"><caption id="{table.key}-c"><span>{_text(table.caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
     )

@@ -108,7 +108,7 @@ def _matrices(view: View) -> list[str]:
         table = pair_matrix(view, category)
         texts.append("\n".join([table.caption, plain_table(table), *group_lines(view, category)]))
     silent = [category_title(category) for category in view.uses if category not in decided_uses(view)]
-    texts += [LEGEND] if texts else []
+    texts = [f"All pairs, row against column: {LEGEND}", *texts] if texts else []
     return [*texts, f"No pair is decided in: {', '.join(silent)}."] if silent else texts
 
 
