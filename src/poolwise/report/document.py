@@ -29,7 +29,7 @@ from poolwise.report.figures.forest import forest_figure
 from poolwise.report.figures.layer_bars import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
 from poolwise.report.figures.seed_ticks import seeds_figure
-from poolwise.report.glossary import PAPER, glossary
+from poolwise.report.glossary import glossary
 from poolwise.report.items import drilldowns
 from poolwise.report.matrix import has_matrix, matrix_blocks
 from poolwise.report.provenance import job_warnings, repeat_blocks, study_facts
@@ -63,7 +63,7 @@ def study_document(study: StudyResults) -> Document:
         _section("training", "Training", curves_figure(results.training, view.designs), _tuning(results)),
         _section("adaptation", "Adaptation of the base", *adaptation_blocks(study)),
         *_test_sections(view),
-        _section("paper", "The paper's designs", *_decisions(view, results)),
+        _section("paper", "The paper's designs", _decisions(results)),
         _section("failures", "Failures", Definitions(sorted(failures.items())) if failures else None),
         _section("repeat", "How to repeat this study", *repeat_blocks(study)),
         *_last_sections(view.comparison),
@@ -222,8 +222,7 @@ def _tuning(results: Results) -> Table | None:
     return Table("tab-tuning", title, columns, rows, is_sortable=True)
 
 
-def _decisions(view: View, results: Results) -> list[Block]:
-    """The paper's title, where one of its designs is compared, and where we differ from its code."""
+def _decisions(results: Results) -> Definitions | None:
+    """Where we differ from the paper's code."""
     named = [(f"{i.alias} = {i.design}" if i.alias else i.design, i.decision) for i in results.designs if i.decision]
-    title: list[Block] = [Paragraph(PAPER)] if any(view.alias(name) for name in view.designs) else []
-    return [*title, Definitions([(n, decision) for n, decision in named if decision])] if named else title
+    return Definitions([(name, decision) for name, decision in named if decision]) if named else None

@@ -76,20 +76,28 @@ def _contrasts(contrasts: Sequence[Contrast], verbose: bool) -> str:
 
 
 def _contrast_lines(contrasts: Sequence[Contrast], title: str, interval: str = "Simultaneous interval") -> str:
-    columns = ["Category", "Contrast", "Difference", interval, "p (Holm)", "Verdict"]
+    # p, better and worse of a test over tasks are about the typical task, so it has its own column beside the mean.
+    has_typical = any(c.typical is not None for c in contrasts)
+    columns = ["Category", "Contrast", "Difference", interval, *(["Typical task"] if has_typical else [])]
+    columns += ["p (Holm)", "Verdict"]
     rows = [
         [
             Cell(c.task or category_title(c.category)),
             Cell(f"{c.a} {MINUS} {c.b}"),
             Cell(difference_text(c.difference) + stars(c)),
             Cell(interval_text(c.simultaneous or (c.interval if c.task else None))),
+            *([Cell(_typical(c))] if has_typical else []),
             Cell(p_text(c.p_holm)),
             verdict_cell(c) or Cell("–"),
         ]
         for c in contrasts
     ]
-    head = [Column(title, is_number=title in columns[2:5]) for title in columns]
+    head = [Column(title, is_number=title in columns[2:-1]) for title in columns]
     return f"{title}\n{plain_table(Table('contrasts', '', head, rows))}" if rows else ""
+
+
+def _typical(c: Contrast) -> str:
+    return "–" if c.typical is None else f"{difference_text(c.typical)} {interval_text(c.typical_simultaneous)}"
 
 
 def _within(view: View, verbose: bool) -> str:

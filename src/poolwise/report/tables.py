@@ -15,6 +15,7 @@ from poolwise.report.amounts import (
     spread_text,
 )
 from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
+from poolwise.report.glossary import PAPER
 from poolwise.report.view import METRIC_TITLES, OVERALL, View, category_title, stars
 from poolwise.results import Contrast, TaskInfo
 
@@ -35,6 +36,8 @@ def paper_table(view: View) -> Table:
         if shown
         else f"Mean scores over the tasks of a category. {BOLD} ± standard deviation over seeds."
     )
+    if any(view.alias(name) for name in view.designs):
+        note += f" {PAPER}"
     return Table(
         key="tab-paper",
         caption="Mean score by category" + (f", as differences to {reference}" if shown else ""),

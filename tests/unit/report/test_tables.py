@@ -218,7 +218,8 @@ def test_two_stars_beside_not_decided_have_their_reason() -> None:
     shown = contrast_table([held, _contrast(verdict="not decided")], "k", "c", "n").rows
     assert [row[2].note for row in shown] == ["the means differ in opposite directions", ""]
     note = paper_table(runs_view(_comparison(held), ())).note
-    assert note.endswith("1 with two stars not decided: the means differ in opposite directions.")
+    assert "1 with two stars not decided: the means differ in opposite directions." in note
+    assert "What Are Effective Designs For LLM-Based Embedding Models?" in note  # beside paper:1
 
 
 def test_the_typical_task_has_its_own_column_and_interval() -> None:

@@ -179,6 +179,17 @@ def test_the_terminal_text_shows_anchors_as_baselines() -> None:
     assert {line.split()[0] for line in lines if "(baseline)" in line} == {"untuned", "bm25", "random"}
 
 
+def test_over_tasks_the_terminal_shows_the_typical_task_beside_the_mean() -> None:
+    comparison = build_study().results.comparison
+    comparison.contrasts = comparison.contrasts[:2]
+    first = comparison.contrasts[0]
+    first.typical, first.typical_simultaneous = 0.0021, (0.001, 0.003)
+    text = comparison_text(comparison)
+    assert "Typical task" in text and "+0.0021 [+0.0010, +0.0030]" in text
+    comparison.contrasts = comparison.contrasts[1:]
+    assert "Typical task" not in comparison_text(comparison)
+
+
 def test_json_carries_every_contrast_and_is_json() -> None:
     comparison = build_study().results.comparison
     families = [comparison.contrasts, comparison.tasks_like_these, comparison.seed_contrasts, comparison.task_contrasts]
