@@ -224,7 +224,11 @@ class Recipe(Section):
     reference: str = Field(description="the design that the others are compared with; tables show its scores")
     comparisons: list[Comparison] = Field(
         default=["reference", "pooling_given_attention", "attention_given_pooling"],
-        description="contrasts to test, declared before the run; all of them in all categories are one family of tests",
+        description="contrasts to test, declared before the run",
+    )
+    family: Literal["all", "category"] = Field(
+        default="all",
+        description="which tests are corrected together: the contrasts in all categories, or those of each category",
     )
     seeds: list[int] = Field(default=[0, 1], min_length=1, description="of batches, LoRA, dropout and head")
     data: DataConfig
@@ -291,8 +295,9 @@ class Recipe(Section):
     @property
     def fingerprint(self) -> str:
         """A hash of the resolved recipe without its name."""
-        # Without an adaptation, a recipe keeps the hash it had before this section existed.
-        left_out = {"name"} if self.adapt else {"name", "adapt"}
+        # With a later key's default, a recipe keeps the hash it had before the key existed.
+        later = {"adapt": self.adapt is None, "family": self.family == "all"}
+        left_out = {"name", *(key for key, is_default in later.items() if is_default)}
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 
 

@@ -45,6 +45,11 @@ def test_fingerprint_sees_every_value_but_the_name() -> None:
     recipe = build_recipe(tree())
     assert build_recipe(tree(name="other")).fingerprint == recipe.fingerprint
     assert build_recipe(tree(train={"steps": 7})).fingerprint != recipe.fingerprint
+    assert build_recipe(tree(family="category")).fingerprint != recipe.fingerprint
+    # A key that came later changes no hash of an older recipe.
+    assert build_recipe(tree(family="all")).fingerprint == recipe.fingerprint
+    older = recipe.model_dump(mode="json", exclude={"name", "adapt", "family"})
+    assert fingerprint(older) == recipe.fingerprint
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
 
 

@@ -85,7 +85,7 @@ def _compare(recipe: Recipe, runs: list[Run], out: Path, notes: list[str]) -> Co
     names = {run.manifest.design for run in runs}
     reference = recipe.reference if recipe.reference in names else None
     comparisons = [name for name in recipe.comparisons if name != "reference" or reference]
-    comparison = compare_runs(runs, reference=reference, comparisons=comparisons)
+    comparison = compare_runs(runs, reference=reference, comparisons=comparisons, family=recipe.family)
     comparison = with_extremes(comparison, runs, load_texts(out))
     return comparison.model_copy(update={"notes": notes + comparison.notes})
 
