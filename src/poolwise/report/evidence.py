@@ -75,7 +75,7 @@ _PARTS = [
     _Part(
         Column("Typical task", is_number=True),
         lambda c: (
-            Cell(difference_text(c.typical), c.typical, interval_text(c.typical_simultaneous))
+            Cell(difference_text(c.typical), c.typical, _optional(c.typical_simultaneous))
             if c.typical is not None
             else None
         ),
@@ -223,6 +223,10 @@ def _note(c: Contrast) -> str:
 def _test_note(c: Contrast) -> str:
     interval = f"; interval: {c.interval_method}" if c.interval and c.interval_method else ""
     return f"about {ESTIMANDS[c.estimand]}{interval}"
+
+
+def _optional(interval: tuple[float, float] | None) -> str:
+    return interval_text(interval) if interval else ""
 
 
 def _p(value: float | None) -> Cell | None:

@@ -97,7 +97,10 @@ def _contrast_lines(contrasts: Sequence[Contrast], title: str, interval: str = "
 
 
 def _typical(c: Contrast) -> str:
-    return "–" if c.typical is None else f"{difference_text(c.typical)} {interval_text(c.typical_simultaneous)}"
+    if c.typical is None:
+        return "–"
+    interval = f" {interval_text(c.typical_simultaneous)}" if c.typical_simultaneous else ""
+    return f"{difference_text(c.typical)}{interval}"
 
 
 def _within(view: View, verbose: bool) -> str:
