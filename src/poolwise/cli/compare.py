@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, command_line, say
+from poolwise.cli.options import Json, command_line, is_verbose, say
 
 EXAMPLES = (
     "poolwise compare runs/quickstart --equivalence 0.01",
@@ -84,13 +84,15 @@ def compare(
     everything = [*(paths or []), *names.values()]
     sizes = _sizes(equivalence) if equivalence else None
     comparison = compare_inputs(inputs, everything, reference, sizes, family, resamples)  # type: ignore[arg-type]
+    page = None
     if out is not None:
         page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
-        say(f"report: {page}")
     if as_json:
         print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:
-        print(comparison_text(comparison))
+        print(comparison_text(comparison, inputs.runs, verbose=is_verbose()))
+    if page is not None:
+        say(f"report: {page}")
 
 
 def _names(texts: list[str]) -> dict[str, Path]:

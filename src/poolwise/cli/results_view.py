@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from poolwise.report import comparison_text
+from poolwise.cli.options import is_verbose
+from poolwise.report import study_text
 from poolwise.results import StudyResults
 from poolwise.study.study import report_path
 
@@ -17,5 +18,5 @@ def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
         return
     if found.results.kind == "screen":
         print("SCREEN: heads on a frozen base, to choose candidates for a study\n")
-    print(comparison_text(found.results.comparison))
+    print(study_text(found, out, verbose=is_verbose()))
     print(f"\nreport: {report_path(out)}")

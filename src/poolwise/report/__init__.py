@@ -1,7 +1,7 @@
 """Reports from records: HTML, Markdown, LaTeX, plain text and JSON. Runs no test and no model."""
 
 from poolwise.report.figures.critical import critical_difference_svg
-from poolwise.report.plain import comparison_json, comparison_markdown, comparison_text
+from poolwise.report.plain import comparison_json, comparison_markdown, comparison_text, study_text
 from poolwise.report.write import write_comparison_report, write_reports
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "comparison_markdown",
     "comparison_text",
     "critical_difference_svg",
+    "study_text",
     "write_comparison_report",
     "write_reports",
 ]

@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names its rows.
+    """A table whose first column names its rows; ``is_grid``: its cells are symbols, and it stays a grid on a phone.
 
     Law: every row has as many cells as there are columns.
     """
@@ -52,6 +52,7 @@ class Table:
     csv: Csv | None = None
     note: str = ""
     is_sortable: bool = False
+    is_grid: bool = False
     breaks: Sequence[int] = field(default=(), metadata={"description": "rows with a line drawn above"})
 
 
@@ -114,18 +115,31 @@ class Drilldown:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The recommendation for one category."""
+class Card:
+    """The decision for one use: which model, its scores beside the baselines, and how to load it.
 
-    category: str
+    ``kind`` is "stop" where a baseline is higher: such a card is no recommendation. ``scores`` are name and score, the
+    model first. ``command`` and ``python`` are empty where there is nothing to load.
+    """
+
+    title: str
+    kind: Literal["decided", "open", "stop"]
+    name: str
     sentence: str
-    is_decided: bool
+    warning: str = ""
+    scores: Sequence[tuple[str, float]] = ()
     details: Sequence[tuple[str, str]] = ()
+    command: str = ""
+    python: str = ""
+    is_main: bool = True
+
+
+CHIPS = {"decided": "decided", "open": "not decided", "stop": "do not deploy"}
 
 
 @dataclass(frozen=True)
-class Verdicts:
-    items: Sequence[Verdict]
+class Cards:
+    items: Sequence[Card]
 
 
 @dataclass(frozen=True)
@@ -159,14 +173,17 @@ class Folded:
     blocks: Sequence[Block]
 
 
-Block = Table | Figure | Drilldown | Verdicts | Paragraph | Bullets | Definitions | Code | Folded
+Block = Table | Figure | Drilldown | Cards | Paragraph | Bullets | Definitions | Code | Folded
 
 
 @dataclass(frozen=True)
 class Section:
+    """A part of the report; ``is_folded``: closed on narrow screens until the reader opens it."""
+
     key: str
     title: str
     blocks: Sequence[Block]
+    is_folded: bool = True
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from poolwise.results import Contrast, Posterior, Power, VarianceShare
 TONES: dict[str, Tone] = {"better": "better", "worse": "worse", "equal": "equal", "not decided": "undecided"}
 _CSV_FIELDS = ["category", "task", "a", "b", "difference", "interval_level", "interval_method", "equivalence", "p"]
 _CSV_FIELDS += ["p_holm", "p_bh", "p_by", "smallest_p", "num_items", "num_tasks", "num_seeds", "num_zeros"]
-_CSV_FIELDS += ["seed_spread", "verdict", "test", "estimand", "note"]
+_CSV_FIELDS += ["seed_spread", "typical", "standardised", "verdict", "test", "estimand", "note"]
+INTERVALS = {"interval": "", "simultaneous": "simultaneous_", "typical_simultaneous": "typical_simultaneous_"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ _PARTS = [
     _Part(Column("Category"), lambda c: Cell(category_title(c.category))),
     _Part(Column("Task"), lambda c: Cell(c.task) if c.task else None, is_optional=True),
     _Part(Column("Contrast"), lambda c: Cell(c.a, note=f"minus {c.b}")),
-    _Part(Column("Verdict"), lambda c: Cell(c.verdict, tone=TONES[c.verdict]) if c.verdict else None, is_optional=True),
+    _Part(Column("Verdict"), lambda c: verdict_cell(c), is_optional=True),
     _Part(
         Column("Difference", is_number=True),
         lambda c: Cell(difference_text(c.difference) + stars(c), c.difference, spread_text(c.seed_spread)),
@@ -71,8 +72,17 @@ _PARTS = [
         lambda c: Cell(count_text(c.num_seeds), c.num_seeds) if c.num_seeds is not None else None,
         is_optional=True,
     ),
+    _Part(
+        Column("Typical task", is_number=True),
+        lambda c: (
+            Cell(difference_text(c.typical), c.typical, _optional(c.typical_simultaneous))
+            if c.typical is not None
+            else None
+        ),
+        is_optional=True,
+    ),
     _Part(Column("Test"), lambda c: Cell(c.test, note=_test_note(c))),
-    _Part(Column("Note"), lambda c: Cell(c.note) if c.note else None, is_optional=True),
+    _Part(Column("Note"), lambda c: Cell(text) if (text := _note(c)) else None, is_optional=True),
 ]
 
 
@@ -91,30 +101,54 @@ def contrast_table(contrasts: Sequence[Contrast], key: str, caption: str, note: 
 
 
 def power_table(power: Sequence[Power]) -> Table | None:
-    """Return the difference that each contrast can detect; None if nothing is known."""
-    titles = ["Smallest p", "Detectable", "Matters from", "Seeds needed", "Items needed", "Tasks needed"]
-    rows = [
-        [
-            Cell(category_title(p.category)),
-            Cell(p.a, note=f"minus {p.b}"),
-            Cell(p_text(p.smallest_p), p.smallest_p),
-            Cell(score_text(p.detectable), p.detectable),
-            Cell(score_text(p.equivalence), p.equivalence),
-            Cell(count_text(p.seeds_needed), p.seeds_needed),
-            Cell("–" if p.items_factor is None else f"{p.items_factor:.3g} times", p.items_factor),
-            Cell(count_text(p.tasks_needed), p.tasks_needed),
-            Cell(p.sentence),
-        ]
-        for p in power
-    ]
-    columns = [Column("Category"), Column("Contrast"), *(Column(t, is_number=True) for t in titles), Column("In words")]
-    note = (
-        "Detectable: the difference detected in 80 of 100 repeats. Needed: how many seeds, items or tasks, changed "
-        "alone, would detect the difference that matters; a dash if changing them alone is not enough."
-    )
+    """Return what the contrasts of each category can detect, one row a category; None if nothing is known.
+
+    Its CSV has one row a contrast.
+    """
+    categories = dict.fromkeys(p.category for p in power)
+    rows = [_power_row([p for p in power if p.category == category]) for category in categories]
+    titles = ["Contrasts", "Smallest p", "Detectable", "Matters from"]
+    columns = [Column("Category"), *(Column(t, is_number=True) for t in titles), Column("In words")]
+    note = "Detectable: the difference detected in 80 of 100 repeats, from the best to the worst contrast."
     fields = ["category", "a", "b", "smallest_p", "detectable", "equivalence", "seeds_needed", "items_factor"]
     fields += ["tasks_needed", "sentence"]
     return _table("tab-power", "What this study can detect", columns, rows, _csv(power, fields), note)
+
+
+def _power_row(power: Sequence[Power]) -> list[Cell]:
+    """One category's row; what is needed is what its worst contrast needs."""
+    found = sorted(p.detectable for p in power if p.detectable is not None)
+    matters = max(p.equivalence for p in power)
+    ends = " to ".join(dict.fromkeys(score_text(value) for value in (found[:1] + found[-1:])))
+    smallest = min(p.smallest_p for p in power)
+    return [
+        Cell(category_title(power[0].category)),
+        Cell(count_text(len(power)), len(power)),
+        Cell(p_text(smallest), smallest),
+        Cell(ends or "–", found[-1] if found else None),
+        Cell(score_text(matters), matters),
+        Cell(_power_sentence(power, found, matters)),
+    ]
+
+
+def _power_sentence(power: Sequence[Power], found: Sequence[float], matters: float) -> str:
+    if found and len(found) == len(power) and found[-1] <= matters:
+        return f"Every contrast would show a difference of {matters:g}."
+    start = f"{sum(value <= matters for value in found)} of {len(power)} would show a difference of {matters:g}"
+    needed = (
+        ([p.seeds_needed for p in power], "seeds"),
+        ([p.items_factor for p in power], "times the items"),
+        ([p.tasks_needed for p in power], "tasks"),
+    )
+    # Enough for the contrast that needs most; nothing where one contrast is not helped by this alone.
+    most = [(max(value or 0 for value in values), words) for values, words in needed if None not in values]
+    if not most:
+        return f"{start}; for all, more of seeds, items or tasks alone is not enough."
+    return f"{start}; all would with {', or with '.join(f'{_amount(value)} {words}' for value, words in most)}."
+
+
+def _amount(value: float) -> str:
+    return count_text(value) if value >= 100 else f"{value:.3g}"
 
 
 def variance_table(shares: Sequence[VarianceShare]) -> Table | None:
@@ -173,9 +207,26 @@ def _interval(c: Contrast) -> Cell | None:
     return Cell(interval_text(c.interval), c.difference, f"{100 * c.interval_level:g}%")
 
 
+def verdict_cell(c: Contrast) -> Cell | None:
+    """The verdict; where a corrected p is small and nothing is decided, with the reason."""
+    if c.verdict is None:
+        return None
+    reason = (c.note or "see the rule for verdicts") if c.verdict == "not decided" and stars(c) == "**" else ""
+    return Cell(c.verdict, note=reason, tone=TONES[c.verdict])
+
+
+def _note(c: Contrast) -> str:
+    left_out = f"{len(c.left_out)} tasks that one of them lacks: {', '.join(c.left_out)}" if c.left_out else ""
+    return "; ".join(part for part in (c.note, left_out) if part)
+
+
 def _test_note(c: Contrast) -> str:
     interval = f"; interval: {c.interval_method}" if c.interval and c.interval_method else ""
     return f"about {ESTIMANDS[c.estimand]}{interval}"
+
+
+def _optional(interval: tuple[float, float] | None) -> str:
+    return interval_text(interval) if interval else ""
 
 
 def _p(value: float | None) -> Cell | None:
@@ -190,11 +241,12 @@ def _contrast_csv(contrasts: Sequence[Contrast]) -> Csv:
     rows = [
         [
             *(getattr(c, field) for field in _CSV_FIELDS),
-            *(c.interval or (None, None)),
-            *(c.simultaneous or (None, None)),
+            *(bound for name in INTERVALS for bound in (getattr(c, name) or (None, None))),
             " ".join(repr(value) for value in c.by_seed),
             " ".join(c.reason),
+            " ".join(c.left_out),
         ]
         for c in contrasts
     ]
-    return Csv([*_CSV_FIELDS, "low", "high", "simultaneous_low", "simultaneous_high", "by_seed", "reason"], rows)
+    bounds = [f"{start}{end}" for start in INTERVALS.values() for end in ("low", "high")]
+    return Csv([*_CSV_FIELDS, *bounds, "by_seed", "reason", "left_out"], rows)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from poolwise.report.amounts import score_text
 from poolwise.report.blocks import (
+    CHIPS,
     Block,
     Bullets,
+    Card,
+    Cards,
     Cell,
     Code,
     Definitions,
@@ -17,7 +21,6 @@ from poolwise.report.blocks import (
     Folded,
     Paragraph,
     Table,
-    Verdicts,
 )
 
 
@@ -38,11 +41,8 @@ def markdown_block(block: Block) -> str:
     match block:
         case Table():
             return markdown_table(block)
-        case Verdicts():
-            return "\n".join(
-                f"- **{escape(v.category)}{'' if v.is_decided else ' (not decided)'}:** {escape(v.sentence)}"
-                for v in block.items
-            )
+        case Cards():
+            return "\n\n".join(map(_card, block.items))
         case Paragraph():
             return escape(block.text)
         case Bullets():
@@ -57,6 +57,20 @@ def markdown_block(block: Block) -> str:
             return inner and f"<details><summary>{escape(block.summary)}</summary>\n\n{inner}\n\n</details>"
         case Figure() | Drilldown():
             return ""
+
+
+def _card(card: Card) -> str:
+    scores = ", ".join(f"{escape(name)} {score_text(score)}" for name, score in card.scores)
+    facts = [f"- **Scores:** {scores}"] if scores else []
+    facts += [f"- **{escape(term)}:** {escape(value)}" for term, value in card.details]
+    lines = [
+        f"### {escape(card.title)}: {'' if card.kind == 'stop' else 'use '}{escape(card.name)} ({CHIPS[card.kind]})",
+        f"**{escape(card.warning)}**" if card.warning else "",
+        escape(card.sentence),
+        "\n".join(facts),
+        *(markdown_block(Code(text, word)) for text, word in ((card.python, "python"), (card.command, "sh")) if text),
+    ]
+    return "\n\n".join(line for line in lines if line)
 
 
 def markdown_table(table: Table) -> str:

@@ -56,5 +56,22 @@ document.addEventListener(
 
 // Open collapsed parts for printing, except items: only those that the reader opened are printed.
 addEventListener("beforeprint", () => {
-  for (const fold of document.querySelectorAll("details:not(#items details)")) fold.open = true;
+  for (const fold of document.querySelectorAll("details:not(#items .part details)")) fold.open = true;
 });
+
+// On narrow screens, all but the decision is closed at first. A link to a closed part opens it.
+if (matchMedia("screen and (max-width: 36rem)").matches) {
+  for (const part of document.querySelectorAll(".part")) part.open = false;
+}
+
+function openTarget() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let fold = target.closest("details"); fold; fold = fold.parentNode.closest("details")) fold.open = true;
+  const part = target.querySelector(":scope > .part");
+  if (part) part.open = true;
+  target.scrollIntoView();
+}
+
+addEventListener("hashchange", openTarget);
+openTarget();

@@ -11,8 +11,11 @@ from urllib.parse import quote
 
 from poolwise.report.amounts import score_text
 from poolwise.report.blocks import (
+    CHIPS,
     Block,
     Bullets,
+    Card,
+    Cards,
     Cell,
     Code,
     Column,
@@ -28,8 +31,6 @@ from poolwise.report.blocks import (
     Paragraph,
     Section,
     Table,
-    Verdict,
-    Verdicts,
 )
 
 # Makes the browser refuse any request to other files or hosts.
@@ -64,6 +65,7 @@ def _labels(document: Document) -> str:
         f"#{table.key} td:nth-child({number})::before{{content:{_css_text(column.title)}}}"
         for section in document.sections
         for table in _tables(section.blocks)
+        if not table.is_grid
         for number, column in enumerate(table.columns, start=1)
     )
     return f"@media screen and (max-width:36rem){{{rules}}}"
@@ -91,8 +93,8 @@ def html_block(block: Block) -> str:
             return _figure(block)
         case Drilldown():
             return _drilldown(block)
-        case Verdicts():
-            return f'<div class="verdicts">{"".join(map(_verdict, block.items))}</div>'
+        case Cards():
+            return f'<div class="cards">{"".join(map(_card, block.items))}</div>'
         case Paragraph():
             return f"<p>{_text(block.text)}</p>"
         case Bullets():
@@ -121,20 +123,38 @@ def csv_link(content: Csv, name: str) -> str:
 
 
 def _section(section: Section) -> str:
+    """A section; a folded one is open at first, and the script closes it on narrow screens."""
     blocks = "".join(map(html_block, section.blocks))
     title = _text(section.title)
-    return (
-        f'<section id="{section.key}" aria-labelledby="{section.key}-h"><h2 id="{section.key}-h">{title}'
-        f'<a class="anchor" href="#{section.key}" aria-label="Link to {title}">#</a></h2>{blocks}</section>'
+    link = f'<a class="anchor" href="#{section.key}" aria-label="Link to {title}">#</a>'
+    head = f'<h2 id="{section.key}-h">{title}{link}</h2>'
+    if section.is_folded:
+        blocks = f'<details class="part" open><summary>{head}</summary>{blocks}</details>'
+    else:
+        blocks = head + blocks
+    return f'<section id="{section.key}" aria-labelledby="{section.key}-h">{blocks}</section>'
+
+
+def _card(card: Card) -> str:
+    """One decision; a model that is below a baseline is shown behind its warning and without a command to use it."""
+    warning = f'<p class="stop">{_breakable(card.warning)}</p>' if card.warning else ""
+    label = "Best of the trained" if card.kind == "stop" else "Use"
+    highest = max((score for _, score in card.scores), default=None)
+    scores = "".join(
+        f"<tr{' class=own' if name == card.name else ''}><th scope=row>{_breakable(name)}</th>"
+        f"<td{' class=strong' if score == highest else ''}>{score_text(score)}</td></tr>"
+        for name, score in card.scores
     )
-
-
-def _verdict(verdict: Verdict) -> str:
-    kind, word = ("decided", "decided") if verdict.is_decided else ("open", "not decided")
-    details = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in verdict.details)
+    table = f"<table><tbody>{scores}</tbody></table>" if scores else ""
+    details = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in card.details)
+    code = "".join(f"<pre><code>{html.escape(text)}</code></pre>" for text in (card.python, card.command) if text)
+    if code and not card.is_main:
+        code = f"<details><summary>How to load it</summary>{code}</details>"
     return (
-        f'<article class="verdict {kind}"><h3>{_text(verdict.category)} <span class="chip">{word}</span></h3>'
-        f"<p>{_breakable(verdict.sentence)}</p><dl>{details}</dl></article>"
+        f'<article class="verdict {card.kind}{" main" if card.is_main else ""}">'
+        f'<h3>{_text(card.title)} <span class="chip">{CHIPS[card.kind]}</span></h3>{warning}'
+        f'<p class="name"><span>{label}</span> {_breakable(card.name)}</p>{table}'
+        f"{f'<p>{_breakable(card.sentence)}</p>' if card.sentence else ''}<dl>{details}</dl>{code}</article>"
     )
 
 
@@ -202,8 +222,9 @@ def _table(table: Table) -> str:
     )
     link = f" {csv_link(table.csv, table.key)}" if table.csv else ""
     note = f'<p class="note">{_text(table.note)}{link}</p>' if table.note or link else ""
+    kind = "scroll grid" if table.is_grid else "scroll"
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
+        f'<div class="{kind}" role="region" tabindex="0" aria-labelledby="{table.key}-c">'
         f'<table id="{table.key}"><caption id="{table.key}-c"><span>{_text(table.caption)}</span></caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{note}"
     )
@@ -241,9 +262,9 @@ def _text(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return escaped text that may wrap after ``+``, ``/`` and ``,``, so that phones need no sideways scroll."""
+    """Return escaped text that may wrap after ``+``, ``/``, ``(`` and ``,``, so that phones need no sideways scroll."""
     escaped = html.escape(text)
-    for joint in ("+", "/", ","):
+    for joint in ("+", "/", "(", ","):
         escaped = escaped.replace(joint, joint + "<wbr>")
     return escaped
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from poolwise.report.amounts import (
     count_text,
     difference_text,
@@ -13,30 +15,33 @@ from poolwise.report.amounts import (
     spread_text,
 )
 from poolwise.report.blocks import Cell, Column, Csv, Table, Tone
-from poolwise.report.view import METRIC_TITLES, View, category_title, stars
-from poolwise.results import TaskInfo
+from poolwise.report.glossary import PAPER
+from poolwise.report.view import METRIC_TITLES, OVERALL, View, category_title, stars
+from poolwise.results import Contrast, TaskInfo
+
+BOLD = "Bold: the highest mean of each column, baselines included."
 
 
 def paper_table(view: View) -> Table:
     """Return the main table: scores of the reference, differences of other designs to it, scores of baselines."""
     reference = view.comparison.reference
-    rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.categories)] for name in view.designs]
-    rows += [
-        [Cell(name, note="baseline, not tested"), *(_anchor_cell(view, c, name) for c in view.categories)]
-        for name in view.anchors
-    ]
-    shown = [c for category in view.categories for n in view.designs if (c := view.reference_contrast(category, n))]
+    rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.uses)] for name in view.designs]
+    rows += [[Cell(name, note="baseline"), *(_anchor_cell(view, c, name) for c in view.uses)] for name in view.anchors]
+    shown = [c for category in view.uses for n in view.designs if (c := view.reference_contrast(category, n))]
     tests = sorted({c.test for c in shown})
     note = (
         f"Signed cells are differences to {reference}; all others are mean scores over the tasks of a category. "
-        f"* raw p < 0.05; ** corrected p < 0.05 (Holm). ± standard deviation over seeds. Test: {', '.join(tests)}."
+        f"* raw p < 0.05; ** corrected p < 0.05 (Holm). {BOLD} ± standard deviation over seeds. "
+        f"Test: {', '.join(tests)}.{_starred(shown)}"
         if shown
-        else "Mean scores over the tasks of a category. ± standard deviation over seeds."
+        else f"Mean scores over the tasks of a category. {BOLD} ± standard deviation over seeds."
     )
+    if any(view.alias(name) for name in view.designs):
+        note += f" {PAPER}"
     return Table(
         key="tab-paper",
         caption="Mean score by category" + (f", as differences to {reference}" if shown else ""),
-        columns=[Column("Design"), *(_category_column(view, c) for c in view.categories)],
+        columns=[Column("Design"), *(_category_column(view, c) for c in view.uses)],
         rows=rows,
         csv=_paper_csv(view),
         note=note,
@@ -45,8 +50,22 @@ def paper_table(view: View) -> Table:
     )
 
 
+def _starred(contrasts: Sequence[Contrast]) -> str:
+    """Why contrasts with two stars are not decided, if there are any."""
+    held = [c for c in contrasts if stars(c) == "**" and c.verdict == "not decided"]
+    reasons = dict.fromkeys(c.note or "its joint interval includes 0" for c in held)
+    return f" {len(held)} with two stars not decided: {'; '.join(reasons)}." if held else ""
+
+
+def _is_highest(view: View, category: str, name: str) -> bool:
+    means = {n: mean.mean for n in view.names if (mean := view.mean(category, n))}
+    return name in means and means[name] == max(means.values())
+
+
 def _category_column(view: View, category: str) -> Column:
     num_tasks = view.num_tasks(category)
+    if category == OVERALL:
+        return Column(category_title(category), f"mean of {len(view.categories)} categories", is_number=True)
     smallest = view.smallest_p(category)
     tasks = f"{num_tasks} task{'' if num_tasks == 1 else 's'}"
     return Column(
@@ -63,7 +82,7 @@ def _score_cell(view: View, category: str, name: str) -> Cell:
     contrast = view.reference_contrast(category, name)
     if contrast is None:
         return _anchor_cell(view, category, name)
-    tone: Tone = "strong" if stars(contrast) == "**" else ""
+    tone: Tone = "strong" if _is_highest(view, category, name) else ""
     mean = view.mean(category, name)
     return Cell(
         difference_text(contrast.difference) + stars(contrast),
@@ -78,12 +97,13 @@ def _anchor_cell(view: View, category: str, name: str) -> Cell:
     mean = view.mean(category, name)
     if mean is None:
         return Cell("–", tone="muted")
-    return Cell(score_text(mean.mean), sort=mean.mean, note=spread_text(mean.seed_std))
+    tone: Tone = "strong" if _is_highest(view, category, name) else ""
+    return Cell(score_text(mean.mean), sort=mean.mean, note=spread_text(mean.seed_std), tone=tone)
 
 
 def _paper_csv(view: View) -> Csv:
     rows = []
-    for category in view.categories:
+    for category in view.uses:
         for name in view.names:
             mean, contrast = view.mean(category, name), view.reference_contrast(category, name)
             tested = [contrast.difference, contrast.p, contrast.p_holm] if contrast else [None, None, None]
@@ -92,15 +112,16 @@ def _paper_csv(view: View) -> Csv:
 
 
 def task_table(view: View) -> Table | None:
-    """Return all scores: tasks as rows, designs as columns; None if there are no scores."""
+    """Return all scores: tasks as rows; baselines, then designs as columns; None if there are no scores."""
     if not view.scores:
         return None
-    columns = [Column("Task"), *(Column(name, view.alias(name), is_number=True) for name in view.names)]
+    names = [*view.anchors, *view.designs]  # baselines first: they stay in view where the table is wider than the page
+    columns = [Column("Task"), *(Column(name, view.alias(name), is_number=True) for name in names)]
     rows = []
     for task in view.tasks:
-        values = {name: view.seed_mean(task.task, name) for name in view.names}
-        best = max((v for name, v in values.items() if v is not None and name in view.designs), default=None)
-        cells = [_task_cell(values[name], name in view.designs and values[name] == best) for name in view.names]
+        values = {name: view.seed_mean(task.task, name) for name in names}
+        best = max((value for value in values.values() if value is not None), default=None)
+        cells = [_task_cell(values[name], values[name] == best) for name in names]
         rows.append([Cell(task.task, note=_task_note(task)), *cells])
     return Table(
         key="tab-tasks",
@@ -110,8 +131,8 @@ def task_table(view: View) -> Table | None:
         csv=Csv(
             ["task", "name", "seed", "run", "score"], [[s.task, s.name, s.seed, s.run, s.score] for s in view.scores]
         ),
-        note="Each cell is the mean over seeds; the CSV contains every run. Bold: the highest design of each row (not "
-        "a verdict).",
+        note="Baselines first. Each cell is the mean over seeds; the CSV contains every run. Bold: the highest score "
+        "of each row, baselines included (not a verdict).",
         is_sortable=True,
     )
 
@@ -123,7 +144,7 @@ def _task_note(task: TaskInfo) -> str:
 
 
 def _task_cell(value: float | None, is_best: bool) -> Cell:
-    return Cell(score_text(value), sort=value, tone="strong" if is_best else "" if value is not None else "muted")
+    return Cell(score_text(value), sort=value, tone="muted" if value is None else "strong" if is_best else "")
 
 
 def cost_table(view: View) -> Table | None:

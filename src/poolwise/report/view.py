@@ -12,6 +12,7 @@ from poolwise.records import CATEGORIES, Cost, Run
 from poolwise.results import CategoryMean, Comparison, Contrast, StudyResults, TaskInfo, TaskScore
 
 ALPHA = 0.05
+OVERALL = "overall"
 TITLES = {"sts": "STS", "pair_classification": "Pair classification"}
 METRIC_TITLES = {
     "cosine_spearman": "Spearman",
@@ -22,6 +23,7 @@ METRIC_TITLES = {
 }
 ESTIMANDS = {
     "checkpoints": "these checkpoints",
+    "checkpoints_on_tasks": "these checkpoints on these tasks",
     "designs_on_tasks": "these designs on these tasks",
     "tasks_like_these": "tasks like these",
 }
@@ -42,6 +44,11 @@ def category_title(category: str) -> str:
     return TITLES.get(category, category.replace("_", " ").capitalize())
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as ``a, b and c``."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
 def stars(contrast: Contrast) -> str:
     """Return ``**`` if the corrected p is below 0.05, ``*`` if only the raw p is, else an empty string."""
     if contrast.p_holm is not None and contrast.p_holm < ALPHA:
@@ -60,6 +67,9 @@ class View:
     scores: Sequence[TaskScore] = ()
     costs: dict[str, list[Cost]] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    folders: dict[str, str] = field(
+        default_factory=dict, metadata={"description": "of each trained design: the run of its first seed"}
+    )
 
     @property
     def names(self) -> list[str]:
@@ -68,10 +78,17 @@ class View:
 
     @property
     def categories(self) -> list[str]:
-        """Categories with a mean or a contrast, in the usual order."""
+        """Categories with a mean or a contrast, in the usual order; without the mean over categories."""
         comparison = self.comparison
         found = {m.category for m in comparison.means} | {c.category for c in comparison.contrasts}
+        found -= {OVERALL}
         return [c for c in CATEGORIES if c in found] + sorted(found - set(CATEGORIES))
+
+    @property
+    def uses(self) -> list[str]:
+        """The categories, and the mean over them if it is in the records."""
+        has_overall = any(mean.category == OVERALL for mean in self.comparison.means)
+        return [*self.categories, *([OVERALL] if has_overall else [])]
 
     def alias(self, name: str) -> str:
         """Return the alias of a design, such as ``paper:3``; empty if it has none."""
@@ -85,8 +102,9 @@ class View:
         return next((m for m in self.comparison.means if (m.category, m.name) == (category, name)), None)
 
     def contrasts(self, category: str) -> list[Contrast]:
-        """Return the contrasts of a category, in the order of the records."""
-        return [c for c in self.comparison.contrasts if c.category == category]
+        """Return the contrasts of a category (or of the mean over categories), in the order of the records."""
+        source = self.comparison.overall if category == OVERALL else self.comparison.contrasts
+        return [c for c in source if c.category == category]
 
     def reference_contrast(self, category: str, name: str) -> Contrast | None:
         """Return the first contrast of a design with the reference; records list the primary test first."""
@@ -128,7 +146,14 @@ def study_view(study: StudyResults) -> View:
         scores=results.scores,
         costs=costs,
         parameters={i.design: i.trainable_parameters for i in results.designs if i.trainable_parameters is not None},
+        folders=_first_runs(results.scores, [info.design for info in results.designs]),
     )
+
+
+def _first_runs(scores: Sequence[TaskScore], designs: Sequence[str]) -> dict[str, str]:
+    """The folder, within the study, of each design's run with the lowest seed: no seed is chosen by its score."""
+    runs = {(s.name, s.seed): f"runs/{s.run}" for s in scores if s.name in designs}
+    return {name: folder for (name, _), folder in sorted(runs.items(), reverse=True)}
 
 
 def runs_view(comparison: Comparison, runs: Sequence[Run]) -> View:
@@ -152,6 +177,11 @@ def runs_view(comparison: Comparison, runs: Sequence[Run]) -> View:
             _name(run): run.manifest.trainable_parameters
             for run in runs
             if run.manifest.trainable_parameters is not None
+        },
+        folders={
+            _name(run): run.manifest.model
+            for run in sorted(runs, key=lambda run: -run.manifest.seed)
+            if run.manifest.kind == "trained" and run.manifest.model.endswith("model")  # a screen keeps heads only
         },
     )
 

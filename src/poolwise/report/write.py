@@ -8,10 +8,12 @@ from pathlib import Path
 
 from poolwise.records import Run
 from poolwise.report.blocks import Document, Table
+from poolwise.report.card import card_table
 from poolwise.report.document import comparison_document, study_document
 from poolwise.report.evidence import contrast_table
 from poolwise.report.latex import latex_document
 from poolwise.report.markdown import markdown_document
+from poolwise.report.matrix import decided_uses, has_matrix, pair_matrix
 from poolwise.report.page import html_document
 from poolwise.report.tables import cost_table, paper_table
 from poolwise.report.view import View, runs_view, study_view
@@ -44,7 +46,9 @@ def _paper_tables(view: View) -> list[Table]:
     contrasts = replace(
         contrasts, columns=contrasts.columns[:num_kept], rows=[row[:num_kept] for row in contrasts.rows]
     )
-    return [table for table in (paper_table(view), contrasts, cost_table(view)) if table and table.rows]
+    pairs = [pair_matrix(view, category) for category in decided_uses(view)] if has_matrix(view) else []
+    tables = (card_table(view), paper_table(view), *pairs, contrasts, cost_table(view))
+    return [table for table in tables if table and table.rows]
 
 
 def _write(document: Document, view: View, folder: Path) -> Path:

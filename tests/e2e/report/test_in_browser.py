@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from e2e.report.browser import Browser, missing_browser, open_browser
+from poolwise.records import load_record
 from poolwise.report import write_reports
+from poolwise.results import StudyResults
 from unit.report.synthetic import HAZARD, RIGHT_TO_LEFT, build_study
 
 pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
@@ -108,6 +110,69 @@ def test_the_page_never_scrolls_sideways(page: Browser, width: int) -> None:
     assert page.run("return document.documentElement.scrollWidth") <= width
 
 
+RECORDED = Path(__file__).parents[3] / "docs/results/controlled/results.json"
+BROKEN_WORDS = """
+const broken = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+  if (node.parentNode.closest('script, style, pre, svg')) continue;
+  for (const word of node.data.matchAll(/\\b[A-Za-z]{2,}\\b/g)) {
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) broken.push(word[0]);
+  }
+}
+return broken"""
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_reports(load_record(StudyResults, RECORDED), tmp_path_factory.mktemp("recorded"))
+
+
+def test_on_a_phone_the_recorded_study_is_short_and_no_name_is_broken_within_a_word(
+    chromium: Browser, recorded: Path
+) -> None:
+    chromium.resize(375, 800)
+    chromium.open(recorded)
+    assert chromium.run("return document.documentElement.scrollHeight") < 12_000
+    assert chromium.run(BROKEN_WORDS) == []
+    chromium.run("for (const part of document.querySelectorAll('.part')) part.open = true;")
+    assert chromium.run(BROKEN_WORDS) == []
+
+
+def test_the_columns_of_the_baselines_are_in_view(chromium: Browser, recorded: Path) -> None:
+    chromium.resize(1280, 800)
+    chromium.open(recorded)
+    right = chromium.run(
+        "return Object.fromEntries([...document.querySelectorAll('#tab-tasks thead th')]"
+        ".map((cell) => [cell.innerText.trim(), cell.getBoundingClientRect().right]))"
+    )
+    assert all(0 < right[name] < 1280 for name in ("untuned", "bm25", "random"))
+
+
+def test_a_model_below_a_baseline_looks_like_a_warning(chromium: Browser, recorded: Path) -> None:
+    chromium.resize(1280, 800)
+    chromium.open(recorded)
+    words, weight, colour, plain = chromium.run(
+        "const card = document.querySelector('.verdict.stop'), warning = card.querySelector('p.stop');"
+        "return [card.innerText, getComputedStyle(warning).fontWeight, getComputedStyle(warning).color, "
+        "getComputedStyle(document.body).color]"
+    )
+    assert "is below bm25 in the mean: do not deploy it" in words and "load_model" not in words
+    assert int(weight) >= 600 and colour != plain
+
+
+def test_on_a_phone_parts_are_closed_and_a_link_opens_its_part(page: Browser) -> None:
+    page.resize(375, 800)
+    page.run("location.reload()")
+    opened = "return [...document.querySelectorAll('.part')].filter((part) => part.open).map((p) => p.parentNode.id)"
+    assert page.run(opened) == []
+    page.run("document.querySelector('nav a[href=\"#power\"]').click()")
+    page.run("return new Promise((done) => setTimeout(done, 100))")
+    assert page.run(opened) == ["power"]
+
+
 def test_the_verdict_stands_on_the_first_screen_of_a_phone(page: Browser) -> None:
     page.resize(375, 800)
     assert page.run("return document.querySelector('.verdict p').getBoundingClientRect().bottom") < 800
@@ -137,7 +202,7 @@ def test_on_a_phone_nothing_scrolls_sideways_and_cells_are_named(page: Browser) 
     )
     assert named[1:5] == ['"Contrast"', '"Verdict"', '"Difference"', '"Interval"']
     names = page.run(
-        "return getComputedStyle(document.querySelector('#tab-tasks tbody td:nth-child(3)'), '::before').content"
+        "return getComputedStyle(document.querySelector('#tab-tasks tbody td:nth-child(6)'), '::before').content"
     )
     assert names == '"latent(keys=last)+causal"'
 
@@ -156,10 +221,11 @@ def _open_by_keyboard(page: Browser, summary: str) -> None:
 
 
 CONTRAST = "#items .drill > details"
+TASK = "#items > .part > details > summary"
 
 
 def test_the_keyboard_leads_to_the_texts_of_an_item_with_both_scores(page: Browser) -> None:
-    _open_by_keyboard(page, "#items > details > summary")
+    _open_by_keyboard(page, TASK)
     _open_by_keyboard(page, f"{CONTRAST} > summary")
     rows = page.run(f"return [...document.querySelector('{CONTRAST} tbody').rows].map((row) => row.innerText)")
     assert [line for line in rows if line.startswith("Higher")] == ["Higher with the first", "Higher with the second"]
@@ -243,8 +309,8 @@ def test_a_download_gives_the_numbers(page: Browser) -> None:
 
 def test_printing_unfolds_everything_but_items_that_nobody_opened(page: Browser) -> None:
     page.devtools("Page.printToPDF")
-    assert page.run("return [...document.querySelectorAll('main > section:not(#items) details')].every((f) => f.open)")
-    assert page.run("return [...document.querySelectorAll('#items details')].some((fold) => fold.open)") is False
+    assert page.run("return [...document.querySelectorAll('details:not(#items .part details)')].every((f) => f.open)")
+    assert page.run("return [...document.querySelectorAll('#items .part details')].some((fold) => fold.open)") is False
 
 
 # Widths of A4 less the margins of page.css, in CSS pixels: upright, and lengthwise for the widest tables.

@@ -124,6 +124,9 @@ def _effect(name: str) -> float:
 def _comparison(chance: random.Random, scores: list[TaskScore], num_seeds: int, intervals: bool) -> Comparison:
     means = [m for category in TASKS for name in DESIGNS + ANCHORS if (m := _mean(scores, category, name))]
     by_name = {(m.category, m.name): m for m in means}
+    bm25 = by_name["retrieval", "bm25"]
+    bm25 = bm25.model_copy(update={"by_seed": bm25.by_seed * num_seeds})
+    overall = [_overall(name, by_name) for name in DESIGNS + ANCHORS if name != "bm25"]
     contrasts = [
         _contrast(chance, by_name[category, a], by_name[category, b], reason, intervals)
         for category in TASKS
@@ -132,7 +135,7 @@ def _comparison(chance: random.Random, scores: list[TaskScore], num_seeds: int, 
     return Comparison(
         reference=REFERENCE,
         designs=DESIGNS,
-        means=means,
+        means=[*means, *overall],
         contrasts=contrasts,
         task_contrasts=[
             c.model_copy(
@@ -176,7 +179,11 @@ def _comparison(chance: random.Random, scores: list[TaskScore], num_seeds: int, 
             for c in contrasts[:3]
         ],
         rule="Verdict: a contrast is decided where its simultaneous interval lies beyond 0.",
-        recommendations=[_recommendation(category, index) for index, category in enumerate(TASKS)],
+        overall=[c.model_copy(update={"category": "overall"}) for c in contrasts[: len(_pairs())]],
+        against_baselines=[
+            _contrast(chance, by_name["retrieval", name], bm25, "baseline", intervals) for name in DESIGNS
+        ],
+        recommendations=[_recommendation(c, index) for index, c in enumerate([*TASKS, "overall"])],
         family=f"{len(contrasts)} tests: the declared contrasts times {len(TASKS)} categories.",
         methods=["Wilcoxon signed-rank: exact, over the tasks of a category.", f"Escaping: {HAZARD}"],
         notes=["clustering rests on two tasks, whose smallest attainable p is 0.5"],
@@ -231,6 +238,14 @@ def _mean(scores: list[TaskScore], category: str, name: str) -> CategoryMean | N
         by_seed=by_seed,
         seed_std=statistics.stdev(by_seed) if len(by_seed) > 1 else None,
         num_tasks=len(TASKS[category]),
+    )
+
+
+def _overall(name: str, means: dict[tuple[str, str], CategoryMean]) -> CategoryMean:
+    rows = [means[category, name] for category in TASKS]
+    by_seed = [statistics.fmean(values) for values in zip(*(row.by_seed for row in rows), strict=True)]
+    return CategoryMean(
+        category="overall", name=name, mean=statistics.fmean(by_seed), by_seed=by_seed, num_tasks=len(TASKS)
     )
 
 

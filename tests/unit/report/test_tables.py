@@ -9,7 +9,7 @@ from poolwise.report.amounts import difference_text, score_text
 from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import runs_view, stars, study_view
-from poolwise.results import CategoryMean, Comparison, Contrast
+from poolwise.results import CategoryMean, Comparison, Contrast, Power
 from unit.report.synthetic import ANCHORS, DESIGNS, REFERENCE, build_study
 
 
@@ -63,6 +63,7 @@ def test_a_design_that_failed_keeps_its_row_with_dashes() -> None:
     lost = DESIGNS[-1]
     comparison.means = [m for m in comparison.means if m.name != lost]
     comparison.contrasts = [c for c in comparison.contrasts if lost not in (c.a, c.b)]
+    comparison.overall = [c for c in comparison.overall if lost not in (c.a, c.b)]
     row = next(row for row in paper_table(study_view(study)).rows if row[0].text == lost)
     assert {cell.text for cell in row[1:]} == {"–"}
 
@@ -98,7 +99,8 @@ def test_the_task_table_shows_the_mean_over_seeds_and_its_csv_every_run() -> Non
     assert table is not None and table.csv is not None
     first = [s.score for s in scores if (s.task, s.name) == (study.results.tasks[0].task, DESIGNS[0])]
     assert len(first) == 2
-    assert table.rows[0][1].text == f"{(first[0] + first[1]) / 2:.4f}"
+    assert [column.title for column in table.columns] == ["Task", *ANCHORS, *DESIGNS]
+    assert table.rows[0][1 + len(ANCHORS)].text == f"{(first[0] + first[1]) / 2:.4f}"
     assert [row[-1] for row in table.csv.rows] == [s.score for s in scores]
 
 
@@ -153,7 +155,7 @@ def test_the_csv_of_contrasts_loses_nothing() -> None:
     table = contrast_table([contrast], "k", "c", "n")
     assert table.csv is not None
     row = dict(zip(table.csv.header, table.csv.rows[0], strict=True))
-    assert set(Contrast.model_fields) - set(row) == {"interval", "simultaneous"}
+    assert set(Contrast.model_fields) - set(row) == {"interval", "simultaneous", "typical_simultaneous"}
     assert (row["low"], row["high"], row["by_seed"], row["reason"]) == (-0.001, 0.02, "0.01 0.02", "reference")
 
 
@@ -162,8 +164,9 @@ def test_power_variance_and_posterior_show_what_is_known_and_a_dash_else() -> No
     power, variance = power_table(comparison.power), variance_table(comparison.variance)
     posterior = posterior_table(comparison.posteriors)
     assert power is not None and variance is not None and posterior is not None
-    assert [[cell.text for cell in table.rows[0][2:]] for table in (power, variance, posterior)] == [
-        ["0.0078", "0.0123", "0.0050", "5", "2.5 times", "–", "5 seeds would show a difference of 0.005"],
+    words = "0 of 3 would show a difference of 0.005; all would with 5 seeds, or with 2.5 times the items."
+    assert [cell.text for cell in power.rows[0]] == ["STS", "3", "0.0078", "0.0123", "0.0050", words]
+    assert [[cell.text for cell in table.rows[0][2:]] for table in (variance, posterior)] == [
         ["0.0020", "0.0010", "0.0040", "80.0%", "20.0%"],
         ["70.0%", "20.0%", "10.0%"],
     ]
@@ -172,3 +175,61 @@ def test_power_variance_and_posterior_show_what_is_known_and_a_dash_else() -> No
 
 def test_a_line_separates_designs_from_anchors() -> None:
     assert paper_table(study_view(build_study())).breaks == [len(DESIGNS)]
+
+
+def test_power_is_one_row_a_category_and_its_csv_one_row_a_contrast() -> None:
+    first = {"category": "sts", "a": "a", "b": "c", "smallest_p": 0.001, "equivalence": 0.01, "sentence": ""}
+    records = [
+        Power.model_validate({**first, "detectable": 0.02, "tasks_needed": 3960}),
+        Power.model_validate({**first, "b": "d", "detectable": 0.005, "seeds_needed": 3, "tasks_needed": 20}),
+        Power.model_validate({**first, "category": "retrieval", "detectable": 0.009}),
+    ]
+    table = power_table(records)
+    assert table is not None and table.csv is not None
+    assert [[cell.text for cell in row[3:]] for row in table.rows] == [
+        [
+            "0.0050 to 0.0200",
+            "0.0100",
+            "1 of 2 would show a difference of 0.01; all would with 3,960 tasks.",  # seeds help only one of the two
+        ],
+        ["0.0090", "0.0100", "Every contrast would show a difference of 0.01."],
+    ]
+    assert len(table.csv.rows) == 3
+
+
+def test_bold_is_the_true_maximum_a_baseline_included() -> None:
+    study = build_study()
+    for score in study.results.scores:
+        if score.name == "bm25":
+            score.score = 0.99
+    table = task_table(study_view(study))
+    assert table is not None
+    place = [column.title for column in table.columns].index("bm25")
+    row = next(row for row in table.rows if row[0].text == "retrieval/SciFact")
+    assert [number for number, cell in enumerate(row) if cell.tone == "strong"] == [place]
+    comparison = _comparison(_contrast(p_holm=0.001))
+    comparison.means.append(CategoryMean(category="sts", name="bm25", mean=0.9, by_seed=[0.9], num_tasks=8))
+    paper = paper_table(runs_view(comparison, ()))
+    assert [row[0].text for row in paper.rows if row[1].tone == "strong"] == ["bm25"]
+
+
+def test_two_stars_beside_not_decided_have_their_reason() -> None:
+    held = _contrast(p_holm=0.001, verdict="not decided", note="the means differ in opposite directions")
+    shown = contrast_table([held, _contrast(verdict="not decided")], "k", "c", "n").rows
+    assert [row[2].note for row in shown] == ["the means differ in opposite directions", ""]
+    note = paper_table(runs_view(_comparison(held), ())).note
+    assert "1 with two stars not decided: the means differ in opposite directions." in note
+    assert "What Are Effective Designs For LLM-Based Embedding Models?" in note  # beside paper:1
+
+
+def test_the_typical_task_has_its_own_column_and_interval() -> None:
+    over_tasks = _contrast(typical=0.003, typical_simultaneous=(0.001, 0.005), interval=(-0.01, 0.03))
+    table = contrast_table([over_tasks], "k", "c", "n")
+    shown = dict(zip([column.title for column in table.columns], table.rows[0], strict=True))
+    assert (shown["Typical task"].text, shown["Typical task"].note) == ("+0.0030", "[+0.0010, +0.0050]")
+    assert shown["Interval"].text == "[−0.0100, +0.0300]"
+
+
+def test_tasks_that_one_model_lacks_are_named_in_the_row() -> None:
+    table = contrast_table([_contrast(left_out=["sts/A", "sts/B"])], "k", "c", "n")
+    assert table.rows[0][-1].text == "2 tasks that one of them lacks: sts/A, sts/B"

@@ -6,10 +6,11 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from poolwise.report import comparison_json, comparison_markdown, comparison_text
+from poolwise.report import comparison_json, comparison_markdown, comparison_text, study_text
 from poolwise.report.amounts import difference_text
 from poolwise.report.blocks import Cell, Code, Column, Table
 from poolwise.report.document import study_document
@@ -17,7 +18,7 @@ from poolwise.report.latex import escape as latex_escape
 from poolwise.report.latex import latex_table
 from poolwise.report.markdown import escape, markdown_block, markdown_document, markdown_table
 from poolwise.report.plain import plain_table
-from unit.report.synthetic import HAZARD, build_study
+from unit.report.synthetic import HAZARD, REFERENCE, build_study
 
 SMALL = Table(
     key="tab-x",
@@ -37,7 +38,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row() -> None:
         elif tables[-1]:
             tables.append([])
     tables = [table for table in tables if table]
-    assert len(tables) == 11
+    assert len(tables) == 13
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
 
@@ -132,36 +133,61 @@ def test_plain_tables_are_aligned() -> None:
     ]
 
 
-def test_the_terminal_text_has_table_verdicts_family_and_methods() -> None:
+def test_the_terminal_ends_with_the_decision_and_shows_methods_only_if_asked() -> None:
     comparison = build_study().results.comparison
-    text = comparison_text(comparison)
-    for part in (
-        comparison.family,
-        comparison.rule,
-        comparison.recommendations[1].sentence,
-        *comparison.methods,
-        *comparison.notes,
-    ):
+    text, verbose = comparison_text(comparison), comparison_text(comparison, verbose=True)
+    for part in (comparison.family, comparison.rule, *comparison.methods):
+        assert part in verbose and part not in text
+    for part in (comparison.recommendations[1].sentence, *comparison.notes):
         assert part in text
-    assert "Retrieval (not decided): " in text
+    assert text.index("== Overall (") < text.index("== Retrieval: not decided ==")
+    assert text.endswith(comparison.recommendations[4].sentence)
 
 
-def test_the_terminal_text_lists_every_contrast_with_its_verdict() -> None:
+def test_the_terminal_text_lists_contrasts_with_a_verdict_and_all_if_asked() -> None:
     comparison = build_study().results.comparison
-    text = comparison_text(comparison)
+    text = comparison_text(comparison, verbose=True)
     lines = text.split("Contrasts, the primary family\n")[1].split("\n\n")[0].splitlines()[2:]
     assert len(lines) == len(comparison.contrasts)
     for line, contrast in zip(lines, comparison.contrasts, strict=True):
         assert f"{contrast.a} − {contrast.b}" in line and difference_text(contrast.difference) in line
         assert line.endswith(contrast.verdict or "–")
+    decided = [c for c in comparison.contrasts if c.verdict in ("better", "worse")]
+    lines = comparison_text(comparison).split("Contrasts with a verdict\n")[1].split("\n\n")[0].splitlines()[2:]
+    left = len(comparison.contrasts) - len(decided)
+    assert len(lines) == len(decided) + 1
+    assert lines[-1] == f"{left} contrasts not decided: see the report, or --verbose."
 
 
-def test_the_terminal_text_shows_anchors_as_untested() -> None:
+def test_the_terminal_text_of_a_study_names_the_folder_and_how_to_load_it() -> None:
+    study = build_study()
+    text = study_text(study, Path("runs/my study"))
+    folder = f"runs/my study/runs/{REFERENCE}-s0"
+    assert f"Folder: {folder} (seed 0 of 0, 1)\n    import poolwise\n" in text
+    assert f'    model = poolwise.load_model("{folder}")\n' in text
+    assert f"    poolwise eval '{folder}' --tasks my-tasks --out my-scores" in text
+    study.results.kind = "screen"
+    text = study_text(study, Path("runs/mine"))
+    assert "load_model" not in text and "a screen trains only heads" in text
+
+
+def test_the_terminal_text_shows_anchors_as_baselines() -> None:
     lines = comparison_text(build_study().results.comparison).splitlines()
     (bm25,) = [line for line in lines if line.startswith("bm25")]
-    assert bm25.startswith("bm25 (baseline, not tested)")
-    assert bm25.split()[4:7:2] == ["–", "–"] and re.fullmatch(r"0\.\d{4}", bm25.split()[5])
-    assert {line.split()[0] for line in lines if "baseline" in line} == {"untuned", "bm25", "random"}
+    assert bm25.startswith("bm25 (baseline)")
+    assert bm25.split()[2:5:2] == ["–", "–"] and re.fullmatch(r"0\.\d{4}", bm25.split()[3])
+    assert {line.split()[0] for line in lines if "(baseline)" in line} == {"untuned", "bm25", "random"}
+
+
+def test_over_tasks_the_terminal_shows_the_typical_task_beside_the_mean() -> None:
+    comparison = build_study().results.comparison
+    comparison.contrasts = comparison.contrasts[:2]
+    first = comparison.contrasts[0]
+    first.typical, first.typical_simultaneous = 0.0021, (0.001, 0.003)
+    text = comparison_text(comparison)
+    assert "Typical task" in text and "+0.0021 [+0.0010, +0.0030]" in text
+    comparison.contrasts = comparison.contrasts[1:]
+    assert "Typical task" not in comparison_text(comparison)
 
 
 def test_json_carries_every_contrast_and_is_json() -> None:

@@ -52,25 +52,40 @@ def critical_difference_svg(ranks: Mapping[str, float], groups: Sequence[Sequenc
         title: what is ranked, for the alternative text.
     """
     names = sorted(ranks, key=lambda name: (ranks[name], name))
+    ends = (1.0, max(float(len(names)), 2.0))
+    return grouped_svg(
+        {name: ranks[name] for name in names}, groups, ends, "average rank", _words(ranks, groups, title)
+    )
+
+
+def grouped_svg(
+    values: Mapping[str, float], groups: Sequence[Sequence[str]], ends: tuple[float, float], what: str, alt: str
+) -> str:
+    """Return a drawing of one value a name, in the order given, with a bar at the left for each group of names.
+
+    Args:
+        ends: the values at the left and the right end of the scale. what: of the values, for tooltips.
+    """
     bars = [group for group in groups if len(group) > 1]
     left = 10.0 + BAR * len(bars)
-    bottom = TOP + ROW * len(names)
+    bottom = TOP + ROW * len(values)
     drawing = Drawing(WIDTH, bottom + 6)
-    scale = Scale(1.0, max(float(len(names)), 2.0), left + 10, WIDTH - RIGHT)
-    for tick in scale.ticks(8):
+    scale = Scale(*ends, left + 10, WIDTH - RIGHT)
+    digits = 2 if ends[0] >= 1 else 4
+    for tick in scale.ticks(8 if ends[0] >= 1 else 4):
         drawing.line(scale(tick), TOP - 4, scale(tick), bottom, "grid")
         drawing.text(scale(tick), TOP - 10, tick_text(tick), "tick", "middle")
-    middles = {name: TOP + ROW * row + 21 for row, name in enumerate(names)}
+    middles = {name: TOP + ROW * row + 21 for row, name in enumerate(values)}
     for name, middle in middles.items():
         drawing.text(left, middle - 9, fitted(name), "label")
-        drawing.text(WIDTH - 2, middle - 9, f"{ranks[name]:.2f}", "value", "end")
-        drawing.mark(scale(ranks[name]), middle, "undecided", f"{name}: average rank {ranks[name]:.2f}")
+        drawing.text(WIDTH - 2, middle - 9, f"{values[name]:.{digits}f}", "value", "end")
+        drawing.mark(scale(values[name]), middle, "undecided", f"{name}: {what} {values[name]:.{digits}f}")
     for column, group in enumerate(bars):
         x = 6.0 + BAR * column
         drawing.line(x, min(middles[n] for n in group), x, max(middles[n] for n in group), "clique")
         for name in group:
             drawing.mark(x, middles[name], "undecided", f"no significant difference: {', '.join(group)}", 3.5)
-    return drawing.svg(_words(ranks, groups, title))
+    return drawing.svg(alt)
 
 
 def _words(ranks: Mapping[str, float], groups: Sequence[Sequence[str]], title: str) -> str:

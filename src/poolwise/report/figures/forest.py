@@ -32,6 +32,11 @@ def _caption(contrasts: Sequence[Contrast]) -> str:
         parts.append("Thick line: the interval of the test named in the table of contrasts.")
     if any(c.simultaneous for c in contrasts):
         parts.append("Thin line: the interval that holds for all contrasts together; the verdict uses it.")
+    if any(c.typical is not None for c in contrasts):
+        parts.append(
+            "Tests over tasks are about the typical task: p, better and worse are about it, and the table of contrasts "
+            "has its interval. Dots and lines show the mean."
+        )
     if any(c.seed_spread and not c.interval and not c.simultaneous for c in contrasts):
         parts.append("Thin line without an interval: one standard deviation over seeds on each side.")
     if any(c.equivalence for c in contrasts):
@@ -104,8 +109,9 @@ def _bounds(pair: tuple[float, float] | None) -> tuple[float | None, float | Non
 
 def _words(contrast: Contrast) -> str:
     interval = f" {interval_text(contrast.interval)}" if contrast.interval else ""
+    typical = "" if contrast.typical is None else f"; typical task {difference_text(contrast.typical)}"
     return (
-        f"{contrast.a} minus {contrast.b} {difference_text(contrast.difference)}{interval}, "
+        f"{contrast.a} minus {contrast.b} {difference_text(contrast.difference)}{interval}{typical}, "
         f"p {p_text(contrast.p)}, corrected {p_text(contrast.p_holm)}, {contrast.verdict or 'no verdict'}"
     )
 
