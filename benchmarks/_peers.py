@@ -40,6 +40,12 @@ MAX_TOKENS = 512
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def precisions(wanted: Sequence[str]) -> list[str]:
+    """Return the precisions that are named, else those a user gets: bf16 where the processor multiplies it fast."""
+    named = [name for name in ("fp32", "bf16") if name in wanted]
+    return named or ["fp32", *(["bf16"] if has_fast_bf16(DEVICE) else [])]
+
+
 def save_base(folder: Path, size: str) -> str:
     """Write a base whose tokenizer appends EOS by itself, so that stock modules read the ids that poolwise reads.
 

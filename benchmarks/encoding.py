@@ -21,12 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from _measure import in_own_process, paired_seconds, peak_memory, record, seconds
-from _peers import DEVICE, MAX_TOKENS, save_base, stock_model
+from _peers import DEVICE, MAX_TOKENS, precisions, save_base, stock_model
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from poolwise.encoding.encode import encode_texts
-from poolwise.kernels.precision import has_fast_bf16
 from poolwise.models import build_model
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "eval"
@@ -176,11 +175,6 @@ def measure_budgets(base: str) -> None:
             run()
             rates = [num_tokens / seconds(run) for _ in range(3)]
             print(f"{precision} {budget:5d} tokens at once: {min(rates):.0f} to {max(rates):.0f} tokens/s")
-
-
-def precisions(wanted: list[str]) -> list[str]:
-    """Return the precisions that are named, else those a user gets: bf16 where the processor multiplies it fast."""
-    return [name for name in DTYPES if name in wanted] or ["fp32", *(["bf16"] if has_fast_bf16(DEVICE) else [])]
 
 
 def main(wanted: list[str]) -> None:

@@ -1,6 +1,6 @@
 """The trainable head at the paper's size against the published order of operations: time and memory, both passes.
 
-python benchmarks/head.py
+python benchmarks/head.py [fp32|bf16]    bf16 by itself only where it is fast
 
 The reference expands the latents over the batch, normalises and projects them for each text, averages the values of all
 heads and only then applies the output projection. Its feed-forward part runs fully on every latent.
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from _measure import REPEATS, in_own_process, paired_ratios, peak_memory, record, seconds
-from _peers import DEVICE, plain_head
+from _peers import DEVICE, plain_head, precisions
 from torch import Tensor
 
 from poolwise.models.pooling.cross_attention import PAPER_SIZE, CrossAttention
@@ -97,4 +97,4 @@ def main(precisions: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["fp32", "bf16"])
+    main(precisions(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """Simulated false-positive rates of the tests and coverage of the intervals, checked against their nominal levels.
 
-python benchmarks/statistics_levels.py
+python benchmarks/statistics_levels.py [SECTION ...]    sections are functions below; the page is written without any
 
 Every row is a rate over simulated experiments. A row with a promised rate fails, and so does the command, if the rate
 misses the promise by more than sampling error, that is, outside its 99.9% binomial interval. All rows together then
@@ -10,7 +10,7 @@ raise a false alarm for about 1 in 20 sets of seeds. Rows without a promise are 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -23,12 +23,15 @@ from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs
 from poolwise.stats.core.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
+from poolwise.stats.core.inversion import flip_interval
 from poolwise.stats.core.resampling import EXACT_UNITS, all_swaps, generator
 from poolwise.stats.core.signflip import signflip_test
 from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_distribution, signed_rank_test, tolerance
 from poolwise.stats.designs.alignment import build_table
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.procedures import PROCEDURES
+from poolwise.stats.designs.within import MIN_RANKED_ITEMS
+from poolwise.tasks.dependence import groups_by_text
 
 ALPHA = 0.05
 Promise = Literal["at most", "at least", "equal to", "none"]
@@ -339,16 +342,270 @@ def _covers(truth: dict[str, float], design: str, interval: tuple[float, float] 
     return interval is not None and interval[0] <= truth[design] <= interval[1]
 
 
+def over_tasks(effects: np.ndarray, number: int, category: str = "clustering", names: Sequence[str] = ()) -> Comparison:
+    """Two published models, one score a task: the second differs from the first by the effects."""
+    names = names or [f"t{place}" for place in range(len(effects))]
+    runs = []
+    for model, gain in (("x", np.zeros(len(effects))), ("y", effects)):
+        records = [_score(category, name, 0.5 + float(g)) for name, g in zip(names, gain, strict=True)]
+        manifest = RunManifest(name=model, kind="external", model=model)
+        runs.append(Run(manifest=manifest, scores={record.task: record for record in records}))
+    return compare_runs(runs, num_resamples=320, seed=number)
+
+
+def _score(category: str, name: str, score: float) -> ItemScores:
+    return ItemScores(
+        task=f"{category}/{name}",
+        category=category,  # type: ignore[arg-type]
+        metric=METRICS[category],  # type: ignore[index]
+        score=score,
+        num_total=0,
+        fingerprint="simulated",
+        ids=[],
+    )
+
+
+def false_equality() -> Iterator[Row]:
+    """Verdicts of "equal" where the difference is larger than the region of practical equality, 0.005."""
+    section = "Equal, although the difference is beyond the region of practical equality"
+    rng = generator(20)
+    found = []
+    for number in range(1000):
+        effects = np.concatenate([np.full(4, 0.2), rng.uniform(-0.0005, 0.0005, 26)])
+        found.append(over_tasks(rng.permutation(effects), number).contrasts[0].verdict == "equal")
+    yield counted(section, "30 tasks of which four differ by .2, the mean by .027", found, "at most")
+    settings = (
+        (0.95, 0.90, 10, True, 1000),
+        (0.95, 0.90, 20, True, 1000),
+        (0.99, 0.98, 100, True, 1000),
+        (0.99, 0.95, 10, False, 1000),
+        (0.010, 0.004, 1000, True, 1000),
+        (0.004, 0.010, 3000, True, 500),
+    )
+    for high, low, count, repeated, repeats in settings:
+        rng = generator(21, f"{high} {low} {count}")
+        found = []
+        for number in range(repeats):
+            runs = []
+            for design, rate in zip(DESIGNS, (low, high), strict=False):
+                rows = [(rng.random((1, count)) < rate).astype(float) for _ in range(2)]
+                runs += [_run(design, seed, rows[0] if repeated else rows[seed]) for seed in (0, 1)]
+            found.append(compared(runs, number).contrasts[0].verdict == "equal")
+        seeds = "seeds repeat the items" if repeated else "seeds draw their own"
+        yield counted(section, f"{high:g} against {low:g} on {count} binary items, {seeds}", found, "at most")
+
+
+def unstable_designs() -> Iterator[Row]:
+    """Families without a difference in which the seeds of one design vary more than those of the others."""
+    section = "Families without a difference, one design less stable: any verdict"
+    names = tuple(f"layer_mean(layers={k})+causal" for k in range(1, 9))
+    for who, place in (("the reference", 0), ("another design", 3)):
+        for count, num_seeds, ratio, repeats in (
+            (8, 2, 3.0, 600),
+            (8, 2, 10.0, 600),
+            (8, 3, 3.0, 300),
+            (8, 3, 10.0, 300),
+            (4, 3, 3.0, 300),
+            (4, 3, 10.0, 300),
+        ):
+            rng = generator(22, who, f"{count} {num_seeds} {ratio}")
+            found = []
+            for number in range(repeats):
+                runs = []
+                for design in range(count):
+                    spread = 0.003 * (ratio if design == place else 1.0)
+                    liking = 0.05 * rng.normal(size=(1, 400))
+                    for seed in range(num_seeds):
+                        rows = 0.5 + liking + rng.normal(0, spread) + rng.normal(0, 0.03, (1, 400))
+                        runs.append(_run(names[design], seed, rows))
+                result = compare_runs(
+                    runs, reference=names[0], comparisons=["reference"], num_resamples=320, seed=number
+                )
+                found.append(decided(result))
+            # Four designs tell too little about the spread of one of them that is ten times as variable.
+            promise: Promise = "none" if (count, ratio) == (4, 10.0) else "at most"
+            what = f"{count} designs x {num_seeds} seeds, 400 items, {who} {ratio:g} times as variable"
+            yield counted(section, what, found, promise)
+
+
+def checkpoints() -> Iterator[Row]:
+    """Two published models with items: the items are the sample."""
+    section = "Two checkpoints on two tasks"
+    for gain, count in ((0.0, 12), (0.0, 50), (0.0, 1000), (0.02, 1000)):
+        rng = generator(23, f"{gain} {count}")
+        found, covered = [], []
+        for number in range(1000 if count < 1000 else 400):
+            difficulty = rng.uniform(0.2, 0.8, (2, count))
+            runs = []
+            for name, effect in (("x", 0.0), ("y", gain)):
+                run = _run(name, 0, np.clip(difficulty + effect + rng.normal(0, 0.1, difficulty.shape), 0, 1))
+                manifest = RunManifest(name=name, kind="external", model=name)
+                runs.append(run.model_copy(update={"manifest": manifest}))
+            contrast = compare_runs(runs, num_resamples=400, seed=number).contrasts[0]
+            found.append(contrast.verdict in ("better", "worse"))
+            low, high = contrast.interval or (0.0, 0.0)
+            covered.append(low <= gain <= high)
+        what = f"{count} items a task, difference {gain:g}"
+        yield counted(section, f"{what}: a verdict of better or worse", found, "at most" if gain == 0 else "none")
+        yield counted(section, f"{what}: 95% interval holds it", covered, "at least", 0.95)
+
+
+def clustering_suites() -> Iterator[Row]:
+    """Two checkpoints without a difference on two clustering tasks: V-measure, whose rows are subsampled."""
+    rng = generator(31)
+    found = []
+    for number in range(400):
+        seeds = [int(rng.integers(2**60)) for _ in range(2)]
+        runs = []
+        for name in ("x", "y"):
+            records = [scored("clustering", f"t{t}", np.random.default_rng(s), rng, 100) for t, s in enumerate(seeds)]
+            manifest = RunManifest(name=name, kind="external", model=name)
+            runs.append(Run(manifest=manifest, scores={record.task: _exact(record) for record in records}))
+        found.append((compare_runs(runs, num_resamples=320, seed=number).contrasts[0].p or 1) <= ALPHA)
+    yield counted("Two checkpoints on two tasks", "clustering, 100 rows a task, p of the suite", found, "at most")
+
+
+def _exact(record: ItemScores) -> ItemScores:
+    """The record with the score that its clusters give."""
+    table = build_table({"a": [record]})
+    return record.model_copy(update={"score": float(PROCEDURES["clustering"].scores(table)[0])})
+
+
+def uneven_models() -> Iterator[Row]:
+    """Published models without a difference, each with other tasks: Holm without the tests that cannot reject."""
+    rng = generator(24)
+    found = []
+    for number in range(1000):
+        runs = []
+        for model in range(5):
+            having = 12 if model < 3 else 4
+            records = [_score("clustering", f"t{t}", 0.5 + rng.normal(0, 0.02)) for t in range(having)]
+            manifest = RunManifest(name=f"m{model}", kind="external", model=f"m{model}")
+            runs.append(Run(manifest=manifest, scores={record.task: record for record in records}))
+        result = compare_runs(runs, num_resamples=320, seed=number)
+        found.append(any((c.p_holm or 1) <= ALPHA for c in result.contrasts))
+    section = "Families without a difference: any finding"
+    yield counted(section, "Tarone's Holm over ten pairs, three models with 12 tasks, two with 4", found, "at most")
+
+
+def dependent_tasks() -> Iterator[Row]:
+    """Signed ranks of tasks in pairs over the same texts, whose differences are correlated."""
+    section = "Tasks in pairs over the same texts, no difference"
+    for rho in (0.5, 0.9):
+        rng = generator(25, str(rho))
+        together, apart = [], []
+        for _ in range(4000):
+            shared = rng.normal(size=8)
+            pairs = np.sqrt(rho) * shared[:, None] + np.sqrt(1 - rho) * rng.normal(size=(8, 2))
+            groups = [str(source) for source in range(8) for _ in range(2)]
+            together.append(signed_rank_test(pairs.ravel(), groups).p <= ALPHA)
+            apart.append(signed_rank_test(pairs.ravel()).p <= ALPHA)
+        yield counted(section, f"16 tasks of 8 sources, correlation {rho:g}: flipped by source", together, "at most")
+        yield counted(section, f"16 tasks of 8 sources, correlation {rho:g}: as if independent", apart)
+
+
+def shared_texts() -> Iterator[Row]:
+    """Two checkpoints without a difference; a sentence occurs in several pairs, and a model errs on all of them."""
+    section = "Items that share texts, no difference: a verdict of better or worse"
+    for is_grouped in (True, False):
+        rng = generator(29)
+        found = []
+        for number in range(1000):
+            # Sixty sentences, each the first text of five items.
+            sentences = [f"sentence {place % 60}" for place in range(300)]
+            group = list(groups_by_text("retrieval/t0", sentences)) if is_grouped else []
+            runs = []
+            for name in ("x", "y"):
+                errors = rng.normal(0, 0.1, 60)[np.arange(300) % 60]
+                run = _run(name, 0, np.clip(0.5 + errors + rng.normal(0, 0.1, 300), 0, 1)[None])
+                scores = {task: record.model_copy(update={"group": group}) for task, record in run.scores.items()}
+                manifest = RunManifest(name=name, kind="external", model=name)
+                runs.append(run.model_copy(update={"manifest": manifest, "scores": scores}))
+            found.append(decided(compare_runs(runs, num_resamples=320, seed=number)))
+        what = "found by their text" if is_grouped else "as if independent"
+        yield counted(section, f"300 items, 60 sentences, {what}", found, "at most" if is_grouped else "none")
+
+
+def inverted_intervals() -> Iterator[Row]:
+    """95% intervals of a mean by inverting sign flips: over tasks, and over the few items of one task."""
+    section = "95% intervals of a mean by inverting sign flips"
+    for kind, draw in {"normal": NULLS["normal"], "lognormal": skewed}.items():
+        for count in (6, 10, 12, 15, 30):
+            rng = generator(26, kind, str(count))
+            inside, bootstrap = [], []
+            for _ in range(1000):
+                values = draw(rng, count)
+                low, high = flip_interval(values) or (np.nan, np.nan)
+                inside.append(low <= 0 <= high)
+                means = bootstrap_means(values[:, None], np.arange(count), 999, rng)[:, 0]
+                low, high = percentile_interval(means, 0.95)
+                bootstrap.append(low <= 0 <= high)
+            promise: Promise = "at least" if kind == "normal" else "none"
+            yield counted(section, f"inverted, {kind}, n = {count}", inside, promise, 0.95)
+            yield counted(section, f"percentile bootstrap, {kind}, n = {count}", bootstrap, "none", 0.95)
+    # Items of one task, through compare: values between 0 and 1, as nDCG has them.
+    for count in (10, 20, 40, 60):
+        rng = generator(27, str(count))
+        inside = []
+        for number in range(400):
+            runs = []
+            for name, effect in (("x", 0.0), ("y", 0.05)):
+                rows = np.clip(0.5 + effect + rng.normal(0, 0.15, (1, count)), 0, 1)
+                manifest = RunManifest(name=name, kind="external", model=name)
+                runs.append(_run(name, 0, rows).model_copy(update={"manifest": manifest}))
+            low, high = compare_runs(runs, num_resamples=400, seed=number).task_contrasts[0].interval or (0.0, 0.0)
+            inside.append(low <= 0.05 <= high)
+        yield counted(section, f"one task of {count} items, through compare", inside, "at least", 0.95)
+
+
+def metric_intervals() -> Iterator[Row]:
+    """95% intervals of differences in the metrics that are no means, of two models that differ by luck only."""
+    section = "95% intervals within a task, metrics that are no means"
+    categories: tuple[Category, ...] = ("sts", "pair_classification", "clustering")
+    for category in categories:
+        for count in (10, 20, 30, 50, 200):
+            luck = generator(28, category, str(count))
+            inside = []
+            for _ in range(400):
+                seed = int(luck.integers(2**60))
+                one, two = (scored(category, "t", np.random.default_rng(seed), luck, count) for _ in range(2))
+                table = build_table({"a": [one], "b": [two]})
+                runs = PROCEDURES[category].bootstrap(table, 400, luck)
+                low, high = percentile_interval(runs[:, 0] - runs[:, 1], 0.95)
+                inside.append(low <= 0 <= high)
+            promise: Promise = "at least" if count >= MIN_RANKED_ITEMS else "none"
+            yield counted(section, f"{PROCEDURES[category].statistic}, n = {count}", inside, promise, 0.95)
+
+
 def main() -> int:
     rows = []
-    for group in (paired_tests, metric_tests, item_intervals, families, same_design_twice, known_effects):
-        for row in group():
+    groups = (
+        paired_tests,
+        metric_tests,
+        item_intervals,
+        inverted_intervals,
+        metric_intervals,
+        families,
+        uneven_models,
+        same_design_twice,
+        unstable_designs,
+        known_effects,
+        false_equality,
+        checkpoints,
+        clustering_suites,
+        dependent_tasks,
+        shared_texts,
+    )
+    wanted = sys.argv[1:]
+    for group in groups:
+        for row in group() if not wanted or group.__name__ in wanted else ():
             low, high = row.interval(0.95)
             mark = {True: "kept", False: "BROKEN"}[row.is_kept] if row.promise != "none" else "recorded"
             print(f"{mark:8} {row.hits / row.repeats:.3f} ({low:.3f} to {high:.3f}) of {row.repeats}: {row.what}")
             rows.append(row)
-    save("statistics_levels", {"rows": [row.record() for row in rows]})
-    write_page()
+    if not wanted:
+        save("statistics_levels", {"rows": [row.record() for row in rows]})
+        write_page()
     broken = [row.what for row in rows if not row.is_kept]
     print(f"{len(rows)} rates, {sum(row.promise != 'none' for row in rows)} promises, {len(broken)} broken")
     return 1 if broken else 0

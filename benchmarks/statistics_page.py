@@ -85,6 +85,12 @@ def _speed(record: dict[str, list[Record]]) -> list[str]:
     lines += ["|---|---|---|---|---|---|---|"]
     for row in record["growth"]:
         lines.append(f"| {_cells(row)} | {row['per_item']:.1f} |")
+    lines += ["", "All pairs of published models, by their scores on 36 tasks in six categories:", ""]
+    lines += ["| models | contrasts | wall, s | peak memory, GB | budget, s |", "|---|---|---|---|---|"]
+    for row in record.get("published", []):
+        models = int(str(row["models"]))
+        contrasts = 3 * models * (models - 1)
+        lines.append(f"| {models} | {contrasts:,} | {row['wall']:.1f} | {row['memory']:.2f} | {row['budget']:.0f} |")
     return lines
 
 

@@ -192,7 +192,7 @@ class Comparison(Record):
 
         >>> import poolwise
         >>> sorted(poolwise.Comparison.model_fields)[:4]
-        ['contrasts', 'designs', 'extremes', 'family']
+        ['against_baselines', 'contrasts', 'designs', 'extremes']
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -14,10 +14,11 @@ from poolwise.storage.qrels import iter_judgements
 from poolwise.storage.row_problems import RowProblems
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
+from poolwise.tasks.dependence import groups_by_documents, groups_by_text
 from poolwise.tasks.pairs import PairTask
-from poolwise.tasks.ranking import Document, RankingTask, groups_by_documents
+from poolwise.tasks.ranking import Document, RankingTask, titles_and_texts
 from poolwise.tasks.rows import FORMS, Row, RowFile, find_files, read_rows, shown_entries
-from poolwise.tasks.task import Task, given_groups, groups_by_text
+from poolwise.tasks.task import Task, given_groups
 
 FIELDS: dict[Category, dict[str, tuple[str, ...]]] = {
     "sts": {"rows": ("sentence1", "sentence2", "score")},
@@ -126,15 +127,15 @@ def read_pairs(source: Source) -> PairTask:
     rows = source.rows(source.split)
     gold = tuple(row.number("score") if is_sts else _binary(row) for row in rows)
     first = tuple(row.text("sentence1") for row in rows)
-    ids, group = _ids_and_groups(rows, first)
     second = tuple(row.text("sentence2") for row in rows)
+    ids, group = _ids_and_groups(source, rows, first, second)
     return PairTask(first=first, second=second, gold=gold, **source.common(ids, group))
 
 
 def read_classification(source: Source) -> ClassificationTask:
     train, rows = source.rows("train"), source.rows(source.split)
     texts = tuple(row.text("text") for row in rows)
-    ids, group = _ids_and_groups(rows, texts)
+    ids, group = _ids_and_groups(source, rows, texts)
     return ClassificationTask(
         items=texts,
         labels=tuple(row.name("label") for row in rows),
@@ -148,14 +149,14 @@ def read_classification(source: Source) -> ClassificationTask:
 def read_clustering(source: Source) -> ClusteringTask:
     rows = source.rows(source.split)
     texts = tuple(row.text("text") for row in rows)
-    ids, group = _ids_and_groups(rows, texts)
+    ids, group = _ids_and_groups(source, rows, texts)
     return ClusteringTask(items=texts, labels=tuple(row.name("label") for row in rows), **source.common(ids, group))
 
 
 def read_reranking(source: Source) -> RankingTask:
     rows = source.rows(source.split)
     queries = tuple(row.text("query") for row in rows)
-    ids, group = _ids_and_groups(rows, queries)
+    ids, group = _ids_and_groups(source, rows, queries)
     corpus: dict[str, Document] = {}
     qrels: dict[str, dict[str, int]] = {}
     for query, row in zip(ids, rows, strict=True):
@@ -185,9 +186,9 @@ def read_retrieval(source: Source) -> RankingTask:
     judged = {key: qrels.get(key, {}) for key in rows}
     ids = tuple(rows)
     group = given_groups([row.group() for row, _ in rows.values()], ids)
-    if corpus and source.num_problems == before and not group:
-        group = groups_by_documents(ids, judged, corpus)
     queries = tuple(text for _, text in rows.values())
+    if corpus and source.num_problems == before and not group:
+        group = groups_by_documents(source.name, ids, queries, judged, titles_and_texts(corpus))
     return RankingTask(queries=queries, corpus=corpus, qrels=judged, **source.common(ids, group))
 
 
@@ -201,9 +202,11 @@ READERS: dict[Category, Callable[[Source], Task]] = {
 }
 
 
-def _ids_and_groups(rows: list[Row], texts: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _ids_and_groups(
+    source: Source, rows: list[Row], *texts: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     ids = tuple(str(place) for place in range(len(rows)))
-    return ids, given_groups([row.group() for row in rows], ids) or groups_by_text(texts)
+    return ids, given_groups([row.group() for row in rows], ids) or groups_by_text(source.name, *texts)
 
 
 def _binary(row: Row) -> float:

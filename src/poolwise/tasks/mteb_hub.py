@@ -13,9 +13,10 @@ from poolwise.records import METRICS, Category
 from poolwise.tasks import bridge
 from poolwise.tasks.classification import ClassificationTask
 from poolwise.tasks.clustering import ClusteringTask
+from poolwise.tasks.dependence import groups_by_documents, groups_by_text
 from poolwise.tasks.pairs import PairTask
-from poolwise.tasks.ranking import Document, RankingTask, groups_by_documents
-from poolwise.tasks.task import Task, groups_by_text
+from poolwise.tasks.ranking import Document, RankingTask, titles_and_texts
+from poolwise.tasks.task import Task
 from poolwise.upstream.mteb import known_tasks, query_texts
 
 
@@ -102,7 +103,7 @@ def _pairs(source: Any, splits: Any, common: dict[str, Any]) -> PairTask:
         gold=tuple(map(float, gold)),
         ids=_ids(first),
         num_total=len(first),
-        group=groups_by_text(first),
+        group=groups_by_text(common["name"], first, second),
         **common,
     )
 
@@ -123,7 +124,7 @@ def _classification(source: Any, splits: Any, common: dict[str, Any]) -> Classif
         num_experiments=source.n_experiments,
         ids=_ids(texts),
         num_total=len(texts),
-        group=groups_by_text(texts),
+        group=groups_by_text(common["name"], texts),
         **common,
     )
 
@@ -143,7 +144,7 @@ def _clustering(source: Any, splits: Any, common: dict[str, Any]) -> ClusteringT
         labels=tuple(str(label[0] if isinstance(label, list) else label) for label in labels),
         ids=_ids(texts),
         num_total=len(texts),
-        group=groups_by_text(texts),
+        group=groups_by_text(common["name"], texts),
         **common,
     )
 
@@ -157,15 +158,16 @@ def _ranking(source: Any, splits: Any, common: dict[str, Any]) -> RankingTask:
     corpus = {key: Document(title or "", text) for key, title, text in rows}
     ids = tuple(query for query in texts if query in qrels)
     ranked = data["top_ranked"]
+    queries = tuple(texts[query] for query in ids)
     return RankingTask(
-        queries=tuple(texts[query] for query in ids),
+        queries=queries,
         corpus=corpus,
         qrels={query: qrels[query] for query in ids},
         candidates=ranked and {query: tuple(ranked[query]) for query in ids},
         ignore_identical_ids=source.ignore_identical_ids,
         ids=ids,
         num_total=len(ids),
-        group=groups_by_documents(ids, qrels, corpus),
+        group=groups_by_documents(common["name"], ids, queries, qrels, titles_and_texts(corpus)),
         **common,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -149,19 +148,6 @@ class RankingTask(Task):
         }
 
 
-def groups_by_documents(
-    ids: tuple[str, ...], qrels: Mapping[str, Mapping[str, int]], corpus: Mapping[str, Document]
-) -> tuple[str, ...]:
-    """Return a group name per query: queries about one article, or with the same relevant documents, depend on each
-    other. Empty if all queries are independent.
-
-    Documents with the same title belong to one article.
-    """
-    shared = Counter(document.title for document in corpus.values())
-    names = []
-    for query in ids:
-        relevant = sorted(key for key, grade in qrels[query].items() if grade > 0)
-        titles = {corpus[key].title for key in relevant}
-        title = titles.pop() if len(titles) == 1 else ""
-        names.append(f"title {title}" if title and shared[title] > 1 else f"documents {' '.join(relevant)}")
-    return tuple(names) if len(set(names)) < len(names) else ()
+def titles_and_texts(corpus: Mapping[str, Document]) -> dict[str, tuple[str, str]]:
+    """Return the title and the text of each document."""
+    return {key: (document.title, document.text) for key, document in corpus.items()}

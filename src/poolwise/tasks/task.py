@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,13 +115,6 @@ class Task(ABC):
             scores_by_seed=list(scores_by_seed),
             settings={**self.settings, **(settings or {})},
         )
-
-
-def groups_by_text(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return a group name per item, equal for equal texts; empty if no text is repeated."""
-    if max(Counter(texts).values(), default=0) < 2:
-        return ()
-    return tuple(fingerprint(text) for text in texts)
 
 
 def given_groups(groups: Sequence[str | None], ids: Sequence[str]) -> tuple[str, ...]:

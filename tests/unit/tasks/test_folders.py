@@ -130,7 +130,7 @@ def test_queries_about_one_article_are_a_group(tmp_path: Path) -> None:
     queries = {"q1": "1", "q2": "2", "q3": "3", "q4": "4", "q5": "5"}
     qrels = [("q1", "a", 1), ("q2", "b", 1), ("q3", "c", 1), ("q4", "c", 1), ("q4", "d", 0), ("q5", "d", 1)]
     (task,) = load_tasks([str(write_retrieval(tmp_path / "retrieval" / "x", corpus, queries, qrels))])
-    assert task.group == ("title Paris", "title Paris", "documents c", "documents c", "documents d")
+    assert task.group == ("with 0", "with 0", "with 2", "with 2", "with 4")
 
 
 def test_all_bad_rows_of_all_files_are_told_at_once(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ class Noise:
     The seed effect is t-distributed, not normal, because its size is only estimated. This is the Behrens-Fisher way
     to combine two estimated variances; it errs on the conservative side.
 
-    ``unseen``: draws of what items like none of these could add (``unseen_draws``); they widen intervals on both sides.
+    ``unseen``: draws of what items like none of these could add (``unseen_draws``). They widen intervals on both sides
+    where no difference was found; a difference that was found shows that enough items differ to resample.
     """
 
     items: FloatArray
@@ -56,11 +57,15 @@ class Noise:
             return 1 / (len(self.items) + 1)
         return self.p(max(abs(observed), float(np.abs(self.items).max())), scale)
 
-    def interval(self, observed: float, level: float) -> tuple[float, float]:
-        """Return ``observed`` plus the interval that holds the central ``level`` share of the noise."""
+    def interval(self, observed: float, level: float, *, is_found: bool = False) -> tuple[float, float]:
+        """Return ``observed`` plus the interval that holds the central ``level`` share of the noise.
+
+        Args:
+            is_found: whether a test at 1 - ``level`` found a difference: the interval is then not widened.
+        """
         tail = (1 - level) / 2
         below, above = self, self
-        if self.unseen is not None:
+        if self.unseen is not None and not is_found:
             below = Noise(self.items - self.unseen, self.seed_std, self.degrees)
             above = Noise(self.items + self.unseen, self.seed_std, self.degrees)
         return observed + below.quantile(tail), observed + above.quantile(1 - tail)
@@ -102,6 +107,11 @@ class Noise:
             else:
                 high, surplus_high, surplus_low = middle, surplus, surplus_low / 2
         return (low + high) / 2
+
+
+def unseen_bound(num_units: int, reach: float, level: float) -> float:
+    """Return the largest mean difference that ``num_units`` items without any could hide, exactly, on each side."""
+    return float(reach * -np.expm1(np.log((1 - level) / 2) / num_units))
 
 
 def unseen_draws(num_units: int, num_tasks: int, reach: float, num_draws: int, rng: np.random.Generator) -> FloatArray:

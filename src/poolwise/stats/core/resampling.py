@@ -31,6 +31,9 @@ WIDEST = 1_024
 MOST_THREADS = 4
 """Limits memory on large machines: 4 threads with eight arrays of 10 MB take a third of a GB."""
 
+KEPT = 0.9
+"""Share of the units in a subsample."""
+
 EXACT_UNITS = 13
 """Most units whose signs are enumerated: 2^13 = 8,192 patterns, about as many as the Monte Carlo default draws."""
 
@@ -58,6 +61,11 @@ def draw_weights(num_units: int, rng: np.random.Generator) -> Draws:
     """Return bootstrap counts (64 x units): in each row, ``num_units`` units drawn with replacement."""
     picks = rng.integers(0, num_units, size=(DRAWN_TOGETHER, num_units), dtype=np.int32)
     return np.array([np.bincount(row, minlength=num_units) for row in picks], dtype=np.uint8)
+
+
+def draw_most(num_units: int, rng: np.random.Generator) -> Draws:
+    """Return 0/1 weights (64 x units) that keep each unit with probability ``KEPT``; no unit is drawn twice."""
+    return (rng.random((DRAWN_TOGETHER, num_units)) < KEPT).astype(np.uint8)
 
 
 def all_swaps(num_units: int) -> Draws:

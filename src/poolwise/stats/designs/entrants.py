@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -93,7 +93,7 @@ class Field:
         """Return one version of each task of a category that at least two entrants have."""
         return _newest(self.tasks[category])
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """100 if the scores are percentages, 1 if they are fractions."""
         records = (record for entrant in self.entrants for run in entrant.runs for record in run.scores.values())
@@ -131,12 +131,14 @@ def gather(runs: Sequence[Run]) -> Field:
     owned = Counter(task for entrant in entrants for task in entrant.runs[0].scores if entrant.has(task))
     tasks = _by_category(entrants, [task for task, count in owned.items() if count > 1 or len(entrants) == 1])
     if not tasks:
-        raise EvalError("no two models have a task in common", hint="evaluate them on the same tasks")
+        raise EvalError("the models have no task in common", hint="evaluate them on the same tasks")
     shared = {
         category: _newest([task for task in names if all(entrant.has(task) for entrant in entrants)])
         for category, names in tasks.items()
     }
-    notes = [*_version_notes(entrants, tasks), *_missing_notes(entrants, tasks), *_source_notes(tasks)]
+    alone = {task for task, count in owned.items() if count == 1 and len(entrants) > 1}
+    notes = [*_lonely_notes(entrants, alone), *_version_notes(entrants, tasks)]
+    notes += [*_missing_notes(entrants, tasks), *_source_notes(tasks)]
     return Field(entrants, anchors, tasks, shared, [*notes, *_anchor_notes(anchors, shared), *_seed_notes(entrants)])
 
 
@@ -226,6 +228,15 @@ def _difference(one: ItemScores, two: ItemScores) -> str:
     return ""
 
 
+def _lonely_notes(entrants: Sequence[Entrant], alone: Set[str]) -> list[str]:
+    """Return a note for each entrant that has tasks which no other has."""
+    return [
+        f"only {entrant.name} has {', '.join(tasks)}, which {'is' if len(tasks) == 1 else 'are'} left out"
+        for entrant in entrants
+        if (tasks := sorted(task for task in alone if entrant.has(task)))
+    ]
+
+
 def _missing_notes(entrants: Sequence[Entrant], tasks: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a note on the tasks that some entrants lack, by the entrants that lack them."""
     lacking: dict[str, list[str]] = {}
@@ -233,24 +244,19 @@ def _missing_notes(entrants: Sequence[Entrant], tasks: Mapping[str, Sequence[str
         if absent := [entrant.name for entrant in entrants if not entrant.has(task)]:
             lacking.setdefault(", ".join(absent), []).append(task)
     return [
-        f"{names} lacks {', '.join(missing)}: means are without these, and each pair is compared on the tasks it has"
-        if ", " not in names
-        else f"{names} lack {', '.join(missing)}: means are without these, and each pair is compared on the tasks it "
-        "has"
+        f"{names} {'lack' if ', ' in names else 'lacks'} {', '.join(missing)}: means are without these, and a pair is "
+        "compared on the tasks that both have"
         for names, missing in lacking.items()
     ]
 
 
 def _source_notes(tasks: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a note for each set of tasks that are made of the same texts."""
+    """Return a note on the sets of tasks that are made of the same texts; none if there are none."""
     sources: dict[str, list[str]] = {}
     for task in (task for names in tasks.values() for task in names):
         sources.setdefault(family_of(task).source, []).append(task)
-    return [
-        f"{', '.join(names)} are made of the same texts, so over tasks they count as one unit"
-        for names in sources.values()
-        if len(names) > 1
-    ]
+    together = [" with ".join(names) for names in sources.values() if len(names) > 1]
+    return [f"tasks made of the same texts count as one unit over tasks: {'; '.join(together)}"] if together else []
 
 
 def _anchor_notes(anchors: Sequence[Entrant], shared: Mapping[str, Sequence[str]]) -> list[str]:

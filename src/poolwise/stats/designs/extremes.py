@@ -47,10 +47,11 @@ def with_extremes(comparison: Comparison, runs: Sequence[Run], texts: Sequence[I
     field = gather(runs)
     found = []
     for task in (task for tasks in field.tasks.values() for task in tasks):
-        records = {entrant.name: entrant.records(task) for entrant in field.entrants}
-        if not why_no_items(records):
+        records = {entrant.name: entrant.records(task) for entrant in field.entrants if entrant.has(task)}
+        having = [(a, b) for a, b in pairs if a in records and b in records]
+        if having and not why_no_items(records):
             first = next(iter(records.values()))[0]
-            found.append(_task_extremes(build_table(records), first, pairs, known.get((task, first.fingerprint))))
+            found.append(_task_extremes(build_table(records), first, having, known.get((task, first.fingerprint))))
     return comparison.model_copy(update={"extremes": found})
 
 

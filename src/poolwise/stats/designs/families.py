@@ -79,7 +79,8 @@ def _over_items(contrast: Contrast, finding: Finding, size: int, equivalence: fl
     if contrast.interval is None:
         contrast.verdict = "not decided"
         return []
-    contrast.simultaneous = finding.noise.interval(contrast.difference, 1 - ALPHA / size)
+    is_found = contrast.p_holm is not None and contrast.p_holm <= ALPHA
+    contrast.simultaneous = finding.noise.interval(contrast.difference, 1 - ALPHA / size, is_found=is_found)
     detectable = suite_detectable(finding, contrast.simultaneous)
     contrast.verdict, note = decide(contrast.simultaneous, equivalence, detectable)
     contrast.note = "; ".join(part for part in (contrast.note, note) if part)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from math import lcm
 from typing import TypeVar
@@ -33,10 +34,12 @@ from poolwise.stats.core.clusters import bcubed_contributions, bcubed_f1
 from poolwise.stats.core.rank_metrics import doubled_ranks, weighted_average_precision, weighted_spearman
 from poolwise.stats.core.resampling import (
     EXACT_UNITS,
+    KEPT,
     Draws,
     FloatArray,
     IntArray,
     by_item,
+    draw_most,
     draw_swaps,
     draw_weights,
     enumerated,
@@ -104,15 +107,20 @@ class Procedure:
         return np.asarray(table.seed_means(self.weighted(table, np.ones((1, table.num_units), dtype=np.uint8)))[0])
 
     def bootstrap(self, table: TaskTable, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-        """Return the resampled scores (resamples x runs); all runs share the draws."""
-        return resampled(
-            lambda weights: self.weighted(table, weights),
-            draw_weights,
-            table.num_units,
-            num_resamples,
-            rng,
-            self.num_rows(table),
-        )
+        """Return the resampled scores (resamples x runs); all runs share the draws.
+
+        V-measure is computed on subsamples and its deviations are enlarged to those of whole samples. A bootstrap
+        draws items twice, and copies always share label and cluster: its deviations were two thirds of the true ones,
+        and 90 of 100 intervals at 95% held the difference. With nine tenths of the items it is 94 to 97
+        (`metric_intervals` of the levels).
+        """
+        draw = draw_weights if self.permutes_score else draw_most
+        run = partial(self.weighted, table)
+        draws = resampled(run, draw, table.num_units, num_resamples, rng, self.num_rows(table))
+        if self.permutes_score:
+            return draws
+        observed = self.weighted(table, np.ones((1, table.num_units), dtype=np.uint8))
+        return np.asarray(observed + (draws - draws.mean(axis=0)) * np.sqrt(KEPT / (1 - KEPT)))
 
 
 def _weighted_means(table: TaskTable, weights: Draws) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from poolwise.results import CategoryMean, Contrast, Recommendation, Verdict
+from poolwise.stats.designs.across import OVERALL
 from poolwise.stats.designs.entrants import Entrant, Field
 
 
@@ -30,6 +31,8 @@ def recommendations(
             result.append(_incomparable(category, scores))
             continue
         found = _recommend(category, scores, costs, tests)
+        if category == OVERALL and not tests and len(scores) > 1:
+            found = found.model_copy(update={"sentence": _untested(found.best, scores), "recommended": found.best})
         baselines = [test for test in against_baselines if (test.category, test.a) == (category, found.recommended)]
         shown = dict.fromkeys([found.recommended, found.best, *(anchor.name for anchor in field.anchors)])
         known = {row.name: row.mean for row in rows}
@@ -61,6 +64,13 @@ def _warning(name: str, baselines: Sequence[Contrast]) -> str:
     return ""
 
 
+def _untested(best: str, scores: Mapping[str, float]) -> str:
+    return (
+        f"Over all categories together, {best} has the best mean ({scores[best]:.4f}). That mean was not tested: for "
+        "that, every category needs items."
+    )
+
+
 def _incomparable(category: str, scores: Mapping[str, float]) -> Recommendation:
     """A category without a task that all have: means over different tasks say nothing about each other."""
     best = max(scores, key=lambda name: scores[name])
@@ -68,14 +78,14 @@ def _incomparable(category: str, scores: Mapping[str, float]) -> Recommendation:
         category=category,
         best=best,
         recommended=best,
-        sentence=f"For {_place(category)}, no task was scored for every model, so the means cannot be compared: see the "
-        "pairs.",
+        sentence=f"For {_place(category)}, the models have no task in common, so their means cannot be compared: see "
+        "the pairs.",
         decided=False,
     )
 
 
 def _place(category: str) -> str:
-    if category == "overall":
+    if category == OVERALL:
         return "all categories together"
     return category.replace("_", " ") if category != "sts" else "STS"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from poolwise.stats.core.resampling import FloatArray, generator
 from poolwise.stats.core.seed_spread import SeedNoise, SeedTable, pigeonhole, satterthwaite
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Entrant
-from poolwise.stats.designs.within import TaskEvidence
+from poolwise.stats.designs.within import TaskEvidence, reach_of
 
 FEW_ITEMS: dict[str, object] = {
     "interval": None,
@@ -29,8 +30,6 @@ FEW_ITEMS: dict[str, object] = {
     "note": f"no interval below {MIN_ITEMS} independent items, so no verdict",
 }
 STEADY = "items and seeds do not vary, so a t test is not possible"
-RANGES = {"sts": 2.0}
-"""How far apart two scores can be: correlations run from -1 to 1, all other metrics from 0 to 1."""
 
 
 @dataclass
@@ -122,10 +121,16 @@ class Finding:
 
 def category_noise(noise: ItemNoise, category: str, scale: float, seed: int) -> ItemNoise:
     """Return the noise of the mean over a category's tasks, with what unseen items could add."""
-    reach = RANGES.get(category, 1.0) * scale
-    rng = generator(seed, "unseen", category)
-    unseen = unseen_draws(noise.smallest_task, noise.num_tasks, reach, len(noise.items), rng)
+    reach = reach_of(category, scale)
+    # Tasks over the same groups hide the same items.
+    unseen = _unseen(noise.smallest_task, len(noise.moved), reach, len(noise.items), seed, category)
     return replace(noise, null=noise.null / noise.num_tasks, items=noise.items / noise.num_tasks, unseen=unseen)
+
+
+@lru_cache(maxsize=32)
+def _unseen(num_units: int, num_tasks: int, reach: float, num_draws: int, seed: int, category: str) -> FloatArray:
+    """The draws of all pairs over the same tasks, held once."""
+    return unseen_draws(num_units, num_tasks, reach, num_draws, generator(seed, "unseen", category))
 
 
 def overall_noise(parts: Sequence[ItemNoise]) -> ItemNoise:
@@ -163,10 +168,11 @@ def find(base: Contrast, pair: Pair, noise: ItemNoise, seeds: SeedTable, differe
             "num_items": noise.num_items,
         }
     )
+    p = null.p(base.difference, noise.scale)
     update: dict[str, object] = {
-        "p": null.p(base.difference, noise.scale),
+        "p": p,
         "smallest_p": null.least_p(base.difference, noise.scale, noise.num_moved),
-        "interval": items.interval(base.difference, 0.95),
+        "interval": items.interval(base.difference, 0.95, is_found=p <= 0.05),
         "interval_method": "bootstrap over items within tasks" + ("" if is_still else ", Student's t for the seeds"),
     }
     if noise.num_units < MIN_ITEMS:

@@ -62,9 +62,9 @@ def decide_over_tasks(
     .2 leave the typical difference at 0 and the mean at .027. Better and worse need the typical task's interval beyond
     0, and a mean of the same sign.
     """
-    verdict, note = decide(of_typical, equivalence, detectable)
-    if verdict == "equal" and not is_inside(of_mean, equivalence):
+    if is_inside(of_typical, equivalence) and not is_inside(of_mean, equivalence):
         return "not decided", "the typical task is practically equal, the mean is not shown to be"
+    verdict, note = decide(of_typical, equivalence, detectable)
     if verdict in ("better", "worse"):
         if mean * (1 if verdict == "better" else -1) <= 0:
             return "not decided", OPPOSED

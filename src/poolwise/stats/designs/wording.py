@@ -21,9 +21,10 @@ RESTS_ON_BOTH = (
 )
 SUITE = (
     "Over these tasks: the test of the mean difference over the tasks of a category that both have. Items are permuted "
-    "within each task, as in the test of that task; this gives the noise of the mean. The interval resamples items. It "
-    "is widened by what items unlike all of these could hide (with ten items without a difference, a quarter of all "
-    "items may still differ). For clustering, p is from resampled rows too."
+    "within each task, as in the test of that task; this gives the noise of the mean. The interval resamples items. "
+    "Where no difference is found, it is widened by what items unlike all of these could hide (ten items without a "
+    "difference leave room for one in a quarter of all items). For clustering, p and interval come from subsamples of "
+    "the rows."
 )
 SEEDS = (
     "Seeds (a statement about these designs on these tasks) are a random factor crossed with the items. Their effect "
@@ -54,7 +55,8 @@ WITHIN = (
     "models. Clusters are compared by each row's contribution to B-cubed F1; cluster numbers are never swapped. p "
     "includes the observed arrangement, (b + 1) / (m + 1), and is exact where all sign patterns were enumerated. "
     "Intervals invert the sign flips where items are few, and are bootstraps over items otherwise: BCa for means, "
-    "percentiles of the recomputed metric. Dependent items are kept together."
+    "percentiles of the recomputed metric (subsamples of the rows for V-measure), from 50 items. Dependent items are "
+    "kept together."
 )
 PICTURES = (
     "Friedman's test with a critical-difference diagram (from five tasks on) and the Bayesian signed-rank test are "
@@ -69,7 +71,9 @@ def methods(
     estimands = {contrast.estimand for contrast in primary}
     over_items = estimands & {"designs_on_tasks", "checkpoints_on_tasks"}
     has_across = bool(across) or "tasks_like_these" in estimands
-    rests_on = RESTS_ON_TASKS if not over_items else RESTS_ON_BOTH if "tasks_like_these" in estimands else RESTS_ON_SUITE
+    rests_on = (
+        RESTS_ON_TASKS if not over_items else RESTS_ON_BOTH if "tasks_like_these" in estimands else RESTS_ON_SUITE
+    )
     used = (
         (bool(primary), rests_on),
         (bool(over_items), SUITE),

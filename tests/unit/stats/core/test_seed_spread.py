@@ -28,17 +28,15 @@ def test_two_designs_pool_to_their_own_paired_variance() -> None:
     assert (noise.std, noise.degrees) == (pytest.approx(0.1), 1)
 
 
-def test_the_larger_of_pooled_and_own() -> None:
+def test_the_pooled_variance_counts_as_one_more_degree_of_freedom() -> None:
     quiet = {f"q{k}": [0.5, 0.5] for k in range(20)}
     mixed = table(a=[0.1, 0.5], b=[0.2, 0.4], **quiet)
     wild, calm = mixed.noise("a", "b"), mixed.noise("q0", "q1")
     assert mixed.pooled is not None
-    assert wild is not None
-    assert calm is not None
-    assert wild.std == pytest.approx(0.1)
-    # Two runs' pooled variance, over two seeds: (1/2 + 1/2) times the variance of one run.
-    assert 0 < calm.std == pytest.approx(mixed.pooled.std)
-    assert calm.degrees == mixed.pooled.degrees == 21
+    # Their own variance is 0.01, of one degree of freedom; two runs' pooled variance, over two seeds, is that of a run.
+    assert wild.std**2 == pytest.approx((0.01 + mixed.pooled.std**2) / 2)
+    assert calm.std**2 == pytest.approx(mixed.pooled.std**2 / 2)
+    assert wild.degrees == calm.degrees == 2
 
 
 def test_entrants_in_which_nothing_was_trained_neither_move_nor_calm_the_others() -> None:
@@ -50,10 +48,10 @@ def test_entrants_in_which_nothing_was_trained_neither_move_nor_calm_the_others(
     assert left_out.pooled == alone.pooled != counted.pooled
     assert left_out.noise("a", "b") == alone.noise("a", "b")
     against = left_out.noise("a", "f")
-    # Only a moves: its own difference from the fixed one has variance 0.08, of the mean of two 0.04.
-    assert against is not None and (against.std, against.degrees) == (pytest.approx(0.2), 1)
+    # Only a moves: its variance is 0.08, pooled over a and b 0.05 (what they share counts too), of the mean half.
+    assert (against.std**2, against.degrees) == (pytest.approx((0.04 + 0.025) / 2), 2)
     between = left_out.noise("f", "g")
-    assert between is not None and between.std == 0
+    assert between.std == 0
 
 
 def test_other_seeds_are_not_paired() -> None:
@@ -65,8 +63,9 @@ def test_other_seeds_are_not_paired() -> None:
 
 
 def test_one_seed_has_no_noise_to_speak_of() -> None:
-    assert table(a=[0.1], b=[0.2]).noise("a", "b") is None
-    assert table(a=[0.1], b=[0.2, 0.3], c=[0.1, 0.4]).noise("a", "b") is None
+    assert table(a=[0.1], b=[0.2]).noise("a", "b").std == 0
+    # Of the two, only b varies, by 0.005; b and c together by (0.005 + 0.045) / 2.
+    assert table(a=[0.1], b=[0.2, 0.3], c=[0.1, 0.4]).noise("a", "b").std ** 2 == pytest.approx((0.0025 + 0.0125) / 2)
 
 
 def test_satterthwaite_is_the_paired_t_test_without_items() -> None:

@@ -4,14 +4,22 @@ import numpy as np
 import pytest
 from scipy.stats import nct
 
-from poolwise.results import Contrast
+from poolwise.results import Contrast, Power
 from poolwise.stats.core.bayes import signed_rank_posterior
 from poolwise.stats.core.noise import Noise
 from poolwise.stats.core.resampling import generator
 from poolwise.stats.core.seed_spread import SeedNoise
 from poolwise.stats.core.wilcoxon import signed_rank_test
 from poolwise.stats.designs.friedman import cliques, rank_picture
-from poolwise.stats.designs.power import signed_rank_reach, suite_power, task_power, tasks_needed, variance_share
+from poolwise.stats.designs.power import (
+    signed_rank_reach,
+    suite_detectable,
+    suite_power,
+    task_detectable,
+    task_power,
+    tasks_needed,
+    variance_share,
+)
 from poolwise.stats.designs.suite import Finding
 
 STEPS = [np.array([0.5, 0.6, 0.4, 0.5, 0.7]) + 0.1 * k for k in range(3)]
@@ -74,9 +82,18 @@ def finding(item: float, seed: float, half: float) -> Finding:
     return Finding(contrast(half), np.array([0.1, -0.1, 0.0]), Noise(draws, seed, 7), SeedNoise(seed, 7))
 
 
+def power_of(found: Finding) -> Power:
+    assert found.contrast.simultaneous is not None
+    detectable = suite_detectable(found, found.contrast.simultaneous)
+    return suite_power(found, found.contrast, detectable, 1, 0.005)
+
+
+def over_tasks(differences: np.ndarray, effect: float = 0.005) -> Power:
+    return task_power(contrast(0.1), differences, task_detectable(differences, 1), 1, effect)
+
+
 def test_shares_by_hand() -> None:
     share = variance_share(finding(0.03, 0.04, 0.1))
-    assert share is not None
     # Task variance: 0.01 / 3 less the items' 0.0009.
     task = 0.01 / 3 - 0.0009
     total = 0.0009 + 0.0016 + task
@@ -84,13 +101,11 @@ def test_shares_by_hand() -> None:
 
 
 def test_detectable_is_what_a_t_test_of_that_threshold_finds_at_80_percent() -> None:
-    power = suite_power(finding(0.003, 0.004, 0.02), 1, 0.005)
-    assert power is not None
+    power = power_of(finding(0.003, 0.004, 0.02))
     assert power.detectable is not None
     # The error is 0.005, its degrees of freedom 7 * 0.005^4 / 0.004^4, the threshold four errors.
     assert nct.sf(4, 7 * (5 / 4) ** 4, power.detectable / 0.005) == pytest.approx(0.8, abs=1e-3)
-    certain = suite_power(finding(0.005, 0.0, 0.02), 1, 0.005)
-    assert certain is not None
+    certain = power_of(finding(0.005, 0.0, 0.02))
     # 0.84 is the normal quantile of 80%.
     assert certain.detectable == pytest.approx(0.02 + 0.8416 * 0.005, abs=1e-5)
     # The seeds alone are too noisy for 0.005, whatever the items.
@@ -99,17 +114,14 @@ def test_detectable_is_what_a_t_test_of_that_threshold_finds_at_80_percent() -> 
 
 
 def test_more_items_or_seeds_where_they_help() -> None:
-    items = suite_power(finding(0.01, 0.0001, 0.02), 1, 0.005)
-    assert items is not None
+    items = power_of(finding(0.01, 0.0001, 0.02))
     assert items.items_factor is not None
     assert items.items_factor > 4
     assert items.seeds_needed is None
-    seeds = suite_power(finding(0.0001, 0.003, 0.01), 1, 0.005)
-    assert seeds is not None
+    seeds = power_of(finding(0.0001, 0.003, 0.01))
     assert seeds.seeds_needed is not None
     assert seeds.seeds_needed > 2
-    enough = suite_power(finding(0.0001, 0.0001, 0.0003), 1, 0.005)
-    assert enough is not None
+    enough = power_of(finding(0.0001, 0.0001, 0.0003))
     assert (enough.items_factor, enough.seeds_needed) == (1.0, 2)
 
 
@@ -118,12 +130,12 @@ def test_tasks_have_a_floor() -> None:
     assert tasks_needed(np.array([0.01, 0.0100001]), 1, 1.0) == 6
     assert tasks_needed(np.array([0.01, 0.0100001]), 8, 1.0) == 9
     assert tasks_needed(np.array([0.01]), 1, 1.0) is None
-    few = task_power(contrast(0.1), np.array([0.1, 0.2, 0.3]), 1, 0.005)
+    few = over_tasks(np.array([0.1, 0.2, 0.3]))
     assert few.detectable is None
     assert few.sentence.startswith("Too few tasks for significance: at least 6 needed, 3 given")
-    many = task_power(contrast(0.1), np.linspace(-0.1, 0.1, 20), 1, 0.005)
+    many = over_tasks(np.linspace(-0.1, 0.1, 20))
     assert many.detectable == pytest.approx(np.linspace(-0.1, 0.1, 20).std(ddof=1) * signed_rank_reach(20, 0.95))
-    assert task_power(contrast(0.1), np.linspace(-0.1, 0.1, 20), 1, 0.0).tasks_needed is None
+    assert over_tasks(np.linspace(-0.1, 0.1, 20), 0.0).tasks_needed is None
 
 
 @pytest.mark.parametrize(("count", "num_family"), [(6, 1), (11, 4), (20, 10)])

@@ -29,9 +29,12 @@ def test_every_case(interval: tuple[float, float] | None, verdict: str, remark: 
 
 
 def test_the_rule_names_its_numbers() -> None:
-    assert "99.5%" in rule(10, {"sts": 0.005})
-    assert "0.005" in rule(10, {"sts": 0.005})
-    assert "0.01 for sts, 0.02 for retrieval" in rule(1, {"sts": 0.01, "retrieval": 0.02})
+    assert "at 99.5% (0.05 / 10)" in rule({"": 10}, {"sts": 0.005})
+    assert "0.005" in rule({"": 10}, {"sts": 0.005})
+    assert "0.01 for sts, 0.02 for retrieval" in rule({"": 1}, {"sts": 0.01, "retrieval": 0.02})
+    assert "sts 97.5% (0.05 / 2); pair classification 99% (0.05 / 5)" in rule(
+        {"sts": 2, "pair_classification": 5}, {"sts": 0.005}
+    )
 
 
 @pytest.mark.parametrize(
