@@ -9,7 +9,7 @@ from poolwise.config import Recipe
 from poolwise.errors import ConfigError
 from poolwise.jobs.job import JobKind
 from poolwise.stats.designs.contrasts import Pair, PlannedDesign, declare
-from poolwise.stats.designs.study_size import Planned, Size, Tests, Way, together, ways
+from poolwise.stats.designs.study_size import Family, Planned, Size, Way, together, ways
 from poolwise.study.estimate import Estimate
 from poolwise.study.pilot import Pilot
 from poolwise.tasks import Task
@@ -63,11 +63,11 @@ def outlooks(recipe: Recipe, tasks: Sequence[Task], pilot: Pilot) -> list[Catego
     for task in tasks:
         totals.setdefault(task.category, []).append(task.num_total)
     pairs = _pairs(recipe)
-    tests = Tests(len(pairs) * len(totals), len(recipe.designs))
+    family = Family(len(pairs) * len(totals), len(recipe.designs))
     found = []
     for category, counts in totals.items():
         variances, origin = pilot.of(category)
-        planned = Planned(category, tuple(counts), recipe.max_items, len(recipe.seeds), variances, tests)
+        planned = Planned(category, tuple(counts), recipe.max_items, len(recipe.seeds), variances, family)
         notes = [NO_PAIR] if not pairs else [NO_SEED] if len(recipe.seeds) < 2 else []
         notes += [ONE_TASK] if len(counts) == 1 else []
         found.append(CategoryOutlook(planned, origin, planned.detectable(), tuple(notes)))
@@ -102,7 +102,7 @@ def plan_size(recipe: Recipe, estimate: Estimate, pilot: Pilot, effect: float) -
     if not all(one.planned.finds(effect) for one in found):
         cheapest = together([one.planned for one in found], effect, cost.of_recipe)
         for_all = None if cheapest is None else Together(*cheapest)
-    return SizePlan(effect, pilot, found[0].planned.tests.count, found, options, for_all)
+    return SizePlan(effect, pilot, found[0].planned.family.count, found, options, for_all)
 
 
 def _pairs(recipe: Recipe) -> list[Pair]:

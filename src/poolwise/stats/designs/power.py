@@ -55,7 +55,7 @@ def suite_detectable(finding: Finding, simultaneous: tuple[float, float]) -> flo
     item, seed = float(finding.noise.items.std()), finding.seed.std
     half = (simultaneous[1] - simultaneous[0]) / 2
     error = float(np.hypot(item, seed))
-    return error * t_reach(joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
+    return error * t_reach(_joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
 
 
 def suite_power(finding: Finding, contrast: Contrast, detectable: float, num_family: int, equivalence: float) -> Power:
@@ -94,7 +94,7 @@ def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_fami
     return None
 
 
-def joint_degrees(item: float, seed: float, degrees: float) -> float:
+def _joint_degrees(item: float, seed: float, degrees: float) -> float:
     """Satterthwaite's degrees of freedom of the joint error: the item part is known, the seed part is estimated."""
     return degrees * (item**2 + seed**2) ** 2 / seed**4 if seed > 1e-9 * item else inf
 

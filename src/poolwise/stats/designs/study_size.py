@@ -13,15 +13,17 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import gammaincinv, ndtr, ndtri
 
-from poolwise.stats.core.noise import Noise, unseen_draws
-from poolwise.stats.core.resampling import FloatArray, generator
-from poolwise.stats.designs.power import MOST_SEEDS, joint_degrees, t_reach
-from poolwise.stats.designs.suite import RANGES
+from poolwise.stats.core.noise import Noise
+from poolwise.stats.core.resampling import FloatArray
+from poolwise.stats.core.seed_spread import planned_degrees
+from poolwise.stats.designs.power import MOST_SEEDS, POWER
 from poolwise.stats.designs.verdict import ALPHA
 
 NUM_DRAWS = 20_000
+RATIOS = np.geomspace(0.01, 100, 17)
+"""Item part over seed part at which the width of an interval is computed; widths between are interpolated."""
 MOST_TASKS = 100
 ITEMS_SLACK = 0.02
 """Items are planned to 2%: an exact count would promise more than variances from a pilot can say."""
@@ -37,8 +39,8 @@ class Variances:
 
 
 @dataclass(frozen=True)
-class Tests:
-    """The family: how many tests are corrected together, and from how many designs the seed spread is pooled."""
+class Family:
+    """How many tests are corrected together, and from how many designs the seed spread is pooled."""
 
     count: int
     num_designs: int
@@ -77,31 +79,47 @@ def independent_items(items: Sequence[int]) -> float:
 
 
 @lru_cache(maxsize=4096)
-def detectable_difference(category: str, size: Size, variances: Variances, tests: Tests) -> float | None:
+def detectable_difference(size: Size, variances: Variances, family: Family) -> float | None:
     """Return the difference of scores (0 to 1) that a study of this size finds in 80 of 100 repeats.
 
     None with one seed or one design: no test can then decide between designs.
     """
-    if size.seeds < 2 or tests.num_designs < 2 or tests.count < 1:
+    if size.seeds < 2 or family.num_designs < 2 or family.count < 1:
         return None
     item = variances.item / independent_items(size.items) ** 0.5
     seed = variances.seed / size.seeds**0.5
     error = float(np.hypot(item, seed))
     if error == 0.0:
         return None
-    # Designs share their seeds, so one degree of freedom a seed is lost to what all share.
-    degrees = (size.seeds - 1) * (tests.num_designs - 1)
-    normal, unseen = _draws(category, min(size.items), size.num_tasks)
-    low, high = Noise(item * normal, seed, degrees, unseen).interval(0.0, 1 - ALPHA / tests.count)
-    return error * t_reach(joint_degrees(item, seed, degrees), (high - low) / 2 / error)
+    degrees = planned_degrees(size.seeds, family.num_designs)
+    halves = _half_widths(item, seed, degrees, 1 - ALPHA / family.count)
+    low, high = 0.0, float(halves.max()) + 2 * error
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if ndtr((middle - halves) / error).mean() < POWER else (low, middle)
+    return high
 
 
-@lru_cache(maxsize=64)
-def _draws(category: str, smallest_task: int, num_tasks: int) -> tuple[FloatArray, FloatArray]:
-    """Return normal draws at equally likely quantiles, in random order, and draws of what unseen items could add."""
-    rng = generator(0, "study size", str(smallest_task), str(num_tasks))
-    normal = rng.permutation(ndtri((np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS))
-    return normal, unseen_draws(smallest_task, num_tasks, RANGES.get(category, 1.0), NUM_DRAWS, rng)
+def _half_widths(item: float, seed: float, degrees: int, level: float) -> FloatArray:
+    """Return half the width of the test's interval, for 400 equally likely estimates of the seed's deviation."""
+    if seed == 0.0:
+        return np.array([item * ndtri((1 + level) / 2)])
+    estimates = seed * np.sqrt(gammaincinv(degrees / 2, (np.arange(400) + 0.5) / 400) * 2 / degrees)
+    ratios = np.log(np.maximum(item / estimates, RATIOS[0]))
+    return np.asarray(np.interp(ratios, np.log(RATIOS), _widths(degrees, level)) * np.hypot(item, estimates))
+
+
+@lru_cache(maxsize=512)
+def _widths(degrees: int, level: float) -> FloatArray:
+    """Return half widths in standard deviations, where the item part is each of RATIOS times the seed part."""
+    noise = (Noise(ratio * _normal_draws(), 1.0, degrees) for ratio in RATIOS)
+    return np.array([one.quantile((1 + level) / 2) / one.std for one in noise])
+
+
+@lru_cache(maxsize=1)
+def _normal_draws() -> FloatArray:
+    """Return normal draws at equally likely quantiles."""
+    return np.asarray(ndtri((np.arange(NUM_DRAWS) + 0.5) / NUM_DRAWS))
 
 
 @dataclass(frozen=True)
@@ -118,7 +136,7 @@ class Planned:
     max_items: int | None
     seeds: int
     variances: Variances
-    tests: Tests
+    family: Family
 
     @property
     def size(self) -> Size:
@@ -131,7 +149,7 @@ class Planned:
 
     def detectable(self, size: Size | None = None) -> float | None:
         """Return what a size (default: the planned one) can find."""
-        return detectable_difference(self.category, size or self.size, self.variances, self.tests)
+        return detectable_difference(size or self.size, self.variances, self.family)
 
     def finds(self, effect: float, size: Size | None = None) -> bool:
         """Return whether a size (default: the planned one) finds ``effect`` in 80 of 100 repeats."""

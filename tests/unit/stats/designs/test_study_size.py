@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from poolwise.stats.core.noise import Noise
+from poolwise.stats.core.seed_spread import SeedTable
 from poolwise.stats.designs.study_size import (
+    Family,
     Planned,
     Size,
-    Tests,
     Variances,
     detectable_difference,
     independent_items,
@@ -17,29 +18,28 @@ from poolwise.stats.designs.study_size import (
 from poolwise.stats.designs.verdict import ALPHA
 
 VARIANCES = Variances(item=0.13, seed=0.009)
-TESTS = Tests(count=12, num_designs=4)
+FAMILY = Family(count=12, num_designs=4)
 
 
 def planned(**changes: object) -> Planned:
     fields = {"category": "classification", "totals": (2000,) * 4, "max_items": 250, "seeds": 3}
-    return Planned(**{**fields, "variances": VARIANCES, "tests": TESTS, **changes})  # type: ignore[arg-type]
+    return Planned(**{**fields, "variances": VARIANCES, "family": FAMILY, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("items", "seeds"), [((250,) * 4, 3), ((1000,), 6)])
 def test_a_planned_study_finds_its_difference_in_80_of_100(items: tuple[int, ...], seeds: int) -> None:
-    effect = detectable_difference("classification", Size(items, seeds), VARIANCES, TESTS)
+    effect = detectable_difference(Size(items, seeds), VARIANCES, FAMILY)
     assert effect is not None
     rng = np.random.default_rng(5)
-    error, degrees = 0.13 / independent_items(items) ** 0.5, (seeds - 1) * 3
-    unseen = -np.expm1(np.log(rng.random(4000)) / min(items)) / len(items)
+    error = 0.13 / independent_items(items) ** 0.5
+    draws = rng.normal(0, error, 2000)
     found = []
     for _ in range(400):
         # A design's mean varies with half the variance of a difference; four designs share the seeds.
         runs = rng.normal(0, 0.009 / 2**0.5, (4, seeds))
-        left = runs - runs.mean(axis=0) - runs.mean(axis=1, keepdims=True) + runs.mean()
-        spread = float(np.sqrt((left**2).sum() / degrees * 2 / seeds))
+        spread = SeedTable(dict(zip("abcd", runs, strict=True)), dict.fromkeys("abcd", range(seeds))).noise("a", "b")
         seen = effect + rng.normal(0, error) + runs[0].mean() - runs[1].mean()
-        low, _ = Noise(rng.normal(0, error, 4000), spread, degrees, unseen).interval(seen, 1 - ALPHA / 12)
+        low, _ = Noise(draws, spread.std, spread.degrees).interval(seen, 1 - ALPHA / 12)
         found.append(low > 0)
     assert 0.74 <= np.mean(found) <= 0.86  # three standard errors of 400 repeats
 
@@ -49,9 +49,9 @@ def test_independent_items_of_unequal_tasks() -> None:
     assert independent_items([100, 300]) == pytest.approx(4 / (1 / 100 + 1 / 300))
 
 
-@pytest.mark.parametrize("tests", [Tests(12, 1), Tests(0, 4)])
-def test_nothing_can_be_found_without_two_designs_or_tests(tests: Tests) -> None:
-    assert detectable_difference("sts", Size((250,), 3), VARIANCES, tests) is None
+@pytest.mark.parametrize("family", [Family(12, 1), Family(0, 4)])
+def test_nothing_can_be_found_without_two_designs_or_tests(family: Family) -> None:
+    assert detectable_difference(Size((250,), 3), VARIANCES, family) is None
 
 
 def test_one_seed_can_find_nothing_and_two_can() -> None:
@@ -64,11 +64,11 @@ def test_more_items_seeds_or_tasks_find_less_and_more_tests_find_more() -> None:
     assert now is not None
     for change in ({"max_items": 500}, {"seeds": 4}, {"totals": (2000,) * 5}):
         assert (planned(**change).detectable() or 0) < now
-    assert (planned(tests=Tests(40, 4)).detectable() or 0) > now
+    assert (planned(family=Family(40, 4)).detectable() or 0) > now
 
 
 def test_ways_find_the_effect_and_one_less_does_not() -> None:
-    one, effect = planned(), 0.015
+    one, effect = planned(), 0.02
     found = ways(one, effect, lambda size, _: float(size.seeds * sum(size.items)))
     assert found == sorted(found, key=lambda way: way.times)
     assert {"seeds", "items and seeds"} <= {way.change for way in found}
