@@ -115,11 +115,11 @@ def _all_at_once(plan: SizePlan, recipe: str) -> str:
         missing = [
             _title(one.category)
             for one in plan.outlooks
-            if not any(way.change != "tasks" for way in plan.ways[one.category])
+            if not one.planned.finds(plan.effect) and all(way.change == "tasks" for way in plan.ways[one.category])
         ]
         return (
-            f"Not all of it can be reached with more items and seeds ({', '.join(missing) or 'all together'}): add "
-            f"tasks, or plan for a larger difference than {plan.effect:g}"
+            f"More items and seeds are not enough for {', '.join(missing)}: add tasks to the suite, or plan for a "
+            f"larger difference than {plan.effect:g}"
         )
     return f"In every category: {_command(plan.together, recipe)}  ({plan.together.times:.1f} times the time)"
 
