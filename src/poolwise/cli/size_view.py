@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from poolwise.stats.designs.study_size import MOST_SEEDS, Size, Way
+from poolwise.stats.designs.power import MOST_SEEDS
+from poolwise.stats.designs.study_size import Size, Way
 from poolwise.study.pilot import Pilot
 from poolwise.study.size_plan import CategoryOutlook, SizePlan, Together
 

@@ -32,6 +32,7 @@ from poolwise.report.figures.forest import forest_figure
 from poolwise.report.figures.layer_bars import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
 from poolwise.report.figures.seed_ticks import seeds_figure
+from poolwise.report.hierarchy import hierarchy_table
 from poolwise.report.items import drilldowns
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import ALPHA, View, category_title, runs_view, study_view
@@ -112,6 +113,7 @@ def _comparison_sections(view: View) -> list[Section]:
 def _test_sections(comparison: Comparison) -> list[Section]:
     return [
         _section("ranks", "Average ranks", ranks_figure(comparison.rank_pictures)),
+        _section("pooling", "Pooling over tasks", hierarchy_table(comparison.hierarchies, comparison.contrasts)),
         _section("power", "Power", power_table(comparison.power), variance_table(comparison.variance)),
         _section("tests", "All tests", *_tests(comparison)),
         _section("methods", "Methods", *_methods(comparison)),
