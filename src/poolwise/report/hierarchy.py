@@ -53,5 +53,5 @@ def _row(one: Hierarchy, contrast: Contrast | None) -> list[Cell]:
         Cell(interval_text(one.interval), one.mean),
         Cell(interval_text(one.new_task), one.mean),
         Cell(score_text(one.between_std), one.between_std),
-        Cell("–" if size is None else f"{size:+.2f}", size),
+        Cell("–" if size is None else f"{size:+.2f}".replace("-", "−"), size),
     ]
