@@ -30,6 +30,7 @@ from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_dis
 from poolwise.stats.designs.alignment import build_table
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.procedures import PROCEDURES
+from poolwise.stats.designs.study_size import Family, Size, Variances, detectable_difference
 from poolwise.stats.designs.within import MIN_RANKED_ITEMS
 from poolwise.tasks.dependence import groups_by_text
 
@@ -577,6 +578,25 @@ def metric_intervals() -> Iterator[Row]:
             yield counted(section, f"{PROCEDURES[category].statistic}, n = {count}", inside, promise, 0.95)
 
 
+def planned_studies() -> Iterator[Row]:
+    """Studies of a planned size whose reference differs by what the plan says they can find."""
+    section = "Studies at the size that poolwise plan gives"
+    for num_items, num_seeds, seed_std in ((150, 3, 0.004), (60, 4, 0.004), (150, 2, 0.001)):
+        # A difference varies with what both designs like, and with the noise and the seeds of both designs' runs.
+        item = (2 * (0.05**2 + 0.03**2 / num_seeds)) ** 0.5
+        seed = (2 * seed_std**2 * (1 + 1 / 2) + 2 * 0.03**2 / (2 * num_items)) ** 0.5
+        effect = detectable_difference(Size((num_items,) * 2, num_seeds), Variances(item, seed), Family(3, 4))
+        assert effect is not None
+        rng, found = generator(11, str(num_items), str(num_seeds)), []
+        for number in range(400):
+            runs = study(rng, (0.0, *[effect] * 3), seed_std, num_tasks=2, num_items=num_items, num_seeds=num_seeds)
+            contrast = compared(runs, number, 2_000).contrasts[0]
+            low = contrast.simultaneous[0] if contrast.simultaneous else 0.0
+            found.append(low > 0 and (contrast.p_holm or 1.0) <= ALPHA)
+        what = f"{num_items} items, {num_seeds} seeds, seed sd {seed_std:g}: a difference of {effect:.4f} is found"
+        yield counted(section, what, found, "at least", 0.8)
+
+
 def main() -> int:
     rows = []
     groups = (
@@ -595,6 +615,7 @@ def main() -> int:
         clustering_suites,
         dependent_tasks,
         shared_texts,
+        planned_studies,
     )
     wanted = sys.argv[1:]
     for group in groups:

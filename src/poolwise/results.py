@@ -142,6 +142,25 @@ class Posterior(Record):
     b_better: float
 
 
+class Hierarchy(Record):
+    """Partial pooling of one contrast over its tasks (random effects), shown beside the test; no verdict uses it.
+
+    ``interval`` is of the pooled mean, ``new_task`` of the difference on one more task like these, both at 95%.
+    ``shrunken`` are the task differences drawn towards the mean, those with little information most.
+    """
+
+    category: str
+    a: str
+    b: str
+    mean: float
+    interval: tuple[float, float]
+    new_task: tuple[float, float]
+    between_std: float = Field(description="standard deviation of the true differences between tasks")
+    tasks: list[str]
+    differences: list[float]
+    shrunken: list[float]
+
+
 class Recommendation(Record):
     """What to use for one category of tasks, in one sentence, and the evidence for it.
 
@@ -218,6 +237,9 @@ class Comparison(Record):
     power: list[Power] = []
     rank_pictures: list[RankPicture] = []
     posteriors: list[Posterior] = []
+    hierarchies: list[Hierarchy] = Field(
+        default=[], description="partial pooling of the primary contrasts over at least three tasks with items"
+    )
     extremes: list[TaskExtremes] = Field(default=[], description="the items on which designs differ most, by task")
     rule: str = Field(default="", description="the rule for verdicts, in words")
     family: str = Field(default="", description="the family of tests that is corrected together, in words")

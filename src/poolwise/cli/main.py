@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from poolwise import __version__
-from poolwise.cli import compare, doctor, evaluate, report, screen, study, train
+from poolwise.cli import compare, doctor, evaluate, plan, report, screen, study, train
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import explain
 
@@ -42,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 VERBS: dict[str, tuple[Callable[..., None], tuple[str, str]]] = {
+    "plan": (plan.plan, plan.EXAMPLES),
     "study": (study.study, study.EXAMPLES),
     "screen": (screen.screen, screen.EXAMPLES),
     "train": (train.train, train.EXAMPLES),

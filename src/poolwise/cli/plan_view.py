@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from poolwise.study.estimate import Estimate
 
 
-def print_plan(estimate: Estimate, as_json: bool) -> None:
-    """Print every job with its expected time, and the totals."""
+def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -> None:
+    """Print every job with its expected time, the totals, and what the study could find."""
     total = sum(estimate.seconds.values())
     if as_json:
         rows = [
@@ -17,7 +18,10 @@ def print_plan(estimate: Estimate, as_json: bool) -> None:
         ]
         memory = round(estimate.peak_memory_gib, 1)
         disk = {} if estimate.disk_gib is None else {"disk_gib": round(estimate.disk_gib, 3)}
-        print(json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory, **disk}, indent=2))
+        found = {"outlook": list(outlook)} if outlook else {}
+        print(
+            json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory, **disk, **found}, indent=2)
+        )
         return
     from rich.console import Console
     from rich.table import Table
@@ -33,6 +37,8 @@ def print_plan(estimate: Estimate, as_json: bool) -> None:
     )
     if estimate.disk_gib is not None:
         console.print(f"stored states: about {estimate.disk_gib:.2f} GiB of disk")
+    for line in outlook:
+        console.print(line, highlight=False)
 
 
 def duration(seconds: float) -> str:

@@ -49,7 +49,8 @@ def study(
     if dry_run:
         from poolwise.cli.plan_view import print_plan
 
-        print_plan(_plan(resolved, screen), as_json)
+        estimate = _plan(resolved, screen)
+        print_plan(estimate, as_json, _outlook(resolved, folder, estimate, recipe))
         return
     from poolwise.cli.results_view import print_results
 
@@ -75,3 +76,15 @@ def _plan(recipe: Recipe, screen: int | None) -> Estimate:
     from poolwise.screening.screen import plan_screened_study
 
     return plan_screened_study(recipe, screen)
+
+
+def _outlook(recipe: Recipe, folder: Path, estimate: Estimate, path: Path) -> list[str]:
+    """Return what the study could find by category if a pilot is on disk, and what no test of it can decide."""
+    if not estimate.tasks:
+        return []
+    from poolwise.cli.size_view import outlook_lines
+    from poolwise.study.pilot import Pilot, find_pilot
+    from poolwise.study.size_plan import outlooks
+
+    pilot = find_pilot(folder, recipe.name)
+    return outlook_lines(outlooks(recipe, estimate.tasks, pilot or Pilot()), pilot, str(path))

@@ -30,6 +30,7 @@ from poolwise.report.figures.layer_bars import layers_figure
 from poolwise.report.figures.scatter import PARAMETERS, THROUGHPUT, scatter_figure
 from poolwise.report.figures.seed_ticks import seeds_figure
 from poolwise.report.glossary import glossary
+from poolwise.report.hierarchy import hierarchy_table
 from poolwise.report.items import drilldowns
 from poolwise.report.matrix import has_matrix, matrix_blocks
 from poolwise.report.provenance import job_warnings, repeat_blocks, study_facts
@@ -141,8 +142,10 @@ def _test_sections(view: View) -> list[Section]:
     comparison = view.comparison
     variance = variance_table(comparison.variance)
     sources = [_long(variance)] if variance else []
+    pooled = hierarchy_table(comparison.hierarchies, comparison.contrasts)
     return [
         _section("ranks", "Average ranks", ranks_figure(comparison.rank_pictures)),
+        _section("pooling", "Partial pooling over tasks", _long(pooled) if pooled else None),
         _section("power", "Power", power_table(comparison.power), *sources),
         _section("tests", "All tests", *_tests(comparison)),
     ]

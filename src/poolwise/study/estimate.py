@@ -17,6 +17,7 @@ from poolwise.study.adapt_estimate import (
 )
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
+from poolwise.tasks import Task
 
 SAMPLE_TEXTS = 64
 BM25_SECONDS = 10.0
@@ -29,12 +30,14 @@ class Estimate:
     """Expected seconds by job id, and peak memory in GiB; accurate to about a factor of two.
 
     ``disk_gib`` is the size of a screen's states, which stay on disk until they are deleted; None for a study.
+    ``tasks`` are those that a study evaluates on; empty for a screen.
     """
 
     jobs: Sequence[Job]
     seconds: dict[str, float]
     peak_memory_gib: float
     disk_gib: float | None = None
+    tasks: Sequence[Task] = ()
 
 
 def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
@@ -42,7 +45,7 @@ def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> E
     speed = _measure(recipe, inputs)
     seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
     memory = max(_memory(recipe, speed), adaptation_memory(recipe, inputs.base, jobs))
-    return Estimate(jobs, seconds, memory)
+    return Estimate(jobs, seconds, memory, tasks=inputs.tasks)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,12 @@ class SeedTable:
         return SeedNoise(float(np.sqrt(variance)), min(degrees, of_all.degrees))
 
 
+def planned_degrees(num_seeds: int, num_designs: int) -> int:
+    """Return the degrees of freedom that ``SeedTable.noise`` will have where all designs have the same seeds."""
+    own = num_seeds - 1
+    return min(own + PRIOR_DEGREES, own * (num_designs - 1))
+
+
 def satterthwaite(
     difference: float, item_variance: float, item_degrees: float, seed: SeedNoise, level: float
 ) -> tuple[float, tuple[float, float]]:

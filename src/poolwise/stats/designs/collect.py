@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from poolwise.errors import EvalError
-from poolwise.results import Contrast, Posterior, RankPicture, VarianceShare
+from poolwise.results import Contrast, Hierarchy, Posterior, RankPicture, VarianceShare
 from poolwise.stats.core.bayes import signed_rank_posterior
-from poolwise.stats.core.resampling import generator
+from poolwise.stats.core.resampling import FloatArray, generator
 from poolwise.stats.core.seed_spread import SeedTable
 from poolwise.stats.designs.across import (
     across_contrast,
@@ -25,6 +25,7 @@ from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Field
 from poolwise.stats.designs.families import Tested
 from poolwise.stats.designs.friedman import rank_picture
+from poolwise.stats.designs.hierarchy import hierarchy, model_spread, standardised
 from poolwise.stats.designs.power import variance_share
 from poolwise.stats.designs.suite import ItemNoise, Suite, category_noise, find, overall_noise, seed_table
 from poolwise.stats.designs.within import examine, task_contrasts
@@ -49,6 +50,7 @@ class Findings:
     variance: list[VarianceShare] = field(default_factory=list)
     pictures: list[RankPicture] = field(default_factory=list)
     posteriors: list[Posterior] = field(default_factory=list)
+    hierarchies: list[Hierarchy] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     parts: dict[Pair, dict[str, ItemNoise]] = field(default_factory=dict)
 
@@ -115,23 +117,28 @@ def _add_tests(
 ) -> None:
     """Add the primary test of each pair: over items where all its tasks have them, else over tasks."""
     tables: dict[tuple[str, ...], SeedTable] = {}
+    spreads: dict[tuple[str, ...], FloatArray | None] = {}
     for pair in pairs:
         over_tasks = across_contrast(plan.field, category, pair, plan.equivalence[category])
         if over_tasks is None:
             continue
+        tasks = plan.field.common(category, pair.a, pair.b)
+        if (together := tuple(tasks)) not in spreads:
+            spreads[together] = model_spread(plan.field, tasks)
+        differences = task_differences(plan.field, pair, tasks)
+        over_tasks.standardised = standardised(differences, spreads[together])
         noise = suite.testable(pair) if plan.primary != "tasks" else None
         if noise is None:
             _require_items(plan, suite, pair)
             tests.append(Tested(over_tasks, pair))
             continue
-        tasks = plan.field.common(category, pair.a, pair.b)
         noise = category_noise(noise, category, plan.field.scale, plan.seed)
         key = (*tasks, *(name for name in (pair.a, pair.b) if plan.field[name].is_anchor))
         if key not in tables:
             tables[key] = _seed_table(plan.field, pair, tasks)
         base = difference_of(plan.field, category, pair, tasks)
-        base = base.model_copy(update={"equivalence": plan.equivalence[category]})
-        differences = task_differences(plan.field, pair, tasks)
+        update = {"equivalence": plan.equivalence[category], "standardised": over_tasks.standardised}
+        base = base.model_copy(update=update)
         finding = find(base, pair, noise, tables[key], differences, plan.seed)
         tests.append(Tested(finding.contrast, pair, finding))
         if across is not None:
@@ -139,6 +146,7 @@ def _add_tests(
             found.seeds += finding.others
             found.variance.append(variance_share(finding))
             if len(plan.pairs) <= PAIRS_AT_ONCE:
+                found.hierarchies += hierarchy(category, pair, tasks, differences, noise.variances, finding.seed)
                 found.parts.setdefault(pair, {})[category] = replace(noise, runs=None)
 
 

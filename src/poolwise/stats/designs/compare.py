@@ -133,6 +133,7 @@ def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison
         power=power,
         rank_pictures=found.pictures,
         posteriors=found.posteriors,
+        hierarchies=found.hierarchies,
         recommendations=recommendations(plan.field, means, [*primary, *overall], baselines),
         rule=rule(sizes, plan.equivalence) if plan.pairs else "",
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from poolwise.attentions import parse_attention
+from poolwise.design import Design, parse_design
 from poolwise.errors import EvalError, nearest
 from poolwise.stats.designs.entrants import Entrant
 
@@ -27,7 +29,30 @@ class Pair:
     reasons: tuple[str, ...]
 
 
-def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
+class Contender(Protocol):
+    """What decides which pairs are declared: an entrant of a comparison has it, and a design of a recipe."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def design(self) -> Design | None: ...
+    @property
+    def adaptation(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class PlannedDesign:
+    """A design of a recipe that has not run yet."""
+
+    name: str
+    adaptation: str = ""
+
+    @property
+    def design(self) -> Design:
+        return parse_design(self.name)
+
+
+def declare(entrants: Sequence[Contender], reference: str | None, comparisons: Sequence[str]) -> list[Pair]:
     """Return the declared pairs, each once.
 
     ``b`` is the reference; else the entrant with the narrower attention (causal); else the one on the plain base; else
@@ -59,7 +84,7 @@ def _all_pairs(entrants: Sequence[Entrant]) -> list[Pair]:
     ]
 
 
-def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons: Sequence[str]) -> tuple[str, ...]:
+def _reasons(first: Contender, second: Contender, reference: str | None, comparisons: Sequence[str]) -> tuple[str, ...]:
     one, two = first.design, second.design
     if one is None or two is None:
         # Models without a design of ours have no known pooling and attention: only the reference can be declared.
@@ -82,7 +107,7 @@ def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons
     return tuple(name for name in REASONS if name in comparisons and asked[name])
 
 
-def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[Entrant, Entrant]:
+def _oriented(first: Contender, second: Contender, reference: str | None) -> tuple[Contender, Contender]:
     if reference in (first.name, second.name):
         return (first, second) if second.name == reference else (second, first)
     one, two = first.design, second.design

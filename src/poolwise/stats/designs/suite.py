@@ -50,6 +50,7 @@ class ItemNoise:
     unseen: FloatArray | None = None
     runs: dict[str, FloatArray] | None = field(default_factory=dict)
     moved: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    variances: list[float] = field(default_factory=list)
 
     def add(self, pair: Pair, evidence: TaskEvidence, num_resamples: int, rng: np.random.Generator) -> None:
         """Add one task."""
@@ -61,6 +62,7 @@ class ItemNoise:
         wider = np.sqrt(table.num_units / max(1, table.num_units - 1))
         items = draws if resampled is None else (resampled - evidence.difference(pair)) * wider
         self.items += items
+        self.variances.append(float(items.var()))
         self.null += draws if evidence.procedure.permutes_score else items
         # Tasks with the same groups flip them together, which adds no arrangement.
         moved, earlier = permuted.moved[:, column], self.moved.get(table.stream)
