@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from urllib.parse import quote
@@ -261,9 +262,10 @@ def _text(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return escaped text that may wrap after ``+``, ``/``, ``(`` and ``,``, so that phones need no sideways scroll."""
+    """Return escaped text that may wrap after ``+``, ``/``, ``,`` and a name's ``(``, so that phones need no sideways scroll."""
     escaped = html.escape(text)
-    for joint in ("+", "/", "(", ","):
+    escaped = re.sub(r"(?<=\w)\(", "(<wbr>", escaped)
+    for joint in ("+", "/", ","):
         escaped = escaped.replace(joint, joint + "<wbr>")
     return escaped
 
