@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from poolwise.config import EvalConfig, Prompts, Recipe, build_section, load_recipe
 from poolwise.errors import ConfigError, DataError
@@ -221,23 +221,29 @@ def run_screen(
 
 
 def compare(
-    paths: str | Path | Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path] = (),
     *,
+    names: Mapping[str, str | Path] | None = None,
     reference: str | None = None,
     qrels: Sequence[str | Path] = (),
     include_external: bool = False,
     equivalence: float | Mapping[str, float] | None = None,
+    family: Literal["all", "category"] | None = None,
+    num_resamples: int | None = None,
 ) -> Comparison:
     """Return whether the differences between models are real: differences, tests, corrected p-values, verdicts.
 
     Args:
         paths: runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a CSV
             with model, task, item, score.
+        names: more inputs, by the name that their model gets in the comparison.
         reference: the design or model that the others are compared with; None takes the reference of a study.
         qrels: relevance judgements for TREC runs.
         include_external: also read MTEB's self-reported scores; the notes mark them.
         equivalence: the largest difference that does not matter in practice, as a fraction, for all categories or by
             category; None is 0.005.
+        family: which tests are corrected together: all, or those of each category; None takes a study's, else all.
+        num_resamples: of each test; None is 10,000, more in a large family.
     Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not in the inputs.
 
     Example:
@@ -256,8 +262,9 @@ def compare(
     from poolwise.foreign import compare_inputs, read_inputs
 
     listed = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external)
-    return compare_inputs(inputs, listed, reference, equivalence)
+    given = {name: Path(path) for name, path in (names or {}).items()}
+    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external, given)
+    return compare_inputs(inputs, [*listed, *given.values()], reference, equivalence, family, num_resamples)
 
 
 def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None) -> list[Check]:

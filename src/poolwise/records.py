@@ -161,6 +161,9 @@ class RunManifest(Record):
         default={},
         description="whether token 0 moved: unpadded, padded_left, padded_right; partial attentions: layer_N, prompt",
     )
+    training: dict[str, str | int | float | bool] = Field(
+        default={}, description="what its training depends on besides design and seed: base, data, steps ..."
+    )
     adaptation: str = Field(default="", description="key of the adaptation of its base; empty if none")
     variant: str = Field(
         default="", description="distinguishes it from other runs of its design when both are compared"

@@ -30,7 +30,9 @@ def test_a_screen_says_that_it_is_one(screen: Path) -> None:
     assert found["recipe"]["train"]["method"] == "frozen"
     assert all("frozen base" in r["sentence"] for r in found["comparison"]["recommendations"])
     notes = " ".join(found["comparison"]["notes"])
-    assert "this is a screen" in notes and "the scores of last+causal" in notes and "are the same at every seed" in notes
+    assert (
+        "this is a screen" in notes and "the scores of last+causal" in notes and "are the same at every seed" in notes
+    )
     for name in ("report.html", "report.md"):
         text = (screen / "out" / name).read_text()
         assert "Screen of poolings on a frozen base: toy" in text and "This is a screen" in text

@@ -18,12 +18,13 @@ EXAMPLES = (
 
 def compare(
     paths: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a "
-            "CSV with model, task, item, score."
+            "CSV with model, task, item, score.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -44,6 +45,22 @@ def compare(
             show_default="0.005",
         ),
     ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="One more input, and the name of its model; repeatable."),
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|category",
+            help="Which tests are corrected together: all, or those of each category.",
+            show_default="the study's; otherwise all",
+        ),
+    ] = None,
+    resamples: Annotated[
+        int | None,
+        typer.Option(min=100, help="Resamples of each test.", show_default="10,000, more in a large family"),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for report.html, report.md and report.tex.", show_default="no report"),
@@ -57,9 +74,16 @@ def compare(
 
     if out is not None and out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file", "wanted a folder, new or existing")
-    inputs = read_inputs(paths, qrels or [], include_external)
+    if family not in (None, "all", "category"):
+        raise ConfigError(f"--family {family}", "wanted all or category")
+    names = _names(name or [])
+    if not (paths or names):
+        raise ConfigError("compare: no input", "wanted paths, or --name NAME=PATH")
+    inputs = read_inputs(paths or [], qrels or [], include_external, names)
     say("\n".join(input_lines(inputs)))
-    comparison = compare_inputs(inputs, paths, reference, _sizes(equivalence) if equivalence else None)
+    everything = [*(paths or []), *names.values()]
+    sizes = _sizes(equivalence) if equivalence else None
+    comparison = compare_inputs(inputs, everything, reference, sizes, family, resamples)  # type: ignore[arg-type]
     page = None
     if out is not None:
         page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
@@ -69,6 +93,24 @@ def compare(
         print(comparison_text(comparison, inputs.runs, verbose=is_verbose()))
     if page is not None:
         say(f"report: {page}")
+
+
+def _names(texts: list[str]) -> dict[str, Path]:
+    """Return the paths of ``NAME=PATH`` by name.
+
+    Raises: ConfigError where a text has no name or no path, or a name is given twice.
+    """
+    from poolwise.errors import ConfigError
+
+    names: dict[str, Path] = {}
+    for text in texts:
+        name, sign, path = text.partition("=")
+        if not (name and sign and path):
+            raise ConfigError(f"--name {text}", "wanted NAME=PATH, such as mine=runs/mine")
+        if name in names:
+            raise ConfigError(f"--name {name} is given twice")
+        names[name] = Path(path)
+    return names
 
 
 def _sizes(texts: list[str]) -> float | dict[str, float]:

@@ -9,6 +9,7 @@ from poolwise.foreign.read_inputs import Inputs
 from poolwise.records import load_texts
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs, with_extremes
+from poolwise.stats.designs.collect import Family
 from poolwise.stats.designs.contrasts import REASONS
 from poolwise.stats.designs.verdict import EQUIVALENCE
 
@@ -18,6 +19,8 @@ def compare_inputs(
     paths: Sequence[Path],
     reference: str | None = None,
     equivalence: float | Mapping[str, float] | None = None,
+    family: Family | None = None,
+    num_resamples: int | None = None,
 ) -> Comparison:
     """Return the comparison of the models in ``inputs``.
 
@@ -25,14 +28,24 @@ def compare_inputs(
         paths: folders that may hold texts of items, for the items on which two models differ most.
         reference: the model that the others are compared with; None takes the one a study declares, if any.
         equivalence: the largest difference that does not matter, for all or by category; None is the default.
+        family: which contrasts are corrected together; None takes what a study declares, else all.
+        num_resamples: of the tests; None takes as many as the family needs.
     Raises: EvalError where runs cannot be compared; ConfigError for a reference that is not in the inputs.
     """
-    comparisons: Sequence[str] = ["reference", "adaptation_given_design"] if reference else REASONS
+    of_one_design = ("adaptation_given_design", "training_given_design")
+    comparisons: Sequence[str] = ("reference", *of_one_design) if reference else REASONS
     if not reference and inputs.declared:
         # Test the family that the study declared before it ran.
         reference, comparisons = inputs.declared
     sizes = EQUIVALENCE if equivalence is None else equivalence
-    comparison = compare_runs(inputs.runs, reference=reference, comparisons=comparisons, equivalence=sizes)
+    comparison = compare_runs(
+        inputs.runs,
+        reference=reference,
+        comparisons=comparisons,
+        equivalence=sizes,
+        family=family or inputs.family,
+        num_resamples=num_resamples,
+    )
     texts = [record for path in paths if path.is_dir() for record in load_texts(path)]
     comparison = with_extremes(comparison, inputs.runs, texts)
     return comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})

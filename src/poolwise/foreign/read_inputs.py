@@ -13,9 +13,10 @@ from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
-from poolwise.foreign.studies import once, told_apart
+from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, told_apart
 from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders, load_run, planned_runs
+from poolwise.stats.designs.collect import Family
 
 WANTED = (
     "wanted runs or studies of poolwise, a folder of MTEB results of a model, mteb predictions, TREC runs, or a CSV "
@@ -40,31 +41,62 @@ class Inputs:
         reference = found[0] if found[0] in self.sources[0].models else None
         return reference, [name for name in found[1] if name != "reference" or reference]
 
+    @property
+    def family(self) -> Family:
+        """Which contrasts are corrected together: what a study declares if it is the only input, else all."""
+        return self.sources[0].family if len(self.sources) == 1 else "all"
 
-def read_inputs(paths: Sequence[Path], qrels: Sequence[Path] = (), include_external: bool = False) -> Inputs:
+
+def read_inputs(
+    paths: Sequence[Path],
+    qrels: Sequence[Path] = (),
+    include_external: bool = False,
+    names: Mapping[str, Path] | None = None,
+) -> Inputs:
     """Return the runs in ``paths``, of any supported tool.
 
     Args:
         qrels: relevance judgements for TREC runs and predictions; ``paths`` may contain judgements too.
         include_external: also read self-reported scores from MTEB's ``external`` folders.
+        names: further paths by the name that their model gets in the comparison.
     Raises: EvalError where a path is of no known kind, gives no score, or cannot be read.
     """
+    given = names or {}
+    paths = [*paths, *given.values()]
     for path in (*paths, *qrels):
         if not path.exists():
             raise EvalError(f"no run in {path}: no such file or folder", WANTED)
     judged = [path for path in paths if path.is_file() and _file_kind(path) == "qrels"]
     everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
     sources = [source for path in paths for source in _sources(path, everyone, include_external)]
+    for name, path in given.items():
+        for source in (source for source in sources if source.path == path):
+            source.runs = named(source.runs, name)
     sources += [Source(found.path, "qrels") for found in everyone if found.path not in judged]
     if idle := [source for source in sources if not source.runs and source.kind != "qrels"]:
         raise EvalError("; ".join(_nothing(source) for source in idle), WANTED)
     if not any(source.runs for source in sources):
         raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
+    told = _told_apart(sources)
     runs, notes = joined(sources)
     runs, repeated = once(runs)
-    runs, adapted = told_apart(runs)
-    notes = [*repeated, *adapted, *notes]
+    notes = [*repeated, *told, *notes, *identical_notes(runs)]
     return Inputs(runs, sources, [*(note for source in sources for note in source.notes), *_left_out(sources), *notes])
+
+
+def _told_apart(sources: Sequence[Source]) -> list[str]:
+    """Give runs that are not seeds of one design names of their own, in place; return notes on the names."""
+    everyone, notes = [run for source in sources for run in source.runs], []
+    for tell in (told_apart, by_training):
+        everyone, found = tell(everyone)
+        notes += found
+    rest = iter(everyone)
+    for source in sources:
+        source.runs = [next(rest) for _ in source.runs]
+    apart = by_place([(source.path.resolve().name, source.runs) for source in sources])
+    for source, runs in zip(sources, apart, strict=True):
+        source.runs = runs
+    return notes
 
 
 def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> list[Source]:
@@ -91,7 +123,7 @@ def _own_source(path: Path, folders: Sequence[Path]) -> Source:
     places = {name: place for place, name in enumerate(planned or [])}
     ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
     source = Source(path, "poolwise", [load_run(folder) for folder in ordered])
-    source.declared = _declared(path / "study.json")
+    source.declared, source.family = _declared(path / "study.json")
     for name in (name for name in planned or [] if name not in names):
         source.leave_out("not run yet", name)
     for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
@@ -100,11 +132,12 @@ def _own_source(path: Path, folders: Sequence[Path]) -> Source:
     return source
 
 
-def _declared(path: Path) -> tuple[str | None, list[str]] | None:
+def _declared(path: Path) -> tuple[tuple[str | None, list[str]] | None, Family]:
     recipe = read_json(path) if path.is_file() else None
     if not isinstance(recipe, dict) or not isinstance(recipe.get("comparisons"), list):
-        return None
-    return recipe.get("reference"), recipe["comparisons"]
+        return None, "all"
+    family: Family = "category" if recipe.get("family") == "category" else "all"
+    return (recipe.get("reference"), recipe["comparisons"]), family
 
 
 def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:

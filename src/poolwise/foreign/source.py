@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from poolwise.errors import EvalError
 from poolwise.records import Category, ItemScores, Run, RunManifest
@@ -41,6 +41,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     details: dict[str, object] = field(default_factory=dict)
     declared: tuple[str | None, list[str]] | None = None
+    family: Literal["all", "category"] = "all"
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record that ``what`` was not read, and why."""

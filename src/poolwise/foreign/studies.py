@@ -45,3 +45,109 @@ def told_apart(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     ]
     note = "(adapted): on a base with earlier masked next-token training, which may explain part of a difference"
     return marked, [note] if keys else []
+
+
+_SHOWN = {"steps": "{} steps", "base": "base {}", "data": "data {:.8}", "method": "{}"}
+"""How a difference in training is named; other settings by their key and value."""
+
+
+def by_training(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Return the runs and a note. Runs of one design are its seeds only if base, data and settings of their training
+    agree; otherwise they are models of their own, named by what differs.
+    """
+    designs: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.manifest.kind != "anchor":
+            designs.setdefault(run.manifest.label, []).append(run)
+    variants: dict[int, str] = {}
+    for mine in designs.values():
+        facts = {id(run): _facts(run) for run in mine}
+        every = dict.fromkeys(name for own in facts.values() for name in own)
+        differing = [name for name in every if len({str(own.get(name)) for own in facts.values()}) > 1]
+        known = [name for name in differing if all(facts[id(run)].get(name) is not None for run in mine)]
+        # Of bases, the name is shown, and the hash tells.
+        shown = [name for name in known if name != "weights of the base"] or known
+        for run in mine if known else ():
+            variants[id(run)] = ", ".join(_said(name, facts[id(run)][name]) for name in shown)
+    told = [_with_variant(run, variants[id(run)]) if id(run) in variants else run for run in runs]
+    names = list(dict.fromkeys(run.manifest.label for run in told if run.manifest.variant))
+    note = f"trained otherwise, so they are not seeds of one design: {', '.join(names)}"
+    return told, [note] if variants else []
+
+
+def _facts(run: Run) -> dict[str, object]:
+    found: dict[str, object] = dict(run.manifest.training)
+    if base := run.manifest.hashes.get("base"):
+        found["weights of the base"] = base
+    if isinstance(folder := found.get("base"), str):
+        found["base"] = folder.rstrip("/").rpartition("/")[2]
+    return found
+
+
+def _said(name: str, value: object) -> str:
+    form = _SHOWN.get(name)
+    return form.format(value) if form else f"{name.replace('_', ' ')} {value}"
+
+
+def _with_variant(run: Run, text: str) -> Run:
+    variant = ", ".join(part for part in (run.manifest.variant, text) if part)
+    return run.model_copy(update={"manifest": run.manifest.model_copy(update={"variant": variant})})
+
+
+def by_place(sources: Sequence[tuple[str, Sequence[Run]]]) -> list[list[Run]]:
+    """Return the runs of each input, with its name added where inputs have other scores for one design and seed.
+
+    Args:
+        sources: the name of each input and its runs.
+    """
+    seen: dict[tuple[str, int], list[tuple[int, Run]]] = {}
+    for place, (_, runs) in enumerate(sources):
+        for run in runs:
+            if run.manifest.kind != "anchor":
+                seen.setdefault((run.manifest.label, run.manifest.seed), []).append((place, run))
+    apart = {
+        label
+        for (label, _), found in seen.items()
+        for here, run in found
+        for there, two in found
+        if here < there and any(run.scores[t] != two.scores[t] for t in run.scores.keys() & two.scores.keys())
+    }
+    return [
+        [_with_variant(run, name) if run.manifest.label in apart else run for run in runs] for name, runs in sources
+    ]
+
+
+def named(runs: Sequence[Run], name: str) -> list[Run]:
+    """Return the runs of one input under a name that the user gave: the name itself, or beside each of its designs."""
+    labels = {run.manifest.label for run in runs if run.manifest.kind != "anchor"}
+    if len(labels) > 1:
+        return [run if run.manifest.kind == "anchor" else _with_variant(run, name) for run in runs]
+    update = {"name": name, "design": None, "variant": "", "kind": "external"}
+    return [
+        run
+        if run.manifest.kind == "anchor"
+        else run.model_copy(update={"manifest": run.manifest.model_copy(update=update)})
+        for run in runs
+    ]
+
+
+def identical_notes(runs: Sequence[Run]) -> list[str]:
+    """Return a note for each two models with the same scores, of items too, on all tasks that both have."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        if run.manifest.kind != "anchor":
+            first.setdefault(run.manifest.label, run)
+    models = list(first.items())
+    notes = []
+    for place, (name, run) in enumerate(models):
+        for other, two in models[place + 1 :]:
+            common = run.scores.keys() & two.scores.keys()
+            if common and all(_outcome(run, task) == _outcome(two, task) for task in common):
+                tasks = f"all {len(common)} tasks" if len(common) > 1 else "their task"
+                notes.append(f"{name} and {other} have the same scores on {tasks}: are they one model?")
+    return notes
+
+
+def _outcome(run: Run, task: str) -> tuple[object, ...]:
+    record = run.scores[task]
+    return record.score, sorted(zip(record.ids, record.values, strict=False)), record.assignments

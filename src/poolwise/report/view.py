@@ -34,6 +34,8 @@ REASONS = {
     "pooling_given_attention": "pooling, given the attention",
     "attention_given_pooling": "attention, given the pooling",
     "adaptation_given_design": "adaptation of the base, given the design",
+    "training_given_design": "training, given the design",
+    "baseline": "against a baseline",
 }
 
 

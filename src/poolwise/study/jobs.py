@@ -24,6 +24,7 @@ from poolwise.records import (
     load_record,
     save_record,
 )
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
@@ -101,6 +102,7 @@ def train_run(
         trainable_parameters=num_trainable,
         learning_rate=config.learning_rate,
         hashes=hashes,
+        training=_training(inputs, config, adapted=adaptation is not None),
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
@@ -110,6 +112,12 @@ def train_run(
     )
     save_record(manifest, folder / "run.json")
     return manifest
+
+
+def _training(inputs: Inputs, config: TrainConfig, *, adapted: bool) -> dict[str, str | int | float | bool]:
+    """Return what a training depends on besides design and seed; an adapted base is named by its own key."""
+    base = {} if adapted else {"base": inputs.base}
+    return {**base, "data": fingerprint(inputs.hashes.data), **config.model_dump(exclude={"save_steps"})}
 
 
 def _base_notes(adaptation: Adaptation | None) -> list[str]:

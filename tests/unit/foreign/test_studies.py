@@ -1,6 +1,6 @@
 """Two studies side by side: what both hold, and one design on two bases."""
 
-from poolwise.foreign.studies import once, told_apart
+from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, told_apart
 from poolwise.records import ItemScores, Run, RunManifest
 from poolwise.stats import compare_runs
 from poolwise.stats.designs.contrasts import declare
@@ -59,3 +59,68 @@ def test_the_pairs_of_two_bases_are_declared_and_poolings_are_compared_on_one_ba
     }
     found = compare_runs(runs, reference=None, comparisons=["adaptation_given_design"])
     assert {contrast.difference for contrast in found.contrasts} == {0.0}
+
+
+def trained(steps: int, seed: int = 0, *, base: str = "org/small", score: float = 0.5, weights: str = "h1") -> Run:
+    found = run("mean+causal", seed, score=score)
+    facts = {"base": base, "data": "d" * 16, "steps": steps, "learning_rate": 1e-3}
+    update = {"training": facts, "hashes": {"base": weights}}
+    return found.model_copy(update={"manifest": found.manifest.model_copy(update=update)})
+
+
+def test_runs_of_one_training_are_seeds() -> None:
+    runs = [trained(12, 0), trained(12, 1, base="/elsewhere/small")]
+    assert by_training(runs) == (runs, [])
+
+
+def test_other_trainings_are_named_by_what_differs() -> None:
+    told, notes = by_training([trained(2), trained(12), trained(12, 1), run("last+causal")])
+    assert labels(told) == ["mean+causal (2 steps)", *["mean+causal (12 steps)"] * 2, "last+causal"]
+    assert notes == [
+        "trained otherwise, so they are not seeds of one design: mean+causal (2 steps), mean+causal (12 steps)"
+    ]
+    told, _ = by_training([trained(2, base="poolwise/nano", weights="h2"), trained(2)])
+    assert labels(told) == ["mean+causal (base nano)", "mean+causal (base small)"]
+    pairs = declare(gather(told).entrants, None, ["pooling_given_attention", "training_given_design"])
+    assert [(pair.a, pair.b, pair.reasons) for pair in pairs] == [
+        ("mean+causal (base small)", "mean+causal (base nano)", ("training_given_design",))
+    ]
+
+
+def test_poolings_are_compared_within_one_training() -> None:
+    last = [
+        other.model_copy(update={"manifest": other.manifest.model_copy(update={"design": "last+causal"})})
+        for other in (trained(2), trained(12))
+    ]
+    told, _ = by_training([trained(2), trained(12), *last])
+    pairs = declare(gather(told).entrants, None, ["pooling_given_attention"])
+    assert [(pair.a, pair.b) for pair in pairs] == [
+        ("last+causal (2 steps)", "mean+causal (2 steps)"),
+        ("last+causal (12 steps)", "mean+causal (12 steps)"),
+    ]
+
+
+def test_two_versions_of_one_model_are_named_by_their_place() -> None:
+    apart = by_place([("old", [run("mean+causal")]), ("new", [run("mean+causal", score=0.6)])])
+    assert [labels(runs) for runs in apart] == [["mean+causal (old)"], ["mean+causal (new)"]]
+    same = [("old", [run("mean+causal")]), ("new", [run("mean+causal")])]
+    assert by_place(same) == [runs for _, runs in same]
+
+
+def test_a_name_replaces_the_design_or_stands_beside_several() -> None:
+    assert labels(named([run("mean+causal"), run("bm25", kind="anchor")], "mine")) == ["mine", "bm25"]
+    several = named([run("mean+causal"), run("last+causal")], "mine")
+    assert labels(several) == ["mean+causal (mine)", "last+causal (mine)"]
+
+
+def test_a_renamed_copy_is_named() -> None:
+    one, two = run("mean+causal"), run("last+causal", score=0.4)
+    copy = one.model_copy(update={"manifest": one.manifest.model_copy(update={"design": None, "name": "copy"})})
+    assert identical_notes([one, two, copy]) == [
+        "mean+causal and copy have the same scores on their task: are they one model?"
+    ]
+
+
+def test_designs_without_a_declared_contrast_are_compared_with_each_other() -> None:
+    pairs = declare(gather([run("mean+causal"), run("last+bidirectional")]).entrants, None, ["pooling_given_attention"])
+    assert [(pair.a, pair.b, pair.reasons) for pair in pairs] == [("last+bidirectional", "mean+causal", ("all_pairs",))]

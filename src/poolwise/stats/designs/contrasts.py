@@ -9,7 +9,13 @@ from poolwise.attentions import parse_attention
 from poolwise.errors import EvalError, nearest
 from poolwise.stats.designs.entrants import Entrant
 
-REASONS = ("reference", "pooling_given_attention", "attention_given_pooling", "adaptation_given_design")
+REASONS = (
+    "reference",
+    "pooling_given_attention",
+    "attention_given_pooling",
+    "adaptation_given_design",
+    "training_given_design",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,17 @@ def declare(entrants: Sequence[Entrant], reference: str | None, comparisons: Seq
             if reasons := _reasons(first, second, reference, comparisons):
                 a, b = _oriented(first, second, reference)
                 pairs.append(Pair(a.name, b.name, reasons))
-    return pairs
+    # Designs that differ in pooling and attention have no declared contrast: all pairs, rather than nothing.
+    return pairs or (_all_pairs(entrants) if comparisons and reference is None else [])
+
+
+def _all_pairs(entrants: Sequence[Entrant]) -> list[Pair]:
+    return [
+        Pair(a.name, b.name, ("all_pairs",))
+        for later, second in enumerate(entrants)
+        for first in entrants[:later]
+        for a, b in [_oriented(first, second, None)]
+    ]
 
 
 def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons: Sequence[str]) -> tuple[str, ...]:
@@ -50,13 +66,18 @@ def _reasons(first: Entrant, second: Entrant, reference: str | None, comparisons
         if reference is None:
             return ("all_pairs",)
         return ("reference",) if reference in (first.name, second.name) else ()
+    is_trained_alike = first.variant == second.variant
     asked = {
         "reference": reference in (first.name, second.name),
         "pooling_given_attention": one.attention == two.attention
         and one.pooling_text != two.pooling_text
-        and first.adaptation == second.adaptation,
-        "attention_given_pooling": one.pooling_text == two.pooling_text and one.attention != two.attention,
+        and first.adaptation == second.adaptation
+        and is_trained_alike,
+        "attention_given_pooling": one.pooling_text == two.pooling_text
+        and one.attention != two.attention
+        and (is_trained_alike or first.adaptation != second.adaptation),
         "adaptation_given_design": one == two and first.adaptation != second.adaptation,
+        "training_given_design": one == two and first.adaptation == second.adaptation and not is_trained_alike,
     }
     return tuple(name for name in REASONS if name in comparisons and asked[name])
 
@@ -68,7 +89,7 @@ def _oriented(first: Entrant, second: Entrant, reference: str | None) -> tuple[E
     if one and two and one.attention != two.attention:
         is_second_less = parse_attention(two.attention).reach < parse_attention(one.attention).reach
         return (first, second) if is_second_less else (second, first)
-    if one and one == two:
+    if one and one == two and first.adaptation != second.adaptation:
         return (second, first) if second.adaptation else (first, second)
     return second, first
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ class Entrant:
     def adaptation(self) -> str:
         """Key of the adaptation of its base; empty if it was trained from the plain base."""
         return self.runs[0].manifest.adaptation
+
+    @property
+    def variant(self) -> str:
+        """What tells it from another entrant of its design and base: another training, or its place; may be empty."""
+        return re.sub(r"^adapted( \w+)?(, )?", "", self.runs[0].manifest.variant)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -44,7 +44,9 @@ def test_b_is_the_one_whose_attention_reaches_less() -> None:
         (names[1], names[3]),
         (names[2], names[3]),
     }
-    assert declare(entrants("mean+bidirectional(top=4)", "last+bidirectional"), None, REASONS) == []
+    (pair,) = declare(entrants("mean+bidirectional(top=4)", "last+bidirectional"), None, REASONS)
+    assert pair.reasons == ("all_pairs",)  # nothing else can be said of two that differ in both
+    assert declare(entrants("mean+bidirectional(top=4)", "last+bidirectional"), None, []) == []
     pairs = declare(entrants("mean+bidirectional(top=4)", "last+bidirectional(top=4)"), None, REASONS)
     assert [pair.reasons for pair in pairs] == [("pooling_given_attention",)]
 
