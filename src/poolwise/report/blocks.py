@@ -133,6 +133,11 @@ class Card:
     python: str = ""
     is_main: bool = True
 
+    @property
+    def label(self) -> str:
+        """What the name is: a model to use only where nothing warns of it."""
+        return "Best of those compared" if self.warning else "Use"
+
 
 CHIPS = {"decided": "decided", "open": "not decided", "stop": "do not deploy"}
 

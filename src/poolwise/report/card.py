@@ -64,10 +64,24 @@ def card_table(view: View) -> Table | None:
     return Table("tab-decision", "The model for each use, beside the baselines", columns, rows)
 
 
+def _warning_of(view: View, found: Recommendation) -> str:
+    """The record's warning; from the means, that a baseline is higher, here or in a category of the overall mean."""
+    parts = [found.warning or _warning(found.recommended, baselines_above(view, found))]
+    if found.category == OVERALL and not parts[0]:
+        parts += [_below(view, category, found.recommended) for category in view.categories]
+    return " ".join(part for part in parts if part)
+
+
+def _below(view: View, category: str, name: str) -> str:
+    own = view.mean(category, name)
+    above = [n for n in view.anchors if own and (mean := view.mean(category, n)) and mean.mean > own.mean]
+    return f"In {category_title(category)}, {name} is below {listed(above)}: do not deploy it there." if above else ""
+
+
 def _kind(view: View, found: Recommendation) -> Literal["decided", "open", "stop"]:
     if baselines_above(view, found):
         return "stop"
-    return "decided" if found.decided and not found.warning else "open"
+    return "decided" if found.decided and not _warning_of(view, found) else "open"
 
 
 def _card(view: View, found: Recommendation, is_screen: bool, place: str, *, is_main: bool) -> Card:
@@ -79,7 +93,7 @@ def _card(view: View, found: Recommendation, is_screen: bool, place: str, *, is_
         kind=kind,
         name=name,
         sentence="" if kind == "stop" else found.sentence,  # it says "use it"
-        warning=found.warning or _warning(name, baselines_above(view, found)),
+        warning=_warning_of(view, found),
         scores=list(card_scores(view, found).items()),
         details=_details(view, found, folder, is_screen, place),
         command=f"poolwise eval {shlex.quote(folder)} --tasks my-tasks --out my-scores" if can_load else "",

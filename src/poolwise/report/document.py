@@ -42,6 +42,8 @@ from poolwise.results import Comparison, Results, StudyResults
 MAX_NOTES = 4
 MAX_ROWS = 30
 """A longer table of tests is collapsed."""
+MAX_WITHIN = 6
+"""Fewer at the top of the report, where the table of scores follows."""
 SCREEN_NOTE = (
     "This is a screen: the base is frozen and only the heads are trained, without LoRA. Use its ranking to choose "
     "candidates; every verdict below is about heads on this frozen base."
@@ -165,7 +167,7 @@ def _decided(view: View) -> list[Block]:
     blocks: list[Block] = [Paragraph(sentence) for sentence in decided_sentences(view)]
     if within := within_contrasts(view):
         caption = "Within single tasks, where no test over tasks can decide"
-        blocks.append(_long(contrast_table(within, "tab-within", caption, WITHIN_NOTE)))
+        blocks.append(_long(contrast_table(within, "tab-within", caption, WITHIN_NOTE), most=MAX_WITHIN))
     return [*blocks, *_notes(view.comparison.notes)]
 
 
@@ -177,9 +179,9 @@ def _notes(notes: Sequence[str]) -> list[Block]:
     return [limits] if len(notes) <= MAX_NOTES else [Folded(f"{len(notes)} notes on limits of the verdicts", [limits])]
 
 
-def _long(table: Table) -> Block:
-    """Return the table; collapsed if it is long."""
-    return table if len(table.rows) <= MAX_ROWS else _fold(table)
+def _long(table: Table, most: int = MAX_ROWS) -> Block:
+    """Return the table; collapsed if it has more than ``most`` rows."""
+    return table if len(table.rows) <= most else _fold(table)
 
 
 def _fold(table: Table) -> Folded:

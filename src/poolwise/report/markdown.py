@@ -64,7 +64,7 @@ def _card(card: Card) -> str:
     facts = [f"- **Scores:** {scores}"] if scores else []
     facts += [f"- **{escape(term)}:** {escape(value)}" for term, value in card.details]
     lines = [
-        f"### {escape(card.title)}: {'' if card.kind == 'stop' else 'use '}{escape(card.name)} ({CHIPS[card.kind]})",
+        f"### {escape(card.title)}: {'' if card.warning else 'use '}{escape(card.name)} ({CHIPS[card.kind]})",
         f"**{escape(card.warning)}**" if card.warning else "",
         escape(card.sentence),
         "\n".join(facts),

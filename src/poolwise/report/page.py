@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from urllib.parse import quote
@@ -138,7 +139,6 @@ def _section(section: Section) -> str:
 def _card(card: Card) -> str:
     """One decision; a model that is below a baseline is shown behind its warning and without a command to use it."""
     warning = f'<p class="stop">{_breakable(card.warning)}</p>' if card.warning else ""
-    label = "Best of the trained" if card.kind == "stop" else "Use"
     highest = max((score for _, score in card.scores), default=None)
     scores = "".join(
         f"<tr{' class=own' if name == card.name else ''}><th scope=row>{_breakable(name)}</th>"
@@ -153,7 +153,7 @@ def _card(card: Card) -> str:
     return (
         f'<article class="verdict {card.kind}{" main" if card.is_main else ""}">'
         f'<h3>{_text(card.title)} <span class="chip">{CHIPS[card.kind]}</span></h3>{warning}'
-        f'<p class="name"><span>{label}</span> {_breakable(card.name)}</p>{table}'
+        f'<p class="name"><span>{card.label}</span> {_breakable(card.name)}</p>{table}'
         f"{f'<p>{_breakable(card.sentence)}</p>' if card.sentence else ''}<dl>{details}</dl>{code}</article>"
     )
 
@@ -262,9 +262,10 @@ def _text(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return escaped text that may wrap after ``+``, ``/``, ``(`` and ``,``, so that phones need no sideways scroll."""
+    """Return escaped text that may wrap after ``+``, ``/``, ``,`` and the ``(`` of a name: phones need no sideways scroll."""
     escaped = html.escape(text)
-    for joint in ("+", "/", "(", ","):
+    escaped = re.sub(r"(?<=\w)\(", "(<wbr>", escaped)
+    for joint in ("+", "/", ","):
         escaped = escaped.replace(joint, joint + "<wbr>")
     return escaped
 

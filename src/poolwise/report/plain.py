@@ -56,10 +56,10 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
         f"{table.caption}\n{plain_table(table)}",
         table.note,
         *(_matrices(view) if has_matrix(view) and not verbose else [_contrasts(comparison.contrasts, verbose)]),
-        _within(view, verbose),
-        *methods,
-        *_notes(comparison.notes, verbose),
         *decided_sentences(view),
+        _within(view, verbose),
+        *_notes(comparison.notes, verbose),
+        *methods,
         *(_card(card) for card in (cards.items if cards else ())),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -135,7 +135,7 @@ def _card(card: Card) -> str:
     lines = [
         f"== {card.title}: {CHIPS[card.kind].upper() if card.kind == 'stop' else CHIPS[card.kind]} ==",
         f"WARNING: {card.warning}" if card.warning else "",
-        f"{'Best of the trained' if card.kind == 'stop' else 'Use'}: {card.name}",
+        f"{card.label}: {card.name}",
         f"Scores: {scores}" if scores else "",
         card.sentence,
         *(f"{term}: {value}" for term, value in card.details),

@@ -12,9 +12,9 @@ from urllib.parse import unquote
 import pytest
 
 from poolwise.report import write_comparison_report, write_reports
-from poolwise.report.blocks import Csv
+from poolwise.report.blocks import Bullets, Csv
 from poolwise.report.document import study_document
-from poolwise.report.page import csv_link
+from poolwise.report.page import csv_link, html_block
 from poolwise.results import Comparison, Measured, Results, StudyResults
 from unit.report.synthetic import HAZARD, build_study
 
@@ -160,6 +160,11 @@ def test_the_numbers_behind_figures_and_tables_are_those_of_the_records(page: Pa
     assert [float(row[3]) for row in files["fig-forest.csv"][1:]] == [c.difference for c in contrasts]
     assert [row[-1] for row in files["tab-tasks.csv"][1:]] == [repr(s.score) for s in study.results.scores]
     assert any(HAZARD in row[0] for row in files["tab-tasks.csv"])
+
+
+def test_names_may_wrap_at_their_joints_and_numbers_in_brackets_may_not() -> None:
+    shown = html_block(Bullets(["latent(keys=last)+causal (0.1243)"]))
+    assert shown == "<ul><li>latent(<wbr>keys=last)+<wbr>causal (0.1243)</li></ul>"
 
 
 def test_a_csv_link_survives_commas_quotes_and_percent_signs() -> None:
