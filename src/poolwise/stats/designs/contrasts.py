@@ -38,6 +38,8 @@ class Contender(Protocol):
     def design(self) -> Design | None: ...
     @property
     def adaptation(self) -> str: ...
+    @property
+    def variant(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class PlannedDesign:
 
     name: str
     adaptation: str = ""
+    variant: str = ""
 
     @property
     def design(self) -> Design:
@@ -75,7 +78,7 @@ def declare(entrants: Sequence[Contender], reference: str | None, comparisons: S
     return pairs or (_all_pairs(entrants) if comparisons and reference is None else [])
 
 
-def _all_pairs(entrants: Sequence[Entrant]) -> list[Pair]:
+def _all_pairs(entrants: Sequence[Contender]) -> list[Pair]:
     return [
         Pair(a.name, b.name, ("all_pairs",))
         for later, second in enumerate(entrants)
