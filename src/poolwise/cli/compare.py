@@ -47,7 +47,9 @@ def compare(
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="One more input, and the name of its model; repeatable."),
+        typer.Option(
+            metavar="NAME=PATH", help="One more input, and its model's name; repeatable.", show_default="none"
+        ),
     ] = None,
     family: Annotated[
         str | None,
