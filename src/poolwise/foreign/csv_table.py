@@ -1,4 +1,7 @@
-"""Reads a CSV table of scores: ``model, task, item, score`` and, optionally, ``category, seed, group, metric``."""
+"""Reads tables of scores, CSV or parquet: ``model, task, item, score``.
+
+``category, seed, group, metric`` are optional. A table may also be wide: a task or an item column and one column per model, or a model column and one per task.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from poolwise.errors import EvalError, collect, nearest
+from poolwise.errors import DataError, EvalError, collect, nearest
 from poolwise.foreign.mteb_tasks import known_task
-from poolwise.foreign.source import CUT, Source, foreign_run, item_record, read_text, score_record
+from poolwise.foreign.source import CUT, Source, foreign_run, item_record, read_any_text, score_record
+from poolwise.foreign.wide_tables import Line, is_wide, long_lines
 from poolwise.records import CATEGORIES, METRICS, Category, ItemScores
+from poolwise.storage.row_files import iter_rows
 
+WANTED = "wanted model, task, item, score; or task (or item) and one column per model"
 NEEDED = ("model", "task", "score")
 COLUMNS = (*NEEDED, "item", "category", "seed", "group", "metric")
 AVERAGED = ("retrieval", "reranking", "classification")
@@ -41,7 +48,7 @@ class Row:
 def csv_head(line: str) -> list[str] | None:
     """Return the column names if a line is the header of such a table, else None."""
     names = [name.strip().lower() for name in line.lstrip("\ufeff").strip().replace('"', "").split(_delimiter(line))]
-    return names if set(NEEDED) <= set(names) else None
+    return names if set(NEEDED) <= set(names) or is_wide(names) else None
 
 
 def read_csv(path: Path) -> Source:
@@ -49,11 +56,14 @@ def read_csv(path: Path) -> Source:
 
     Raises: EvalError where rows are invalid, repeat an item, or contradict each other.
     """
-    text = read_text(path)
     source = Source(path, "csv")
-    rows = _rows(path, text, source)
-    if not text.endswith("\n"):
-        source.notes.append(f"{path} does not end with a line break: if it is truncated, its last score may be wrong")
+    head, lines = _parquet_lines(path) if path.suffix == ".parquet" else _csv_lines(path, source)
+    columns = [name.strip().lower() for name in head]
+    if is_wide(columns):
+        columns, lines = long_lines(path, [name.strip() for name in head], lines, source)
+    elif missing := [name for name in NEEDED if name not in columns]:
+        raise EvalError(f"{path} has no column {', '.join(missing)}: it has {', '.join(columns)}", WANTED)
+    rows = _named_rows(path, columns, lines, source)
     described = {name: _description(name, group, source) for name, group in _by(rows, "task").items()}
     names = {name: f"{category}/{name.rpartition('/')[2]}" for name, (category, _) in described.items()}
     problems = _contradictions(path, rows, names)
@@ -68,15 +78,30 @@ def _delimiter(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
-def _rows(path: Path, text: str, source: Source) -> list[Row]:
-    text = text.lstrip()
+def _csv_lines(path: Path, source: Source) -> tuple[list[str], list[Line]]:
+    """Return the header and the lines of a CSV, with their numbers."""
+    text = read_any_text(path, source.notes).lstrip()
+    if not text.endswith("\n"):
+        source.notes.append(f"{path} does not end with a line break: if it is truncated, its last score may be wrong")
     # Strict: otherwise an unclosed quote would make the rest of the file one field.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.splitlines()[0]), strict=True)
     try:
-        head, *lines = [(reader.line_num, fields) for fields in reader]
+        read = [(reader.line_num, fields) for fields in reader]
     except csv.Error as error:
         raise EvalError(f"{path}:{reader.line_num}: {error}", "wanted closed quotes", CUT) from error
-    return _named_rows(path, [name.strip().lower() for name in head[1]], lines, source)
+    return read[0][1], read[1:]
+
+
+def _parquet_lines(path: Path) -> tuple[list[str], list[Line]]:
+    """Return the columns and the rows of a parquet file, as text."""
+    try:
+        rows = [(number, row) for number, row in iter_rows(path) if isinstance(row, dict)]
+    except DataError as error:
+        raise EvalError(str(error), hint=CUT) from error
+    if not rows:
+        raise EvalError(f"{path} has no rows", hint=CUT)
+    head = list(rows[0][1])
+    return head, [(number, ["" if row[name] is None else str(row[name]) for name in head]) for number, row in rows]
 
 
 def _named_rows(path: Path, head: list[str], lines: Sequence[tuple[int, list[str]]], source: Source) -> list[Row]:
@@ -106,7 +131,7 @@ def _row(line: int, fields: Mapping[str, str]) -> Row:
     if empty := [name for name in NEEDED if not fields[name]]:
         raise ValueError(f"{empty[0]} is empty")
     try:
-        score, seed = float(fields["score"]), int(fields.get("seed") or 0)
+        score, seed = _number(fields["score"]), int(fields.get("seed") or 0)
     except ValueError:
         raise ValueError(f"score {fields['score']!r}, seed {fields.get('seed', '0')!r}: wanted numbers") from None
     if not math.isfinite(score):
@@ -118,6 +143,19 @@ def _row(line: int, fields: Mapping[str, str]) -> Row:
         raise ValueError(f"unknown category {fields['category']!r}, {nearest(category, CATEGORIES)}")
     rest = {name: fields.get(name, "") for name in ("model", "task", "item", "group", "metric")}
     return Row(line=line, score=score, seed=seed, category=category, **rest)
+
+
+def _number(text: str) -> float:
+    """Return a number that may have a decimal comma; one with a percent sign is divided by 100.
+
+    Raises: ValueError where it is none; ``1.234,5`` is none either.
+    """
+    bare = text.removesuffix("%").strip()
+    if "_" in bare:
+        raise ValueError(text)
+    value = float(bare.replace(",", ".") if bare.count(",") == 1 else bare)
+    # By way of the text, so that 63.4 % is the float that 0.634 is.
+    return float(Decimal(bare.replace(",", ".")) / 100) if text.endswith("%") and math.isfinite(value) else value
 
 
 def _by(rows: Sequence[Row], column: str) -> dict[str, list[Row]]:

@@ -58,19 +58,23 @@ def _is_one_model(folder: Path) -> bool:
 
 
 def _load(folder: Path, source: Source) -> list[ResultFile]:
-    files, problems = [], []
+    files: list[ResultFile] = []
+    problems: list[EvalError] = []
     for path in result_paths(folder):
         try:
             revision = path.parent.name if path.parent != folder or path.parent.name == EXTERNAL else folder.name
             file = parse_result(read_json(path), path, revision)
         except EvalError as error:
-            problems.append(str(error))
+            problems.append(error)
             continue
         if file is None:
             source.leave_out("not an MTEB result", str(path.relative_to(folder)))
         else:
             files.append(file)
-    collect(problems, EvalError, f"cannot read {folder}")
+    if not files and not source.left_out:
+        collect([str(problem) for problem in problems], EvalError, f"cannot read {folder}")
+    for problem in problems:
+        source.set_aside(problem)
     return files
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.errors import EvalError, collect
+from poolwise.foreign.json_runs import is_json_path, load_json_grades
 from poolwise.foreign.metrics import average_precision, ndcg
 from poolwise.foreign.source import CUT, item_record
 from poolwise.records import METRICS, Category, ItemScores
@@ -51,8 +52,11 @@ def load_qrels(path: Path) -> Qrels:
     """
     grades: dict[str, dict[str, int]] = {}
     problems: list[str] = []
-    for judged in iter_judgements(path, problems):
-        grades.setdefault(judged.query, {})[judged.document] = judged.grade
+    if is_json_path(path):
+        grades = load_json_grades(path)
+    else:
+        for judged in iter_judgements(path, problems):
+            grades.setdefault(judged.query, {})[judged.document] = judged.grade
     collect(problems, EvalError, f"{path} is not a valid file of relevance judgements", CUT)
     if not any(grade > 0 for documents in grades.values() for grade in documents.values()):
         raise EvalError(f"{path} judges no document relevant", hint=CUT)

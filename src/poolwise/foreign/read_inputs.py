@@ -9,6 +9,7 @@ from pathlib import Path
 from poolwise.errors import EvalError
 from poolwise.foreign.csv_table import csv_head, read_csv
 from poolwise.foreign.harmony import joined
+from poolwise.foreign.json_runs import is_json_path, is_json_run
 from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
@@ -19,8 +20,8 @@ from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 from poolwise.stats.designs.collect import Family
 
 WANTED = (
-    "wanted runs or studies of poolwise, a folder of MTEB results of a model, mteb predictions, TREC runs, or a CSV "
-    "with model, task, item, score"
+    "wanted runs or studies of poolwise, a folder of MTEB results of a model, mteb predictions, runs in TREC's format "
+    "or JSON, or a table (CSV, parquet) with model, task, item, score"
 )
 
 
@@ -109,6 +110,8 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> l
         found.append(results)
     if files := [file for file in sorted(path.iterdir()) if file.is_file() and _file_kind(file) == "trec"]:
         found.append(read_trec(path, files, everyone))
+    if not found and (files := [file for file in sorted(path.iterdir()) if is_json_run(file, on_error=True)]):
+        found.append(read_trec(path, files, everyone))
     if not found:
         below = [read_mteb(folder, include_external) for folder in sorted(path.iterdir()) if folder.is_dir()]
         found = [source for source in below if source is not None]
@@ -141,7 +144,7 @@ def _declared(path: Path) -> tuple[tuple[str | None, list[str]] | None, Family]:
 
 
 def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:
-    kind = _file_kind(path)
+    kind = "trec" if is_json_run(path) else _file_kind(path)
     if kind == "csv":
         return read_csv(path)
     if kind == "trec":
@@ -153,8 +156,10 @@ def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:
 
 
 def _file_kind(path: Path) -> str:
-    """Return ``csv``, ``trec``, ``qrels`` or an empty text, from the first line that is not blank."""
-    if path.suffix in (".json", ".html", ".md", ".tex", ".pdf", ".png", ".safetensors", ".bin"):
+    """Return ``csv``, ``trec``, ``qrels`` or an empty text, from the name and the first line that is not blank."""
+    if path.suffix == ".parquet":
+        return "csv"
+    if is_json_path(path) or path.suffix in (".html", ".md", ".tex", ".pdf", ".png", ".safetensors", ".bin"):
         return ""
     line = first_line(path)
     if csv_head(line):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,13 +16,15 @@ from typing import Any, Literal
 from poolwise.errors import EvalError
 from poolwise.records import Category, ItemScores, Run, RunManifest
 
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text in latin-1 has."""
 CUT = "is the file complete? copy or create it again"
 KINDS = {
     "poolwise": "runs of poolwise",
     "mteb-results": "MTEB results",
     "mteb-predictions": "MTEB predictions",
     "trec": "TREC run",
-    "csv": "CSV",
+    "csv": "table of scores",
     "qrels": "relevance judgements",
 }
 
@@ -46,6 +50,10 @@ class Source:
     def leave_out(self, reason: str, what: str) -> None:
         """Record that ``what`` was not read, and why."""
         self.left_out.setdefault(reason, []).append(what)
+
+    def set_aside(self, error: EvalError) -> None:
+        """Note that a file of a folder could not be read, and why; the rest of the folder is used."""
+        self.notes.append(f"a file of {self.path} is set aside: {error.got}")
 
     @property
     def models(self) -> list[str]:
@@ -98,24 +106,51 @@ def score_record(
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, unpacked if its name ends in ``.gz``.
+    """Return the text of a file in UTF-8 or UTF-16, unpacked if its name ends in ``.gz``.
 
     Raises: EvalError where it cannot be read, is truncated, or is not text.
     """
+    raw = _raw(path)
+    try:
+        return raw.decode(_encoding(raw))
+    except UnicodeDecodeError as error:
+        raise EvalError(f"{path} is not text", "wanted JSON, a CSV, a TREC run or qrels, in UTF-8 or UTF-16") from error
+
+
+def read_any_text(path: Path, notes: list[str]) -> str:
+    """Return the text of a file like ``read_text``; other bytes are read as latin-1, and ``notes`` says so.
+
+    Raises: EvalError where it cannot be read, is truncated, or is not text.
+    """
+    raw = _raw(path)
+    try:
+        return raw.decode(_encoding(raw))
+    except UnicodeDecodeError:
+        if CONTROL.search(raw) or _encoding(raw) == "utf-16":
+            return read_text(path)
+    notes.append(f"{path} is neither UTF-8 nor UTF-16: read as latin-1; check the names, or save it as UTF-8")
+    return raw.decode("latin-1")
+
+
+def _raw(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise EvalError(f"{path} is not text", "wanted JSON, a CSV, a TREC run or qrels") from error
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
+
+
+def _encoding(start: bytes) -> str:
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def first_line(path: Path) -> str:
     """Return the first line of a file that is not blank; bytes that are not text are replaced."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+        with opener(path, "rb") as start:
+            encoding = _encoding(start.read(2))
+        with opener(path, "rt", encoding=encoding, errors="replace") as file:
             return next((line for line in file if line.strip()), "")
     except (OSError, EOFError, zlib.error) as error:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error

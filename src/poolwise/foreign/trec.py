@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from poolwise.errors import EvalError, collect
+from poolwise.foreign.json_runs import is_json_path, load_json_rankings
 from poolwise.foreign.qrels import Qrels, match_qrels, score_rankings
 from poolwise.foreign.source import CUT, Source, foreign_run, read_text
 from poolwise.records import ItemScores
@@ -30,8 +31,7 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
     source = Source(path, "trec")
     records: dict[str, ItemScores] = {}
     tags: set[str] = set()
-    for file in files:
-        rankings, found = load_rankings(file)
+    for file, rankings, found in _iter_rankings(files, source):
         tags |= found
         record, remarks = score_rankings(
             rankings, match_qrels(rankings, file.name.split(".")[0], everyone, file), "retrieval"
@@ -45,6 +45,27 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
     source.runs = [foreign_run(name, records)]
     source.details["tags"] = sorted(tags)
     return source
+
+
+def _iter_rankings(
+    files: Sequence[Path], source: Source
+) -> Iterator[tuple[Path, dict[str, dict[str, float]], set[str]]]:
+    """Yield each file with its rankings and tags; one file of several that cannot be read is set aside.
+
+    Raises: EvalError where none can be read.
+    """
+    problems = []
+    for file in files:
+        try:
+            rankings, tags = (load_json_rankings(file), set()) if is_json_path(file) else load_rankings(file)
+        except EvalError as error:
+            problems.append(error)
+            continue
+        yield file, rankings, tags
+    if len(problems) == len(files):
+        raise problems[0]
+    for problem in problems:
+        source.set_aside(problem)
 
 
 def _model_name(path: Path) -> str:

@@ -123,9 +123,17 @@ def test_a_score_that_is_no_number_is_an_error(tmp_path: Path, score: float) -> 
         read_inputs([tmp_path / "m"])
 
 
-def test_a_file_cut_in_the_middle_is_an_error(tmp_path: Path) -> None:
+def test_a_file_cut_in_the_middle_is_set_aside_and_said(tmp_path: Path) -> None:
     path = write_v2(tmp_path / "m", "SciFact", 0.6)
     write_v2(tmp_path / "m", "NQ", 0.6)
+    path.write_text(path.read_text()[:60])
+    inputs = read_inputs([tmp_path / "m"])
+    assert list(scores(inputs)) == ["retrieval/NQ"]
+    assert any("is set aside" in note and "SciFact.json is not JSON" in note for note in inputs.notes)
+
+
+def test_a_folder_of_cut_files_is_an_error(tmp_path: Path) -> None:
+    path = write_v2(tmp_path / "m", "SciFact", 0.6)
     path.write_text(path.read_text()[:60])
     with pytest.raises(EvalError, match=r"SciFact\.json is not JSON"):
         read_inputs([tmp_path / "m"])
