@@ -262,7 +262,7 @@ def _text(text: str) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Return escaped text that may wrap after ``+``, ``/``, ``,`` and ``(`` in a name: phones need no side scroll."""
+    """Return escaped text that may wrap after ``+``, ``/``, ``,`` and the ``(`` of a name, as phones need it."""
     escaped = html.escape(text)
     escaped = re.sub(r"(?<=\w)\(", "(<wbr>", escaped)
     for joint in ("+", "/", ","):
