@@ -147,7 +147,8 @@ def _add_tests(
             found.variance.append(variance_share(finding))
             if len(plan.pairs) <= PAIRS_AT_ONCE:
                 found.hierarchies += hierarchy(category, pair, tasks, differences, noise.variances, finding.seed)
-                found.parts.setdefault(pair, {})[category] = replace(noise, runs=None)
+        if len(plan.pairs) <= PAIRS_AT_ONCE:
+            found.parts.setdefault(pair, {})[category] = replace(noise, runs=None)
 
 
 def _seed_table(field: Field, pair: Pair, tasks: Sequence[str]) -> SeedTable:
@@ -173,9 +174,10 @@ def overall_tests(plan: Plan, found: Findings) -> list[Tested]:
         tasks = {name: plan.field.common(name, pair.a, pair.b) for name in categories}
         base = overall_difference(plan.field, pair, tasks)
         base = base.model_copy(update={"equivalence": sum(plan.equivalence.values()) / len(categories)})
-        key = repr(tasks)
+        key = repr((tasks, [name for name in (pair.a, pair.b) if plan.field[name].is_anchor]))
         if key not in tables:
-            having = [e for e in plan.field.entrants if all(e.has(task) for names in tasks.values() for task in names)]
+            everyone = (*plan.field.entrants, *(plan.field[n] for n in (pair.a, pair.b) if plan.field[n].is_anchor))
+            having = [e for e in everyone if all(e.has(task) for names in tasks.values() for task in names)]
             tables[key] = seed_table({entrant.name: overall_scores(entrant, tasks) for entrant in having}, having)
         differences = np.concatenate([task_differences(plan.field, pair, names) for names in tasks.values()])
         finding = find(base, pair, overall_noise(list(parts.values())), tables[key], differences, plan.seed)

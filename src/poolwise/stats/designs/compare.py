@@ -110,8 +110,10 @@ def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison
     by_category = plan.family == "category"
     sizes, power = judge(plan.field, found.primary, by_category=by_category)
     judge(plan.field, found.across, by_category=by_category)
+    over_everything = overall_tests(plan, found)
+    over_categories = [test for test in over_everything if test.pair in plan.pairs]
+    found.baselines += [test for test in over_everything if test.pair in plan.baselines]
     judge(plan.field, found.baselines, by_category=by_category)
-    over_categories = overall_tests(plan, found)
     judge(plan.field, over_categories)
     for contrasts in (found.within, *_by_test(found.seeds)):
         correct(contrasts)

@@ -30,18 +30,17 @@ def recommendations(
         if len({row.num_tasks for row in rows if row.name in costs}) > 1:
             result.append(_incomparable(category, scores))
             continue
-        found = _recommend(category, scores, costs, tests)
+        against = [test for test in against_baselines if test.category == category]
+        found = _recommend(category, scores, costs, tests, against)
         if category == OVERALL and not tests and len(scores) > 1:
             found = found.model_copy(update={"sentence": _untested(found.best, scores), "recommended": found.best})
-        baselines = [test for test in against_baselines if (test.category, test.a) == (category, found.recommended)]
         shown = dict.fromkeys([found.recommended, found.best, *(anchor.name for anchor in field.anchors)])
         known = {row.name: row.mean for row in rows}
         result.append(
             found.model_copy(
                 update={
-                    "warning": _warning(found.recommended, baselines),
                     "scores": {name: known[name] for name in shown if name in known},
-                    "above": [test.b for test in baselines if test.verdict == "better"],
+                    "above": [test.b for test in against if test.a == found.recommended and test.verdict == "better"],
                 }
             )
         )
@@ -112,7 +111,11 @@ def pareto(scores: Mapping[str, float], costs: Mapping[str, float]) -> list[str]
 
 
 def _recommend(
-    category: str, scores: Mapping[str, float], costs: Mapping[str, float], tests: Sequence[Contrast]
+    category: str,
+    scores: Mapping[str, float],
+    costs: Mapping[str, float],
+    tests: Sequence[Contrast],
+    against_baselines: Sequence[Contrast],
 ) -> Recommendation:
     best = max(scores, key=lambda name: scores[name])
     equal = [name for name in scores if _verdict(name, best, tests) == "equal"]
@@ -123,13 +126,15 @@ def _recommend(
     recommended, cheapest = (
         min(pool, key=lambda name: (costs[name], -scores[name])) for pool in ([best, *equal], left)
     )
+    warning = _warning(recommended, [test for test in against_baselines if test.a == recommended])
+    # What is not above its baselines is not advised, only named as the best of those compared.
+    advice = "" if warning else _advice(scores, costs, best, recommended, cheapest)
     return Recommendation(
         category=category,
         best=best,
         recommended=recommended,
-        sentence=_sentence(
-            category, scores, best, equal, left, untested, _advice(scores, costs, best, recommended, cheapest)
-        ),
+        warning=warning,
+        sentence=_sentence(category, scores, best, equal, left, untested, advice),
         decided=not untested and (bool(equal) or left == [best]),
         pareto=pareto(scores, costs),
     )
@@ -176,11 +181,14 @@ def _sentence(
     if len(scores) == 1:
         return f"For {place}, only {best} was evaluated; there is nothing to compare."
     if len(left) == 1 and not untested:
+        if not advice:
+            return f"For {place}, {best} has the best mean ({scores[best]:.4f}); all others were shown to be worse."
         return f"For {place}, use {best}: it has the best mean ({scores[best]:.4f}); all others were shown to be worse."
+    advice = f" {advice}." if advice else ""
     top = f"For {place}, {best} has the best mean ({scores[best]:.4f})"
     if equal:
-        return f"{top}; {_listed(equal)} {'is' if len(equal) == 1 else 'are'} practically equal to it. {advice}."
-    return f"{top}, but {_open_ends(best, left, untested)}. {advice}."
+        return f"{top}; {_listed(equal)} {'is' if len(equal) == 1 else 'are'} practically equal to it.{advice}"
+    return f"{top}, but {_open_ends(best, left, untested)}.{advice}"
 
 
 def _open_ends(best: str, left: Sequence[str], untested: Sequence[str]) -> str:

@@ -221,3 +221,19 @@ def test_the_mean_over_categories_is_tested_too() -> None:
     assert means[A] - means[B] == pytest.approx(overall.difference)
     assert result.recommendations[-1].category == "overall"
     assert result.recommendations[-1].recommended == A
+    low, high = (
+        [
+            run(
+                name,
+                [values(kind, np.full(300, level), category=kind) for kind in ("retrieval", "classification")],
+                kind="anchor",
+            )
+        ]  # type: ignore[arg-type]
+        for name, level in (("untuned", 0.2), ("bm25", 0.9))
+    )
+    warned = compare([*runs, *low, *high], reference=B)
+    found = {(c.category, c.a, c.b): c.verdict for c in warned.against_baselines}
+    assert found["overall", A, "untuned"] == "better" and found["overall", A, "bm25"] == "worse"
+    assert warned.recommendations[-1].warning.startswith(f"{A} is below bm25")
+    assert "use" not in warned.recommendations[-1].sentence.lower()
+    assert len(warned.overall) == 1
