@@ -62,17 +62,18 @@ def read_inputs(
         names: further paths by the name that their model gets in the comparison.
     Raises: EvalError where a path is of no known kind, gives no score, or cannot be read.
     """
-    given = names or {}
-    paths = [*paths, *given.values()]
+    inputs = [*((path, "") for path in paths), *((path, name) for name, path in (names or {}).items())]
+    paths = [path for path, _ in inputs]
     for path in (*paths, *qrels):
         if not path.exists():
             raise EvalError(f"no run in {path}: no such file or folder", WANTED)
     judged = [path for path in paths if path.is_file() and _file_kind(path) == "qrels"]
     everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
-    sources = [source for path in paths for source in _sources(path, everyone, include_external)]
-    for name, path in given.items():
-        for source in (source for source in sources if source.path == path):
-            source.runs = named(source.runs, name)
+    sources: list[Source] = []
+    for path, name in inputs:
+        for source in _sources(path, everyone, include_external):
+            source.runs = named(source.runs, name) if name else source.runs
+            sources.append(source)
     sources += [Source(found.path, "qrels") for found in everyone if found.path not in judged]
     if idle := [source for source in sources if not source.runs and source.kind != "qrels"]:
         raise EvalError("; ".join(_nothing(source) for source in idle), WANTED)

@@ -38,3 +38,11 @@ def test_a_study_alone_is_compared_as_it_declared(tmp_path: Path) -> None:
     # A reference that has not run yet is none.
     write_json(recipe, {"reference": "last+bidirectional", "comparisons": comparisons})
     assert read_inputs([tmp_path / "study"]).declared == (None, ["attention_given_pooling"])
+
+
+def test_one_file_under_two_names_is_two_models(tmp_path: Path) -> None:
+    table = tmp_path / "scores.csv"
+    table.write_text("model,task,score,category\n" + "".join(f"m,t{k},0.{k},retrieval\n" for k in range(1, 4)))
+    inputs = read_inputs([], names={"A": table, "B": table})
+    assert [run.manifest.label for run in inputs.runs] == ["A", "B"]
+    assert inputs.notes[-1] == "A and B have the same scores on all 3 tasks: are they one model?"
