@@ -1,6 +1,7 @@
 """Reads tables of scores, CSV or parquet: ``model, task, item, score``.
 
-``category, seed, group, metric`` are optional. A table may also be wide: a task or an item column and one column per model, or a model column and one per task.
+``category, seed, group, metric`` are optional. A table may also be wide: a task or an item column and one column per
+model, or a model column and one per task.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import yaml
 from poolwise.records import Run
 from poolwise.report.adaptation import adaptation_blocks, adaptation_warnings
 from poolwise.report.amounts import count_text, score_text, seconds_text
+from poolwise.report.benchmark import benchmark_blocks
 from poolwise.report.blocks import (
     Block,
     Bullets,
@@ -100,6 +101,7 @@ def _comparison_sections(view: View) -> list[Section]:
     scatters = [scatter_figure(view, PARAMETERS, parameters), scatter_figure(view, THROUGHPUT, speeds)]
     return [
         _section("verdict", "Verdict", *_verdict(view)),
+        _section("benchmark", "Benchmark", *benchmark_blocks(view.comparison)),
         _section("scores", "Scores by category", paper_table(view) if view.categories else None),
         _section("differences", "Differences", forest_figure(view)),
         _section("seeds", "Seed spread", seeds_figure(view)),

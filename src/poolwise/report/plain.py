@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from poolwise.report.amounts import MINUS, difference_text, interval_text, p_text
+from poolwise.report.benchmark import benchmark_lines, benchmark_table
 from poolwise.report.blocks import Cell, Column, Table
 from poolwise.report.document import comparison_document
 from poolwise.report.markdown import markdown_document
@@ -23,6 +24,7 @@ def comparison_text(comparison: Comparison) -> str:
         for r in comparison.recommendations
     ]
     parts = [
+        _benchmark(comparison),
         f"{table.caption}\n{plain_table(table)}",
         table.note,
         _contrasts(comparison.contrasts),
@@ -31,6 +33,17 @@ def comparison_text(comparison: Comparison) -> str:
         comparison.family,
     ]
     return "\n\n".join(part for part in [*parts, *comparison.methods, *comparison.notes] if part)
+
+
+def _benchmark(comparison: Comparison) -> str:
+    found = comparison.benchmark
+    if found is None:
+        return ""
+    table = benchmark_table(found)
+    if not found.rows:
+        return "\n".join([f"{table.caption}: no model has all of them", *benchmark_lines(found)])
+    parts = [f"{table.caption}\n{plain_table(table)}", table.note, "\n".join(benchmark_lines(found)), found.method]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _contrasts(contrasts: Sequence[Contrast]) -> str:
