@@ -204,6 +204,35 @@ class TaskExtremes(Record):
     contrasts: list[Extremes]
 
 
+class BenchmarkRow(Record):
+    """One model's scores on a whole benchmark. ``rank`` is its Borda rank; 1 is best, tied models share a rank."""
+
+    name: str
+    rank: int
+    rank_interval: tuple[int, int] | None = Field(default=None, description="95% bootstrap interval over tasks")
+    points: float = Field(description="Borda points: the models that it beats, summed over tasks; ties count half")
+    mean: float = Field(description="mean over tasks")
+    mean_of_types: float = Field(description="mean over task types of the mean over the type's tasks")
+    by_type: dict[str, float] = Field(description="mean over the tasks of each type")
+
+
+class BenchmarkTable(Record):
+    """The models ranked on a benchmark of MTEB, by its definition.
+
+    ``groups`` hold models, best first, of which no two are separated: their points do not differ at 0.05, corrected for
+    all pairs. A model that lacks tasks is in ``incomplete`` with these tasks, and has no rank.
+    """
+
+    benchmark: str
+    num_tasks: int
+    types: dict[str, int] = Field(description="task types and how many tasks each has")
+    rows: list[BenchmarkRow]
+    groups: list[list[str]] = []
+    incomplete: dict[str, list[str]] = {}
+    method: str
+    notes: list[str] = []
+
+
 class Comparison(Record):
     """Every number of a comparison of runs; reports only print them.
 
@@ -236,6 +265,7 @@ class Comparison(Record):
     variance: list[VarianceShare] = []
     power: list[Power] = []
     rank_pictures: list[RankPicture] = []
+    benchmark: BenchmarkTable | None = Field(default=None, description="if a benchmark of MTEB was asked for")
     posteriors: list[Posterior] = []
     hierarchies: list[Hierarchy] = Field(
         default=[], description="partial pooling of the primary contrasts over at least three tasks with items"

@@ -20,8 +20,8 @@ def compare(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a "
-            "CSV with model, task, item, score.",
+            help="Runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, runs in TREC's "
+            "format or JSON, or a table (CSV, parquet) with model, task, item, score.",
             show_default=False,
         ),
     ] = None,
@@ -37,6 +37,17 @@ def compare(
     include_external: Annotated[
         bool, typer.Option("--include-external", help="Also read MTEB's self-reported scores; the notes mark them.")
     ] = False,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help='Benchmark of MTEB, such as "MTEB(eng, v2)": only its tasks, splits and subsets; adds its ranks.',
+            show_default="none",
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Language of MTEB results, in ISO 639-3, such as deu.", show_default="English"),
+    ] = None,
     equivalence: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,7 +82,7 @@ def compare(
 ) -> None:
     """Compare models evaluated on the same tasks: differences, tests, corrected p-values, verdicts."""
     from poolwise.errors import ConfigError
-    from poolwise.foreign import compare_inputs, input_entries, input_lines, read_inputs, source_lines
+    from poolwise.foreign import compare_inputs, input_entries, input_lines, read_inputs, scope_of, source_lines
     from poolwise.report import comparison_json, comparison_text, write_comparison_report
 
     if out is not None and out.exists() and not out.is_dir():
@@ -81,7 +92,7 @@ def compare(
     names = _names(name or [])
     if not (paths or names):
         raise ConfigError("compare: no input", "wanted paths, or --name NAME=PATH")
-    inputs = read_inputs(paths or [], qrels or [], include_external, names)
+    inputs = read_inputs(paths or [], qrels or [], include_external, names, scope_of(benchmark, language))
     say("\n".join(input_lines(inputs)))
     everything = [*(paths or []), *names.values()]
     sizes = _sizes(equivalence) if equivalence else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from poolwise.foreign.benchmark_table import benchmark_table
 from poolwise.foreign.read_inputs import Inputs
 from poolwise.records import load_texts
 from poolwise.results import Comparison
@@ -48,4 +49,6 @@ def compare_inputs(
     )
     texts = [record for path in paths if path.is_dir() for record in load_texts(path)]
     comparison = with_extremes(comparison, inputs.runs, texts)
-    return comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes]})
+    asked = inputs.scope.benchmark
+    table = benchmark_table(asked, inputs.runs, inputs.sources) if asked else None
+    return comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes], "benchmark": table})

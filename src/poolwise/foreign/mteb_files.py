@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poolwise.foreign.mteb_tasks import MtebTask, guess_category, known_task, main_metric
+from poolwise.foreign.benchmarks import ENGLISH, Scope
+from poolwise.foreign.mteb_tasks import MtebTask, guess_category, main_metric
 from poolwise.foreign.source import as_score
 from poolwise.records import Category
 
-SPLITS = ("test", "dev", "validation", "train")
+SPLITS = ("test", "dev", "validation", "standard", "train")
+"""Splits of a task that is not described, the first one that a file has; BRIGHT's is "standard"."""
 SIMILARITIES = {
     "cos_sim": "cosine",
     "dot": "dot",
@@ -35,11 +37,11 @@ class ScoreRow:
     languages: tuple[str, ...]
     metrics: Mapping[str, object]
 
-    @property
-    def is_english(self) -> bool:
+    def is_in(self, language: str) -> bool:
+        """Return whether all texts are in a language, of ISO 639-3; older files name only English subsets."""
         if self.languages:
-            return all(language.startswith("eng") for language in self.languages)
-        return ENGLISH_SUBSETS.fullmatch(self.subset) is not None
+            return all(name.startswith(language) for name in self.languages)
+        return language == ENGLISH and ENGLISH_SUBSETS.fullmatch(self.subset) is not None
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,13 @@ class ResultFile:
 
 @dataclass(frozen=True)
 class Finding:
-    """The English score of one task; also ``cosine_ap`` if MTEB's score is the best of several similarities."""
+    """The score of one task; also ``cosine_ap`` if MTEB's score is the best of several similarities.
+
+    ``category`` is None for a type of task that poolwise does not compare; only a benchmark counts it.
+    """
 
     file: ResultFile
-    category: Category
+    category: Category | None
     metric: str
     score: float
     where: str
@@ -78,7 +83,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Absent:
-    """A file without an English score, and why."""
+    """A file without a score that counts, and why."""
 
     file: ResultFile
     reason: str
@@ -134,54 +139,70 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, object]:
     return flat
 
 
-def english_score(file: ResultFile) -> Finding | Absent:
-    """Return the score of the English subset on the split that MTEB evaluates, or why there is none."""
-    task = known_task(file.task)
-    rows = _wanted_rows(file, task)
+def score_of(file: ResultFile, scope: Scope) -> Finding | Absent:
+    """Return the score of a task on the splits and subsets that count in the scope, or why there is none."""
+    task = scope.task(file.task)
+    rows = _described_rows(file, task, scope) if task else _likely_rows(file, scope)
     if not rows:
-        return Absent(file, _why_no_rows(file, task))
+        return Absent(file, _why_no_rows(file, task, scope))
     category = task.category if task else guess_category(file.task, rows[0].metrics)
-    if category is None:
+    if category is None and not scope.counts_other_kinds:
         kind = "a summarization task" if task or "summ" in file.task.lower() else "a type unknown from its metrics"
         return Absent(file, f"{kind}, not one of the categories compared here")
-    scores = [score for row in rows if (score := _main_score(row, category)) is not None]
+    metric = task.metric if task else main_metric(category) if category else ""
+    scores = [score for row in rows if (score := _main_score(row, category, metric)) is not None]
     if len(scores) < len(rows):
         return Absent(file, "no main score in the file")
     return Finding(
         file,
         category,
-        main_metric(category),
+        metric,
         math.fsum(scores) / len(scores),
-        f"{rows[0].split} {','.join(row.subset for row in rows)}",
+        f"{','.join(dict.fromkeys(row.split for row in rows))} {','.join(dict.fromkeys(row.subset for row in rows))}",
         as_score(rows[0].metrics.get("cosine_ap")) if len(rows) == 1 else None,
-        "" if task else f"not in MTEB's English benchmarks; read as {category}, {_words(rows)}",
+        "" if task else f"not in MTEB's English benchmarks; read as {category}, {_words(rows, scope)}",
     )
 
 
-def _wanted_rows(file: ResultFile, task: MtebTask | None) -> list[ScoreRow]:
-    english = [row for row in file.rows if row.is_english]
-    if task is None:
-        split = next((split for split in SPLITS if any(row.split == split for row in english)), "")
-        return sorted((row for row in english if row.split == split), key=lambda row: row.subset)
-    rows = [row for row in english if row.split == task.split]
-    # Older files name the only subset of a task "default" or "en", whatever its present name.
-    alike = {task.subset, "default", "en"} if len(rows) == 1 else {task.subset}
-    return [row for row in rows if row.subset in alike]
+def _described_rows(file: ResultFile, task: MtebTask, scope: Scope) -> list[ScoreRow]:
+    """Return the rows of all splits and subsets of a task; none if the file lacks one of them."""
+    found = [row for row in file.rows if row.split in task.splits and (scope.is_defined or row.is_in(scope.language))]
+    wanted = [row for row in found if row.subset in task.subsets]
+    if not wanted and len(task.subsets) == 1 and len(found) == len({row.split for row in found}):
+        # Older files name the only subset of a task "default" or "en", whatever its present name.
+        wanted = [row for row in found if row.subset in ("default", "en")]
+    return wanted if len(wanted) == len(task.splits) * len(task.subsets) else []
 
 
-def _why_no_rows(file: ResultFile, task: MtebTask | None) -> str:
-    if not any(row.is_english for row in file.rows):
-        return "no English subset in the file"
-    splits = sorted({row.split for row in file.rows if row.is_english})
-    wanted = f"split {task.split}, subset {task.subset}" if task else "a known split"
-    return f"wanted {wanted}; the English scores in the file are of split {', '.join(splits)}"
+def _likely_rows(file: ResultFile, scope: Scope) -> list[ScoreRow]:
+    found = [row for row in file.rows if row.is_in(scope.language)]
+    split = next((split for split in SPLITS if any(row.split == split for row in found)), "")
+    only = {row.split for row in found}
+    wanted = {split} if split else only if len(only) == 1 else set()
+    return sorted((row for row in found if row.split in wanted), key=lambda row: row.subset)
 
 
-def _words(rows: list[ScoreRow]) -> str:
-    mean = f", the mean of {len(rows)} English subsets" if len(rows) > 1 else ""
+def _why_no_rows(file: ResultFile, task: MtebTask | None, scope: Scope) -> str:
+    found = [row for row in file.rows if scope.is_defined or row.is_in(scope.language)]
+    if not found:
+        return f"no {'English' if scope.language == ENGLISH else scope.language} subset in the file"
+    if task and scope.is_defined:
+        have = {(row.split, row.subset) for row in found}
+        lacking = [
+            f"{split} {subset}" for split in task.splits for subset in task.subsets if (split, subset) not in have
+        ]
+        return f"the file lacks {len(lacking)} of {len(task.splits) * len(task.subsets)} scores, such as {lacking[0]}"
+    splits = sorted({row.split for row in found})
+    wanted = f"split {', '.join(task.splits)}, subset {', '.join(task.subsets)}" if task else "a known split"
+    return f"wanted {wanted}; the scores in the file are of split {', '.join(splits)}"
+
+
+def _words(rows: list[ScoreRow], scope: Scope) -> str:
+    name = "English" if scope.language == ENGLISH else scope.language
+    mean = f", the mean of {len(rows)} {name} subsets" if len(rows) > 1 else ""
     return f"split {rows[0].split}{mean}"
 
 
-def _main_score(row: ScoreRow, category: Category) -> float | None:
-    names = ("main_score", main_metric(category), *(("map_at_1000",) if category == "reranking" else ()))
+def _main_score(row: ScoreRow, category: Category | None, metric: str) -> float | None:
+    names = ("main_score", metric, *(("map", "map_at_1000") if category == "reranking" else ()))
     return next((score for name in names if (score := as_score(row.metrics.get(name))) is not None), None)

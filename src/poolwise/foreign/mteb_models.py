@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from poolwise.errors import EvalError, collect
-from poolwise.foreign.mteb_files import Absent, Finding, ResultFile, english_score, parse_result
+from poolwise.foreign.benchmarks import Benchmark, Scope
+from poolwise.foreign.mteb_files import Absent, Finding, ResultFile, parse_result, score_of
 from poolwise.foreign.source import Source, foreign_run, read_json, score_record
-from poolwise.records import ItemScores
+from poolwise.records import Category, ItemScores
 
+DEFAULT = Scope()
 META = "model_meta.json"
 EXTERNAL = "external"
 PREDICTIONS = "_predictions.json"
@@ -25,8 +28,8 @@ def result_paths(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.name != META and not path.name.endswith(PREDICTIONS))
 
 
-def read_mteb(folder: Path, include_external: bool) -> Source | None:
-    """Return the English scores of one model, or None if the folder holds no MTEB result.
+def read_mteb(folder: Path, include_external: bool, scope: Scope = DEFAULT) -> Source | None:
+    """Return the scores of one model that are in the scope, or None if the folder holds no MTEB result.
 
     Raises: EvalError where a file is truncated or holds a score that is not finite.
     """
@@ -37,17 +40,36 @@ def read_mteb(folder: Path, include_external: bool) -> Source | None:
     if not files:
         return None
     model = _model_name(folder)
+    for name in sorted({file.task for file in files if not scope.has(file.task)}):
+        source.leave_out(f"not in {scope.benchmark.name if scope.benchmark else ''}", name)
+    files = [file for file in files if scope.has(file.task)]
     evaluated = [file for file in files if file.revision != EXTERNAL]
     reported = [file for file in files if file.revision == EXTERNAL]
-    chosen = _newest(evaluated, model, source)
+    chosen = _newest(evaluated, model, source, scope)
     if reported:
-        _add_external(chosen, reported, include_external, model, source)
+        _add_external(chosen, reported, include_external, model, source, scope)
+    if scope.benchmark:
+        chosen = _with_wholes(chosen, scope.benchmark, source)
     bad = [f"{f.file.path}: score {f.score}" for f in chosen.values() if not math.isfinite(f.score)]
     collect(bad, EvalError, "scores are not finite", "evaluate the model on these tasks again")
     source.notes += [f"{model}: {finding.file.task} is {finding.note}" for finding in chosen.values() if finding.note]
     _describe(source, model, chosen.values())
-    source.runs = [foreign_run(model, dict(map(_record, chosen.values())))] if chosen else []
+    records = dict(_record(finding, finding.category) for finding in chosen.values() if finding.category)
+    source.runs = [foreign_run(model, records)] if records else []
+    others = {finding.file.task: finding.score for finding in chosen.values() if finding.category is None}
+    source.other_scores = {model: others} if others else {}
     return source
+
+
+def _with_wholes(chosen: dict[str, Finding], benchmark: Benchmark, source: Source) -> dict[str, Finding]:
+    """Return the scores of a benchmark's tasks: one that lacks a score but has all its parts gets their mean."""
+    for task in benchmark.tasks.values():
+        parts = [chosen[part] for part in task.parts if part in chosen]
+        if task.name not in chosen and parts and len(parts) == len(task.parts):
+            mean = math.fsum(part.score for part in parts) / len(parts)
+            chosen[task.name] = replace(parts[0], file=replace(parts[0].file, task=task.name), score=mean, note="")
+            source.notes.append(f"{task.name} is the mean of its {len(parts)} parts, as in MTEB")
+    return {name: finding for name, finding in chosen.items() if name in benchmark.tasks}
 
 
 def _is_one_model(folder: Path) -> bool:
@@ -94,12 +116,12 @@ def _meta_name(folder: Path) -> str:
     return str(data.get("name") or "") if isinstance(data, dict) else ""
 
 
-def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str, Finding]:
-    """Return the score of each task from the newest file with an English score; older scores go to the notes."""
+def _newest(files: Sequence[ResultFile], model: str, source: Source, scope: Scope) -> dict[str, Finding]:
+    """Return the score of each task from the newest file that has one; older scores go to the notes."""
     chosen: dict[str, Finding] = {}
     absent: list[Absent] = []
     for file in sorted(files, key=lambda file: file.age, reverse=True):
-        found = english_score(file)
+        found = score_of(file, scope)
         if isinstance(found, Absent):
             absent.append(found)
         elif (newer := chosen.setdefault(file.task, found)) is not found and newer.score != found.score:
@@ -114,7 +136,12 @@ def _newest(files: Sequence[ResultFile], model: str, source: Source) -> dict[str
 
 
 def _add_external(
-    chosen: dict[str, Finding], files: Sequence[ResultFile], is_included: bool, model: str, source: Source
+    chosen: dict[str, Finding],
+    files: Sequence[ResultFile],
+    is_included: bool,
+    model: str,
+    source: Source,
+    scope: Scope,
 ) -> None:
     fresh = [file for file in files if file.task not in chosen]
     if not is_included:
@@ -122,7 +149,7 @@ def _add_external(
         only = f"; {len(fresh)} of them are only there" if fresh else ""
         source.left_out[f"self-reported (external) scores, read with --include-external{only}"] = names
         return
-    added = _newest(fresh, model, source)
+    added = _newest(fresh, model, source, scope)
     chosen |= added
     if added:
         source.notes.append(f"{model}: self-reported and not checked (external): {', '.join(sorted(added))}")
@@ -139,7 +166,7 @@ def _describe(source: Source, model: str, chosen: Iterable[Finding]) -> None:
     source.details["layouts"] = sorted({finding.file.layout for finding in chosen})
 
 
-def _record(finding: Finding) -> tuple[str, ItemScores]:
+def _record(finding: Finding, category: Category) -> tuple[str, ItemScores]:
     settings: dict[str, object] = {
         "dataset_revision": finding.file.data_revision,
         "model_revision": finding.file.revision,
@@ -147,6 +174,6 @@ def _record(finding: Finding) -> tuple[str, ItemScores]:
     }
     if finding.cosine_ap is not None:
         settings["cosine_ap"] = finding.cosine_ap
-    name = f"{finding.category}/{finding.file.task}"
+    name = f"{category}/{finding.file.task}"
     fingerprint = f"mteb {finding.where}"
-    return name, score_record(name, finding.category, finding.metric, finding.score, fingerprint, settings)
+    return name, score_record(name, category, finding.metric, finding.score, fingerprint, settings)

@@ -64,13 +64,19 @@ FORUMS = "CQADupstackRetrieval"
 
 @dataclass(frozen=True)
 class MtebTask:
-    """What MTEB reports for one task; ``category`` is None for a type of task that poolwise does not have."""
+    """What MTEB reports for one task; ``category`` is None for a type of task that poolwise does not have.
+
+    Its score is the mean over all ``splits`` and ``subsets``, or over the scores of its ``parts``. ``kind`` is MTEB's
+    type of task, empty if it is not known.
+    """
 
     name: str
     category: Category | None
     metric: str
-    split: str
-    subset: str
+    splits: tuple[str, ...]
+    subsets: tuple[str, ...]
+    kind: str = ""
+    parts: tuple[str, ...] = ()
 
 
 def known_task(name: str) -> MtebTask | None:
@@ -120,8 +126,8 @@ def _described() -> dict[str, MtebTask]:
             name,
             category,
             main_metric(category) if category else "",
-            SPLITS.get(name, "test"),
-            SUBSETS.get(name, "default"),
+            (SPLITS.get(name, "test"),),
+            (SUBSETS.get(name, "default"),),
         )
         for category, names in KNOWN.items()
         for name in names.split()

@@ -73,8 +73,8 @@ def _rankings(data: Mapping[str, Any], task: str, path: Path) -> dict[str, dict[
     """
     known = known_task(task)
     subsets = {name: splits for name, splits in data.items() if name != META and isinstance(splits, dict)}
-    subset = next((subsets[name] for name in ((known.subset,) if known else ()) + SUBSETS if name in subsets), None)
-    found = (subset or {}).get(known.split if known else "test")
+    subset = next((subsets[name] for name in (known.subsets if known else ()) + SUBSETS if name in subsets), None)
+    found = (subset or {}).get(known.splits[0] if known else "test")
     if not isinstance(found, dict) or not found or not all(isinstance(row, dict) for row in found.values()):
         return None
     problems, rankings = [], {}

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.errors import EvalError
+from poolwise.foreign.benchmarks import Scope
 from poolwise.foreign.csv_table import csv_head, read_csv
 from poolwise.foreign.harmony import joined
 from poolwise.foreign.json_runs import is_json_path, is_json_run
-from poolwise.foreign.mteb_models import read_mteb
+from poolwise.foreign.mteb_models import DEFAULT, read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
@@ -32,6 +33,7 @@ class Inputs:
     runs: list[Run]
     sources: list[Source]
     notes: list[str]
+    scope: Scope = DEFAULT
 
     @property
     def declared(self) -> tuple[str | None, Sequence[str]] | None:
@@ -53,6 +55,7 @@ def read_inputs(
     qrels: Sequence[Path] = (),
     include_external: bool = False,
     names: Mapping[str, Path] | None = None,
+    scope: Scope = DEFAULT,
 ) -> Inputs:
     """Return the runs in ``paths``, of any supported tool.
 
@@ -60,6 +63,7 @@ def read_inputs(
         qrels: relevance judgements for TREC runs and predictions; ``paths`` may contain judgements too.
         include_external: also read self-reported scores from MTEB's ``external`` folders.
         names: further paths by the name that their model gets in the comparison.
+        scope: the benchmark or the language of MTEB that is read; of other tools, the tasks of the benchmark.
     Raises: EvalError where a path is of no known kind, gives no score, or cannot be read.
     """
     inputs = [*((path, "") for path in paths), *((path, name) for name, path in (names or {}).items())]
@@ -71,8 +75,9 @@ def read_inputs(
     everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
     sources: list[Source] = []
     for path, name in inputs:
-        for source in _sources(path, everyone, include_external):
+        for source in _sources(path, everyone, include_external, scope):
             source.runs = named(source.runs, name) if name else source.runs
+            _keep_in_scope(source, scope)
             sources.append(source)
     sources += [Source(found.path, "qrels") for found in everyone if found.path not in judged]
     if idle := [source for source in sources if not source.runs and source.kind != "qrels"]:
@@ -83,7 +88,8 @@ def read_inputs(
     runs, notes = joined(sources)
     runs, repeated = once(runs)
     notes = [*repeated, *told, *notes, *identical_notes(runs)]
-    return Inputs(runs, sources, [*(note for source in sources for note in source.notes), *_left_out(sources), *notes])
+    notes = [*(note for source in sources for note in source.notes), *_left_out(sources), *notes]
+    return Inputs(runs, sources, notes, scope)
 
 
 def _told_apart(sources: Sequence[Source]) -> list[str]:
@@ -101,20 +107,33 @@ def _told_apart(sources: Sequence[Source]) -> list[str]:
     return notes
 
 
-def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool) -> list[Source]:
+def _keep_in_scope(source: Source, scope: Scope) -> None:
+    """Drop the tasks that are not in the benchmark; a model without any of them is dropped and named."""
+    dropped = {task for run in source.runs for task in run.scores if not scope.has(task.rpartition("/")[2])}
+    for task in sorted(dropped):
+        source.leave_out(f"not in {scope.benchmark.name if scope.benchmark else ''}", task)
+    if dropped:
+        kept = [
+            run.model_copy(update={"scores": {name: r for name, r in run.scores.items() if name not in dropped}})
+            for run in source.runs
+        ]
+        source.runs = [run for run in kept if run.scores]
+
+
+def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool, scope: Scope) -> list[Source]:
     if path.is_file():
         return [_file_source(path, everyone)]
     if folders := list(iter_run_folders(path)):
         return [_own_source(path, folders)]
     found = [read_predictions(path, everyone)] if prediction_paths(path) else []
-    if (results := read_mteb(path, include_external)) is not None:
+    if (results := read_mteb(path, include_external, scope)) is not None:
         found.append(results)
     if files := [file for file in sorted(path.iterdir()) if file.is_file() and _file_kind(file) == "trec"]:
         found.append(read_trec(path, files, everyone))
     if not found and (files := [file for file in sorted(path.iterdir()) if is_json_run(file, on_error=True)]):
         found.append(read_trec(path, files, everyone))
     if not found:
-        below = [read_mteb(folder, include_external) for folder in sorted(path.iterdir()) if folder.is_dir()]
+        below = [read_mteb(folder, include_external, scope) for folder in sorted(path.iterdir()) if folder.is_dir()]
         found = [source for source in below if source is not None]
     if not found:
         raise EvalError(f"no run in {path}", WANTED, "make one with poolwise eval or study")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from poolwise.records import Run
 from poolwise.report.adaptation import adaptation_blocks, adaptation_warnings
 from poolwise.report.amounts import count_text, score_text
+from poolwise.report.benchmark import benchmark_blocks
 from poolwise.report.blocks import (
     Block,
     Bullets,
@@ -131,6 +132,7 @@ def _comparison_sections(view: View) -> list[Section]:
     forest = forest_figure(view)
     differences: Block | None = Folded("All pairs", [forest]) if forest and has_matrix(view) else forest
     return [
+        _section("benchmark", "Benchmark", *benchmark_blocks(view.comparison)),
         _section("pairs", "Pairs of models", *matrix_blocks(view)),
         _section("differences", "Differences", differences),
         _section("seeds", "Seed spread", seeds_figure(view)),

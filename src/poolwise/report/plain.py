@@ -8,6 +8,7 @@ from pathlib import Path
 
 from poolwise.records import Run
 from poolwise.report.amounts import MINUS, difference_text, interval_text, p_text, score_text
+from poolwise.report.benchmark import benchmark_lines, benchmark_table
 from poolwise.report.blocks import CHIPS, Card, Cell, Column, Table
 from poolwise.report.card import decision_cards
 from poolwise.report.decided import decided_sentences
@@ -53,6 +54,7 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
     methods = [comparison.rule, comparison.family, *comparison.methods] if verbose else []
     cards = decision_cards(view, is_screen=is_screen)
     parts = [
+        _benchmark(comparison),
         f"{table.caption}\n{plain_table(table)}",
         table.note,
         *(_matrices(view) if has_matrix(view) and not verbose else [_contrasts(comparison.contrasts, verbose)]),
@@ -62,6 +64,17 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
         *methods,
         *(_card(card) for card in (cards.items if cards else ())),
     ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _benchmark(comparison: Comparison) -> str:
+    found = comparison.benchmark
+    if found is None:
+        return ""
+    table = benchmark_table(found)
+    if not found.rows:
+        return "\n".join([f"{table.caption}: no model has all of them", *benchmark_lines(found)])
+    parts = [f"{table.caption}\n{plain_table(table)}", table.note, "\n".join(benchmark_lines(found)), found.method]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -186,8 +186,8 @@ def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
 
 def test_the_table_of_tasks() -> None:
     msmarco, sts, summary = known_task("MSMARCO"), known_task("STS17"), known_task("SummEval")
-    assert msmarco and (msmarco.category, msmarco.split, msmarco.metric) == ("retrieval", "dev", "ndcg_at_10")
-    assert sts and (sts.category, sts.split, sts.subset) == ("sts", "test", "en-en")
+    assert msmarco and (msmarco.category, msmarco.splits, msmarco.metric) == ("retrieval", ("dev",), "ndcg_at_10")
+    assert sts and (sts.category, sts.splits, sts.subsets) == ("sts", ("test",), ("en-en",))
     assert summary and summary.category is None
     assert known_task("NoSuchTask") is None
     assert len(forums()) == 12
