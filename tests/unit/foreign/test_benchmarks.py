@@ -102,7 +102,10 @@ def test_brights_split_is_read(tmp_path: Path) -> None:
         {"hf_subset": name, "languages": ["eng-Latn"], "main_score": score, "ndcg_at_10": score}
         for name, score in (("biology", 0.2), ("pony", 0.4))
     ]
-    write_json(tmp_path / "m" / "BrightRetrieval.json", {"task_name": "BrightRetrieval", "scores": {"standard": rows}})
+    write_json(
+        tmp_path / "m" / "BrightRetrieval.json",
+        {"task_name": "BrightRetrieval", "scores": {"long": rows[:1], "standard": rows}},
+    )
     inputs = read_inputs([tmp_path / "m"])
     assert inputs.runs[0].scores["retrieval/BrightRetrieval"].score == pytest.approx(0.3)
     assert any("split standard, the mean of 2 English subsets" in note for note in inputs.notes)
