@@ -227,6 +227,8 @@ def compare(
     reference: str | None = None,
     qrels: Sequence[str | Path] = (),
     include_external: bool = False,
+    benchmark: str | None = None,
+    language: str | None = None,
     equivalence: float | Mapping[str, float] | None = None,
     family: Literal["all", "category"] | None = None,
     num_resamples: int | None = None,
@@ -234,17 +236,21 @@ def compare(
     """Return whether the differences between models are real: differences, tests, corrected p-values, verdicts.
 
     Args:
-        paths: runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, TREC runs, or a CSV
-            with model, task, item, score.
+        paths: runs or studies of poolwise, MTEB results (one folder per model), mteb predictions, runs in TREC's format
+            or JSON, or a table (CSV, parquet) with model, task, item, score.
         names: more inputs, by the name that their model gets in the comparison.
         reference: the design or model that the others are compared with; None takes the reference of a study.
         qrels: relevance judgements for TREC runs.
         include_external: also read MTEB's self-reported scores; the notes mark them.
+        benchmark: one of MTEB's, such as "MTEB(eng, v2)": only its tasks, splits and subsets; adds ``benchmark`` to the
+            comparison, with the models' ranks.
+        language: of MTEB results, in ISO 639-3, such as "deu"; None is English.
         equivalence: the largest difference that does not matter in practice, as a fraction, for all categories or by
             category; None is 0.005.
         family: which tests are corrected together: all, or those of each category; None takes a study's, else all.
         num_resamples: of each test; None is 10,000, more in a large family.
-    Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not in the inputs.
+    Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not in the inputs,
+        and for a benchmark or a language that mteb does not know.
 
     Example:
 
@@ -259,11 +265,12 @@ def compare(
         >>> round(comparison.contrasts[0].difference, 3)
         0.2
     """
-    from poolwise.foreign import compare_inputs, read_inputs
+    from poolwise.foreign import compare_inputs, read_inputs, scope_of
 
     listed = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     given = {name: Path(path) for name, path in (names or {}).items()}
-    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external, given)
+    scope = scope_of(benchmark, language)
+    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external, given, scope)
     return compare_inputs(inputs, [*listed, *given.values()], reference, equivalence, family, num_resamples)
 
 

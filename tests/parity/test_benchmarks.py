@@ -9,7 +9,7 @@ import pytest
 
 from poolwise.errors import ConfigError
 from poolwise.foreign import compare_inputs, read_inputs, scope_of
-from unit.foreign.files import write_json
+from unit.foreign.files import write_json, write_v1
 
 MODELS = ("intfloat/e5-base-v2", "BAAI/bge-base-en-v1.5", "thenlper/gte-base", "sentence-transformers/LaBSE")
 """Names that mteb knows: its table leaves out others. The scores are drawn at random."""
@@ -66,3 +66,12 @@ def test_a_language_is_read_by_mtebs_splits_and_subsets(tmp_path: Path) -> None:
     write_json(tmp_path / "m" / "STS22.json", {"task_name": "STS22", "scores": {"test": rows, "train": rows[1:]}})
     inputs = read_inputs([tmp_path / "m"], scope=scope_of(language="deu"))
     assert {task: record.score for task, record in inputs.runs[0].scores.items()} == {"sts/STS22": 0.3}
+
+
+def test_a_language_in_files_that_do_not_name_languages(tmp_path: Path) -> None:
+    subsets = {name: {"cos_sim": {"spearman": score}} for name, score in (("de", 0.3), ("en", 0.9))}
+    write_v1(tmp_path / "m", "STS22", {"test": subsets})
+    write_v1(tmp_path / "m", "STS17", {"test": {"en": {"cos_sim": {"spearman": 0.9}}}})
+    inputs = read_inputs([tmp_path / "m"], scope=scope_of(language="deu"))
+    assert {task: record.score for task, record in inputs.runs[0].scores.items()} == {"sts/STS22": 0.3}
+    assert "STS17" in str(inputs.sources[0].left_out)

@@ -20,7 +20,8 @@ METHOD = (
     "Means and Borda ranks as on MTEB's leaderboard, among the models here: in each task a model earns one point for "
     "each model that it beats, half a point for a tie. Rank intervals: 95% of bootstrap samples of the tasks. Models "
     "in one group are not separated: sign-flip tests of their points over tasks, corrected for all pairs "
-    "(Westfall-Young), at 0.05. Tasks made from the same texts are drawn and flipped together."
+    "(Westfall-Young), at 0.05; an interval is of one model alone. Tasks made from the same texts are drawn and "
+    "flipped together."
 )
 
 
@@ -63,8 +64,8 @@ def _scores(benchmark: Benchmark, runs: Sequence[Run], sources: Sequence[Source]
                 mine.setdefault(name, []).append(record.score)
     for source in sources:
         for model, found in source.other_scores.items():
-            for name, score in found.items():
-                by_seed.setdefault(model, {}).setdefault(name, []).append(score)
+            for name, values in found.items():
+                by_seed.setdefault(model, {}).setdefault(name, []).extend(values)
     return {
         model: {name: math.fsum(values) / len(values) for name, values in found.items()}
         for model, found in by_seed.items()

@@ -52,7 +52,7 @@ class Scope:
     @property
     def is_defined(self) -> bool:
         """Whether mteb's definitions name the subsets, so that their languages need no check."""
-        return self.benchmark is not None
+        return self.benchmark is not None or self.uses_mteb
 
     @property
     def counts_other_kinds(self) -> bool:
@@ -62,11 +62,20 @@ class Scope:
         """Return whether a task is read at all."""
         return self.benchmark is None or name in self.benchmark.tasks or name in self.benchmark.parts
 
+    def is_other_kind(self, name: str) -> bool:
+        """Return whether a benchmark has the task, and its type is not one of those compared here."""
+        task = self.benchmark.tasks.get(name) if self.benchmark else None
+        return task is not None and task.category is None
+
     def task(self, name: str) -> MtebTask | None:
         """Return the description of a task; None if neither mteb nor poolwise describes it in this language."""
         if self.benchmark is not None:
             return self.benchmark.tasks.get(name) or self.benchmark.parts.get(name)
         return _in_language(name, self.language) if self.uses_mteb else known_task(name)
+
+
+DEFAULT = Scope()
+"""Everything, in English."""
 
 
 def scope_of(benchmark: str | None = None, language: str | None = None) -> Scope:
@@ -79,7 +88,7 @@ def scope_of(benchmark: str | None = None, language: str | None = None) -> Scope
     if benchmark:
         return Scope(load_benchmark(benchmark))
     if language is None:
-        return Scope()
+        return DEFAULT
     _check_language(language)
     return Scope(language=language, uses_mteb=True)
 

@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from poolwise.errors import DataError, EvalError, collect, nearest
+from poolwise.foreign.benchmarks import DEFAULT, Scope
 from poolwise.foreign.mteb_tasks import known_task
 from poolwise.foreign.source import CUT, Source, foreign_run, item_record, read_any_text, score_record
 from poolwise.foreign.wide_tables import Line, is_wide, long_lines
@@ -52,9 +53,11 @@ def csv_head(line: str) -> list[str] | None:
     return names if set(NEEDED) <= set(names) or is_wide(names) else None
 
 
-def read_csv(path: Path) -> Source:
+def read_csv(path: Path, scope: Scope = DEFAULT) -> Source:
     """Return a run for each model and seed of a table; a row with an empty item is the score of a task.
 
+    Args:
+        scope: describes the tasks without a category, by mteb's definitions if it has a benchmark or a language.
     Raises: EvalError where rows are invalid, repeat an item, or contradict each other.
     """
     source = Source(path, "csv")
@@ -65,7 +68,7 @@ def read_csv(path: Path) -> Source:
     elif missing := [name for name in NEEDED if name not in columns]:
         raise EvalError(f"{path} has no column {', '.join(missing)}: it has {', '.join(columns)}", WANTED)
     rows = _named_rows(path, columns, lines, source)
-    described = {name: _description(name, group, source) for name, group in _by(rows, "task").items()}
+    described = {name: _description(name, group, source, scope) for name, group in _by(rows, "task").items()}
     names = {name: f"{category}/{name.rpartition('/')[2]}" for name, (category, _) in described.items()}
     problems = _contradictions(path, rows, names)
     collect(problems, EvalError, f"{path} cannot be used", "wanted one row for each model, task, seed and item")
@@ -173,15 +176,17 @@ def _runs(rows: Sequence[Row]) -> dict[tuple[str, int], list[Row]]:
     return grouped
 
 
-def _description(task: str, rows: Sequence[Row], source: Source) -> tuple[Category, str]:
+def _description(task: str, rows: Sequence[Row], source: Source, scope: Scope) -> tuple[Category, str]:
     """Return category and metric of a task: as given in the table, else by its name, else a plain mean of items."""
     prefix, _, short = task.rpartition("/")
-    known = known_task(short)
+    known = scope.task(short) or known_task(short)
     wanted = next((row.category for row in rows if row.category), prefix or (known and known.category) or "")
     category = next((name for name in CATEGORIES if name == wanted), None)
     if category is None:
         category = "classification"
-        source.notes.append(f"{task}: no category given, so it is treated as {category}")
+        # A benchmark counts tasks of other types, which are never compared as a category.
+        if scope.has(short) and not scope.is_other_kind(short):
+            source.notes.append(f"{task}: no category given, so it is treated as {category}")
         return category, next((row.metric for row in rows if row.metric), "score")
     return category, next((row.metric for row in rows if row.metric), METRICS[category])
 

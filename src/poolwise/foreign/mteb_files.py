@@ -169,8 +169,9 @@ def _described_rows(file: ResultFile, task: MtebTask, scope: Scope) -> list[Scor
     found = [row for row in file.rows if row.split in task.splits and (scope.is_defined or row.is_in(scope.language))]
     wanted = [row for row in found if row.subset in task.subsets]
     if not wanted and len(task.subsets) == 1 and len(found) == len({row.split for row in found}):
-        # Older files name the only subset of a task "default" or "en", whatever its present name.
-        wanted = [row for row in found if row.subset in ("default", "en")]
+        # Older files name the only subset of a task "default", or "en" if it is English, whatever its present name.
+        alike = ("default", "en") if ENGLISH_SUBSETS.fullmatch(task.subsets[0]) else ("default",)
+        wanted = [row for row in found if row.subset in alike]
     return wanted if len(wanted) == len(task.splits) * len(task.subsets) else []
 
 
@@ -183,7 +184,7 @@ def _likely_rows(file: ResultFile, scope: Scope) -> list[ScoreRow]:
 
 
 def _why_no_rows(file: ResultFile, task: MtebTask | None, scope: Scope) -> str:
-    found = [row for row in file.rows if scope.is_defined or row.is_in(scope.language)]
+    found = [row for row in file.rows if (task and scope.is_defined) or row.is_in(scope.language)]
     if not found:
         return f"no {'English' if scope.language == ENGLISH else scope.language} subset in the file"
     if task and scope.is_defined:

@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from poolwise.errors import EvalError, collect
-from poolwise.foreign.benchmarks import Benchmark, Scope
+from poolwise.foreign.benchmarks import DEFAULT, Benchmark, Scope
 from poolwise.foreign.mteb_files import Absent, Finding, ResultFile, parse_result, score_of
 from poolwise.foreign.source import Source, foreign_run, read_json, score_record
 from poolwise.records import Category, ItemScores
 
-DEFAULT = Scope()
 META = "model_meta.json"
 EXTERNAL = "external"
 PREDICTIONS = "_predictions.json"
@@ -56,7 +55,7 @@ def read_mteb(folder: Path, include_external: bool, scope: Scope = DEFAULT) -> S
     _describe(source, model, chosen.values())
     records = dict(_record(finding, finding.category) for finding in chosen.values() if finding.category)
     source.runs = [foreign_run(model, records)] if records else []
-    others = {finding.file.task: finding.score for finding in chosen.values() if finding.category is None}
+    others = {finding.file.task: [finding.score] for finding in chosen.values() if finding.category is None}
     source.other_scores = {model: others} if others else {}
     return source
 

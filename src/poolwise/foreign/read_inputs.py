@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.errors import EvalError
-from poolwise.foreign.benchmarks import Scope
+from poolwise.foreign.benchmarks import DEFAULT, Scope
 from poolwise.foreign.csv_table import csv_head, read_csv
 from poolwise.foreign.harmony import joined
 from poolwise.foreign.json_runs import is_json_path, is_json_run
-from poolwise.foreign.mteb_models import DEFAULT, read_mteb
+from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
@@ -108,21 +108,27 @@ def _told_apart(sources: Sequence[Source]) -> list[str]:
 
 
 def _keep_in_scope(source: Source, scope: Scope) -> None:
-    """Drop the tasks that are not in the benchmark; a model without any of them is dropped and named."""
-    dropped = {task for run in source.runs for task in run.scores if not scope.has(task.rpartition("/")[2])}
-    for task in sorted(dropped):
+    """Drop the tasks that are not in the benchmark, and set scores of types that are not compared here apart."""
+    names = {task: task.rpartition("/")[2] for task in source.tasks}
+    outside = sorted(task for task, name in names.items() if not scope.has(name))
+    for task in outside:
         source.leave_out(f"not in {scope.benchmark.name if scope.benchmark else ''}", task)
-    if dropped:
-        kept = [
-            run.model_copy(update={"scores": {name: r for name, r in run.scores.items() if name not in dropped}})
-            for run in source.runs
-        ]
-        source.runs = [run for run in kept if run.scores]
+    apart = {task: name for task, name in names.items() if scope.is_other_kind(name)}
+    for run in source.runs:
+        for task in apart.keys() & run.scores.keys():
+            mine = source.other_scores.setdefault(run.manifest.label, {})
+            mine.setdefault(apart[task], []).append(run.scores[task].score)
+    dropped = {*outside, *apart}
+    kept = [
+        run.model_copy(update={"scores": {name: r for name, r in run.scores.items() if name not in dropped}})
+        for run in source.runs
+    ]
+    source.runs = [run for run in kept if run.scores] if dropped else source.runs
 
 
 def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool, scope: Scope) -> list[Source]:
     if path.is_file():
-        return [_file_source(path, everyone)]
+        return [_file_source(path, everyone, scope)]
     if folders := list(iter_run_folders(path)):
         return [_own_source(path, folders)]
     found = [read_predictions(path, everyone)] if prediction_paths(path) else []
@@ -163,10 +169,10 @@ def _declared(path: Path) -> tuple[tuple[str | None, list[str]] | None, Family]:
     return (recipe.get("reference"), recipe["comparisons"]), family
 
 
-def _file_source(path: Path, everyone: Sequence[Qrels]) -> Source:
+def _file_source(path: Path, everyone: Sequence[Qrels], scope: Scope) -> Source:
     kind = "trec" if is_json_run(path) else _file_kind(path)
     if kind == "csv":
-        return read_csv(path)
+        return read_csv(path, scope)
     if kind == "trec":
         return read_trec(path, [path], everyone)
     if kind == "qrels":

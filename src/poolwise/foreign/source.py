@@ -34,8 +34,8 @@ class Source:
     """One input: its runs, and in words what was not read from it.
 
     ``left_out`` maps a reason to what was left out for it; ``notes`` are limitations for the report. ``declared``
-    holds the reference and the comparisons of a study. ``other_scores`` are scores by model and task on MTEB's types of
-    tasks that are not compared here.
+    holds the reference and the comparisons of a study. ``other_scores`` are scores by model and task, one a seed, on
+    MTEB's types of tasks that are not compared here.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Source:
     details: dict[str, object] = field(default_factory=dict)
     declared: tuple[str | None, list[str]] | None = None
     family: Literal["all", "category"] = "all"
-    other_scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    other_scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record that ``what`` was not read, and why."""

@@ -58,7 +58,7 @@ def test_only_the_tasks_splits_and_subsets_of_the_benchmark_count(tmp_path: Path
         "sts/Both": 0.25,
         "sts/STS12": 0.5,
     }
-    assert inputs.sources[0].other_scores == {"m": {"SummEval": 0.3}}
+    assert inputs.sources[0].other_scores == {"m": {"SummEval": [0.3]}}
     assert inputs.sources[0].left_out == {"not in Tiny": ["NQ"]}
     assert any("mean of its 2 parts" in note for note in inputs.notes)
 
@@ -89,9 +89,11 @@ def test_a_file_without_all_splits_and_subsets_is_named(tmp_path: Path) -> None:
 
 
 def test_tables_are_cut_to_the_tasks_of_the_benchmark(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "t.csv", "task,a,b", "STS12,.5,.6", "NQ,.1,.2")
+    path = write_text(tmp_path / "t.csv", "task,a,b", "STS12,.5,.6", "NQ,.1,.2", "Both,.3,.4", "SummEval,.7,.8")
     inputs = read(path)
-    assert [list(run.scores) for run in inputs.runs] == [["sts/STS12"]] * 2
+    assert [list(run.scores) for run in inputs.runs] == [["sts/Both", "sts/STS12"]] * 2
+    assert inputs.sources[0].other_scores == {"a": {"SummEval": [0.7]}, "b": {"SummEval": [0.8]}}
+    assert not any("no category given" in note for note in inputs.notes)
     assert inputs.sources[0].left_out == {"not in Tiny": ["retrieval/NQ"]}
 
 
@@ -100,7 +102,10 @@ def test_brights_split_is_read(tmp_path: Path) -> None:
         {"hf_subset": name, "languages": ["eng-Latn"], "main_score": score, "ndcg_at_10": score}
         for name, score in (("biology", 0.2), ("pony", 0.4))
     ]
-    write_json(tmp_path / "m" / "BrightRetrieval.json", {"task_name": "BrightRetrieval", "scores": {"standard": rows}})
+    write_json(
+        tmp_path / "m" / "BrightRetrieval.json",
+        {"task_name": "BrightRetrieval", "scores": {"long": rows[:1], "standard": rows}},
+    )
     inputs = read_inputs([tmp_path / "m"])
     assert inputs.runs[0].scores["retrieval/BrightRetrieval"].score == pytest.approx(0.3)
     assert any("split standard, the mean of 2 English subsets" in note for note in inputs.notes)

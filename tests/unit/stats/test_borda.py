@@ -52,5 +52,8 @@ def test_windows_are_the_largest_runs_without_a_separated_pair() -> None:
     separated = np.zeros((4, 4), bool)
     separated[0, 2] = separated[0, 3] = True
     assert windows(separated) == [(0, 1), (1, 3)]
+    separated = np.zeros((4, 4), bool)
+    separated[1, 2] = True
+    assert windows(separated) == [(0, 1), (2, 3)]
     assert windows(np.ones((3, 3), bool)) == []
     assert windows(np.zeros((3, 3), bool)) == [(0, 2)]
