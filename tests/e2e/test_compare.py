@@ -71,7 +71,7 @@ def test_items_of_a_table_are_tested_within_and_over_tasks(tmp_path: Path) -> No
     assert {c["family"] for c in result["comparisons"]} >= {"primary", "within_tasks"}
     assert all(0 < c["p"] <= 1 for c in result["comparisons"] if c["p"] is not None)
     assert result["inputs"][0]["items"] == {"classification/T1": 12, "classification/T2": 12}
-    assert "s.csv: CSV: a, b, 2 tasks, items on 2" in found.stderr
+    assert "s.csv: table of scores: a, b, 2 tasks, items on 2" in found.stderr
     assert "within 2 of 2 tasks" in found.stderr
 
 
