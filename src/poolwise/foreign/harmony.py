@@ -67,9 +67,12 @@ def _fold_forums(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     if not having:
         return list(runs), []
     if any(not parts <= run.scores.keys() for run in having):
-        few = all(len(parts & run.scores.keys()) == 1 for run in having)
-        note = "the forums of CQADupstack are counted as separate tasks, since not every model has all twelve"
-        return list(runs), [] if few else [note]
+        found = sorted({name.partition("/")[2] for run in having for name in parts & run.scores.keys()})
+        if len(found) == 1:
+            return list(runs), [f"{found[0]} is one of the twelve forums of CQADupstack; MTEB's task is their mean"]
+        return list(runs), [
+            "the forums of CQADupstack are counted as separate tasks, since not every model has all twelve"
+        ]
     folded = [_folded(run, sorted(parts)) if parts <= run.scores.keys() else run for run in runs]
     return folded, ["the twelve forums of CQADupstack count as one task, with their mean, as in MTEB"]
 

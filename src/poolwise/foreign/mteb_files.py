@@ -28,6 +28,9 @@ NO_SUBSETS = {*SIMILARITIES, "v_measures"}
 ENGLISH_SUBSETS = re.compile(r"(default|en|eng|en-en|en-ext|eng-eng|eng_Latn|eng-Latn)")
 
 
+P_MRR = "p-MRR"
+"""MTEB's main score of retrieval with instructions."""
+
 @dataclass(frozen=True)
 class ScoreRow:
     """The metrics of one split and subset; ``languages`` is empty if the layout does not list them."""
@@ -146,6 +149,11 @@ def score_of(file: ResultFile, scope: Scope) -> Finding | Absent:
     if not rows:
         return Absent(file, _why_no_rows(file, task, scope))
     category = task.category if task else guess_category(file.task, rows[0].metrics)
+    if P_MRR in rows[0].metrics:
+        # How far a ranking follows an instruction, from -1 to 1: no mean of nDCG@10 may contain it.
+        if not scope.counts_other_kinds:
+            return Absent(file, "its score is p-MRR, which cannot be averaged with nDCG@10")
+        category = None
     if category is None and not scope.counts_other_kinds:
         kind = "a summarization task" if task or "summ" in file.task.lower() else "a type unknown from its metrics"
         return Absent(file, f"{kind}, not one of the categories compared here")

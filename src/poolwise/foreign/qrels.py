@@ -97,11 +97,14 @@ def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retri
     """Return one score per judged query (0 if the ranking lacks it), and remarks on missing and unused queries."""
     measure = average_precision if category == "reranking" else ndcg
     values = {query: measure(rankings.get(query, {}), grades) for query, grades in sorted(qrels.grades.items())}
-    record = item_record(f"{category}/{qrels.name}", category, METRICS[category], values, qrels.fingerprint, [])
+    group = _groups(qrels.name, list(values), qrels.grades)
+    record = item_record(f"{category}/{qrels.name}", category, METRICS[category], values, qrels.fingerprint, group)
     missing = [query for query in values if query not in rankings]
     unjudged = [query for query in rankings if query not in values]
     hopeless = [query for query, grades in qrels.grades.items() if max(grades.values()) <= 0]
     remarks = []
+    if group:
+        remarks.append(f"queries that share a relevant document are kept together: {len(set(group))} groups")
     if missing:
         remarks.append(f"{len(missing)} of {len(values)} judged queries are missing ({_some(missing)}) and score 0")
     if unjudged:
@@ -109,6 +112,14 @@ def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retri
     if hopeless:
         remarks.append(f"{len(hopeless)} judged queries have no relevant document and score 0 for every model")
     return record, [f"{record.task}: {remark}" for remark in remarks]
+
+
+def _groups(name: str, queries: Sequence[str], grades: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return a group per query: those with a common relevant document depend on each other; empty if there are none."""
+    from poolwise.tasks.dependence import groups_by_documents
+
+    documents = {document: ("", document) for judged in grades.values() for document in judged}
+    return list(groups_by_documents(name, queries, queries, grades, documents))
 
 
 def _some(names: Sequence[str]) -> str:

@@ -191,3 +191,13 @@ def test_the_table_of_tasks() -> None:
     assert summary and summary.category is None
     assert known_task("NoSuchTask") is None
     assert len(forums()) == 12
+
+
+def test_p_mrr_is_left_out_of_ndcg_and_one_forum_is_said_to_be_one(tmp_path: Path) -> None:
+    write_v2(tmp_path / "m", "Core17InstructionRetrieval", 0.1, metrics={"p-MRR": 0.1, "ndcg_at_10": 0.5})
+    write_v2(tmp_path / "m", "SciFact", 0.4)
+    write_v2(tmp_path / "m", "CQADupstackEnglishRetrieval", 0.4)
+    inputs = read_inputs([tmp_path / "m"])
+    assert sorted(inputs.runs[0].scores) == ["retrieval/CQADupstackEnglishRetrieval", "retrieval/SciFact"]
+    assert any("p-MRR, which cannot be averaged" in note for note in inputs.notes)
+    assert any("one of the twelve forums" in note for note in inputs.notes)

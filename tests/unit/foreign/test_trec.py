@@ -177,3 +177,13 @@ def test_a_query_that_comes_twice_in_predictions(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"q2"', '"q1"'))
     with pytest.raises(EvalError, match="'q1' is repeated"):
         read_inputs([tmp_path / "p"], [write_text(tmp_path / "judged.qrels", *QRELS)])
+
+
+def test_queries_with_a_common_relevant_document_are_kept_together(tmp_path: Path) -> None:
+    queries = [f"q{number}" for number in range(30)]
+    judged = write_text(tmp_path / "q.qrels", *(f"{query} 0 d{number // 2} 1" for number, query in enumerate(queries)))
+    ranked = write_text(tmp_path / "a.run", *(f"{query} Q0 d{n // 2} 1 1.0 a" for n, query in enumerate(queries)))
+    inputs = read_inputs([ranked], [judged])
+    ((record,),) = [list(run.scores.values()) for run in inputs.runs]
+    assert len(set(record.group)) == 15
+    assert any("share a relevant document are kept together: 15 groups" in note for note in inputs.notes)
