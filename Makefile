@@ -47,7 +47,8 @@ define run_benches
 done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
 endef
 
-levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated
+levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated: half an hour
+	$(BIN)/python benchmarks/seed_rules.py
 	$(BIN)/python benchmarks/statistics_levels.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
