@@ -31,6 +31,7 @@ ENGLISH_SUBSETS = re.compile(r"(default|en|eng|en-en|en-ext|eng-eng|eng_Latn|eng
 P_MRR = "p-MRR"
 """MTEB's main score of retrieval with instructions."""
 
+
 @dataclass(frozen=True)
 class ScoreRow:
     """The metrics of one split and subset; ``languages`` is empty if the layout does not list them."""
