@@ -90,7 +90,7 @@ def _examined(
     plan: Plan, category: str, pairs: Sequence[Pair], found: Findings, told: dict[str, None], *, is_primary: bool
 ) -> Suite:
     """Test within each task of a category, and add up the evidence of each pair's tasks."""
-    suite = Suite(category, pairs, plan.num_resamples, plan.seed)
+    suite = Suite(category, plan.num_resamples, plan.seed)
     if not plan.within_tasks:
         return suite
     owned = {pair: set(plan.field.common(category, pair.a, pair.b)) for pair in pairs}

@@ -75,11 +75,12 @@ class Permuted:
     tests: list[Permutation]
     moved: NDArray[np.bool_]
 
-    def drawn(self, num_resamples: int, rng: np.random.Generator) -> FloatArray:
-        """Return ``num_resamples`` permuted differences; drawn from all arrangements if these were enumerated."""
-        if len(self.permuted) == num_resamples:
-            return self.permuted
-        return np.asarray(self.permuted[rng.integers(0, len(self.permuted), num_resamples)])
+    def drawn(self, column: int, num_resamples: int, rng: np.random.Generator) -> FloatArray:
+        """Return ``num_resamples`` permuted differences of one pair, drawn from all arrangements if enumerated."""
+        permuted = self.permuted[:, column]
+        if len(permuted) == num_resamples:
+            return permuted
+        return np.asarray(permuted[rng.integers(0, len(permuted), num_resamples)])
 
 
 @dataclass(frozen=True)

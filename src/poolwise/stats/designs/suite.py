@@ -21,6 +21,7 @@ from poolwise.stats.core.resampling import FloatArray, generator
 from poolwise.stats.core.seed_spread import SeedNoise, SeedTable, pigeonhole, satterthwaite
 from poolwise.stats.designs.contrasts import Pair
 from poolwise.stats.designs.entrants import Entrant
+from poolwise.stats.designs.verdict import ALPHA
 from poolwise.stats.designs.within import TaskEvidence, reach_of
 
 FEW_ITEMS: dict[str, object] = {
@@ -56,7 +57,7 @@ class ItemNoise:
         """Add one task."""
         table, permuted, column = evidence.table, evidence.permuted, evidence.pairs.index(pair)
         # Enumerated arrangements are resampled, so that every task has the same number.
-        draws = permuted.drawn(num_resamples, rng)[:, column]
+        draws = permuted.drawn(column, num_resamples, rng)
         resampled = evidence.resampled_difference(pair)
         # Resampled items vary a little less than items do, by (n - 1) / n.
         wider = np.sqrt(table.num_units / max(1, table.num_units - 1))
@@ -89,7 +90,6 @@ class Suite:
     """The item noise of one category's pairs, each over the tasks that both models have."""
 
     category: str
-    pairs: Sequence[Pair]
     num_resamples: int
     seed: int
     noise: dict[Pair, ItemNoise] = field(default_factory=dict)
@@ -174,7 +174,7 @@ def find(base: Contrast, pair: Pair, noise: ItemNoise, seeds: SeedTable, differe
     update: dict[str, object] = {
         "p": p,
         "smallest_p": null.least_p(base.difference, noise.scale, noise.num_moved),
-        "interval": items.interval(base.difference, 0.95, is_found=p <= 0.05),
+        "interval": items.interval(base.difference, 0.95, is_found=p <= ALPHA),
         "interval_method": "bootstrap over items within tasks" + ("" if is_still else ", Student's t for the seeds"),
     }
     if noise.num_units < MIN_ITEMS:
