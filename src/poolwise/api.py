@@ -232,6 +232,7 @@ def compare(
     equivalence: float | Mapping[str, float] | None = None,
     family: Literal["all", "category"] | None = None,
     num_resamples: int | None = None,
+    intersect: bool = False,
 ) -> Comparison:
     """Return whether the differences between models are real: differences, tests, corrected p-values, verdicts.
 
@@ -249,6 +250,7 @@ def compare(
             category; None is 0.005.
         family: which tests are corrected together: all, or those of each category; None takes a study's, else all.
         num_resamples: of each test; None is 10,000, more in a large family.
+        intersect: use the items that all models have, where some lack items of a task; the notes count the others.
     Raises: EvalError where inputs cannot be read or compared; ConfigError for a reference that is not in the inputs,
         and for a benchmark or a language that mteb does not know.
 
@@ -270,7 +272,7 @@ def compare(
     listed = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     given = {name: Path(path) for name, path in (names or {}).items()}
     scope = scope_of(benchmark, language)
-    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external, given, scope)
+    inputs = read_inputs(listed, [Path(path) for path in qrels], include_external, given, scope, intersect)
     return compare_inputs(inputs, [*listed, *given.values()], reference, equivalence, family, num_resamples)
 
 

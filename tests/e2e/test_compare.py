@@ -89,6 +89,17 @@ def test_bad_input_ends_with_2(tmp_path: Path, lines: tuple[str, ...], message: 
     assert message in found.stderr and "Traceback" not in found.stderr and not found.stdout
 
 
+def test_items_that_only_some_models_have_are_left_out_on_request(tmp_path: Path) -> None:
+    lines = [f"{m},SciFact,{i},{(i + (m == 'b')) % 7 / 7:.3f}" for m in "ab" for i in range(30)]
+    table = write_text(tmp_path / "s.csv", HEAD, *lines[:-5])
+    assert "`compare --intersect` uses those that all have" in compare(table, code=2).stderr
+    found = compare(table, "--intersect", "--json")
+    assert "scored on the 25 items that all models have; left out: 5 of a" in found.stderr
+    result = json.loads(found.stdout)
+    assert {c["num_items"] for c in result["comparisons"] if c["task"]} == {25}
+    assert any("left out: 5 of a" in note for note in result["notes"])
+
+
 @pytest.mark.parametrize("kind", ["MTEB result", "packed table", "run of our own"])
 def test_a_file_cut_or_changed_in_the_middle_ends_with_2(tmp_path: Path, kind: str) -> None:
     whole = write_v2(tmp_path / "m", "SciFact", 0.6).parent

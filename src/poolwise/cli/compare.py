@@ -74,6 +74,10 @@ def compare(
         int | None,
         typer.Option(min=100, help="Resamples of each test.", show_default="10,000, more in a large family"),
     ] = None,
+    intersect: Annotated[
+        bool,
+        typer.Option("--intersect", help="Use the items that all models have, where some lack items of a task."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for report.html, report.md and report.tex.", show_default="no report"),
@@ -92,7 +96,8 @@ def compare(
     names = _names(name or [])
     if not (paths or names):
         raise ConfigError("compare: no input", "wanted paths, or --name NAME=PATH")
-    inputs = read_inputs(paths or [], qrels or [], include_external, names, scope_of(benchmark, language))
+    scope = scope_of(benchmark, language)
+    inputs = read_inputs(paths or [], qrels or [], include_external, names, scope, intersect)
     say("\n".join(input_lines(inputs)))
     everything = [*(paths or []), *names.values()]
     sizes = _sizes(equivalence) if equivalence else None

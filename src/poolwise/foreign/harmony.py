@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from poolwise.errors import EvalError, collect
+from poolwise.foreign.intersection import intersected
 from poolwise.foreign.mteb_tasks import FORUMS, MAX_AP, forums
-from poolwise.foreign.source import Source
+from poolwise.foreign.source import UNCHECKED, Source
 from poolwise.records import ItemScores, Run
 
-UNCHECKED = ("mteb", "csv")
-"""First words of fingerprints that were not computed from data."""
 UNIT = 1 + 1e-6
 
 
-def joined(sources: Sequence[Source]) -> tuple[list[Run], list[str]]:
+def joined(sources: Sequence[Source], intersect: bool = False) -> tuple[list[Run], list[str]]:
     """Return the runs of all sources, made comparable where possible, and notes on changes and unknowns.
 
     Parts of one foreign model from several inputs become one run if they have no task in common.
 
+    Args:
+        intersect: cut each task to the items that all models have.
     Raises: EvalError where a task's scores are fractions in one place and percentages in another.
     """
     runs, notes = _merged([(run, source) for source in sources for run in source.runs])
-    for fold in (_fold_forums, _same_metric, _same_fingerprint):
+    cuts = (intersected,) if intersect else ()
+    for fold in (_fold_forums, _same_metric, *cuts, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
     collect(

@@ -56,6 +56,7 @@ def read_inputs(
     include_external: bool = False,
     names: Mapping[str, Path] | None = None,
     scope: Scope = DEFAULT,
+    intersect: bool = False,
 ) -> Inputs:
     """Return the runs in ``paths``, of any supported tool.
 
@@ -64,6 +65,7 @@ def read_inputs(
         include_external: also read self-reported scores from MTEB's ``external`` folders.
         names: further paths by the name that their model gets in the comparison.
         scope: the benchmark or the language of MTEB that is read; of other tools, the tasks of the benchmark.
+        intersect: cut each task to the items that all models have, instead of an error where items differ.
     Raises: EvalError where a path is of no known kind, gives no score, or cannot be read.
     """
     inputs = [*((path, "") for path in paths), *((path, name) for name, path in (names or {}).items())]
@@ -85,7 +87,7 @@ def read_inputs(
     if not any(source.runs for source in sources):
         raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
     told = _told_apart(sources)
-    runs, notes = joined(sources)
+    runs, notes = joined(sources, intersect)
     runs, repeated = once(runs)
     notes = [*repeated, *told, *notes, *identical_notes(runs)]
     notes = [*(note for source in sources for note in source.notes), *_left_out(sources), *notes]

@@ -29,6 +29,10 @@ KINDS = {
 }
 
 
+UNCHECKED = ("mteb", "csv")
+"""First words of fingerprints that were not computed from data."""
+
+
 @dataclass
 class Source:
     """One input: its runs, and in words what was not read from it.

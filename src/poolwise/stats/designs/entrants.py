@@ -225,12 +225,14 @@ def _difference(one: ItemScores, two: ItemScores) -> str:
     """Return why two records are not scores on the same task; empty if they are."""
     if (one.category, one.metric) != (two.category, two.metric):
         return f"{one.category} {one.metric} against {two.category} {two.metric}"
-    if one.fingerprint != two.fingerprint:
-        return f"different data (fingerprint {one.fingerprint} against {two.fingerprint})"
     if one.ids and two.ids and one.ids != two.ids and set(one.ids) != set(two.ids):
         only_one, only_two = set(one.ids) - set(two.ids), set(two.ids) - set(one.ids)
         shown = sorted(only_one)[:3] + sorted(only_two)[:3]
-        return f"different items ({len(only_one)} only in the first, {len(only_two)} only in the second, e.g. {shown})"
+        counts = f"{len(only_one)} only in the first, {len(only_two)} only in the second, e.g. {shown}"
+        common = "; `compare --intersect` uses those that all have" if set(one.ids) & set(two.ids) else ""
+        return f"different items ({counts}{common})"
+    if one.fingerprint != two.fingerprint:
+        return f"different data (fingerprint {one.fingerprint} against {two.fingerprint})"
     return ""
 
 
