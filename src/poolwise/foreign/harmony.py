@@ -24,7 +24,7 @@ def joined(sources: Sequence[Source], intersect: bool = False) -> tuple[list[Run
     """
     runs, notes = _merged([(run, source) for source in sources for run in source.runs])
     cuts = (intersected,) if intersect else ()
-    for fold in (_fold_forums, _same_metric, *cuts, _same_fingerprint):
+    for fold in (_fold_forums, _same_metric, *cuts, _same_groups, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
     collect(
@@ -108,6 +108,25 @@ def _cosine(record: ItemScores, is_wanted: bool) -> ItemScores:
     if not is_wanted or record.metric != MAX_AP or not isinstance(score, float):
         return record
     return record.model_copy(update={"metric": "cosine_ap", "score": score})
+
+
+def _same_groups(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Give scores without groups those that another input has for the same items, with a note."""
+    known: dict[str, dict[str, str]] = {}
+    for record in (record for run in runs for record in run.scores.values() if record.group):
+        known.setdefault(record.task, dict(zip(record.ids, record.group, strict=True)))
+    taken: set[str] = set()
+
+    def grouped(record: ItemScores) -> ItemScores:
+        groups = known.get(record.task, {})
+        if record.group or not record.ids or not groups.keys() >= set(record.ids):
+            return record
+        taken.add(record.task)
+        return record.model_copy(update={"group": [groups[name] for name in record.ids]})
+
+    result = [_with_scores(run, {name: grouped(record) for name, record in run.scores.items()}) for run in runs]
+    note = "items that depend on each other are named by one input and taken so for all"
+    return result, [f"{note}: {', '.join(sorted(taken))}"] if taken else []
 
 
 def _same_fingerprint(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

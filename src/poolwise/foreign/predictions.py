@@ -48,10 +48,11 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
         if rankings is None or not everyone:
             source.leave_out(WITHOUT_LABELS if rankings is None else WITHOUT_QRELS, task)
             continue
-        record, remarks = score_rankings(rankings, match_qrels(rankings, task, everyone, path), _category(task))
+        judged = match_qrels(rankings, task, everyone, path)
+        record, notes = score_rankings(rankings, judged, next(reversed(models)), _category(task))
         record = record.model_copy(update={"task": f"{record.category}/{task}"})
         records[record.task] = record
-        source.notes += [f"{next(reversed(models))}, {remark}" for remark in remarks]
+        source.notes += notes
     if len(models) > 1:
         raise EvalError(f"{folder} holds predictions of {', '.join(models)}", "wanted one folder per model")
     name, revision = next(iter(models.items()))

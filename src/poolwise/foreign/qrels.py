@@ -93,8 +93,14 @@ def match_qrels(rankings: Rankings, name: str, everyone: Sequence[Qrels], path: 
     return everyone[fitting[0]]
 
 
-def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retrieval") -> tuple[ItemScores, list[str]]:
-    """Return one score per judged query (0 if the ranking lacks it), and remarks on missing and unused queries."""
+def score_rankings(
+    rankings: Rankings, qrels: Qrels, model: str, category: Category = "retrieval"
+) -> tuple[ItemScores, list[str]]:
+    """Return one score per judged query (0 if the ranking lacks it), and notes on missing and unused queries.
+
+    Args:
+        model: its name, for the notes on its own ranking. Notes on the judgements are the same for every model.
+    """
     measure = average_precision if category == "reranking" else ndcg
     values = {query: measure(rankings.get(query, {}), grades) for query, grades in sorted(qrels.grades.items())}
     group = _groups(qrels.name, list(values), qrels.grades)
@@ -102,16 +108,17 @@ def score_rankings(rankings: Rankings, qrels: Qrels, category: Category = "retri
     missing = [query for query in values if query not in rankings]
     unjudged = [query for query in rankings if query not in values]
     hopeless = [query for query, grades in qrels.grades.items() if max(grades.values()) <= 0]
-    remarks = []
+    task, notes = record.task, []
     if group:
-        remarks.append(f"queries that share a relevant document are kept together: {len(set(group))} groups")
-    if missing:
-        remarks.append(f"{len(missing)} of {len(values)} judged queries are missing ({_some(missing)}) and score 0")
-    if unjudged:
-        remarks.append(f"{len(unjudged)} queries without judgements are left out ({_some(unjudged)})")
+        notes.append(f"{task}: queries that share a relevant document are kept together: {len(set(group))} groups")
     if hopeless:
-        remarks.append(f"{len(hopeless)} judged queries have no relevant document and score 0 for every model")
-    return record, [f"{record.task}: {remark}" for remark in remarks]
+        notes.append(f"{task}: {len(hopeless)} judged queries have no relevant document and score 0 for every model")
+    if missing:
+        lacking = f"{len(missing)} of {len(values)} judged queries are missing ({_some(missing)}) and score 0"
+        notes.append(f"{model}, {task}: {lacking}")
+    if unjudged:
+        notes.append(f"{model}, {task}: {len(unjudged)} queries without judgements are left out ({_some(unjudged)})")
+    return record, notes
 
 
 def _groups(name: str, queries: Sequence[str], grades: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -15,7 +15,7 @@ from poolwise.foreign.mteb_models import read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
-from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, told_apart
+from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, seed_notes, told_apart
 from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders, load_run, planned_runs
 from poolwise.stats.designs.collect import Family
@@ -91,7 +91,7 @@ def read_inputs(
     runs, repeated = once(runs)
     notes = [*repeated, *told, *notes, *identical_notes(runs)]
     notes = [*(note for source in sources for note in source.notes), *_left_out(sources), *notes]
-    return Inputs(runs, sources, notes, scope)
+    return Inputs(runs, sources, list(dict.fromkeys(notes)), scope)
 
 
 def _told_apart(sources: Sequence[Source]) -> list[str]:
@@ -103,10 +103,11 @@ def _told_apart(sources: Sequence[Source]) -> list[str]:
     rest = iter(everyone)
     for source in sources:
         source.runs = [next(rest) for _ in source.runs]
-    apart = by_place([(source.path.resolve().name, source.runs) for source in sources])
+    names = [source.path.resolve().name for source in sources]
+    apart = by_place([(name, source.runs) for name, source in zip(names, sources, strict=True)])
     for source, runs in zip(sources, apart, strict=True):
         source.runs = runs
-    return notes
+    return [*notes, *seed_notes(list(zip(names, apart, strict=True)))]
 
 
 def _keep_in_scope(source: Source, scope: Scope) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poolwise.records import Run
 
@@ -47,7 +47,8 @@ def told_apart(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     return marked, [note] if keys else []
 
 
-_SHOWN = {"steps": "{} steps", "base": "base {}", "data": "data {:.8}", "method": "{}"}
+WEIGHTS = "weights of the base"
+_SHOWN = {"steps": "{} steps", "base": "base {}", "data": "data {:.8}", "prompts": "prompts {:.8}", "method": "{}"}
 """How a difference in training is named; other settings by their key and value."""
 
 
@@ -65,20 +66,30 @@ def by_training(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
         every = dict.fromkeys(name for own in facts.values() for name in own)
         differing = [name for name in every if len({str(own.get(name)) for own in facts.values()}) > 1]
         known = [name for name in differing if all(facts[id(run)].get(name) is not None for run in mine)]
-        # Of bases, the name is shown, and the hash tells.
-        shown = [name for name in known if name != "weights of the base"] or known
+        known = _without_twin(known, list(facts.values()))
         for run in mine if known else ():
-            variants[id(run)] = ", ".join(_said(name, facts[id(run)][name]) for name in shown)
+            variants[id(run)] = ", ".join(_said(name, facts[id(run)][name]) for name in known)
     told = [_with_variant(run, variants[id(run)]) if id(run) in variants else run for run in runs]
     names = list(dict.fromkeys(run.manifest.label for run in told if run.manifest.variant))
     note = f"trained otherwise, so they are not seeds of one design: {', '.join(names)}"
     return told, [note] if variants else []
 
 
+def _without_twin(names: list[str], facts: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return what differs, with one of the name and the weights of the base: the weights tell, the name is shown."""
+    if "base" not in names or not all(own.get(WEIGHTS) for own in facts):
+        return names
+    pairs = {(own["base"], own[WEIGHTS]) for own in facts}
+    num_bases, num_weights = (len({pair[side] for pair in pairs}) for side in (0, 1))
+    if num_weights == 1:
+        return [name for name in names if name != "base"]
+    return [name for name in names if name != WEIGHTS] if num_bases == len(pairs) else names
+
+
 def _facts(run: Run) -> dict[str, object]:
     found: dict[str, object] = dict(run.manifest.training)
     if base := run.manifest.hashes.get("base"):
-        found["weights of the base"] = base
+        found[WEIGHTS] = base
     if isinstance(folder := found.get("base"), str):
         found["base"] = folder.rstrip("/").rpartition("/")[2]
     return found
@@ -115,6 +126,34 @@ def by_place(sources: Sequence[tuple[str, Sequence[Run]]]) -> list[list[Run]]:
     return [
         [_with_variant(run, name) if run.manifest.label in apart else run for run in runs] for name, runs in sources
     ]
+
+
+def seed_notes(sources: Sequence[tuple[str, Sequence[Run]]]) -> list[str]:
+    """Return notes on runs of several inputs that are taken as seeds of one design: how sure that is, and what to do
+    if nothing else is there to compare.
+
+    Args:
+        sources: the name of each input and its runs.
+    """
+    inputs: dict[str, dict[str, None]] = {}
+    unknown: set[str] = set()
+    for name, runs in sources:
+        for run in runs:
+            if run.manifest.kind != "anchor":
+                inputs.setdefault(run.manifest.label, {})[name] = None
+                unknown |= {run.manifest.label} if run.manifest.design and not run.manifest.training else set()
+    notes = [
+        f"{label}: its runs in {', '.join(inputs[label])} are taken as seeds of one design, but how each was trained "
+        "is not recorded"
+        for label in inputs
+        if label in unknown and len(inputs[label]) > 1
+    ]
+    if len(inputs) == 1 and len(found := next(iter(inputs.values()))) > 1:
+        notes.append(
+            f"all inputs ({', '.join(found)}) are runs of one model, {next(iter(inputs))}; to compare them with each "
+            "other, give each a name: --name A=PATH"
+        )
+    return notes
 
 
 def named(runs: Sequence[Run], name: str) -> list[Run]:

@@ -69,7 +69,8 @@ def _source_line(source: Source) -> str:
     names = f"{len(source.models)} models" if len(source.models) > 3 else ", ".join(source.models)
     seeds = {run.manifest.seed for run in source.runs}
     with_seeds = f", {len(seeds)} seeds" if len(seeds) > 1 else ""
-    return f"{source.path}: {kind}: {names}{with_seeds}, {len(source.tasks)} tasks, {items}{of}"
+    tasks = f"{len(source.tasks)} task{'s' if len(source.tasks) != 1 else ''}"
+    return f"{source.path}: {kind}: {names}{with_seeds}, {tasks}, {items}{of}"
 
 
 def allowed_tests(runs: Sequence[Run]) -> list[str]:

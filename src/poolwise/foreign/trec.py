@@ -33,15 +33,14 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
     tags: set[str] = set()
     for file, rankings, found in _iter_rankings(files, source):
         tags |= found
-        record, remarks = score_rankings(
-            rankings, match_qrels(rankings, file.name.split(".")[0], everyone, file), "retrieval"
-        )
+        judged = match_qrels(rankings, file.name.split(".")[0], everyone, file)
+        record, notes = score_rankings(rankings, judged, name)
         if record.task in records:
             raise EvalError(
                 f"{path} holds two runs of {record.task}", hint="use one folder per model, or give each file separately"
             )
         records[record.task] = record
-        source.notes += [f"{name}, {remark}" for remark in remarks]
+        source.notes += notes
     source.runs = [foreign_run(name, records)]
     source.details["tags"] = sorted(tags)
     return source

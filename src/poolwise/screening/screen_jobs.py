@@ -15,7 +15,7 @@ from poolwise.records import Cost, RunManifest, TrainingStep, load_record, save_
 from poolwise.screening import StateStore, StoredEncoder, build_stored_model, fill_store, load_head, save_head
 from poolwise.screening.screen_plan import Role, screen_needs, screen_spec, states_folder
 from poolwise.study.adapt import NAME, inputs_for, run_adaptation
-from poolwise.study.jobs import UNTUNED_DESIGN, evaluate_anchor, evaluate_run, sample_texts
+from poolwise.study.jobs import UNTUNED_DESIGN, evaluate_anchor, evaluate_run, sample_texts, training_facts
 from poolwise.study.perform import Work
 from poolwise.study.plan import adapt_job
 from poolwise.study.provenance import versions
@@ -86,6 +86,7 @@ def train_head(job: Job, work: Work, report: Report) -> None:
         trainable_parameters=count_trainable(model),
         learning_rate=recipe.train.head_learning_rate if design.is_trainable else None,
         hashes=hashes,
+        training=training_facts(inputs, recipe.train, schedule, adapted=adapt is not None),
         layer_weights=layer_weights(model, sample_texts(inputs)),
         adaptation=adapt.key if adapt else "",
         notes=[f"a head on the frozen {NAME if adapt else 'base'}, trained on stored states"],

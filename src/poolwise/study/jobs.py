@@ -31,6 +31,8 @@ from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
+_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing"}
+"""Settings that change when a run is saved or how much memory it takes, but not what it learns."""
 
 
 def train_run(
@@ -102,7 +104,7 @@ def train_run(
         trainable_parameters=num_trainable,
         learning_rate=config.learning_rate,
         hashes=hashes,
-        training=_training(inputs, config, adapted=adaptation is not None),
+        training=training_facts(inputs, config, schedule, adapted=adaptation is not None),
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
@@ -114,10 +116,19 @@ def train_run(
     return manifest
 
 
-def _training(inputs: Inputs, config: TrainConfig, *, adapted: bool) -> dict[str, str | int | float | bool]:
-    """Return what a training depends on besides design and seed; an adapted base is named by its own key."""
-    base = {} if adapted else {"base": inputs.base}
-    return {**base, "data": fingerprint(inputs.hashes.data), **config.model_dump(exclude={"save_steps"})}
+def training_facts(
+    inputs: Inputs, config: TrainConfig, schedule: Schedule, *, adapted: bool
+) -> dict[str, str | int | float | bool]:
+    """Return what a training depends on besides design and seed: runs that agree in it are seeds of one design.
+
+    The names of files do not matter, nor what only saves memory. An adapted base is named by its own key.
+    """
+    facts: dict[str, str | int | float | bool] = {} if adapted else {"base": inputs.base}
+    facts |= {"data": schedule.data, **config.model_dump(exclude=_NOT_FACTS)}
+    used = {inputs.source_category[triple.source] for triple in inputs.triples}
+    if prompts := {category: inputs.prompts[category].model_dump() for category in used & inputs.prompts.keys()}:
+        facts["prompts"] = fingerprint(prompts)
+    return facts
 
 
 def _base_notes(adaptation: Adaptation | None) -> list[str]:

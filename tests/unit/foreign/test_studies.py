@@ -1,6 +1,6 @@
 """Two studies side by side: what both hold, and one design on two bases."""
 
-from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, told_apart
+from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, seed_notes, told_apart
 from poolwise.records import ItemScores, Run, RunManifest
 from poolwise.stats import compare_runs
 from poolwise.stats.designs.contrasts import declare
@@ -85,6 +85,23 @@ def test_other_trainings_are_named_by_what_differs() -> None:
     assert [(pair.a, pair.b, pair.reasons) for pair in pairs] == [
         ("mean+causal (base small)", "mean+causal (base nano)", ("training_given_design",))
     ]
+
+
+def test_the_weights_of_a_base_tell_and_its_name_is_shown() -> None:
+    copied = [trained(2), trained(2, 1, base="small-copy")]
+    assert by_training(copied) == (copied, [])
+    told, _ = by_training([trained(2), trained(2, weights="h2"), trained(2, base="large", weights="h3")])
+    assert len(set(labels(told))) == 3
+    assert labels(by_training([trained(2), trained(2, weights="h2")])[0])[1] == "mean+causal (weights of the base h2)"
+
+
+def test_seeds_from_several_inputs_are_said_where_that_is_not_known_or_all_there_is() -> None:
+    assert seed_notes([("a", [trained(2)]), ("b", [trained(2, 1), run("last+causal")])]) == []
+    (note,) = seed_notes([("a", [run("mean+causal"), run("last+causal")]), ("b", [trained(2, 1)])])
+    assert note.startswith("mean+causal: its runs in a, b are taken as seeds of one design, but how")
+    (note,) = seed_notes([("a", [trained(2), run("bm25", kind="anchor")]), ("b", [trained(2, 1)])])
+    assert note.startswith("all inputs (a, b) are runs of one model, mean+causal") and "--name A=PATH" in note
+    assert seed_notes([("a", [trained(2), trained(2, 1)])]) == []
 
 
 def test_poolings_are_compared_within_one_training() -> None:

@@ -10,6 +10,7 @@ import pytest
 from poolwise.errors import EvalError
 from poolwise.foreign import read_inputs
 from poolwise.foreign.metrics import average_precision, ndcg
+from poolwise.stats import compare_runs
 from unit.foreign.files import write_json, write_text
 
 QRELS = ("q1 0 d1 2", "q1 0 d2 1", "q2 0 d3 1", "q2 0 d1 0")
@@ -186,4 +187,19 @@ def test_queries_with_a_common_relevant_document_are_kept_together(tmp_path: Pat
     inputs = read_inputs([ranked], [judged])
     ((record,),) = [list(run.scores.values()) for run in inputs.runs]
     assert len(set(record.group)) == 15
-    assert any("share a relevant document are kept together: 15 groups" in note for note in inputs.notes)
+    note = "retrieval/q: queries that share a relevant document are kept together: 15 groups"
+    # The note is about the judgements: it stands there once, however many runs they score.
+    other = write_text(tmp_path / "b.run", *(f"{query} Q0 d1 1 1.0 b" for query in queries))
+    assert read_inputs([ranked, other], [judged]).notes.count(note) == inputs.notes.count(note) == 1
+
+
+def test_scores_without_groups_take_those_of_a_ranking(tmp_path: Path) -> None:
+    queries = [f"q{number}" for number in range(30)]
+    judged = write_text(tmp_path / "q.qrels", *(f"{query} 0 d{number // 2} 1" for number, query in enumerate(queries)))
+    ranked = write_text(tmp_path / "a.run", *(f"{query} Q0 d{n // 2} 1 1.0 a" for n, query in enumerate(queries)))
+    rows = (f"b,retrieval/q,{query},0.{n % 7}" for n, query in reversed(list(enumerate(queries))))
+    inputs = read_inputs([ranked, write_text(tmp_path / "b.csv", "model,task,item,score", *rows)], [judged])
+    one, two = (run.scores["retrieval/q"] for run in inputs.runs)
+    assert dict(zip(one.ids, one.group, strict=True)) == dict(zip(two.ids, two.group, strict=True))
+    assert any("taken so for all: retrieval/q" in note for note in inputs.notes)
+    assert [contrast.verdict for contrast in compare_runs(inputs.runs).contrasts] == ["worse"]
