@@ -17,8 +17,8 @@ from pathlib import Path
 
 from poolwise.errors import DataError, EvalError, collect, nearest
 from poolwise.foreign.benchmarks import DEFAULT, Scope
-from poolwise.foreign.mteb_tasks import known_task
-from poolwise.foreign.source import CUT, Source, foreign_run, item_record, read_any_text, score_record
+from poolwise.foreign.mteb_tasks import P_MRR, P_MRR_TASKS, known_task
+from poolwise.foreign.source import CUT, NO_METRIC, Source, foreign_run, item_record, read_any_text, score_record
 from poolwise.foreign.wide_tables import Line, is_wide, long_lines
 from poolwise.records import CATEGORIES, METRICS, Category, ItemScores
 from poolwise.storage.row_files import iter_rows
@@ -180,15 +180,17 @@ def _description(task: str, rows: Sequence[Row], source: Source, scope: Scope) -
     """Return category and metric of a task: as given in the table, else by its name, else a plain mean of items."""
     prefix, _, short = task.rpartition("/")
     known = scope.task(short) or known_task(short)
-    wanted = next((row.category for row in rows if row.category), prefix or (known and known.category) or "")
+    usual = "retrieval" if short in P_MRR_TASKS else known and known.category
+    wanted = next((row.category for row in rows if row.category), prefix or usual or "")
     category = next((name for name in CATEGORIES if name == wanted), None)
     if category is None:
         category = "classification"
         # A benchmark counts tasks of other types, which are never compared as a category.
         if scope.has(short) and not scope.is_other_kind(short):
             source.notes.append(f"{task}: no category given, so it is treated as {category}")
-        return category, next((row.metric for row in rows if row.metric), "score")
-    return category, next((row.metric for row in rows if row.metric), METRICS[category])
+        return category, next((row.metric for row in rows if row.metric), NO_METRIC)
+    stated = next((row.metric for row in rows if row.metric), "")
+    return category, stated or (P_MRR if short in P_MRR_TASKS else METRICS[category])
 
 
 def _contradictions(path: Path, rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:

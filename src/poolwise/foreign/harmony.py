@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from poolwise.errors import EvalError, collect
 from poolwise.foreign.intersection import intersected
 from poolwise.foreign.mteb_tasks import FORUMS, MAX_AP, forums
-from poolwise.foreign.source import UNCHECKED, Source
-from poolwise.records import ItemScores, Run
+from poolwise.foreign.source import NO_METRIC, UNCHECKED, Source
+from poolwise.records import METRICS, ItemScores, Run
 
 UNIT = 1 + 1e-6
 
@@ -24,7 +24,7 @@ def joined(sources: Sequence[Source], intersect: bool = False) -> tuple[list[Run
     """
     runs, notes = _merged([(run, source) for source in sources for run in source.runs])
     cuts = (intersected,) if intersect else ()
-    for fold in (_fold_forums, _same_metric, *cuts, _same_groups, _same_fingerprint):
+    for fold in (_fold_forums, _one_metric, _same_metric, *cuts, _same_groups, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
     collect(
@@ -93,6 +93,31 @@ def _folded(run: Run, parts: Sequence[str]) -> Run:
         ids=[],
     )
     return _with_scores(run, {whole.task: whole} | scores)
+
+
+def _one_metric(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Leave out tasks with another metric than their category's, beside tasks that have it: their mean has no meaning.
+
+    Tasks of runs of our own are kept: a study declares its tasks and their metrics.
+    """
+    kinds: dict[str, dict[str, None]] = {}
+    foreign = [run for run in runs if run.manifest.kind == "external" and not run.manifest.design]
+    for record in (record for run in foreign for record in run.scores.values()):
+        kinds.setdefault(record.category, {})[record.metric] = None
+    usual = {category: {METRICS[category], NO_METRIC, MAX_AP} for category in METRICS}
+    odd = {
+        (record.task, record.metric): METRICS[record.category]
+        for run in foreign
+        for record in run.scores.values()
+        if METRICS[record.category] in kinds[record.category] and record.metric not in usual[record.category]
+    }
+    kept = [
+        _with_scores(run, {name: r for name, r in run.scores.items() if (name, r.metric) not in odd}) for run in runs
+    ]
+    return kept, [
+        f"{task} is left out: its metric is {metric}, which cannot be averaged with {wanted}"
+        for (task, metric), wanted in sorted(odd.items())
+    ]
 
 
 def _same_metric(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:

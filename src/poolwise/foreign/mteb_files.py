@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.foreign.benchmarks import ENGLISH, Scope
-from poolwise.foreign.mteb_tasks import MtebTask, guess_category, main_metric
+from poolwise.foreign.mteb_tasks import P_MRR, MtebTask, guess_category, main_metric
 from poolwise.foreign.source import as_score
 from poolwise.records import Category
 
@@ -26,10 +26,6 @@ SIMILARITIES = {
 }
 NO_SUBSETS = {*SIMILARITIES, "v_measures"}
 ENGLISH_SUBSETS = re.compile(r"(default|en|eng|en-en|en-ext|eng-eng|eng_Latn|eng-Latn)")
-
-
-P_MRR = "p-MRR"
-"""MTEB's main score of retrieval with instructions."""
 
 
 @dataclass(frozen=True)

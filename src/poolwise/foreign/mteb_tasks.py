@@ -60,6 +60,16 @@ SUBSETS = {
 MAX_AP = "max_ap"
 """MTEB's main metric of pair classification: the best average precision over several similarities."""
 FORUMS = "CQADupstackRetrieval"
+P_MRR = "p-MRR"
+"""MTEB's main score of retrieval with instructions: how far a ranking follows an instruction, from -1 to 1."""
+P_MRR_TASKS = (
+    "Core17InstructionRetrieval",
+    "News21InstructionRetrieval",
+    "Robust04InstructionRetrieval",
+    "mFollowIR",
+    "mFollowIRCrossLingual",
+)
+"""Copied from mteb's task metadata (main_score)."""
 
 
 @dataclass(frozen=True)

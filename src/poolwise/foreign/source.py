@@ -29,6 +29,8 @@ KINDS = {
 }
 
 
+NO_METRIC = "score"
+"""The metric of a table's tasks whose category is not known."""
 UNCHECKED = ("mteb", "csv")
 """First words of fingerprints that were not computed from data."""
 

@@ -126,3 +126,22 @@ def test_a_file_of_no_known_kind(tmp_path: Path, text: str) -> None:
     (tmp_path / "what.txt").write_text(text)
     with pytest.raises(EvalError, match="unknown kind of input"):
         read_inputs([tmp_path / "what.txt"])
+
+
+def test_tasks_of_another_metric_are_not_averaged_with_the_usual_one(tmp_path: Path) -> None:
+    lines = ["a,NQ,0.5,retrieval,", "a,mine,0.4,retrieval,mrr_at_10", "a,Core17InstructionRetrieval,-0.02,,"]
+    table = write_text(tmp_path / "s.csv", "model,task,score,category,metric", *lines)
+    inputs = read_inputs([table])
+    assert list(inputs.runs[0].scores) == ["retrieval/NQ"]
+    why = "which cannot be averaged with ndcg_at_10"
+    assert f"retrieval/mine is left out: its metric is mrr_at_10, {why}" in inputs.notes
+    assert f"retrieval/Core17InstructionRetrieval is left out: its metric is p-MRR, {why}" in inputs.notes
+    # On their own they are compared by their own metric.
+    alone = read_inputs([write_text(tmp_path / "t.csv", "model,task,score,category,metric", *lines[2:])])
+    assert [record.metric for record in alone.runs[0].scores.values()] == ["p-MRR"]
+
+
+def test_tasks_without_a_known_metric_stay_beside_classification(tmp_path: Path) -> None:
+    lines = ("a,Banking77Classification,0.5", "a,mine,0.4")
+    inputs = read_inputs([write_text(tmp_path / "s.csv", "model,task,score", *lines)])
+    assert list(inputs.runs[0].scores) == ["classification/Banking77Classification", "classification/mine"]
