@@ -1,6 +1,6 @@
 """Simulated false-positive rates of the tests and coverage of the intervals, checked against their nominal levels.
 
-python benchmarks/statistics_levels.py [SECTION ...]    sections are functions below; the page is written without any
+python benchmarks/statistics_levels.py [SECTION ...]    sections are functions below; named ones replace their own rows
 
 Every row is a rate over simulated experiments. A row with a promised rate fails, and so does the command, if the rate
 misses the promise by more than sampling error, that is, outside its 99.9% binomial interval. All rows together then
@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.special import betaincinv
-from statistics_page import save, write_page
+from statistics_page import Record, load, save, write_page
 
 from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
 from poolwise.results import Comparison
@@ -26,6 +26,7 @@ from poolwise.stats.core.bootstrap import bca_interval, bootstrap_interval, boot
 from poolwise.stats.core.inversion import flip_interval
 from poolwise.stats.core.resampling import EXACT_UNITS, all_swaps, generator
 from poolwise.stats.core.signflip import signflip_test
+from poolwise.stats.core.spending import spending
 from poolwise.stats.core.wilcoxon import EXACT_LIMIT, doubled_midranks, null_distribution, signed_rank_test, tolerance
 from poolwise.stats.designs.alignment import build_table
 from poolwise.stats.designs.contrasts import Pair
@@ -236,6 +237,8 @@ def study(
         for seed in range(num_seeds):
             shifts = rng.normal(0, seed_std) + rng.normal(0, seed_std, (num_tasks, 1))
             rows = 0.5 + effect + difficulty + liking + shifts + rng.normal(0, 0.03, difficulty.shape)
+            # A score above 1 would be read as a percentage; about one in 10,000 is cut.
+            rows = np.clip(rows, 0.0, 1.0)
             name = seed + (num_seeds * place if own_seeds else 0)
             runs.append(_run(design, name, rows))
     return runs
@@ -597,6 +600,54 @@ def planned_studies() -> Iterator[Row]:
         yield counted(section, what, found, "at least", 0.8)
 
 
+def sequential_studies() -> Iterator[Row]:
+    """Studies that add seeds until every contrast is decided: what is found where nothing differs, and how soon."""
+    section = "Studies with until_decided, at most 5 seeds"
+    sizes = range(2, 6)
+    shares = spending(sizes)
+    for seed_std in (0.003, 0.02):
+        rng = generator(41, str(seed_std))
+        stopped, any_look, unspent = [], [], []
+        for number in range(400):
+            runs = study(rng, (0.0,) * 4, seed_std, num_seeds=5)
+            found = [_looked(runs, count, number, share) for count, share in zip(sizes, shares, strict=True)]
+            last = next((result for result in found if not _open(result)), found[-1])
+            stopped.append(decided(last))
+            any_look.append(any(map(decided, found)))
+            unspent.append(any(decided(_looked(runs, count, number, 1.0)) for count in sizes))
+        where = f"4 designs without a difference, seed effect {seed_std:g}"
+        yield counted(section, f"a verdict where the study stops, {where}", stopped, "at most")
+        yield counted(section, f"a verdict at any look, {where}", any_look, "at most")
+        yield counted(section, f"a verdict at any look without spending, {where}", unspent)
+    rng, early, right = generator(42), [], []
+    for number in range(200):
+        runs = study(rng, (0.0, 0.06, 0.09, -0.07), 0.003, num_seeds=5, num_items=150)
+        found = [_looked(runs, count, number, share) for count, share in zip(sizes, shares, strict=True)]
+        last = next((result for result in found if not _open(result)), found[-1])
+        early.append(last is not found[-1])
+        right.append([c.verdict for c in last.contrasts] == ["better", "better", "worse"])
+    where = "differences of .06, .09 and -.07, seed effect 0.003"
+    yield counted(section, f"stopped before the last seed, {where}", early)
+    yield counted(section, f"all three verdicts right where it stops, {where}", right)
+
+
+def _looked(runs: list[Run], num_seeds: int, number: int, share: float) -> Comparison:
+    part = [run for run in runs if run.manifest.seed < num_seeds]
+    return compare_runs(
+        part, reference=DESIGNS[0], num_resamples=1000, comparisons=["reference"], seed=number, share=share
+    )
+
+
+def _open(result: Comparison) -> bool:
+    return any(contrast.verdict == "not decided" for contrast in result.contrasts)
+
+
+def merged(before: list[Record], now: list[Record]) -> list[Record]:
+    """Return the recorded rows with those measured now in their place, and new ones at the end."""
+    rows = {(row["section"], row["what"]): row for row in (*before, *now)}
+    return list(rows.values())
+
+
 def main() -> int:
     rows = []
     groups = (
@@ -616,6 +667,7 @@ def main() -> int:
         dependent_tasks,
         shared_texts,
         planned_studies,
+        sequential_studies,
     )
     wanted = sys.argv[1:]
     for group in groups:
@@ -624,9 +676,11 @@ def main() -> int:
             mark = {True: "kept", False: "BROKEN"}[row.is_kept] if row.promise != "none" else "recorded"
             print(f"{mark:8} {row.hits / row.repeats:.3f} ({low:.3f} to {high:.3f}) of {row.repeats}: {row.what}")
             rows.append(row)
-    if not wanted:
-        save("statistics_levels", {"rows": [row.record() for row in rows]})
-        write_page()
+    measured: list[Record] = [row.record() for row in rows]
+    if wanted:
+        measured = merged(load("statistics_levels"), measured)
+    save("statistics_levels", {"rows": measured})
+    write_page()
     broken = [row.what for row in rows if not row.is_kept]
     print(f"{len(rows)} rates, {sum(row.promise != 'none' for row in rows)} promises, {len(broken)} broken")
     return 1 if broken else 0

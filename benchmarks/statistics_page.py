@@ -24,6 +24,12 @@ def save(name: str, result: Record) -> None:
     (RECORDS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
+def load(name: str) -> list[Record]:
+    """Return the rows of a record."""
+    rows: list[Record] = json.loads((RECORDS / f"{name}.json").read_text())["rows"]
+    return rows
+
+
 def write_page() -> None:
     """Write the page from the records that are there."""
     parts = ["# What the statistics keep, and what they take", ""]

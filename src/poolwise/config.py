@@ -231,6 +231,11 @@ class Recipe(Section):
         description="which tests are corrected together: the contrasts in all categories, or those of each category",
     )
     seeds: list[int] = Field(default=[0, 1], min_length=1, description="of batches, LoRA, dropout and head")
+    until_decided: bool = Field(
+        default=False,
+        description="test after each seed from the second on, and stop once every contrast is decided; `seeds` are the "
+        "most that it may take, and 0.05 is spent over the looks",
+    )
     data: DataConfig
     train: TrainConfig = TrainConfig()
     tune: TuneConfig | None = None
@@ -280,6 +285,15 @@ class Recipe(Section):
         return seeds
 
     @model_validator(mode="after")
+    def _has_seeds_to_add(self) -> Recipe:
+        if self.until_decided and len(self.seeds) < 3:
+            raise ValueError(
+                f"until_decided adds seeds after the second, but seeds has {len(self.seeds)}: list the most that the "
+                "study may take, such as seeds: [0, 1, 2, 3, 4, 5]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reference_is_a_design(self) -> Recipe:
         if self.reference not in self.designs:
             raise ValueError(
@@ -296,7 +310,7 @@ class Recipe(Section):
     def fingerprint(self) -> str:
         """A hash of the resolved recipe without its name."""
         # With a later key's default, a recipe keeps the hash it had before the key existed.
-        later = {"adapt": self.adapt is None, "family": self.family == "all"}
+        later = {"adapt": self.adapt is None, "family": self.family == "all", "until_decided": not self.until_decided}
         left_out = {"name", *(key for key, is_default in later.items() if is_default)}
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 

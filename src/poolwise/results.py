@@ -271,6 +271,12 @@ class Comparison(Record):
         default=[], description="partial pooling of the primary contrasts over at least three tasks with items"
     )
     extremes: list[TaskExtremes] = Field(default=[], description="the items on which designs differ most, by task")
+    share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="the part of 0.05 that the tests may use; corrected p-values are divided by it",
+    )
     rule: str = Field(default="", description="the rule for verdicts, in words")
     family: str = Field(default="", description="the family of tests that is corrected together, in words")
     methods: list[str] = Field(default=[], description="one paragraph per test that was used")
@@ -330,6 +336,21 @@ class AdaptationInfo(Record):
     curve: TrainingCurve
 
 
+class Sequential(Record):
+    """How far a study with ``until_decided`` went, and the error rate that its last look may use."""
+
+    num_seeds: int = Field(description="seeds at the last look")
+    most_seeds: int = Field(description="seeds that the recipe allows")
+    alpha: float = Field(description="the part of 0.05 that the verdicts of the last look may use")
+    num_decided: int = Field(description="contrasts with a verdict")
+    num_tested: int = Field(description="contrasts with a test")
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether every contrast that can be tested has a verdict."""
+        return self.num_decided == self.num_tested
+
+
 class Results(Record):
     """The part of ``results.json`` that is bit for bit the same when repeated on the same machine."""
 
@@ -353,6 +374,7 @@ class Results(Record):
     data_fingerprints: dict[str, str] = {}
     failures: dict[str, str] = Field(default={}, description="failed jobs: job -> error")
     not_run: list[str] = Field(default=[], description="jobs that an unfinished study has not run yet")
+    sequential: Sequential | None = Field(default=None, description="None: the study has one look, at all its seeds")
     tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
 
 

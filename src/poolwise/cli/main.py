@@ -41,7 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-VERBS: dict[str, tuple[Callable[..., None], tuple[str, str]]] = {
+VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "plan": (plan.plan, plan.EXAMPLES),
     "study": (study.study, study.EXAMPLES),
     "screen": (screen.screen, screen.EXAMPLES),

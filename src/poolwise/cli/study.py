@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from poolwise.config import Recipe
     from poolwise.study.estimate import Estimate
 
+AT_MOST = "until_decided: the study stops after the second of {num_seeds} seeds or later, so this is the most it takes"
 EXAMPLES = (
     "poolwise study recipes/quickstart.yaml --set train.steps=50",
     "poolwise study recipes/quickstart.yaml --out runs/mine --screen 4 --workers 2",
+    "poolwise study recipes/quickstart.yaml --until-decided --set 'seeds=[0, 1, 2, 3, 4, 5]'",
 )
 
 
@@ -35,6 +37,13 @@ def study(
             show_default="no screen",
         ),
     ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="Test after each seed from the second on; stop once every contrast is decided.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print jobs, time and memory; run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +53,8 @@ def study(
     """
     from poolwise.config import load_recipe
 
-    resolved = load_recipe(recipe, set_ or [])
+    changes = [*(set_ or []), *(["until_decided=true"] if until_decided else [])]
+    resolved = load_recipe(recipe, changes)
     folder = out or Path("runs") / resolved.name
     if dry_run:
         from poolwise.cli.plan_view import print_plan
@@ -80,11 +90,12 @@ def _plan(recipe: Recipe, screen: int | None) -> Estimate:
 
 def _outlook(recipe: Recipe, folder: Path, estimate: Estimate, path: Path) -> list[str]:
     """Return what the study could find by category if a pilot is on disk, and what no test of it can decide."""
+    looks = [AT_MOST.format(num_seeds=len(recipe.seeds))] if recipe.until_decided else []
     if not estimate.tasks:
-        return []
+        return looks
     from poolwise.cli.size_view import outlook_lines
     from poolwise.study.pilot import Pilot, find_pilot
     from poolwise.study.size_plan import outlooks
 
     pilot = find_pilot(folder, recipe.name)
-    return outlook_lines(outlooks(recipe, estimate.tasks, pilot or Pilot()), pilot, str(path))
+    return looks + outlook_lines(outlooks(recipe, estimate.tasks, pilot or Pilot()), pilot, str(path))

@@ -8,7 +8,7 @@ import yaml
 
 from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
-from poolwise.results import Results, StudyResults
+from poolwise.results import Results, Sequential, StudyResults
 
 
 def job_warnings(results: Results) -> list[str]:
@@ -33,11 +33,21 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
             ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
+        *([("Looks", _looks(results.sequential))] if results.sequential else []),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
         ("Recipe and inputs", results.recipe_hash),
     ]
+
+
+def _looks(found: Sequential) -> str:
+    """How far a sequential study went, and what its last look could spend."""
+    decided = f"{found.num_decided} of {found.num_tested} contrasts decided"
+    return (
+        f"stopped after {found.num_seeds} of at most {found.most_seeds} seeds with {decided}; the verdicts use "
+        f"{found.alpha:.2g} of the 0.05 that all looks share"
+    )
 
 
 def _machine(machine: Mapping[str, str]) -> str:

@@ -41,7 +41,8 @@ def screen_recipe(recipe: Recipe) -> Recipe:
             "run `poolwise study`, or screen with --set train.method=lora",
         )
     train = recipe.train.model_copy(update={"method": "frozen"})
-    return recipe.model_copy(update={"train": train, "tune": None, "comparisons": ["reference"]})
+    others = {"tune": None, "comparisons": ["reference"], "until_decided": False}
+    return recipe.model_copy(update={"train": train, **others})
 
 
 def attentions(recipe: Recipe) -> list[Attention]:

@@ -26,11 +26,13 @@ def collect(
     out: Path,
     failures: dict[str, str],
     measured: Measured,
+    share: float = 1.0,
 ) -> StudyResults:
     """Return the results that the report shows, read from the records of finished jobs.
 
     Args:
         failures: the error of each failed job, by label; any other unfinished job counts as not run yet.
+        share: the part of 0.05 that the verdicts may use.
     Raises: EvalError where no design is trained and evaluated.
     """
     finished = [job for job in jobs if job.kind in ("eval", "anchor") and is_done(out, job)]
@@ -52,7 +54,7 @@ def collect(
         anchors=[job.name for job in finished if job.kind == "anchor"],
         tasks=_tasks(list(runs.values())),
         scores=[_score(job, task, record.score) for job, run in runs.items() for task, record in run.scores.items()],
-        comparison=_compare(recipe, list(runs.values()), out, notes),
+        comparison=_compare(recipe, list(runs.values()), out, notes, share),
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
         hashes=_shared(hashes) | _inits(trained),
@@ -81,11 +83,11 @@ def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:
     return notes
 
 
-def _compare(recipe: Recipe, runs: list[Run], out: Path, notes: list[str]) -> Comparison:
+def _compare(recipe: Recipe, runs: list[Run], out: Path, notes: list[str], share: float) -> Comparison:
     names = {run.manifest.design for run in runs}
     reference = recipe.reference if recipe.reference in names else None
     comparisons = [name for name in recipe.comparisons if name != "reference" or reference]
-    comparison = compare_runs(runs, reference=reference, comparisons=comparisons, family=recipe.family)
+    comparison = compare_runs(runs, reference=reference, comparisons=comparisons, family=recipe.family, share=share)
     comparison = with_extremes(comparison, runs, load_texts(out))
     return comparison.model_copy(update={"notes": notes + comparison.notes})
 

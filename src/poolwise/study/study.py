@@ -33,6 +33,7 @@ from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.inputs import StudyInputs, load_inputs, schedule_path
+from poolwise.study.looks import Look, described, looks, progress_note
 from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
 from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
@@ -89,14 +90,18 @@ def run_study(
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
-    remaining = [job for job in jobs if not is_done(out, job)]
+    settled = _settled(recipe, jobs, inputs, out)
+    remaining = [job for job in jobs if not is_done(out, job)] if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
     for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
         progress.note(note)
     # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.
     _write_plan(recipe, jobs, inputs, out, course)
+    if settled is not None and (out / "results.json").is_file():
+        progress.note("every job is done already; writing the report again from the records")
+        measured = load_record(StudyResults, out / "results.json").measured
+        return _publish(_with_measured(settled, measured), out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    failures: dict[str, str] = {}
     if estimate is not None:
         num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
         progress.started(remaining, estimate.seconds, num_workers)
@@ -104,14 +109,10 @@ def run_study(
             progress.note(where)
         try:
             with _executor(recipe, jobs, inputs, out, course, num_workers) as executor:
-                failures = run_jobs(jobs, out, executor, progress)
+                settled = _run_looks(recipe, jobs, inputs, out, executor, progress)
         except KeyboardInterrupt:
             progress.note(interrupted(jobs, recipe, out))
             raise
-    elif (out / "results.json").is_file():
-        progress.note("every job is done already; writing the report again from the records")
-        measured = load_record(StudyResults, out / "results.json").measured
-        return _publish(collect(recipe, jobs, inputs.hashes, out, {}, measured), out, course)
     measured = Measured(
         machine=machine(),
         versions=versions(),
@@ -120,7 +121,55 @@ def run_study(
         # A resumed call saw only part of the study.
         wall_seconds=time.monotonic() - start if len(remaining) == len(jobs) else None,
     )
-    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
+    assert settled is not None
+    return _publish(_with_measured(settled, measured), out, course)
+
+
+def _run_looks(
+    recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, executor: Executor, progress: Progress
+) -> StudyResults:
+    """Run the jobs of one look after the other until every contrast is decided, a job fails, or no seed is left."""
+    for look in looks(recipe):
+        part = look.jobs(jobs)
+        failures = run_jobs(part, out, executor, progress)
+        results = _collected(recipe, part, inputs, out, look, failures)
+        found = results.results.sequential
+        if found is not None and not failures:
+            progress.note(progress_note(found))
+        if failures or look.is_last or (found is not None and found.is_decided):
+            break
+    return results
+
+
+def _settled(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path) -> StudyResults | None:
+    """Return the results of a study that needs no more jobs; None if it is not finished."""
+    for look in looks(recipe):
+        part = look.jobs(jobs)
+        if not all(is_done(out, job) for job in part):
+            return None
+        results = _collected(recipe, part, inputs, out, look, {})
+        if look.is_last or (results.results.sequential is not None and results.results.sequential.is_decided):
+            return results
+    return None
+
+
+def _collected(
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    inputs: StudyInputs,
+    out: Path,
+    look: Look,
+    failures: dict[str, str],
+) -> StudyResults:
+    """Return the results at one look, without machine and time."""
+    found = collect(recipe, jobs, inputs.hashes, out, failures, Measured(), look.share)
+    looked = described(recipe, look, found.results.comparison)
+    return found.model_copy(update={"results": found.results.model_copy(update={"sequential": looked})})
+
+
+def _with_measured(found: StudyResults, measured: Measured) -> StudyResults:
+    costs = found.measured.costs
+    return found.model_copy(update={"measured": measured.model_copy(update={"costs": costs})})
 
 
 def _executor(
@@ -155,8 +204,16 @@ def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     save_texts(inputs.tasks, out)
     states = {job.label: load_state(out, job) for job in jobs}
     failures = {label: state.error for label, state in states.items() if state and state.status == "failed"}
-    measured = Measured(machine=machine(), versions=versions())
-    return _publish(collect(recipe, jobs, inputs.hashes, out, failures, measured), out, course)
+    look = _reached(recipe, jobs, out)
+    found = _collected(recipe, look.jobs(jobs), inputs, out, look, failures)
+    return _publish(_with_measured(found, Measured(machine=machine(), versions=versions())), out, course)
+
+
+def _reached(recipe: Recipe, jobs: Sequence[Job], out: Path) -> Look:
+    """Return the last look whose jobs are all done; the first where none is."""
+    first, *later = looks(recipe)
+    done = [look for look in (first, *later) if all(is_done(out, job) for job in look.jobs(jobs))]
+    return done[-1] if done else first
 
 
 def plan_study(recipe: Recipe, course: Course = STUDY) -> Estimate:
@@ -171,8 +228,9 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     """
     path = out / "study.json"
     if path.is_file():
-        mine, theirs = recipe.model_dump(mode="json"), read_json(path)
-        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs.get(key))
+        # The keys that an older version did not write have their defaults.
+        mine, theirs = (given.model_dump(mode="json") for given in (recipe, build_recipe(read_json(path), str(path))))
+        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs[key])
         if differing:
             raise ConfigError(
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",

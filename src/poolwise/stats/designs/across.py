@@ -142,7 +142,7 @@ def across_contrast(field: Field, category: str, pair: Pair, equivalence: float)
 
 
 def joint_intervals(
-    field: Field, contrast: Contrast, pair: Pair, num_family: int
+    field: Field, contrast: Contrast, pair: Pair, num_family: float
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """Return the intervals of the mean and of the typical difference that hold together for a whole family."""
     tasks = field.common(contrast.category, pair.a, pair.b)

@@ -69,6 +69,7 @@ class Plan:
     primary: Primary
     within_tasks: bool
     family: Family
+    share: float = 1.0
 
 
 def collect(plan: Plan, category: str, found: Findings) -> None:

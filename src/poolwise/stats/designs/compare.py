@@ -36,6 +36,7 @@ def compare_runs(
     primary: Primary = "auto",
     equivalence: float | Mapping[str, float] = EQUIVALENCE,
     family: Family = "all",
+    share: float = 1.0,
 ) -> Comparison:
     """Return the tests, verdicts and recommendations for runs of designs or of any models.
 
@@ -55,6 +56,8 @@ def compare_runs(
             all have items.
         equivalence: largest difference that does not matter in practice, as a fraction; a mapping gives it by category.
         family: which contrasts are corrected together: all, or those of each category for themselves.
+        share: the part of 0.05 that verdicts may use, above 0 and at most 1; a study that looks at its results several
+            times spends 0.05 over the looks (``stats.core.spending``). Corrected p-values are divided by it.
     Raises: EvalError if runs repeat, share no task, scored different data under one task name, or do not fit in memory.
     """
     everyone = gather(runs)
@@ -66,12 +69,13 @@ def compare_runs(
         pairs,
         against_baselines(everyone.entrants, everyone.anchors),
         _equivalence(everyone, equivalence),
-        num_resamples or resamples_for(num_tests),
-        num_resamples or resamples_for(len(pairs) * num_tasks),
+        num_resamples or resamples_for(ceil(num_tests / share)),
+        num_resamples or resamples_for(ceil(len(pairs) * num_tasks / share)),
         seed,
         primary,
         within_tasks,
         family,
+        share,
     )
     found = Findings(notes=list(plan.field.notes))
     try:
@@ -108,15 +112,15 @@ def _equivalence(everyone: Field, wanted: float | Mapping[str, float]) -> dict[s
 def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison:
     means = category_means(plan.field)
     by_category = plan.family == "category"
-    sizes, power = judge(plan.field, found.primary, by_category=by_category)
-    judge(plan.field, found.across, by_category=by_category)
+    sizes, power = judge(plan.field, found.primary, by_category=by_category, share=plan.share)
+    judge(plan.field, found.across, by_category=by_category, share=plan.share)
     over_everything = overall_tests(plan, found)
     over_categories = [test for test in over_everything if test.pair in plan.pairs]
     found.baselines += [test for test in over_everything if test.pair in plan.baselines]
-    judge(plan.field, found.baselines, by_category=by_category)
-    judge(plan.field, over_categories)
+    judge(plan.field, found.baselines, by_category=by_category, share=plan.share)
+    judge(plan.field, over_categories, share=plan.share)
     for contrasts in (found.within, *_by_test(found.seeds)):
-        correct(contrasts)
+        correct(contrasts, plan.share)
     num_tasks = sum(len(tasks) for tasks in plan.field.tasks.values())
     families = (found.primary, found.across, found.baselines, over_categories)
     primary, across, baselines, overall = ([test.contrast for test in tests] for tests in families)
@@ -136,8 +140,9 @@ def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison
         rank_pictures=found.pictures,
         posteriors=found.posteriors,
         hierarchies=found.hierarchies,
+        share=plan.share,
         recommendations=recommendations(plan.field, means, [*primary, *overall], baselines),
-        rule=rule(sizes, plan.equivalence) if plan.pairs else "",
+        rule=rule(sizes, plan.equivalence, plan.share) if plan.pairs else "",
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),
         methods=wording.methods(primary, across, found.within, found.seeds),
         notes=[
@@ -161,7 +166,7 @@ def _resampling_notes(plan: Plan, primary: Sequence[Contrast], within: Sequence[
     pinned = [contrast for contrast in within if contrast.p == contrast.smallest_p]
     for name, contrasts, tested in (("primary", primary, primary), ("within-task", within, pinned)):
         floors = [c.smallest_p or 0.0 for c in tested if "permut" in c.test]
-        floor = max((p for p in floors if p < 1.5 / (plan.num_resamples + 1)), default=0.0)
+        floor = max((p for p in floors if p < 1.5 / (plan.num_resamples + 1)), default=0.0) / plan.share
         if floor * len(contrasts) > ALPHA:
             notes.append(
                 f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples, no corrected p "

@@ -24,11 +24,14 @@ class Tested:
     finding: Finding | None = None
 
 
-def judge(field: Field, tests: Sequence[Tested], *, by_category: bool = False) -> tuple[dict[str, int], list[Power]]:
+def judge(
+    field: Field, tests: Sequence[Tested], *, by_category: bool = False, share: float = 1.0
+) -> tuple[dict[str, int], list[Power]]:
     """Fill in corrected p-values, joint intervals and verdicts, in place.
 
     Args:
         by_category: each category is a family of its own; otherwise all contrasts together are one.
+        share: the part of 0.05 that these tests may use (``stats.core.spending``).
     Returns: among how many contrasts 0.05 is divided for the intervals, by family ("" if there is one), and the power
         of each test.
     """
@@ -36,11 +39,11 @@ def judge(field: Field, tests: Sequence[Tested], *, by_category: bool = False) -
     power: list[Power] = []
     for name, family in _families(tests, by_category):
         contrasts = [test.contrast for test in family]
-        correct(contrasts)
-        size = num_attainable([c.smallest_p or 0.0 for c in contrasts if c.p is not None], ALPHA)
+        correct(contrasts, share)
+        size = num_attainable([c.smallest_p or 0.0 for c in contrasts if c.p is not None], ALPHA * share)
         sizes[name] = size
         for test in family:
-            power += _decide(field, test, size)
+            power += _decide(field, test, size / share)
         confirm(contrasts)
     return sizes, power
 
@@ -53,17 +56,21 @@ def _families(tests: Sequence[Tested], by_category: bool) -> Iterator[tuple[str,
         yield category, [test for test in tests if test.contrast.category == category]
 
 
-def correct(contrasts: Sequence[Contrast]) -> None:
-    """Fill in the corrected p-values of one family, in place; contrasts without a p do not belong to it."""
+def correct(contrasts: Sequence[Contrast], share: float = 1.0) -> None:
+    """Fill in the corrected p-values of one family, in place; contrasts without a p do not belong to it.
+
+    A corrected p is divided by ``share`` too, so that 0.05 is its limit at every look of a sequential study.
+    """
     tested = [contrast for contrast in contrasts if contrast.p is not None]
-    p_values = [contrast.p for contrast in tested if contrast.p is not None]
-    floors = [min(contrast.smallest_p or 0.0, contrast.p or 1.0) for contrast in tested]
+    p_values = [min(1.0, contrast.p / share) for contrast in tested if contrast.p is not None]
+    smallest = [min(1.0, (contrast.smallest_p or 0.0) / share) for contrast in tested]
+    floors = [min(pair) for pair in zip(smallest, p_values, strict=True)]
     adjusted = (tarone_holm(p_values, floors), benjamini_hochberg(p_values), benjamini_yekutieli(p_values))
     for contrast, p_holm, p_bh, p_by in zip(tested, *adjusted, strict=True):
         contrast.p_holm, contrast.p_bh, contrast.p_by = p_holm, p_bh, p_by
 
 
-def _decide(field: Field, test: Tested, size: int) -> list[Power]:
+def _decide(field: Field, test: Tested, size: float) -> list[Power]:
     contrast, equivalence = test.contrast, test.contrast.equivalence or 0.0
     if test.finding is not None:
         found = _over_items(test.contrast, test.finding, size, equivalence)
@@ -75,7 +82,7 @@ def _decide(field: Field, test: Tested, size: int) -> list[Power]:
     return found
 
 
-def _over_items(contrast: Contrast, finding: Finding, size: int, equivalence: float) -> list[Power]:
+def _over_items(contrast: Contrast, finding: Finding, size: float, equivalence: float) -> list[Power]:
     if contrast.interval is None:
         contrast.verdict = "not decided"
         return []
@@ -87,7 +94,7 @@ def _over_items(contrast: Contrast, finding: Finding, size: int, equivalence: fl
     return [suite_power(finding, contrast, detectable, size, equivalence)]
 
 
-def _over_tasks(field: Field, test: Tested, size: int, equivalence: float) -> list[Power]:
+def _over_tasks(field: Field, test: Tested, size: float, equivalence: float) -> list[Power]:
     contrast, pair = test.contrast, test.pair
     differences = task_differences(field, pair, field.common(contrast.category, pair.a, pair.b))
     contrast.simultaneous, contrast.typical_simultaneous = joint_intervals(field, contrast, pair, size)

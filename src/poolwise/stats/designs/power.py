@@ -58,7 +58,9 @@ def suite_detectable(finding: Finding, simultaneous: tuple[float, float]) -> flo
     return error * t_reach(_joint_degrees(item, seed, finding.seed.degrees), half / error) if error > 0 else half
 
 
-def suite_power(finding: Finding, contrast: Contrast, detectable: float, num_family: int, equivalence: float) -> Power:
+def suite_power(
+    finding: Finding, contrast: Contrast, detectable: float, num_family: float, equivalence: float
+) -> Power:
     """Return what the primary test of one contrast can detect, and what more items, seeds or tasks would change."""
     item, seed = float(finding.noise.items.std()), finding.seed.std
     error = float(np.hypot(item, seed))
@@ -83,7 +85,7 @@ def _power(contrast: Contrast, equivalence: float, detectable: float | None, tas
     )
 
 
-def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_family: int, effect: float) -> int | None:
+def _seeds_needed(item: float, seed: float, degrees: float, count: int, num_family: float, effect: float) -> int | None:
     if count < 2 or seed == 0.0:
         return None
     for wanted in range(count, MOST_SEEDS + 1):
@@ -123,7 +125,7 @@ def _items_factor(item: float, seed: float, reach: float, effect: float) -> floa
     return None if room <= 0 else max(1.0, item**2 / room)
 
 
-def tasks_needed(differences: FloatArray, num_family: int, effect: float) -> int | None:
+def tasks_needed(differences: FloatArray, num_family: float, effect: float) -> int | None:
     """Return how many tasks like these the signed-rank test needs to detect the effect; None with a single task."""
     floor = ceil(1 - log2(ALPHA / num_family))
     if len(differences) < 2:
@@ -162,7 +164,7 @@ def _reach_of_many(level: float) -> float:
     return float((ndtri((1 + level) / 2) + ndtri(POWER)) / np.sqrt(SIGNED_RANK_EFFICIENCY))
 
 
-def task_detectable(differences: FloatArray, num_family: int) -> float | None:
+def task_detectable(differences: FloatArray, num_family: float) -> float | None:
     """Return the difference that the signed ranks of these tasks find in 80 of 100 studies; None if they cannot."""
     count = len(differences)
     if count < max(2, ceil(1 - log2(ALPHA / num_family))):
@@ -171,7 +173,7 @@ def task_detectable(differences: FloatArray, num_family: int) -> float | None:
 
 
 def task_power(
-    contrast: Contrast, differences: FloatArray, detectable: float | None, num_family: int, equivalence: float
+    contrast: Contrast, differences: FloatArray, detectable: float | None, num_family: float, equivalence: float
 ) -> Power:
     """Return what the signed-rank test over these tasks can detect."""
     count, floor = len(differences), ceil(1 - log2(ALPHA / num_family))

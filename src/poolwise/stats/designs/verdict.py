@@ -85,13 +85,15 @@ def confirm(contrasts: Sequence[Contrast]) -> None:
             contrast.verdict, contrast.note = "not decided", note.replace(f"; {OVERLAP}", "")
 
 
-def rule(sizes: Mapping[str, int], equivalence: Mapping[str, float]) -> str:
+def rule(sizes: Mapping[str, int], equivalence: Mapping[str, float], share: float = 1.0) -> str:
     """Return the rule in words, with the numbers of this comparison.
 
     Args:
         sizes: by family (a category, or "" for all together), among how many contrasts 0.05 is divided.
+        share: the part of 0.05 that this comparison may use.
     """
-    levels = {name: f"{100 * (1 - ALPHA / max(1, size)):.5g}% (0.05 / {size})" for name, size in sizes.items()}
+    alpha = ALPHA * share
+    levels = {name: f"{100 * (1 - alpha / max(1, size)):.5g}% ({alpha:.3g} / {size})" for name, size in sizes.items()}
     level = levels.get("") or "; ".join(f"{name.replace('_', ' ')} {text}" for name, text in levels.items())
     margins = sorted(set(equivalence.values()))
     region = (
@@ -100,7 +102,8 @@ def rule(sizes: Mapping[str, int], equivalence: Mapping[str, float]) -> str:
         else ", ".join(f"{size:g} for {category}" for category, size in equivalence.items())
     )
     return (
-        f"Verdict: each contrast has one interval at {level}, so that all of a family hold together at 95%; contrasts "
+        f"Verdict: each contrast has one interval at {level}, so that all of a family hold together at "
+        f"{100 * (1 - alpha):.4g}%; contrasts "
         f"whose data could not have given a significant result do not count. Differences up to {region} do not matter "
         "in practice. An interval inside that region means practically equal, if a difference beyond it would have "
         "been found; over tasks, both the mean and the typical task must be inside. An interval that excludes 0 means "

@@ -41,6 +41,20 @@ def test_eight_tasks_all_better_is_decided() -> None:
     assert contrast.interval[0] > 0
 
 
+def test_a_share_of_the_error_rate_divides_corrected_p_and_widens_the_joint_interval() -> None:
+    runs = score_runs({REFERENCE: BASE, OTHER: better_by(*UP)})
+    whole, part, less = (compare(runs, share=share) for share in (1.0, 0.2, 0.1))
+    (all_of_it,), (a_fifth,), (a_tenth,) = whole.contrasts, part.contrasts, less.contrasts
+    assert (a_fifth.p, a_fifth.p_holm) == (all_of_it.p, pytest.approx(2**-7 / 0.2))
+    assert a_fifth.interval == all_of_it.interval
+    # 8 tasks can give p = 1/128: enough for 0.05 / 5, and not for 0.05 / 10.
+    assert (a_fifth.verdict, a_tenth.verdict) == ("better", "not decided")
+    assert a_tenth.p_holm == pytest.approx(2**-7 / 0.1)
+    outer, inner = a_fifth.typical_simultaneous, all_of_it.typical_simultaneous
+    assert outer is not None and inner is not None and outer[0] < inner[0] and inner[1] < outer[1]
+    assert "all of a family hold together at 99%" in part.rule and (part.share, whole.share) == (0.2, 1.0)
+
+
 def test_worse_is_the_other_way_round() -> None:
     result = compare(score_runs({REFERENCE: better_by(*UP), OTHER: BASE}))
     assert result.contrasts[0].verdict == "worse"
