@@ -23,6 +23,7 @@ from poolwise.records import METRICS, Category, ItemScores, Run, RunManifest
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs
 from poolwise.stats.core.bootstrap import bca_interval, bootstrap_interval, bootstrap_means, percentile_interval
+from poolwise.stats.core.borda import borda_points, pair_p_values, rank_intervals
 from poolwise.stats.core.inversion import flip_interval
 from poolwise.stats.core.resampling import EXACT_UNITS, all_swaps, generator
 from poolwise.stats.core.signflip import signflip_test
@@ -631,6 +632,49 @@ def sequential_studies() -> Iterator[Row]:
     yield counted(section, f"all three verdicts right where it stops, {where}", right)
 
 
+def partial_pooling() -> Iterator[Row]:
+    """Studies whose tasks differ in the true difference: what the hierarchical view covers."""
+    section = "Partial pooling over tasks: what its 95% intervals cover"
+    gain, between = 0.02, 0.015
+    for num_tasks, num_items in ((4, 100), (10, 40), (20, 200)):
+        rng = generator(43, f"{num_tasks} {num_items}")
+        of_mean, of_next = [], []
+        for number in range(400):
+            effects = gain + between * rng.normal(size=num_tasks + 1)
+            runs = []
+            for place, design in enumerate(DESIGNS[:2]):
+                liking = 0.05 * rng.normal(size=(num_tasks, num_items))
+                for seed in range(3):
+                    rows = 0.5 + liking + rng.normal(0, 0.002) + rng.normal(0, 0.03, liking.shape)
+                    runs.append(_run(design, seed, rows + place * effects[:num_tasks, None]))
+            (found,) = compared(runs, number).hierarchies
+            sign = 1 if found.a == DESIGNS[1] else -1
+            of_mean.append(found.interval[0] <= sign * gain <= found.interval[1])
+            of_next.append(found.new_task[0] <= sign * effects[-1] <= found.new_task[1])
+        where = f"{num_tasks} tasks of {num_items} items, 3 seeds"
+        yield counted(section, f"the mean over such tasks, {where}", of_mean, "at least", 0.95)
+        yield counted(section, f"the difference on a new task, {where}", of_next, "at least", 0.95)
+
+
+def borda_intervals() -> Iterator[Row]:
+    """Models with known strengths on many tasks: rank intervals and the pairs that are separated."""
+    section = "Borda ranks of ten models"
+    strengths = np.linspace(0.0, 0.06, 10)
+    for num_tasks in (12, 40):
+        rng, covered, apart = generator(44, str(num_tasks)), [], []
+        units = np.arange(num_tasks)
+        for number in range(400):
+            points = borda_points(strengths + rng.normal(0, 0.05, (num_tasks, 10)))
+            intervals = rank_intervals(points, units, number)
+            assert intervals is not None
+            covered += [bool(low <= 10 - place <= high) for place, (low, high) in enumerate(intervals)]
+            equal = borda_points(rng.normal(0, 0.05, (num_tasks, 10)))
+            p_values = pair_p_values(equal, units, number)
+            apart.append(bool((p_values[np.triu_indices(10, 1)] <= ALPHA).any()))
+        yield counted(section, f"95% interval holds the true rank, {num_tasks} tasks", covered)
+        yield counted(section, f"any of ten equal models separated, {num_tasks} tasks", apart, "at most")
+
+
 def _looked(runs: list[Run], num_seeds: int, number: int, share: float) -> Comparison:
     part = [run for run in runs if run.manifest.seed < num_seeds]
     return compare_runs(
@@ -668,6 +712,8 @@ def main() -> int:
         shared_texts,
         planned_studies,
         sequential_studies,
+        partial_pooling,
+        borda_intervals,
     )
     wanted = sys.argv[1:]
     for group in groups:
