@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -122,7 +123,18 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode(_encoding(raw))
     except UnicodeDecodeError as error:
-        raise EvalError(f"{path} is not text", "wanted JSON, a CSV, a TREC run or qrels, in UTF-8 or UTF-16") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        wanted = "wanted JSON, a CSV, a TREC run or qrels, in UTF-8 or UTF-16"
+        raise EvalError(f"{path}:{line} is not text", wanted) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its line break) of a file that ``read_text`` reads; blank lines are
+    skipped.
+    """
+    for number, line in enumerate(io.StringIO(read_text(path)), start=1):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
 
 
 def read_any_text(path: Path, notes: list[str]) -> str:
