@@ -42,7 +42,7 @@ class Source:
 
     ``left_out`` maps a reason to what was left out for it; ``notes`` are limitations for the report. ``declared``
     holds the reference and the comparisons of a study. ``other_scores`` are scores by model and task, one a seed, on
-    MTEB's types of tasks that are not compared here.
+    MTEB's types of tasks that are not compared here. ``damaged`` holds why files could not be read.
     """
 
     path: Path
@@ -55,6 +55,7 @@ class Source:
     declared: tuple[str | None, list[str]] | None = None
     family: Literal["all", "category"] = "all"
     other_scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    damaged: list[EvalError] = field(default_factory=list)
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record that ``what`` was not read, and why."""
@@ -62,7 +63,8 @@ class Source:
 
     def set_aside(self, error: EvalError) -> None:
         """Note that a file of a folder could not be read, and why; the rest of the folder is used."""
-        self.notes.append(f"a file of {self.path} is set aside: {error.got}")
+        self.damaged.append(error)
+        self.notes.append(set_aside_note(self.path, error))
 
     @property
     def models(self) -> list[str]:
@@ -72,6 +74,11 @@ class Source:
     @property
     def tasks(self) -> list[str]:
         return sorted({task for run in self.runs for task in run.scores})
+
+
+def set_aside_note(path: Path, error: EvalError) -> str:
+    """Return the note on a file in a folder that could not be read."""
+    return f"a file of {path} is set aside: {error.got}"
 
 
 def foreign_run(model: str, records: Mapping[str, ItemScores], seed: int = 0, notes: list[str] | None = None) -> Run:
@@ -183,7 +190,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path), object_pairs_hook=_each_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvalError(f"{path} is not JSON: {error}", hint=CUT) from error
 
 
@@ -200,4 +207,7 @@ def as_score(value: object) -> float | None:
     """Return a number as float, including NaN and infinity; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)
