@@ -170,8 +170,8 @@ def _resampling_notes(plan: Plan, primary: Sequence[Contrast], within: Sequence[
         if floor * len(contrasts) > ALPHA:
             notes.append(
                 f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples, no corrected p "
-                f"can be below {min(1.0, floor * len(contrasts)):.2g}; to fix this, call "
-                f"compare_runs(..., num_resamples={resamples_for(len(contrasts))}) in Python"
+                f"can be below {min(1.0, floor * len(contrasts)):.2g}; to fix this, give --resamples "
+                f"{resamples_for(len(contrasts))} (in Python num_resamples={resamples_for(len(contrasts))})"
             )
     return notes
 
