@@ -144,6 +144,7 @@ def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison
         recommendations=recommendations(plan.field, means, [*primary, *overall], baselines),
         rule=rule(sizes, plan.equivalence, plan.share) if plan.pairs else "",
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),
+        by_category=by_category,
         methods=wording.methods(primary, across, found.within, found.seeds),
         notes=[
             *_grouped(found.notes, num_tasks),
