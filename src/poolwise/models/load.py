@@ -127,14 +127,16 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
 
 
-def stored_settings(name: str) -> dict[str, Any]:
+def stored_settings(name: str, own: Path | None) -> dict[str, Any]:
     """Return the saved settings of any sentence-transformers model (``prompts``, ``default_prompt_name`` ...).
 
     The model is not loaded. {} if it has no settings or cannot be found; loading it then reports the error.
 
+    Args:
+        own: its ``own_folder``.
     Raises: ModelError if the settings cannot be read.
     """
-    folder = own_folder(name) or Path(name).expanduser()
+    folder = own or Path(name).expanduser()
     if not folder.exists() and is_hub_id(name):
         try:
             folder = snapshot(name, [_SETTINGS])
@@ -160,12 +162,19 @@ def load_any(
         device: where it computes; None takes a GPU if there is one.
     Raises: ModelError if the model cannot be loaded; ConfigError for a device that this machine does not have.
     """
+    if own_folder(name) is None:
+        return load_foreign(name, precision, max_tokens, device)
+    model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
+    return prepare_encoding(model) if for_encoding else model
+
+
+def load_foreign(
+    name: str, precision: Precision = "auto", max_tokens: int | None = None, device: str | None = None
+) -> SentenceTransformer:
+    """Return a SentenceTransformer that is no poolwise model; arguments and errors as in ``load_any``."""
     require_device(device)
     path = Path(name).expanduser()
     require_finished(path)
-    if own_folder(name):
-        model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
-        return prepare_encoding(model) if for_encoding else model
     if name in EMBEDDED:
         raise ModelError(
             f"{name} is a base, not an embedding model",
@@ -176,10 +185,6 @@ def load_any(
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that has modules.json")
     if path.is_dir() and not (path / "modules.json").is_file() and not (path / "config.json").is_file():
         raise _not_ours(path)
-    return _load_foreign(name, max_tokens, precision, device)
-
-
-def _load_foreign(name: str, max_tokens: int | None, precision: Precision, device: str | None) -> SentenceTransformer:
     dtype = _DTYPES.get(precision)
     try:
         with nullcontext() if Path(name).is_dir() else hub_access():
