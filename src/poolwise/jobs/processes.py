@@ -7,6 +7,8 @@ with one thread each took 2.1 s for one step each: small matrices do not fill a 
 from __future__ import annotations
 
 import gc
+import logging
+import logging.handlers
 import multiprocessing
 import os
 import sys
@@ -34,6 +36,8 @@ _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": st
 activation. Encoding with the embedded base, one thread: 260 texts/s without, 293 with."""
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
+
+_LOGGER = logging.getLogger("poolwise")
 
 OpenRun = Callable[[], RunJob]
 """Called once in each worker, before its first job. It is pickled, so it must be a function that workers can import,
@@ -100,8 +104,9 @@ class Processes:
         self._context = prepare_workers(preload)
         self._events = self._context.SimpleQueue()
         threads = max(1, len(usable_cores()) // num_slots)
-        self._arguments = (open_run, out, self._events, threads)
+        self._arguments = (open_run, out, self._events, threads, _LOGGER.getEffectiveLevel())
         self._reports: dict[str, Report] = {}
+        self._noted: set[str] = set()
         self._pool: ProcessPoolExecutor | None = None
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
@@ -138,8 +143,17 @@ class Processes:
 
     def _listen(self) -> None:
         while (event := self._events.get()) is not None:
+            if isinstance(event, logging.LogRecord):
+                self._note(event)
+                continue
             job_id, done, total, detail = event
             self._reports[job_id](done, total, detail)
+
+    def _note(self, record: logging.LogRecord) -> None:
+        """Log what a worker has to say; each worker loads the same inputs, and says the same of them."""
+        if (message := record.getMessage()) not in self._noted:
+            self._noted.add(message)
+            logging.getLogger(record.name).handle(record)
 
 
 def _told(running: Future[JobState]) -> Future[JobState]:
@@ -192,10 +206,19 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(open_run: OpenRun, out: Path, events: Any, threads: int) -> None:
+class _ToStudy(logging.handlers.QueueHandler):
+    """Sends what a worker logs to the process of the study, which alone talks to the user."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.put(record)  # type: ignore[attr-defined]  # a SimpleQueue has no put_nowait
+
+
+def _start(open_run: OpenRun, out: Path, events: Any, threads: int, log_level: int) -> None:
     global _worker
     import torch
 
+    _LOGGER.handlers, _LOGGER.propagate = [_ToStudy(events)], False
+    _LOGGER.setLevel(log_level)
     _worker = _Worker(open_run, out, events)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
