@@ -372,6 +372,8 @@ def _explain(kind: type[Section], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message  # about several keys: the whole section would be shown
     shown = repr(problem["input"])
     return f"{place}: {message} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
 

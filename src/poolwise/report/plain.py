@@ -16,6 +16,7 @@ from poolwise.report.document import WITHIN_NOTE, comparison_document
 from poolwise.report.evidence import verdict_cell
 from poolwise.report.markdown import markdown_document
 from poolwise.report.matrix import LEGEND, decided_uses, group_lines, has_matrix, pair_matrix
+from poolwise.report.provenance import looks_text
 from poolwise.report.tables import BOLD, paper_table
 from poolwise.report.view import View, category_title, runs_view, stars, study_view
 from poolwise.report.within import within_contrasts
@@ -43,10 +44,12 @@ def study_text(study: StudyResults, folder: Path, *, verbose: bool = False) -> s
     """Return the comparison of a study, or of a screen, as plain text; ``folder`` is the study's."""
     view = study_view(study)
     view = replace(view, folders={name: str(folder / path) for name, path in view.folders.items()})
-    return _text(view, verbose, is_screen=study.results.kind == "screen")
+    found = study.results.sequential
+    looks = f"Looks: {looks_text(found)}." if found else ""
+    return _text(view, verbose, looks, is_screen=study.results.kind == "screen")
 
 
-def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
+def _text(view: View, verbose: bool, looks: str = "", *, is_screen: bool) -> str:
     comparison = view.comparison
     table = paper_table(view)
     # A terminal is narrow and has no bold: no second line in the column titles.
@@ -61,6 +64,7 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
         table.note,
         *(_matrices(view) if has_matrix(view) and not verbose else [_contrasts(comparison.contrasts, verbose)]),
         *decided_sentences(view),
+        looks,
         _within(view, verbose),
         *_notes(comparison.notes, verbose),
         *methods,

@@ -33,7 +33,7 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
             ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
-        *([("Looks", _looks(results.sequential))] if results.sequential else []),
+        *([("Looks", looks_text(results.sequential))] if results.sequential else []),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
@@ -41,8 +41,8 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     ]
 
 
-def _looks(found: Sequential) -> str:
-    """How far a sequential study went, and what its last look could spend."""
+def looks_text(found: Sequential) -> str:
+    """Return how far a study with ``until_decided`` went, and what its last look could spend."""
     decided = f"{found.num_decided} of {found.num_tested} contrasts decided"
     return (
         f"stopped after {found.num_seeds} of at most {found.most_seeds} seeds with {decided}; the verdicts use "
