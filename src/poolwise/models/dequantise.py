@@ -67,7 +67,8 @@ def dequantised(source: GgufSource) -> Path:
     _refuse_scaled_positions(path, header)
     logger.warning("%s: dequantising to fp32 once, into %s", path.name, folder)
     try:
-        with whole_folder(folder, is_shared=True) as partial:
+        # The libraries draw bars on standard error that would mix with ours.
+        with whole_folder(folder, is_shared=True) as partial, contextlib.redirect_stderr(io.StringIO()):
             _write(path, header, source.sha256, partial)
     except PermissionError as error:
         raise ModelError(
@@ -111,7 +112,7 @@ def _unsupported(path: Path, reason: str) -> ModelError:
 
 
 def _write(path: Path, header: GgufHeader, sha256: str, folder: Path) -> None:
-    with _alone(path) as place, contextlib.redirect_stderr(io.StringIO()):  # a bar that would mix with ours
+    with _alone(path) as place:
         try:
             model, tokenizer = _read(place, path, header)
         except ModelError:
