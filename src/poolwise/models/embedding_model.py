@@ -63,7 +63,7 @@ class EmbeddingModel(DirectModel):
         return self
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the model into a folder that ``poolwise.load_model`` can load. The card says if its base is a GGUF file.
+        """Write the model into a folder that ``poolwise.load_model`` can load. Its card names a base in a GGUF file.
 
         Raises: ModelError if the model was prepared for encoding in place, because its adapter was merged.
         """
@@ -79,7 +79,8 @@ class EmbeddingModel(DirectModel):
 
     def _base_origin(self) -> str:
         backbone = self[0]
-        assert isinstance(backbone, Backbone)
+        if not isinstance(backbone, Backbone):
+            return ""
         try:
             return base_origin(backbone.base)
         except ModelError:
