@@ -64,6 +64,13 @@ def find_gguf(name: str) -> GgufSource | None:
     raise ModelError(f"no GGUF file {name!r}", _FORMS)
 
 
+def refuse_unnamed_gguf(name: str, folder: Path) -> None:
+    """Raise ModelError where a base's folder has no configuration but GGUF files: one of them must be named."""
+    files = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+    if files and not (folder / "config.json").is_file():
+        raise ModelError(f"base {name!r} has no config.json, but {', '.join(files)}", _FORMS, f"try {name}:{files[0]}")
+
+
 def _of_path(path: Path) -> GgufSource:
     if not path.is_file():
         raise _missing(path)

@@ -23,7 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from poolwise.base_sources.catalogue import EMBEDDED
-from poolwise.base_sources.find import find_gguf
+from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
 from poolwise.errors import ModelError
 from poolwise.hub import snapshot
 from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
@@ -100,6 +100,7 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
     Raises: ModelError if it is missing or unreadable, a hybrid, or has no EOS token.
     """
     place = locate_base(name, with_weights=with_weights)
+    refuse_unnamed_gguf(name, place)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:

@@ -200,6 +200,12 @@ def test_a_missing_file_names_the_nearest(form: str, file: Path) -> None:
         bases.locate_base(form.format(file.parent))
 
 
+def test_a_folder_of_gguf_files_asks_for_one(file: Path) -> None:
+    shutil.copy(file, file.parent / "other.gguf")
+    with pytest.raises(ModelError, match=r"has no config\.json, but other\.gguf, tiny\.gguf; .*; try \S+:other\.gguf"):
+        bases.resolve_base(str(file.parent))
+
+
 def test_a_folder_that_does_not_exist_names_the_forms() -> None:
     with pytest.raises(
         ModelError, match=r"no GGUF file 'no/such/folder/x.gguf'; wanted the path of a .gguf file, FOLDER:"
