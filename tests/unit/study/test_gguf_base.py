@@ -1,4 +1,4 @@
-"""A base in a GGUF file, in the records: the manifest of a run, the fingerprints of a study, the facts of its report."""
+"""A base in a GGUF file, in the records: the manifest of a run, fingerprints of a study, the facts of its report."""
 
 from __future__ import annotations
 
