@@ -57,6 +57,7 @@ def write_gguf(
     values: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
     extra: Mapping[str, np.ndarray] | None = None,
+    has_eos: bool = True,
 ) -> Path:
     """Write a model and ``tiny_tokenizer("gpt2")`` into a GGUF file; matrices are quantised to ``kind``.
 
@@ -79,7 +80,7 @@ def write_gguf(
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_vocab_size(config.vocab_size)
-    _add_tokenizer(writer)
+    _add_tokenizer(writer, has_eos)
     for key, value in (values or {}).items():
         (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
     for name, weight in model.state_dict().items():
@@ -113,7 +114,7 @@ def _permute(weight: np.ndarray, num_heads: int) -> np.ndarray:
     return weight.reshape(num_heads, 2, rows // num_heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-def _add_tokenizer(writer: GGUFWriter) -> None:
+def _add_tokenizer(writer: GGUFWriter, has_eos: bool) -> None:
     tokenizer = tiny_tokenizer("gpt2")
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     special = set(tokenizer.all_special_tokens)
@@ -124,5 +125,6 @@ def _add_tokenizer(writer: GGUFWriter) -> None:
     writer.add_token_types([TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens])
     writer.add_token_merges([" ".join(pair) for pair in core["model"]["merges"]])
     writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(tokenizer.eos_token_id)
+    if has_eos:
+        writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_add_bos_token(False)

@@ -117,7 +117,11 @@ def _what(path: Path, kind: Kind) -> str:
         return f"{origin.file} ({origin.quantisation}, dequantised to fp32)"
     if kind == "fetched":
         return ", ".join(sorted(file.name for file in path.glob("*.gguf")))
-    return "tasks and training pairs of poolwise/pydoc" if kind == "tasks" else "left by a process that was killed"
+    return (
+        "tasks and training pairs of poolwise/pydoc"
+        if kind == "tasks"
+        else "being written, or left by a process that was killed"
+    )
 
 
 def folder_bytes(folder: Path) -> int:

@@ -162,6 +162,7 @@ def _read(place: Path, path: Path, header: GgufHeader) -> tuple[PreTrainedModel,
     config = AutoConfig.from_pretrained(place, gguf_file=path.name)
     refuse_unsuitable(config, str(path))
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=path.name)
+    tokenizer.name_or_path = str(path)  # which errors name, instead of a temporary folder
     TextTokens(tokenizer, config.get_text_config().vocab_size)
     model, info = AutoModelForCausalLM.from_pretrained(
         place, gguf_file=path.name, dtype=torch.float32, output_loading_info=True

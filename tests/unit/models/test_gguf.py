@@ -185,6 +185,12 @@ def test_unsuitable_files_are_named_with_the_reason(changes, message: str, tmp_p
     assert not cache.exists() or list(cache.iterdir()) == []
 
 
+def test_a_file_without_eos_is_named(tmp_path: Path, plain: PreTrainedModel) -> None:
+    file = write_gguf(tmp_path / "open.gguf", plain, has_eos=False)
+    with pytest.raises(ModelError, match=r"the tokenizer of '\S+/open\.gguf' has no EOS token"):
+        bases.locate_base(str(file))
+
+
 def test_an_architecture_that_cannot_be_bidirectional_is_refused_before_its_weights(
     tmp_path, plain, monkeypatch
 ) -> None:
