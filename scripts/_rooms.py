@@ -26,7 +26,7 @@ ROOMS: list[list[str]] = [
     ["overrides", "recipe_paths"],
     ["config"],
     ["prompts"],
-    ["embedded"],
+    ["embedded", "base_sources"],
     ["data", "kernels"],
     ["models"],
     ["encoding"],

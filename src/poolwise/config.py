@@ -217,7 +217,7 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
-    base: str = Field(min_length=1, description="`poolwise/nano`, a folder, or a hub id")
+    base: str = Field(min_length=1, description="`poolwise/nano`, `poolwise/smollm2`, a folder, GGUF file or hub id")
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from poolwise import __version__
-from poolwise.cli import compare, doctor, evaluate, plan, report, screen, study, train
+from poolwise.cli import bases, cache, compare, doctor, evaluate, plan, report, screen, study, train
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import explain
 
@@ -50,6 +50,8 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
+    "bases": (bases.bases, bases.EXAMPLES),
+    "cache": (cache.cache, cache.EXAMPLES),
 }
 for _name, (_function, _examples) in VERBS.items():
     app.command(_name, epilog="\n\n".join(["Examples:", *_examples]))(_function)

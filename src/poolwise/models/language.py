@@ -70,7 +70,7 @@ class AdaptableBase:
     """A base that can be trained to predict masked tokens and then be saved as a base.
 
     Args:
-        base: ``poolwise/nano``, a folder, or a hub id.
+        base: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file, or a hub id.
         seed: of the adapter's initial weights.
         method: "lora", or "full" for all weights.
         mask_token: replaces masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.

@@ -11,13 +11,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
+from poolwise.base_sources.catalogue import is_built_in
+from poolwise.base_sources.find import is_gguf_name
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
-from poolwise.models.bases import EMBEDDED
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
@@ -38,7 +39,7 @@ def own_folder(name: str | Path) -> Path | None:
     path = Path(name).expanduser()
     if found := next((folder for folder in (path / "model", path) if is_poolwise_model(folder)), None):
         return found
-    if path.exists() or str(name) in EMBEDDED or not is_hub_id(str(name)):
+    if path.exists() or is_built_in(str(name)) or not is_hub_id(str(name)):
         return None
     try:
         found = snapshot(str(name), [Backbone.config_file_name])
@@ -175,7 +176,7 @@ def load_foreign(
     require_device(device)
     path = Path(name).expanduser()
     require_finished(path)
-    if name in EMBEDDED:
+    if is_built_in(name) or (is_gguf_name(name) and not path.is_dir()):
         raise ModelError(
             f"{name} is a base, not an embedding model",
             "wanted an embedding model",

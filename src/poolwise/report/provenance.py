@@ -10,6 +10,9 @@ from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
 from poolwise.results import Results, Sequential, StudyResults
 
+_OF_BASE = ("base", "base commit", "base file")
+"""The data fingerprints that are not of training data."""
+
 
 def job_warnings(results: Results) -> list[str]:
     """Warnings on missing jobs by reason: a failure needs a fix; an unfinished study only needs to be resumed."""
@@ -27,10 +30,10 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     items = sum(task.num_items for task in results.tasks)
     seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
     return [
-        ("Base", results.base),
+        ("Base", _base(results)),
         (
             "Training data",
-            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
+            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in _OF_BASE) or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         *([("Looks", looks_text(results.sequential))] if results.sequential else []),
@@ -48,6 +51,11 @@ def looks_text(found: Sequential) -> str:
         f"stopped after {found.num_seeds} of at most {found.most_seeds} seeds with {decided}; the verdicts use "
         f"{found.alpha:.2g} of the 0.05 that all looks share"
     )
+
+
+def _base(results: Results) -> str:
+    """The base as the recipe names it, and the GGUF file it was dequantised from."""
+    return ": ".join(text for text in (results.base, results.data_fingerprints.get("base file")) if text)
 
 
 def _machine(machine: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from poolwise.attentions import parse_attention
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
+from poolwise.hub import is_hub_id
 from poolwise.jobs import Job, is_done
 from poolwise.records import Run, load_run, load_steps, load_texts
 from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
@@ -58,7 +59,7 @@ def collect(
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
         hashes=_shared(hashes) | _inits(trained),
-        data_fingerprints={"base": hashes.base} | _commit(recipe.base) | hashes.data,
+        data_fingerprints={"base": hashes.base} | _base_facts(recipe.base) | hashes.data,
         failures=failures,
         not_run=not_run,
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
@@ -67,12 +68,14 @@ def collect(
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
 
 
-def _commit(base: str) -> dict[str, str]:
-    """Return the commit of a base from the hub; {} for other bases."""
-    from poolwise.models import pinned_base
+def _base_facts(base: str) -> dict[str, str]:
+    """Return the commit of a base from the hub, and the GGUF file of a base in one; {} for other bases."""
+    from poolwise.models import base_origin, pinned_base
 
-    repository, sign, commit = pinned_base(base).rpartition("@")
-    return {"base commit": commit} if sign and not Path(base).is_dir() and repository else {}
+    repository, sign, commit = pinned_base(base).partition("@")
+    found = {"base commit": commit.partition(":")[0]} if sign and is_hub_id(repository) else {}
+    origin = base_origin(base)
+    return found | ({"base file": origin} if origin else {})
 
 
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:

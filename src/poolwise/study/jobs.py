@@ -108,7 +108,7 @@ def train_run(
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
-        notes=_base_notes(adaptation),
+        notes=_base_notes(adaptation, inputs.base),
         versions=versions(),
         cost=cost,
     )
@@ -131,10 +131,13 @@ def training_facts(
     return facts
 
 
-def _base_notes(adaptation: Adaptation | None) -> list[str]:
-    """Return the manifest's note on the base that a run starts from."""
+def _base_notes(adaptation: Adaptation | None, base: str) -> list[str]:
+    """Return the manifest's note on the base that a run starts from; none for a base used as it was published."""
+    from poolwise.models import base_origin
+
     if adaptation is None:
-        return []
+        origin = base_origin(base)
+        return [f"on the base {origin}"] if origin else []
     return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
@@ -205,7 +208,7 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
         )
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
         evaluate_run(encoder, inputs.tasks, folder, report)
-        notes = [f"the base without training, used as {UNTUNED_DESIGN}"]
+        notes = [f"the base without training, used as {UNTUNED_DESIGN}", *_base_notes(None, inputs.base)]
         manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})
     elif name == "random":
         evaluate_run(RandomEncoder(), inputs.tasks, folder, report)
