@@ -21,6 +21,7 @@ OptionValue = str | int | bool
 OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
 _PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
+_SKIP: dict[str, OptionKind] = {"skip": ("none", "bos")}
 _TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
 _LAYERS: dict[str, OptionKind] = _TOKENS | {"layers": LayerSubset}
 _HEAD: dict[str, OptionKind] = {
@@ -44,7 +45,7 @@ class PoolingSpec:
 
 POOLINGS: Mapping[str, PoolingSpec] = {
     "last": PoolingSpec(_PROMPT, False, False, "the EOS token's state of the last layer"),
-    "mean": PoolingSpec(_PROMPT, False, False, "the mean over tokens of the last layer"),
+    "mean": PoolingSpec(_PROMPT | _SKIP, False, False, "the mean over tokens of the last layer"),
     "weighted_mean": PoolingSpec(_PROMPT, False, False, "the mean with weights 1, 2, 3 ... by position"),
     "layer_mean": PoolingSpec(_PROMPT | _LAYERS, False, True, "the uniform mean over the layers"),
     "layer_mix": PoolingSpec(_PROMPT | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
@@ -79,6 +80,7 @@ ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in A
 
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
+    "skip": "none",
     "keys": "all",
     "size": "auto",
     "init": "mean",
@@ -177,6 +179,11 @@ class Design:
     def is_trainable(self) -> bool:
         """Whether the pooling itself has parameters to train."""
         return POOLINGS[self.pooling].is_trainable
+
+    @property
+    def skips_bos(self) -> bool:
+        """Whether the first token of every text is left out of the pooling."""
+        return dict(self.options).get("skip") == "bos"
 
     @property
     def pooling_text(self) -> str:

@@ -54,6 +54,8 @@ def test_boolean_option() -> None:
         ("", "wanted pooling+attention"),
         ("paper:6", "paper:"),
         ("last(keys=last)+causal", "no option 'keys'"),
+        ("last(skip=bos)+causal", "pooling 'last' has no option 'skip'"),
+        ("mean(skip=eos)+causal", "option skip=eos is unknown; did you mean 'bos'"),
         ("latent(keys=lst)+causal", "did you mean 'last'"),
         ("latent(heads=0)+causal", "positive whole number"),
         ("latent(heads)+causal", "wanted name=value"),

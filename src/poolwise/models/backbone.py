@@ -30,7 +30,7 @@ from poolwise.kernels.packing import (
     use_packing,
 )
 from poolwise.kernels.precision import Precision, autocast, uses_bf16
-from poolwise.kernels.reduction import reduce_tokens, widen
+from poolwise.kernels.reduction import reduce_tokens, widen, without_first
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter
 from poolwise.models.attention import AttentionProbe, check_attention, set_attention
@@ -86,6 +86,7 @@ class Backbone(InputModule):
         uses_layers = POOLINGS[design.pooling].uses_layers
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
         self.skips_prompt = design.option("prompt") == "skip"
+        self.skips_bos = design.skips_bos
         self.is_prepared = False
         """Whether it was prepared for encoding in place; then it cannot be trained or saved any more."""
         self.probe: AttentionProbe | None = None
@@ -178,6 +179,8 @@ class Backbone(InputModule):
         """Return the features of tokenised texts; the first ``num_prompt`` ids of each belong to the prompt."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
         features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.skips_bos:
+            features["pooling_mask"] *= without_first(features["attention_mask"].bool())
         if self.attention_mode.on_prompt:
             text = self.tokens.pad(rows, num_prompt, self.padding_side)["pooling_mask"]
             features["prompt_mask"] = features["attention_mask"] - text

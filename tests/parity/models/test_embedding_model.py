@@ -125,7 +125,9 @@ def test_truncation_of_the_model_itself(base: str) -> None:
     assert model.encode(MANY).shape == (len(MANY), 32)
 
 
-@pytest.mark.parametrize("design", ["last+causal", "mean(prompt=skip)+bidirectional(top=1)", "multilayer+causal"])
+@pytest.mark.parametrize(
+    "design", ["last+causal", "mean(prompt=skip)+bidirectional(top=1)", "multilayer+causal", "mean(skip=bos)+causal"]
+)
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])
 def test_designs_and_methods(design: str, method: Any, base: str) -> None:
     model = build(base, design, method=method)

@@ -18,6 +18,8 @@ POOLINGS = (
     "last",
     "mean",
     "mean(prompt=skip)",
+    "mean(skip=bos)",
+    "mean(prompt=skip,skip=bos)",
     "weighted_mean",
     "weighted_mean(prompt=skip)",
     "layer_mean",

@@ -18,6 +18,8 @@ from tiny_models import FAMILIES, TEXTS, save_tiny_base
 TOLERANCE = 1e-5
 OPTIONS = (
     "mean(prompt=skip)",
+    "mean(skip=bos)",
+    "mean(prompt=skip,skip=bos)",
     "weighted_mean(prompt=skip)",
     "layer_mean(tokens=last)",
     "layer_mix(tokens=mean,prompt=skip)",
