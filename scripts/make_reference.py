@@ -51,12 +51,12 @@ def designs_page() -> str:
     ]
     lines += ["`prompt=skip` leaves the prompt's tokens out of the pooling. `layers` pools some of the layers 1 .. L:"]
     lines += ["`last4` the last four, `every2` every second from the last down, `5-8` a range, `6` one."]
-    lines += [
-        "`skip=bos` leaves the first token out: BOS where the tokenizer adds one, else the text's first token. Decoders"
-    ]
-    lines += ["use it as an attention sink, so its state is large and says little about the text."]
+    lines += ["`skip=bos` leaves the first token out: BOS where the tokenizer adds one, else the text's first token."]
+    lines += ["Decoders use it as an attention sink, so its state is large and says little about the text."]
     lines += ["`size=auto` scales with the hidden size d: max(16, 3d/16) latents, max(4, d/128) heads of d/2, which is"]
-    lines += ["the paper's 768 x 32 x 2048 at d = 4096; `size=paper` takes those numbers at any d.", ""]
+    lines += ["the paper's 768 x 32 x 2048 at d = 4096; `size=paper` takes those numbers at any d."]
+    lines += ["`pma` has one query unless written, and the largest number of heads up to max(4, N/128) that divides"]
+    lines += ["its width N: that of the base, or `dim=N`. Each head is N / heads wide.", ""]
     lines += ["## The paper's designs", "", "| alias | design | which way we went |", "|---|---|---|"]
     lines += [f"| `{alias}` | `{paper.design}` | {paper.decision} |" for alias, paper in PAPER.items()]
     return "\n".join(lines) + "\n"

@@ -61,6 +61,12 @@ POOLINGS: Mapping[str, PoolingSpec] = {
         False,
         "the tokens of the last layer query trained latents and are averaged (NV-Embed's direction)",
     ),
+    "pma": PoolingSpec(
+        _PROMPT | {"queries": int, "heads": int, "dim": int, "init": ("mean", "random")},
+        True,
+        False,
+        "trained queries attend to the tokens of the last layer (pooling by multihead attention, as in C2LLM)",
+    ),
     "multilayer": PoolingSpec(
         _PROMPT | _LAYERS | _HEAD | {"layer_embedding": bool},
         True,
@@ -84,6 +90,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "keys": "all",
     "size": "auto",
     "init": "mean",
+    "queries": 1,
     "layer_embedding": True,
     "layers": "all",
 }
@@ -174,6 +181,25 @@ class Design:
                 LayerSubset(str(self.option("layers"))).numbers(num_layers)
         except PoolwiseError as error:
             raise ConfigError(f"design {self}: {error.got}", error.wanted, error.hint) from None
+
+    def require_width(self, dim: int) -> None:
+        """Check that the heads of ``pma`` divide the width of its embeddings, on a base of width ``dim``.
+
+        Raises: ConfigError naming the design and the width.
+        """
+        heads, width = dict(self.options).get("heads"), self.width or dim
+        if self.pooling == "pma" and isinstance(heads, int) and width % heads:
+            raise ConfigError(
+                f"design {self}: heads={heads} does not divide the width of the embeddings, {width}",
+                f"wanted a divisor of {width}",
+                "give another heads=, or a dim= that it divides",
+            )
+
+    @property
+    def width(self) -> int | None:
+        """The width of the embeddings if the design sets it (``dim=N``), else None: the width of the base."""
+        width = dict(self.options).get("dim")
+        return None if width is None else int(width)
 
     @property
     def is_trainable(self) -> bool:

@@ -64,4 +64,4 @@ def test_a_subset_is_some_layers_in_order_or_names_the_range(text: str, num_laye
 @given(designs())
 def test_every_option_has_a_value_or_is_a_size(design: Design) -> None:
     for name in POOLINGS[design.pooling].options:
-        assert design.option(name) is not None or name in ("latents", "heads", "head_dim")
+        assert design.option(name) is not None or name in ("latents", "heads", "head_dim", "dim")

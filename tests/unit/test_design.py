@@ -56,6 +56,7 @@ def test_boolean_option() -> None:
         ("last(keys=last)+causal", "no option 'keys'"),
         ("last(skip=bos)+causal", "pooling 'last' has no option 'skip'"),
         ("mean(skip=eos)+causal", "option skip=eos is unknown; did you mean 'bos'"),
+        ("pma(queries=0)+causal", "positive whole number"),
         ("latent(keys=lst)+causal", "did you mean 'last'"),
         ("latent(heads=0)+causal", "positive whole number"),
         ("latent(heads)+causal", "wanted name=value"),
@@ -143,6 +144,14 @@ def test_layers_the_base_has_not_are_refused_with_the_range(design: str, message
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse_design(design).require_layers(3)
     parse_design(design).require_layers(4)
+
+
+def test_heads_of_pma_divide_its_width() -> None:
+    parse_design("pma(heads=3,dim=30)+causal").require_width(32)
+    parse_design("latent(heads=3)+causal").require_width(32)
+    for text, width in (("pma(heads=3)+causal", 32), ("pma(dim=20,heads=8)+causal", 20)):
+        with pytest.raises(ConfigError, match=f"does not divide the width of the embeddings, {width}; wanted"):
+            parse_design(text).require_width(32)
 
 
 def test_attentions_sort_by_what_they_let_a_token_see() -> None:

@@ -28,6 +28,7 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
     for name in recipe.designs:
         try:
             parse_design(name).require_layers(config.num_hidden_layers)
+            parse_design(name).require_width(config.hidden_size)
         except ConfigError as error:
             problems.append(str(error))
     return problems

@@ -126,7 +126,14 @@ def test_truncation_of_the_model_itself(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "design", ["last+causal", "mean(prompt=skip)+bidirectional(top=1)", "multilayer+causal", "mean(skip=bos)+causal"]
+    "design",
+    [
+        "last+causal",
+        "mean(prompt=skip)+bidirectional(top=1)",
+        "multilayer+causal",
+        "mean(skip=bos)+causal",
+        "pma(dim=12)+bidirectional",
+    ],
 )
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])
 def test_designs_and_methods(design: str, method: Any, base: str) -> None:

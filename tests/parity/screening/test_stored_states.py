@@ -34,6 +34,8 @@ POOLINGS = (
     "mlp",
     "mlp(tokens=mean)",
     "nv_latent",
+    "pma",
+    "pma(queries=2,dim=12)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )

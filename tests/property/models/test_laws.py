@@ -31,6 +31,7 @@ OPTIONS = (
     "mlp(tokens=last)",
     "mlp(tokens=mean)",
     "nv_latent(latents=40,heads=2,head_dim=3,init=random,prompt=skip)",
+    "pma(queries=3,heads=2,dim=10,init=random)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )

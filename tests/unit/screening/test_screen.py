@@ -35,7 +35,7 @@ def recipe(**changes):
 
 def test_all_is_every_pooling_with_both_attentions() -> None:
     assert recipe(designs="all").designs == recipe(designs=["all"]).designs == list(ALL_DESIGNS)
-    assert len(ALL_DESIGNS) == 2 * len(POOLINGS) == 18
+    assert len(ALL_DESIGNS) == 2 * len(POOLINGS) == 20
     assert recipe(designs=["all", "paper:2"]).designs == [*ALL_DESIGNS, "latent(keys=last)+causal"]
     with pytest.raises(ConfigError, match="listed twice"):
         recipe(designs=["all", "paper:1"])

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors.torch import load_model, save_model
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
-from torch import Tensor
+from torch import Tensor, nn
 
 from poolwise.design import Design
 from poolwise.errors import ModelError
@@ -22,6 +22,18 @@ from poolwise.upstream.torch import NeverNarrowed
 P = TypeVar("P", bound="Pooling")
 WEIGHTS = "model.safetensors"
 TokensRead = Literal["last", "mean", "weighted_mean", "all"]
+
+
+@torch.no_grad()
+def start_as_isometry(weight: Float[Tensor, "W D"]) -> None:
+    """Set a matrix to the identity if it is square, else to random orthonormal rows (or columns, if W > D).
+
+    Where W >= D the product keeps every distance, so a short training does not first undo a random projection.
+    """
+    if weight.shape[0] == weight.shape[1]:
+        nn.init.eye_(weight)
+    else:
+        nn.init.orthogonal_(weight)
 
 
 class Pooling(NeverNarrowed, Module):

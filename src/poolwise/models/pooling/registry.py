@@ -14,6 +14,7 @@ from poolwise.models.pooling.mean import MeanPooling
 from poolwise.models.pooling.mlp import MlpPooling
 from poolwise.models.pooling.multilayer import MultilayerPooling
 from poolwise.models.pooling.nv_latent import NvLatentPooling
+from poolwise.models.pooling.pma import PmaPooling
 from poolwise.models.pooling.weighted_mean import WeightedMeanPooling
 
 POOLING_CLASSES: Mapping[str, type[Pooling]] = {
@@ -24,6 +25,7 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
     "layer_mix": LayerMixPooling,
     "latent": LatentPooling,
     "nv_latent": NvLatentPooling,
+    "pma": PmaPooling,
     "multilayer": MultilayerPooling,
     "mlp": MlpPooling,
 }
