@@ -56,7 +56,8 @@ def designs_page() -> str:
     lines += ["`size=auto` scales with the hidden size d: max(16, 3d/16) latents, max(4, d/128) heads of d/2, which is"]
     lines += ["the paper's 768 x 32 x 2048 at d = 4096; `size=paper` takes those numbers at any d."]
     lines += ["`pma` has one query unless written, and the largest number of heads up to max(4, N/128) that divides"]
-    lines += ["its width N: that of the base, or `dim=N`. Each head is N / heads wide.", ""]
+    lines += ["its width N: that of the base, or `dim=N`. Each head is N / heads wide. `dim=N` gives embeddings of N"]
+    lines += ["dimensions: by a trained linear map after the pooling, in `pma` by itself.", ""]
     lines += ["## The paper's designs", "", "| alias | design | which way we went |", "|---|---|---|"]
     lines += [f"| `{alias}` | `{paper.design}` | {paper.decision} |" for alias, paper in PAPER.items()]
     return "\n".join(lines) + "\n"

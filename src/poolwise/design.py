@@ -20,7 +20,7 @@ OptionValue = str | int | bool
 # An option's kind is the tuple of its allowed words, or int (a positive whole number), or bool, or a subset of layers.
 OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
-_PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
+_COMMON: dict[str, OptionKind] = {"prompt": ("keep", "skip"), "dim": int}
 _SKIP: dict[str, OptionKind] = {"skip": ("none", "bos")}
 _TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
 _LAYERS: dict[str, OptionKind] = _TOKENS | {"layers": LayerSubset}
@@ -44,37 +44,37 @@ class PoolingSpec:
 
 
 POOLINGS: Mapping[str, PoolingSpec] = {
-    "last": PoolingSpec(_PROMPT, False, False, "the EOS token's state of the last layer"),
-    "mean": PoolingSpec(_PROMPT | _SKIP, False, False, "the mean over tokens of the last layer"),
-    "weighted_mean": PoolingSpec(_PROMPT, False, False, "the mean with weights 1, 2, 3 ... by position"),
-    "layer_mean": PoolingSpec(_PROMPT | _LAYERS, False, True, "the uniform mean over the layers"),
-    "layer_mix": PoolingSpec(_PROMPT | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
+    "last": PoolingSpec(_COMMON, False, False, "the EOS token's state of the last layer"),
+    "mean": PoolingSpec(_COMMON | _SKIP, False, False, "the mean over tokens of the last layer"),
+    "weighted_mean": PoolingSpec(_COMMON, False, False, "the mean with weights 1, 2, 3 ... by position"),
+    "layer_mean": PoolingSpec(_COMMON | _LAYERS, False, True, "the uniform mean over the layers"),
+    "layer_mix": PoolingSpec(_COMMON | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
     "latent": PoolingSpec(
-        _PROMPT | _HEAD | {"keys": ("all", "last")},
+        _COMMON | _HEAD | {"keys": ("all", "last")},
         True,
         False,
         "trained latents query the tokens of the last layer (the paper's last-layer trainable pooling)",
     ),
     "nv_latent": PoolingSpec(
-        _PROMPT | _HEAD,
+        _COMMON | _HEAD,
         True,
         False,
         "the tokens of the last layer query trained latents and are averaged (NV-Embed's direction)",
     ),
     "pma": PoolingSpec(
-        _PROMPT | {"queries": int, "heads": int, "dim": int, "init": ("mean", "random")},
+        _COMMON | {"queries": int, "heads": int, "init": ("mean", "random")},
         True,
         False,
         "trained queries attend to the tokens of the last layer (pooling by multihead attention, as in C2LLM)",
     ),
     "multilayer": PoolingSpec(
-        _PROMPT | _LAYERS | _HEAD | {"layer_embedding": bool},
+        _COMMON | _LAYERS | _HEAD | {"layer_embedding": bool},
         True,
         True,
         "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
     ),
     "mlp": PoolingSpec(
-        _PROMPT | _TOKENS | {"size": ("auto", "paper")},
+        _COMMON | _TOKENS | {"size": ("auto", "paper")},
         True,
         False,
         "last token or mean through an MLP of multilayer's size: the control for capacity",
@@ -203,8 +203,8 @@ class Design:
 
     @property
     def is_trainable(self) -> bool:
-        """Whether the pooling itself has parameters to train."""
-        return POOLINGS[self.pooling].is_trainable
+        """Whether there are parameters to train after the base: the pooling's own, or the projection of ``dim=N``."""
+        return POOLINGS[self.pooling].is_trainable or self.width is not None
 
     @property
     def skips_bos(self) -> bool:

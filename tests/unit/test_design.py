@@ -56,6 +56,7 @@ def test_boolean_option() -> None:
         ("last(keys=last)+causal", "no option 'keys'"),
         ("last(skip=bos)+causal", "pooling 'last' has no option 'skip'"),
         ("mean(skip=eos)+causal", "option skip=eos is unknown; did you mean 'bos'"),
+        ("mean(dim=0)+causal", "positive whole number"),
         ("pma(queries=0)+causal", "positive whole number"),
         ("latent(keys=lst)+causal", "did you mean 'last'"),
         ("latent(heads=0)+causal", "positive whole number"),
@@ -144,6 +145,13 @@ def test_layers_the_base_has_not_are_refused_with_the_range(design: str, message
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse_design(design).require_layers(3)
     parse_design(design).require_layers(4)
+
+
+def test_a_projection_is_trained() -> None:
+    assert not parse_design("mean+causal").is_trainable
+    assert parse_design("mean(dim=128)+causal").is_trainable
+    assert (parse_design("mean(dim=128)+causal").width, parse_design("mean+causal").width) == (128, None)
+    assert parse_design("last(dim=64)+causal").alias is None
 
 
 def test_heads_of_pma_divide_its_width() -> None:

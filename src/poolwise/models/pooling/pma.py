@@ -90,6 +90,7 @@ class PmaPooling(Pooling):
         heads: number of heads; divides the width.
     """
 
+    has_own_width = True
     config_keys = ("dim", "width", "queries", "heads", "init")
 
     def __init__(self, dim: int, width: int, queries: int, heads: int, init: Start = "mean") -> None:

@@ -38,4 +38,7 @@ def build_pooling(design: Design, dim: int, num_layers: int) -> Pooling:
         dim: hidden size of the base.
         num_layers: number of decoder layers of the base.
     """
-    return POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)
+    pooling = POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)
+    if design.width is not None and not pooling.has_own_width:
+        pooling.project(design.width)  # drawn last, so that the pooling starts as it does without one
+    return pooling
