@@ -22,6 +22,7 @@ OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
 _COMMON: dict[str, OptionKind] = {"prompt": ("keep", "skip"), "dim": int}
 _SKIP: dict[str, OptionKind] = {"skip": ("none", "bos")}
+_ECHO: dict[str, OptionKind] = {"echo": bool}
 _TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
 _LAYERS: dict[str, OptionKind] = _TOKENS | {"layers": LayerSubset}
 _HEAD: dict[str, OptionKind] = {
@@ -44,8 +45,8 @@ class PoolingSpec:
 
 
 POOLINGS: Mapping[str, PoolingSpec] = {
-    "last": PoolingSpec(_COMMON, False, False, "the EOS token's state of the last layer"),
-    "mean": PoolingSpec(_COMMON | _SKIP, False, False, "the mean over tokens of the last layer"),
+    "last": PoolingSpec(_COMMON | _ECHO, False, False, "the EOS token's state of the last layer"),
+    "mean": PoolingSpec(_COMMON | _SKIP | _ECHO, False, False, "the mean over tokens of the last layer"),
     "weighted_mean": PoolingSpec(_COMMON, False, False, "the mean with weights 1, 2, 3 ... by position"),
     "layer_mean": PoolingSpec(_COMMON | _LAYERS, False, True, "the uniform mean over the layers"),
     "layer_mix": PoolingSpec(_COMMON | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
@@ -87,6 +88,7 @@ ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in A
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
     "skip": "none",
+    "echo": False,
     "keys": "all",
     "size": "auto",
     "init": "mean",
@@ -154,6 +156,12 @@ class Design:
             kept[name] = _checked(name, value, kinds[name])
         kept = {name: value for name, value in kept.items() if value != self._default(name)}
         object.__setattr__(self, "options", tuple(sorted(kept.items())))
+        if self.echoes and (left := [name for name in ("prompt", "skip") if name in kept]):
+            raise ConfigError(
+                f"pooling {self.pooling!r} has echo=true and {left[0]}={kept[left[0]]}",
+                "wanted one of them",
+                "echo pools the second occurrence of the text, which has no prompt and no BOS",
+            )
 
     def _default(self, name: str) -> OptionValue | None:
         return default_tokens(self.attention) if name == "tokens" else DEFAULTS.get(name)
@@ -210,6 +218,11 @@ class Design:
     def skips_bos(self) -> bool:
         """Whether the first token of every text is left out of the pooling."""
         return dict(self.options).get("skip") == "bos"
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the base reads every text twice, and the second occurrence is pooled."""
+        return dict(self.options).get("echo") is True
 
     @property
     def pooling_text(self) -> str:

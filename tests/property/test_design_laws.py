@@ -34,8 +34,10 @@ def designs(draw: st.DrawFn) -> Design:
     pooling = draw(st.sampled_from(sorted(POOLINGS)))
     kinds = POOLINGS[pooling].options
     names = draw(st.lists(st.sampled_from(sorted(kinds)), unique=True))
-    options = tuple((name, draw(values(kinds[name]))) for name in names)
-    return Design(pooling, draw(MODES), options)
+    options = {name: draw(values(kinds[name])) for name in names}
+    if options.get("echo") is True:  # which leaves out prompt and BOS by itself
+        options = {name: value for name, value in options.items() if name not in ("prompt", "skip")}
+    return Design(pooling, draw(MODES), tuple(options.items()))
 
 
 @given(designs())

@@ -51,7 +51,7 @@ class Backbone(InputModule):
     Args:
         model: the base, with its adapter if it has one; its attention is set here.
         base: its name, to which a saved model refers.
-        max_tokens: texts are truncated to this many tokens, EOS included.
+        max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
@@ -75,7 +75,7 @@ class Backbone(InputModule):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size)
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes)
         self.design = str(design)
         self.base = base
         self.method = method
@@ -129,11 +129,13 @@ class Backbone(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
+        read = "half of " if self.tokens.echoes else ""
+        limits = {f"{read}the positions": getattr(self.model.config, "max_position_embeddings", None)}
         if self.attention_mode.is_partial:
             # transformers counts a window differently for bidirectional layers, so the two kinds cannot be mixed.
-            limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
-        name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
+            limits[f"under {self.attention} attention {read}the sliding window"] = self.longest_packable
+        most = {name: self.tokens.most_tokens(limit) if limit else value for name, limit in limits.items()}
+        name, limit = min(most.items(), key=lambda pair: pair[1])
         if not MIN_TOKENS <= value <= limit:
             raise ModelError(
                 f"max_tokens is {value}",
@@ -178,6 +180,9 @@ class Backbone(InputModule):
     def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
         """Return the features of tokenised texts; the first ``num_prompt`` ids of each belong to the prompt."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
+        if self.tokens.echoes:
+            counts = zip(map(len, rows), num_prompt, strict=True)
+            skipped = [self.tokens.num_before_echo(length, count) for length, count in counts]
         features = self.tokens.pad(rows, skipped, self.padding_side)
         if self.skips_bos:
             features["pooling_mask"] *= without_first(features["attention_mask"].bool())

@@ -32,8 +32,15 @@ def screen_recipe(recipe: Recipe) -> Recipe:
     20 designs have 109 declared pairs. To choose candidates, the 19 pairs with the reference are enough, and each has
     more power.
 
-    Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that.
+    Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that; or where a design
+        reads each text twice: the states of a pass are those of one reading, for all its designs.
     """
+    if echoing := [name for name in recipe.designs if parse_design(name).echoes]:
+        raise ConfigError(
+            f"a screen cannot try {', '.join(echoing)}: it stores states of texts read once, and echo reads them twice",
+            "wanted designs without echo=true",
+            "run `poolwise study` without --screen, or leave these designs out",
+        )
     if recipe.train.method == "full":
         raise ConfigError(
             "train.method is full, but a screen keeps the base frozen",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from poolwise.config import Recipe
+from poolwise.design import parse_design
 from poolwise.jobs import Job
 from poolwise.study.adapt_estimate import (
     ACTIVATION_BYTES,
@@ -58,6 +59,11 @@ class _Speed:
     num_layers: int
     hidden_size: int
 
+    def echoing(self) -> _Speed:
+        """Return the speed of a design that reads every text twice: half."""
+        halves = self.train_texts_per_second / 2, self.eval_texts_per_second / 2
+        return replace(self, train_texts_per_second=halves[0], eval_texts_per_second=halves[1])
+
 
 def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
     from poolwise.encoding.encode import encode_texts
@@ -99,6 +105,8 @@ def _texts_per_second(read: Callable[[], object], num_texts: int) -> float:
 
 def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> float:
     texts_per_step = recipe.train.batch_size * 3
+    if job.kind in ("train", "tune", "eval") and parse_design(job.name).echoes:
+        speed = speed.echoing()
     step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second
     scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
     evaluation = speed.num_eval_texts / speed.eval_texts_per_second + scoring
@@ -117,7 +125,8 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
 
 def _memory(recipe: Recipe, speed: _Speed) -> float:
     rows = min(recipe.train.batch_size, recipe.train.mini_batch_size) * 3
-    tokens = rows * recipe.train.max_tokens
+    readings = 2 if any(parse_design(name).echoes for name in recipe.designs) else 1
+    tokens = rows * recipe.train.max_tokens * readings
     activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
     weights = speed.num_parameters * (16 if recipe.train.method == "full" else 6)
     return (activations + weights) / 2**30 + LIBRARIES_GIB

@@ -133,6 +133,8 @@ def test_truncation_of_the_model_itself(base: str) -> None:
         "multilayer+causal",
         "mean(skip=bos)+causal",
         "pma(dim=12)+bidirectional",
+        "mean(echo=true)+causal",
+        "last(echo=true)+bidirectional(on=prompt)",
     ],
 )
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -26,10 +24,12 @@ def family(request, tmp_path_factory):
     return request.param, save_tiny_base(tmp_path_factory.mktemp("base"), request.param)
 
 
-def plain_ids(model, family, text):
-    """Return BOS if the tokenizer has one, and the ids of a text."""
-    content = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ([BOS] if family in HAS_BOS else []), content
+def pieces(model, family, prompt, text):
+    """Return BOS if the tokenizer has one, the prompt's ids and the text's; a token that spans both is the text's."""
+    ids = model.tokenizer(prompt + text, add_special_tokens=False)["input_ids"]
+    reach = [len(model.tokenizer.decode(ids[: i + 1])) for i in range(len(ids))]
+    num_prompt = sum(length <= len(prompt) for length in reach)
+    return ([BOS] if family in HAS_BOS else []), ids[:num_prompt], ids[num_prompt:]
 
 
 def plain_states(model, ids):
@@ -38,14 +38,25 @@ def plain_states(model, ids):
         return model[0].model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
 
 
-def skips_bos(model, family, text):
+def skips_bos(model, *text):
     """Return the mean of all tokens but the first; a single token is kept."""
-    prefix, content = plain_ids(model, family, text)
-    states = plain_states(model, [*prefix, *content, EOS])
+    bos, prompt, content = pieces(model, *text)
+    states = plain_states(model, [*bos, *prompt, *content, EOS])
     return states[1:].mean(dim=0) if len(states) > 1 else states[0]
 
 
-REFERENCES = {"mean(skip=bos)": skips_bos}
+def second_occurrence(model, *text):
+    """Return the states of the second occurrence of a text, and of EOS."""
+    bos, prompt, content = pieces(model, *text)
+    before = [*bos, *prompt, *content]
+    return plain_states(model, [*before, *content, EOS])[len(before) :]
+
+
+REFERENCES = {
+    "mean(skip=bos)": skips_bos,
+    "mean(echo=true)": lambda *text: second_occurrence(*text).mean(dim=0),
+    "last(echo=true)": lambda *text: second_occurrence(*text)[-1],
+}
 
 
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
@@ -54,8 +65,7 @@ REFERENCES = {"mean(skip=bos)": skips_bos}
 def test_encode_equals_the_plain_reference(pooling, attention, prompt, family):
     name, base = family
     model = build_model(f"{pooling}+{attention}", base, method="frozen", max_tokens=32, precision="fp32").eval()
-    reference = partial(REFERENCES[pooling], model, name)
-    wanted = normalize(torch.stack([reference(prompt + text) for text in SOME]), dim=1)
+    wanted = normalize(torch.stack([REFERENCES[pooling](model, name, prompt, text) for text in SOME]), dim=1)
     assert np.abs(model.encode(SOME, prompt=prompt) - wanted.numpy()).max() < SAME
     plain = build_model(f"mean+{attention}", base, method="frozen", max_tokens=32, precision="fp32").eval()
     assert np.abs(plain.encode(SOME[:4], prompt=prompt) - wanted[:4].numpy()).max() > 1e-3  # it is another design

@@ -35,6 +35,8 @@ OPTIONS = (
     "weighted_mean(dim=32)",
     "latent(dim=40)",
     "layer_mix(dim=12)",
+    "mean(echo=true)",
+    "last(echo=true,dim=12)",
     "pma(queries=3,heads=2,dim=10,init=random)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",

@@ -49,6 +49,11 @@ def test_a_screen_freezes_the_base_and_compares_with_the_reference() -> None:
         screen_recipe(recipe(train={"method": "full"}))
 
 
+def test_texts_that_are_read_twice_are_not_in_a_screen() -> None:
+    with pytest.raises(ConfigError, match=r"cannot try mean\(echo=true\)\+causal: .* echo reads them twice"):
+        screen_recipe(recipe(designs=["last+causal", "mean(echo=true)+causal", "mean+causal"]))
+
+
 @pytest.fixture
 def inputs(monkeypatch):
     monkeypatch.setattr(screen_plan, "screen_keys", lambda recipe, inputs, role: ((role, "text"),))
