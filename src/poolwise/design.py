@@ -36,12 +36,17 @@ _HEAD: dict[str, OptionKind] = {
 
 @dataclass(frozen=True)
 class PoolingSpec:
-    """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers."""
+    """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers.
+
+    Args:
+        appends_tokens: the base reads trained tokens after each text, so its states depend on what is trained.
+    """
 
     options: Mapping[str, OptionKind]
     is_trainable: bool
     uses_layers: bool
     summary: str
+    appends_tokens: bool = False
 
 
 POOLINGS: Mapping[str, PoolingSpec] = {
@@ -74,6 +79,13 @@ POOLINGS: Mapping[str, PoolingSpec] = {
         True,
         "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
     ),
+    "soft_tokens": PoolingSpec(
+        _TOKENS | {"count": int, "dim": int},
+        True,
+        False,
+        "trained tokens that the base reads after EOS: the last one's state, or their mean",
+        appends_tokens=True,
+    ),
     "mlp": PoolingSpec(
         _COMMON | _TOKENS | {"size": ("auto", "paper")},
         True,
@@ -82,8 +94,13 @@ POOLINGS: Mapping[str, PoolingSpec] = {
     ),
 }
 
-ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in ATTENTIONS for pooling in POOLINGS)
-"""Every pooling with both attentions, without options."""
+ALL_DESIGNS: tuple[str, ...] = tuple(
+    f"{pooling}+{attention}"
+    for attention in ATTENTIONS
+    for pooling, spec in POOLINGS.items()
+    if not spec.appends_tokens
+)
+"""Every pooling that a screen can try with both attentions, without options."""
 
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
@@ -93,6 +110,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "size": "auto",
     "init": "mean",
     "queries": 1,
+    "count": 1,
     "layer_embedding": True,
     "layers": "all",
 }
@@ -223,6 +241,30 @@ class Design:
     def echoes(self) -> bool:
         """Whether the base reads every text twice, and the second occurrence is pooled."""
         return dict(self.options).get("echo") is True
+
+    @property
+    def skips_prompt(self) -> bool:
+        """Whether the tokens of the prompt are left out of the pooling."""
+        return dict(self.options).get("prompt") == "skip"
+
+    @property
+    def num_soft_tokens(self) -> int:
+        """The number of trained tokens that the base reads after EOS."""
+        return int(self.option("count") or 1) if POOLINGS[self.pooling].appends_tokens else 0
+
+    @property
+    def reads_more(self) -> bool:
+        """Whether the base reads more than prompt and text: the text again, or trained tokens."""
+        return self.echoes or self.num_soft_tokens > 0
+
+    def num_read(self, num_tokens: float) -> float:
+        """Return about how many tokens the base reads of a text with ``num_tokens`` tokens, at most."""
+        return num_tokens * (2 if self.echoes else 1) + self.num_soft_tokens
+
+    def most_tokens(self, limit: int) -> int:
+        """Return a ``max_tokens`` with which the base reads at most ``limit`` tokens of a text."""
+        # EOS is not repeated.
+        return ((limit + 1) // 2 if self.echoes else limit) - self.num_soft_tokens
 
     @property
     def pooling_text(self) -> str:

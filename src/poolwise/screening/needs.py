@@ -39,7 +39,7 @@ class Need:
 
 def need_of(design: Design, dim: int, num_layers: int) -> Need:
     """Return what the pooling of a design reads, on a base with ``num_layers`` layers of width ``dim``."""
-    prompt = str(design.option("prompt"))
+    prompt = "skip" if design.skips_prompt else "keep"
     if POOLINGS[design.pooling].uses_layers:
         return Need(str(design.option("tokens")), True, prompt)  # type: ignore[arg-type]
     with torch.device("meta"):  # only inspected, never used to compute

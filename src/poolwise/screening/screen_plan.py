@@ -33,12 +33,13 @@ def screen_recipe(recipe: Recipe) -> Recipe:
     more power.
 
     Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that; or where a design
-        reads each text twice: the states of a pass are those of one reading, for all its designs.
+        lets the base read more than the text: the states of a pass are the same for all its designs.
     """
-    if echoing := [name for name in recipe.designs if parse_design(name).echoes]:
+    if unfit := [name for name in recipe.designs if parse_design(name).reads_more]:
         raise ConfigError(
-            f"a screen cannot try {', '.join(echoing)}: it stores states of texts read once, and echo reads them twice",
-            "wanted designs without echo=true",
+            f"a screen cannot try {', '.join(unfit)}: it stores the states of texts alone; echo reads a text "
+            "twice, and soft_tokens reads trained tokens after it",
+            "wanted designs without either",
             "run `poolwise study` without --screen, or leave these designs out",
         )
     if recipe.train.method == "full":

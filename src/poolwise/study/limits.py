@@ -37,20 +37,22 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
 def _lengths(recipe: Recipe, config: Any) -> list[str]:
     """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window.
 
-    A design with ``echo`` reads twice as many tokens, so it has half of each.
+    A design that lets the base read more than the text, such as ``echo``, has less of each.
     """
     asked = {"train.max_tokens": recipe.train.max_tokens}
     asked |= {"eval.max_tokens": recipe.eval.max_tokens} if recipe.eval.max_tokens else {}
     positions = getattr(config, "max_position_embeddings", None)
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     partial = [name for name in recipe.designs if parse_attention(parse_design(name).attention).is_partial]
-    echoing = [name for name in recipe.designs if parse_design(name).echoes]
-    both = [name for name in partial if name in echoing]
     base, drop = f"of base {recipe.base!r}", " or drop these designs"
     limits = [(positions, f"the positions {base}", "")]
     limits += [(window, f"the sliding window {base}, for {', '.join(partial)}", drop)] * bool(partial)
-    limits += [(_half(positions), f"half the positions {base}, for {', '.join(echoing)}", drop)] * bool(echoing)
-    limits += [(_half(window), f"half the sliding window {base}, for {', '.join(both)}", drop)] * bool(both)
+    for name in recipe.designs:
+        design = parse_design(name)
+        if design.reads_more:
+            limit = min((most for most in (positions, window if name in partial else None) if most), default=None)
+            most = None if limit is None else design.most_tokens(limit)
+            limits.append((most, f"because {name} reads more than the text and the limit {base} is {limit}", drop))
     problems = [
         f"{key} is {value}; wanted at most {limit}, {what}; lower {key}{instead}"
         for limit, what, instead in limits
@@ -61,11 +63,6 @@ def _lengths(recipe: Recipe, config: Any) -> list[str]:
         key, what = "adapt.max_tokens", limits[0][1]
         problems.append(f"{key} is {recipe.adapt.max_tokens}; wanted at most {positions}, {what}; lower it")
     return problems
-
-
-def _half(limit: int | None) -> int | None:
-    # EOS is there once.
-    return None if limit is None else (limit + 1) // 2
 
 
 def _prompts(recipe: Recipe, config: Any) -> list[str]:

@@ -37,6 +37,8 @@ OPTIONS = (
     "layer_mix(dim=12)",
     "mean(echo=true)",
     "last(echo=true,dim=12)",
+    "soft_tokens(count=3,tokens=last)",
+    "soft_tokens(count=3,tokens=mean,dim=12)",
     "pma(queries=3,heads=2,dim=10,init=random)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
@@ -179,7 +181,11 @@ def test_another_seed_starts_elsewhere(bases):
 
 
 @pytest.mark.parametrize(
-    ("family", "pooling"), [*((family, "mean") for family in FAMILIES), *(("llama", name) for name in POOLINGS)]
+    ("family", "pooling"),
+    [
+        *((family, "mean") for family in FAMILIES),
+        *(("llama", name) for name in POOLINGS if "prompt" in POOLINGS[name].options),
+    ],
 )
 def test_skipped_prompt_leaves_exactly_its_tokens_out(family, pooling, bases):
     model = build(f"{pooling}(prompt=skip)+causal", bases[family])

@@ -15,6 +15,7 @@ from poolwise.models.pooling.mlp import MlpPooling
 from poolwise.models.pooling.multilayer import MultilayerPooling
 from poolwise.models.pooling.nv_latent import NvLatentPooling
 from poolwise.models.pooling.pma import PmaPooling
+from poolwise.models.pooling.soft_tokens import SoftTokensPooling
 from poolwise.models.pooling.weighted_mean import WeightedMeanPooling
 
 POOLING_CLASSES: Mapping[str, type[Pooling]] = {
@@ -27,6 +28,7 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
     "nv_latent": NvLatentPooling,
     "pma": PmaPooling,
     "multilayer": MultilayerPooling,
+    "soft_tokens": SoftTokensPooling,
     "mlp": MlpPooling,
 }
 
