@@ -10,6 +10,7 @@ transformers' own packing cannot be used: with bidirectional attention its texts
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -222,14 +223,22 @@ def longest_packable(model: PreTrainedModel) -> int | None:
     return window if getattr(model.config, "use_sliding_window", True) else None
 
 
-def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Packing) -> Float[Tensor, "N D"]:
+def forward_packed(
+    model: PreTrainedModel,
+    ids: Int[Tensor, "B T"],
+    packing: Packing,
+    inputs: Callable[[Int[Tensor, "1 N"]], dict[str, Tensor]] = lambda ids: {"input_ids": ids},
+) -> Float[Tensor, "N D"]:
     """Return the last layer's state of each real token, or of each text's last token if ``packing.last_only``.
 
     Inside the layers, idle rows may follow them.
+
+    Args:
+        inputs: the model's argument for packed ids: the ids or their embeddings.
     """
     filler = num_filler(len(packing.index), ids.device)
     output = model(
-        input_ids=functional.pad(packing.pack(ids), (0, filler))[None],
+        **inputs(functional.pad(packing.pack(ids), (0, filler))[None]),
         position_ids=functional.pad(packing.positions, (0, filler))[None],
         # transformers passes a four-dimensional mask on unchanged, so it builds no N x N mask; nobody reads this one.
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),

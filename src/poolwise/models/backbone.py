@@ -30,7 +30,7 @@ from poolwise.kernels.packing import (
     use_packing,
 )
 from poolwise.kernels.precision import Precision, autocast, uses_bf16
-from poolwise.kernels.reduction import reduce_tokens, widen
+from poolwise.kernels.reduction import reduce_tokens, widen, without_first
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter
 from poolwise.models.attention import AttentionProbe, check_attention, set_attention
@@ -51,7 +51,7 @@ class Backbone(InputModule):
     Args:
         model: the base, with its adapter if it has one; its attention is set here.
         base: its name, to which a saved model refers.
-        max_tokens: texts are truncated to this many tokens, EOS included.
+        max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
@@ -75,7 +75,7 @@ class Backbone(InputModule):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size)
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens)
         self.design = str(design)
         self.base = base
         self.method = method
@@ -85,7 +85,8 @@ class Backbone(InputModule):
         self.max_seq_length = max_tokens
         uses_layers = POOLINGS[design.pooling].uses_layers
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
-        self.skips_prompt = design.option("prompt") == "skip"
+        self.skips_prompt = design.skips_prompt
+        self.skips_bos = design.skips_bos
         self.is_prepared = False
         """Whether it was prepared for encoding in place; then it cannot be trained or saved any more."""
         self.probe: AttentionProbe | None = None
@@ -128,15 +129,18 @@ class Backbone(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
+        half = "half " if self.tokens.echoes else ""
+        limits = {f"{half}the positions": getattr(self.model.config, "max_position_embeddings", None)}
         if self.attention_mode.is_partial:
             # transformers counts a window differently for bidirectional layers, so the two kinds cannot be mixed.
-            limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
-        name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
+            limits[f"under {self.attention} attention {half}the sliding window"] = self.longest_packable
+        most = {name: self.tokens.most_tokens(limit) if limit else value for name, limit in limits.items()}
+        name, limit = min(most.items(), key=lambda pair: pair[1])
         if not MIN_TOKENS <= value <= limit:
+            less = f" less {len(soft)} trained tokens" if (soft := self.tokens.soft_ids) else ""
             raise ModelError(
                 f"max_tokens is {value}",
-                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}",
+                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}{less}",
                 "set max_tokens to a value in this range",
             )
         self._max_tokens = value
@@ -177,7 +181,14 @@ class Backbone(InputModule):
     def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
         """Return the features of tokenised texts; the first ``num_prompt`` ids of each belong to the prompt."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
+        if self.tokens.echoes:
+            counts = zip(map(len, rows), num_prompt, strict=True)
+            skipped = [self.tokens.num_before_echo(length, count) for length, count in counts]
+        if self.tokens.soft_ids:
+            skipped = [len(row) - len(self.tokens.soft_ids) for row in rows]
         features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.skips_bos:
+            features["pooling_mask"] *= without_first(features["attention_mask"].bool())
         if self.attention_mode.on_prompt:
             text = self.tokens.pad(rows, num_prompt, self.padding_side)["pooling_mask"]
             features["prompt_mask"] = features["attention_mask"] - text
@@ -203,6 +214,20 @@ class Backbone(InputModule):
             else:
                 read = self._read_packed(ids, packing)
         return {**features, "pooling_mask": pooled, **read}
+
+    def lend_soft_tokens(self, soft: nn.Parameter) -> None:
+        """Take the trained differences between EOS and the tokens after it (K D), which the pooling owns."""
+        self.__dict__["_soft"] = soft  # not registered: it is a parameter of the pooling alone
+
+    def _inputs(self, ids: Int[Tensor, "B T"]) -> dict[str, Tensor]:
+        """Return ids as the model takes them, or their embeddings if some of them are trained tokens."""
+        soft: Tensor | None = self.__dict__.get("_soft")
+        if soft is None:
+            return {"input_ids": ids}
+        is_soft = ids >= self.tokens.vocab_size
+        known: Tensor = self.model.get_input_embeddings()(torch.where(is_soft, self.eos_id, ids))
+        difference = soft[(ids - self.tokens.vocab_size).clamp(min=0)].to(known.dtype)
+        return {"inputs_embeds": known + torch.where(is_soft[..., None], difference, 0.0)}
 
     def pack(self, features: dict[str, Any], device: torch.device, *, last_only: bool = False) -> Packing | None:
         """Return the packing of a batch; None if it will be read with padding.
@@ -241,12 +266,12 @@ class Backbone(InputModule):
 
     def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing) -> dict[str, Tensor]:
         if self.layer_tokens is None:
-            return self._token_states(forward_packed(self.model, ids, packing), packing)
+            return self._token_states(forward_packed(self.model, ids, packing, self._inputs), packing)
         assert packing.pooled is not None
         reduce = PackedReduction(packing, packing.pooled, self.layer_tokens)
         layers = self.layers
         with layer_states(layers, lambda states: reduce(states[0])) as found:
-            last = forward_packed(self.model, ids, packing)
+            last = forward_packed(self.model, ids, packing, self._inputs)
         tokens = self._token_states(last, packing)
         final = widen(tokens["token_embeddings"][:, 0]) if packing.last_only else reduce(last)
         ordered = [found[number] for number in range(1, len(layers))]
@@ -284,7 +309,7 @@ class Backbone(InputModule):
         if prompt is not None:
             # transformers passes a four-dimensional mask on to the layers unchanged.
             seen = prefix_mask(mask.bool(), prompt, is_added=adds_masks(self.model.config))
-        output = self.model(input_ids=ids, attention_mask=seen, use_cache=False, **positions)
+        output = self.model(**self._inputs(ids), attention_mask=seen, use_cache=False, **positions)
         return output.last_hidden_state
 
     def on_model_ready(self, model: SentenceTransformer) -> None:

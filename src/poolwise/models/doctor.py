@@ -102,7 +102,9 @@ def _check_attention(model: SentenceTransformer) -> Check:
 
 def _last_id(model: SentenceTransformer, text: str) -> int:
     features = model.preprocess([text])
-    return int(features["input_ids"][0][features["attention_mask"][0].bool()][-1])
+    ids = features["input_ids"][0][features["attention_mask"][0].bool()]
+    # Trained tokens follow EOS; they have no place in the vocabulary.
+    return int(ids[ids < model[0].tokens.vocab_size][-1] if isinstance(model[0], Backbone) else ids[-1])
 
 
 def _check_eos(model: SentenceTransformer) -> Check:

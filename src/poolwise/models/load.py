@@ -87,8 +87,8 @@ def load_model(
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
     pooling = _load_pooling(folder, parse_design(backbone.design))
-    if truncate_dim is not None and not 1 <= truncate_dim <= backbone.get_embedding_dimension():
-        width = backbone.get_embedding_dimension()
+    width = pooling.get_embedding_dimension()
+    if truncate_dim is not None and not 1 <= truncate_dim <= width:
         raise ConfigError(f"truncate_dim is {truncate_dim}", f"wanted 1 to {width}, the width of {path}")
     settings = _settings(folder)
     return EmbeddingModel(

@@ -16,7 +16,7 @@ from poolwise.attentions import Attention
 from poolwise.design import Design
 from poolwise.errors import EvalError
 from poolwise.kernels.precision import autocast
-from poolwise.kernels.reduction import last_token, mean_tokens, weighted_mean_tokens
+from poolwise.kernels.reduction import last_token, mean_tokens, weighted_mean_tokens, without_first
 from poolwise.models import Backbone, build_model, prepare_encoding
 from poolwise.screening.arrays import StateFile
 from poolwise.screening.needs import Need
@@ -164,7 +164,10 @@ def states_of(
         backbone.layer_tokens = None
         final = backbone(features)["token_embeddings"]
     with autocast(backbone.precision, model.device):
-        found |= {n: _reduced(final, mask, masks[n.prompt], n) for n in needs if not n.layers}
+        for need in needs:
+            if not need.layers:
+                pooled = masks[need.prompt] & without_first(mask) if need.skips_bos else masks[need.prompt]
+                found[need] = _reduced(final, mask, pooled, need)
     return found
 
 

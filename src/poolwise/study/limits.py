@@ -28,23 +28,31 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
     for name in recipe.designs:
         try:
             parse_design(name).require_layers(config.num_hidden_layers)
+            parse_design(name).require_width(config.hidden_size)
         except ConfigError as error:
             problems.append(str(error))
     return problems
 
 
 def _lengths(recipe: Recipe, config: Any) -> list[str]:
-    """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window."""
+    """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window.
+
+    A design that lets the base read more than the text, such as ``echo``, has less of each.
+    """
     asked = {"train.max_tokens": recipe.train.max_tokens}
     asked |= {"eval.max_tokens": recipe.eval.max_tokens} if recipe.eval.max_tokens else {}
     positions = getattr(config, "max_position_embeddings", None)
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     partial = [name for name in recipe.designs if parse_attention(parse_design(name).attention).is_partial]
-    limits = [(positions, f"the positions of base {recipe.base!r}", "")]
-    if partial:
-        limits.append(
-            (window, f"the sliding window of base {recipe.base!r}, for {', '.join(partial)}", " or drop these designs")
-        )
+    base, drop = f"of base {recipe.base!r}", " or drop these designs"
+    limits = [(positions, f"the positions {base}", "")]
+    limits += [(window, f"the sliding window {base}, for {', '.join(partial)}", drop)] * bool(partial)
+    for name in recipe.designs:
+        design = parse_design(name)
+        if design.reads_more:
+            limit = min((most for most in (positions, window if name in partial else None) if most), default=None)
+            most = None if limit is None else design.most_tokens(limit)
+            limits.append((most, f"because {name} reads more than the text and the limit {base} is {limit}", drop))
     problems = [
         f"{key} is {value}; wanted at most {limit}, {what}; lower {key}{instead}"
         for limit, what, instead in limits
