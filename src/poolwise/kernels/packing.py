@@ -22,6 +22,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from poolwise.kernels.masks import is_causal
+from poolwise.kernels.narrow import token_inputs
 from poolwise.kernels.near_groups import NearGroup, attend_near_groups, group_near
 from poolwise.kernels.reduction import mean_rows, widen
 from poolwise.kernels.text_attention import attend_text, narrowed, products_pay
@@ -229,7 +230,7 @@ def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Pac
     """
     filler = num_filler(len(packing.index), ids.device)
     output = model(
-        input_ids=functional.pad(packing.pack(ids), (0, filler))[None],
+        **token_inputs(model, functional.pad(packing.pack(ids), (0, filler))[None]),
         position_ids=functional.pad(packing.positions, (0, filler))[None],
         # transformers passes a four-dimensional mask on unchanged, so it builds no N x N mask; nobody reads this one.
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),

@@ -27,10 +27,13 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     items = sum(task.num_items for task in results.tasks)
     seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
     return [
-        ("Base", results.base),
+        ("Base", results.base + (f", held in {held}" if (held := results.data_fingerprints.get("base_dtype")) else "")),
         (
             "Training data",
-            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
+            ", ".join(
+                _file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit", "base_dtype")
+            )
+            or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
