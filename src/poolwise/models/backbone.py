@@ -126,6 +126,12 @@ class Backbone(InputModule):
 
     @precision.setter
     def precision(self, value: Precision) -> None:
+        if value == "fp32" and is_narrow(self.model):
+            raise ModelError(
+                f"precision is fp32, but the base's weights are held in {self.base_dtype}",
+                "wanted auto or bf16; products in fp32 would need an fp32 copy of the weights",
+                "build the model with base_dtype='fp32', or load it with precision='fp32'",
+            )
         self._precision: Precision = value
 
     @property

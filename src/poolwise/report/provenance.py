@@ -22,6 +22,9 @@ def job_warnings(results: Results) -> list[str]:
     ]
 
 
+_OF_BASE = ("base", "base commit", "base_dtype")
+
+
 def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     results, measured = study.results, study.measured
     items = sum(task.num_items for task in results.tasks)
