@@ -18,7 +18,7 @@ ROOMS: list[list[str]] = [
     ["upstream"],
     ["storage"],
     ["hub"],
-    ["attentions"],
+    ["attentions", "base_dtypes"],
     ["layer_subsets"],
     ["design"],
     ["records"],

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from poolwise.base_dtypes import BaseDtype, reason_against
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.overrides import apply_override
@@ -218,6 +219,11 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
     base: str = Field(min_length=1, description="`poolwise/nano`, `poolwise/smollm2`, a folder, GGUF file or hub id")
+    base_dtype: BaseDtype = Field(
+        default="auto",
+        description="of a frozen base's weights; auto is bf16 where products of training and evaluation are bf16, else "
+        "fp32; nf4 is 4 bits, on a GPU with bitsandbytes; what is trained stays fp32",
+    )
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )
@@ -301,6 +307,18 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _base_dtype_is_possible(self) -> Recipe:
+        adapts, precisions = self.adapt is not None, self.precisions
+        if reason := reason_against(self.base_dtype, method=self.train.method, precisions=precisions, adapts=adapts):
+            raise ValueError(reason)
+        return self
+
+    @property
+    def precisions(self) -> dict[str, Literal["auto", "fp32", "bf16"]]:
+        """The precision of the products that read the base, by recipe key."""
+        return {"train.precision": self.train.precision, "eval.precision": self.eval.precision}
+
     @property
     def max_tokens(self) -> int:
         """The maximum length of a text after training, in tokens: that of ``eval``, or else that of ``train``."""
@@ -310,7 +328,12 @@ class Recipe(Section):
     def fingerprint(self) -> str:
         """A hash of the resolved recipe without its name."""
         # With a later key's default, a recipe keeps the hash it had before the key existed.
-        later = {"adapt": self.adapt is None, "family": self.family == "all", "until_decided": not self.until_decided}
+        later = {
+            "adapt": self.adapt is None,
+            "family": self.family == "all",
+            "until_decided": not self.until_decided,
+            "base_dtype": self.base_dtype == "auto",
+        }
         left_out = {"name", *(key for key, is_default in later.items() if is_default)}
         return fingerprint(self.model_dump(mode="json", exclude=left_out))
 

@@ -168,6 +168,9 @@ class RunManifest(Record):
     variant: str = Field(
         default="", description="distinguishes it from other runs of its design when both are compared"
     )
+    attention_kernel: str = Field(
+        default="", description="eager if the usual kernel ignored the attention; empty for the usual one"
+    )
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()

@@ -1,4 +1,4 @@
-"""Base models: find them, check that they are suitable, load their weights in fp32."""
+"""Base models: find them, check that they are suitable, load their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,10 +21,12 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.base_sources.catalogue import EMBEDDED
 from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
 from poolwise.errors import ModelError
 from poolwise.hub import snapshot
+from poolwise.models.base_dtype import loading_options, widen_vectors
 from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
@@ -155,22 +156,27 @@ def _quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base with weights in fp32, and its tokenizer.
+def load_base(
+    name: str, dtype: HeldDtype = "fp32", device: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base and its tokenizer.
 
+    Args:
+        dtype: of its matrices; vectors (norms, biases) are in fp32.
+        device: where 4-bit weights are made; others are loaded into CPU memory.
     Raises: ModelError as ``resolve_base``, and if weights are missing, which transformers would initialise at random.
     """
-    model, tokenizer, missing = _load(name, AutoModel)
+    model, tokenizer, missing = _load(name, AutoModel, dtype, device)
     _require_all(name, missing)
     return model, tokenizer
 
 
-def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base with its LM head and weights in fp32, and its tokenizer.
+def load_causal(name: str, dtype: HeldDtype = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base with its LM head, and its tokenizer; ``dtype`` as in ``load_base``.
 
     Raises: ModelError as ``load_base``, and if there is no LM head.
     """
-    model, tokenizer, missing = _load(name, AutoModelForCausalLM)
+    model, tokenizer, missing = _load(name, AutoModelForCausalLM, dtype)
     head = model.get_output_embeddings()
     of_head = {key for key, module in model.named_modules() if module is head}
     if head is None or any(key.rpartition(".")[0] in of_head for key in missing):
@@ -183,19 +189,23 @@ def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, tokenizer
 
 
-def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+def _load(
+    name: str, kind: Any, dtype: HeldDtype, device: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     place, config, tokenizer = _read(name, with_weights=True)
     try:
         with _quiet_loading():
             model, info = kind.from_pretrained(
                 place,
                 trust_remote_code=False,
-                dtype=torch.float32,
                 attn_implementation=attention_implementation(config.model_type),
                 output_loading_info=True,
+                **loading_options(dtype, device),
             )
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
+    if dtype != "fp32":
+        widen_vectors(model)
     return model, tokenizer, sorted(info["missing_keys"])
 
 

@@ -67,7 +67,8 @@ def load_model(
         truncate_dim: return only this many first dimensions of each embedding.
         base: the folder of its base, if it was moved.
     Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
-        device that this machine does not have, or a ``truncate_dim`` beyond the width of the embeddings.
+        device that this machine does not have or that cannot hold the base's dtype, or a ``truncate_dim`` beyond the
+        width of the embeddings.
 
     Example:
 
@@ -82,8 +83,7 @@ def load_model(
     folder = own_folder(path)
     if folder is None:
         raise _not_ours(Path(path))
-    backbone = Backbone.load(str(folder), base=base)
-    backbone.precision = precision
+    backbone = Backbone.load(str(folder), base=base, precision=precision, device=device)
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
     pooling = _load_pooling(folder, parse_design(backbone.design))

@@ -10,7 +10,7 @@ from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
 from poolwise.results import Results, Sequential, StudyResults
 
-_OF_BASE = ("base", "base commit", "base file")
+_OF_BASE = ("base", "base commit", "base file", "base_dtype")
 """The data fingerprints that are not of training data."""
 
 
@@ -54,8 +54,10 @@ def looks_text(found: Sequential) -> str:
 
 
 def _base(results: Results) -> str:
-    """The base as the recipe names it, and the GGUF file it was dequantised from."""
-    return ": ".join(text for text in (results.base, results.data_fingerprints.get("base file")) if text)
+    """The base as the recipe names it, the GGUF file it was dequantised from, and the dtype of its weights."""
+    facts = results.data_fingerprints
+    name = ": ".join(text for text in (results.base, facts.get("base file")) if text)
+    return f"{name}, held in {held}" if (held := facts.get("base_dtype")) else name
 
 
 def _machine(machine: Mapping[str, str]) -> str:

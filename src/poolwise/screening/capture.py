@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from poolwise.attentions import Attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.design import Design
 from poolwise.errors import EvalError
 from poolwise.kernels.precision import autocast
@@ -29,7 +30,9 @@ TOKENISED_AT_ONCE = 4096
 _REDUCTIONS = {"last": last_token, "mean": mean_tokens, "weighted_mean": weighted_mean_tokens}
 
 
-def reading_model(base: str, attention: Attention, max_tokens: int, precision: str) -> SentenceTransformer:
+def reading_model(
+    base: str, attention: Attention, max_tokens: int, precision: str, base_dtype: HeldDtype
+) -> SentenceTransformer:
     """Return the frozen base as used for a pass; its attention is probed, its pooling is not used."""
     model = build_model(
         # With skipped prompts, preprocessing counts their tokens; the mask with prompts is the attention mask.
@@ -38,6 +41,7 @@ def reading_model(base: str, attention: Attention, max_tokens: int, precision: s
         method="frozen",
         max_tokens=max_tokens,
         precision=precision,  # type: ignore[arg-type]
+        base_dtype=base_dtype,
     )
     return prepare_encoding(model)
 
@@ -81,7 +85,7 @@ def fill_store(
 
 
 def _model_of(spec: StoreSpec) -> SentenceTransformer:
-    return reading_model(spec.base, spec.attention, spec.max_tokens, spec.precision)
+    return reading_model(spec.base, spec.attention, spec.max_tokens, spec.precision, spec.base_dtype)
 
 
 def _lay_out(store: StateStore, backbone: Backbone) -> None:

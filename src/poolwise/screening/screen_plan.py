@@ -97,6 +97,7 @@ def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention
         precision=settings.precision,
         kept=KEPT,
         keys=screen_keys(recipe, inputs, role),
+        base_dtype=inputs.hashes.base_dtype,
     )
 
 

@@ -55,7 +55,7 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
     if _is_made(folder) or _taken_from_screen(job, out):
         return
     adapt, config = recipe.adapt, adaptation_training(recipe.adapt, recipe.train)
-    adaptable = build_adaptable(inputs.base, adapt, config)
+    adaptable = build_adaptable(inputs.base, adapt, config, inputs.hashes.base_dtype)
     probe = getattr(adaptable.model[0], "probe", None) or check_attention(adaptable.model)
     hashes, num_trainable = init_hashes(adaptable.model), count_trainable(adaptable.model)
 
@@ -87,6 +87,8 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         learning_rate=adapt.learning_rate,
         hashes={name: hashes[name] for name in ("base", "lora_init") if name in hashes},
         probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
+        attention_kernel=adaptable.model[0].attention_kernel,
+        notes=adaptable.model[0].notes,
         versions=versions(),
         cost=cost,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from poolwise.attentions import parse_attention
@@ -45,7 +45,7 @@ def collect(
     not_run = [job.label for job in jobs if job.label not in failures and not is_done(out, job)]
     check_controls([run.manifest for run in trained.values()])
     adaptation = adaptation_info(recipe, jobs, out)
-    notes = [*adaptation_notes(recipe, adaptation), *_missing_notes(failures, not_run)]
+    notes = [*adaptation_notes(recipe, adaptation), *_kernel_notes(runs.values()), *_missing_notes(failures, not_run)]
     results = Results(
         name=recipe.name,
         base=recipe.base,
@@ -59,7 +59,7 @@ def collect(
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
         hashes=_shared(hashes) | _inits(trained),
-        data_fingerprints={"base": hashes.base} | _base_facts(recipe.base) | hashes.data,
+        data_fingerprints={"base": hashes.base} | _base_facts(recipe.base) | hashes.held | hashes.data,
         failures=failures,
         not_run=not_run,
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
@@ -76,6 +76,19 @@ def _base_facts(base: str) -> dict[str, str]:
     found = {"base commit": commit.partition(":")[0]} if sign and is_hub_id(repository) else {}
     origin = base_origin(base)
     return found | ({"base file": origin} if origin else {})
+
+
+def _kernel_notes(runs: Iterable[Run]) -> list[str]:
+    """Return a note on the runs that used another attention kernel than usual, because that ignored the attention."""
+    kernels: dict[str, list[str]] = {}
+    for run in runs:
+        if run.manifest.attention_kernel:
+            kernels.setdefault(run.manifest.attention_kernel, []).append(run.manifest.name)
+    return [
+        f"computed with {kernel} attention, because the usual kernel ignored the attention: "
+        + ", ".join(dict.fromkeys(names))
+        for kernel, names in kernels.items()
+    ]
 
 
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe
 from poolwise.design import Design, parse_design
 from poolwise.jobs import Job
@@ -16,6 +17,7 @@ from poolwise.study.adapt_estimate import (
     STEP_PER_FORWARD,
     adaptation_memory,
     adaptation_seconds,
+    weight_bytes,
 )
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
@@ -49,7 +51,8 @@ def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> E
     """Return the expected time and memory of the jobs, from the base's speed on a sample of the recipe's texts."""
     speed = _measure(recipe, inputs)
     seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
-    memory = max(_memory(recipe, speed), adaptation_memory(recipe, inputs.base, jobs))
+    dtype = inputs.hashes.base_dtype
+    memory = max(_memory(recipe, speed, dtype), adaptation_memory(recipe, inputs.base, jobs, dtype))
     return Estimate(jobs, seconds, memory, tasks=inputs.tasks)
 
 
@@ -85,6 +88,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
         method="frozen",
         max_tokens=recipe.train.max_tokens,
         precision=recipe.train.precision,
+        base_dtype=inputs.hashes.base_dtype,
     )
     sample = inputs.triples[:: max(1, len(inputs.triples) // SAMPLE_TEXTS)]
     num_eval, eval_texts = _texts(inputs.tasks)
@@ -148,9 +152,9 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
     return scoring if job.name == "random" else evaluation
 
 
-def _memory(recipe: Recipe, speed: _Speed) -> float:
+def _memory(recipe: Recipe, speed: _Speed, dtype: HeldDtype) -> float:
     rows = min(recipe.train.batch_size, recipe.train.mini_batch_size) * 3
     tokens = rows * max(parse_design(name).num_read(recipe.train.max_tokens) for name in recipe.designs)
     activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
-    weights = speed.num_parameters * (16 if recipe.train.method == "full" else 6)
+    weights = speed.num_parameters * weight_bytes(recipe, dtype)
     return (activations + weights) / 2**30 + LIBRARIES_GIB

@@ -66,6 +66,7 @@ def train_run(
         lora_dropout=config.lora_dropout,
         max_tokens=config.max_tokens,
         precision=config.precision,
+        base_dtype=inputs.hashes.base_dtype,
         prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
         device=device,
@@ -108,7 +109,8 @@ def train_run(
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
-        notes=_base_notes(adaptation, inputs.base),
+        attention_kernel=model[0].attention_kernel,
+        notes=[*_base_notes(adaptation, inputs.base), *model[0].notes],
         versions=versions(),
         cost=cost,
     )
@@ -124,7 +126,7 @@ def training_facts(
     The names of files do not matter, nor what only saves memory. An adapted base is named by its own key.
     """
     facts: dict[str, str | int | float | bool] = {} if adapted else {"base": inputs.base}
-    facts |= {"data": schedule.data, **config.model_dump(exclude=_NOT_FACTS)}
+    facts |= {"data": schedule.data, **config.model_dump(exclude=_NOT_FACTS), **inputs.hashes.held}
     used = {inputs.source_category[triple.source] for triple in inputs.triples}
     if prompts := {category: inputs.prompts[category].model_dump() for category in used & inputs.prompts.keys()}:
         facts["prompts"] = fingerprint(prompts)
@@ -205,11 +207,14 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
             method="frozen",
             max_tokens=recipe.max_tokens,
             precision=recipe.eval.precision,
+            base_dtype=inputs.hashes.base_dtype,
         )
+        kernel, more = model[0].attention_kernel, model[0].notes
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
         evaluate_run(encoder, inputs.tasks, folder, report)
-        notes = [f"the base without training, used as {UNTUNED_DESIGN}", *_base_notes(None, inputs.base)]
-        manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})
+        notes = [f"the base without training, used as {UNTUNED_DESIGN}", *_base_notes(None, inputs.base), *more]
+        update = {"notes": notes, "attention_kernel": kernel, "cost": _with_evaluation(Cost(), encoder)}
+        manifest = manifest.model_copy(update=update)
     elif name == "random":
         evaluate_run(RandomEncoder(), inputs.tasks, folder, report)
     else:

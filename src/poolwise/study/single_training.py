@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poolwise.config import Recipe, TrainConfig, build_recipe
@@ -15,7 +15,7 @@ from poolwise.records import RunManifest, load_record
 from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
 
-_READ = ("base", "data", "train", "prompts", "eval")
+_READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
 
 
@@ -37,8 +37,8 @@ class SingleRun:
 
     @property
     def spec(self) -> dict[str, object]:
-        """The settings as JSON; a run resumes only with an equal spec."""
-        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
+        """The settings as JSON without the dtype of the base; a run resumes only with an equal spec."""
+        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval", "base_dtype"})
         return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
 
@@ -111,12 +111,14 @@ def train_single(
     from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device
     from poolwise.models import pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, load_training, source_categories
+    from poolwise.study.inputs import StudyInputs, held_dtype, load_training, source_categories
     from poolwise.study.plan import InputHashes
 
     require_device(device)
     recipe = run.recipe
-    _check_training(run, out)
+    hashes = InputHashes(recipe.base, {}, {}, {}, {}, base_dtype=held_dtype(recipe, device))
+    spec = run.spec | hashes.held
+    _check_training(spec, out)
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
     training = load_training(recipe.data)
@@ -134,17 +136,17 @@ def train_single(
         schedules={run.seed: schedule},
         tasks=[],
         dev=[],
-        hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+        hashes=replace(hashes, data=training.fingerprints, schedules={run.seed: schedule.hash}),
     )
-    write_json(out / "spec.json", run.spec)
+    write_json(out / "spec.json", spec)
     return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)
 
 
-def _check_training(run: SingleRun, out: Path) -> None:
+def _check_training(spec: Mapping[str, object], out: Path) -> None:
     path = out / "spec.json"
     if not path.is_file():
         require_empty(out, "training run")
-    elif differing := differing_keys(run.spec, read_json(path)):
+    elif differing := differing_keys(spec, read_json(path)):
         raise ConfigError(
             f"{out} holds another training run: {', '.join(differing)} differ(s)",
             hint="give another --out, or the same options",
