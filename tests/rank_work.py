@@ -73,7 +73,7 @@ class Gradients:
         ]
         build_loss(model.train(), config)(features, None).backward()
         sum_gradients(model.parameters())
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
         torch.save(gradients, out / f"weights-{ranks.rank}.pt")
 

@@ -68,8 +68,8 @@ def current_ranks() -> Ranks:
 
 
 def is_launched() -> bool:
-    """Return whether torchrun or ``accelerate launch`` started this process as one of several that have not joined."""
-    return all(name in os.environ for name in _LAUNCHER) and int(os.environ["WORLD_SIZE"]) > 1
+    """Return whether torchrun or ``accelerate launch`` started this process, and it has not joined the others yet."""
+    return all(name in os.environ for name in _LAUNCHER)
 
 
 def join_launched() -> Ranks:
@@ -88,9 +88,12 @@ def join_launched() -> Ranks:
                 "run accelerate launch with --multi_gpu, or use torchrun",
             )
     rank, size, local_rank, local_size = (int(os.environ[name]) for name in _LAUNCHER)
-    store = _meet("env://", rank, size)
+    store = _meet("env://", rank, size) if size > 1 else None
+    # Other libraries would wrap the model for training in parallel, even for one process.
     for name in _LAUNCHER:
         del os.environ[name]
+    if store is None:
+        return ALONE
     gpus = visible_gpus()
     if local_size <= len(gpus):
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[local_rank]

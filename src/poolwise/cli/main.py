@@ -88,7 +88,7 @@ def _join(verb: str) -> None:
     """
     if not join_launched().is_first:
         set_talk(verbose=False, quiet=True)
-    if verb != "train":
+    if verb != "train" and current_ranks().size > 1:
         raise ConfigError(
             f"poolwise {verb} was started in {current_ranks().size} processes",
             "wanted one: it starts further ones itself",

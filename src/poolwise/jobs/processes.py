@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from poolwise.errors import ConfigError
 from poolwise.jobs.job import Job
+from poolwise.jobs.rank_processes import free_gpu_memory
 from poolwise.jobs.state import JobState, Report, RunJob, run_job
 from poolwise.ranks import visible_gpus
 
@@ -137,7 +138,7 @@ class Processes:
     ) -> None:
         self.num_slots, self._gpus = num_slots, gpus
         if gpus:
-            _free_gpu_memory()
+            free_gpu_memory()
         self._context = prepare_workers(preload)
         self._events = self._context.SimpleQueue()
         threads = max(1, len(usable_cores()) // num_slots)
@@ -197,14 +198,6 @@ class Processes:
         if (message := record.getMessage()) not in self._noted:
             self._noted.add(message)
             logging.getLogger(record.name).handle(record)
-
-
-def _free_gpu_memory() -> None:
-    """Give back the memory of models that this process has used and dropped: a worker needs it."""
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def _told(running: Future[JobState]) -> Future[JobState]:

@@ -76,8 +76,7 @@ def _interrupt(*_: object) -> None:
 def _quieten(send: Send, *, is_first: bool) -> None:
     """Send rank 0's warnings to the process that started it, and drop the other ranks' and those of libraries."""
     warnings.simplefilter("ignore")
-    for name in ("transformers", "sentence_transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     ours = logging.getLogger("poolwise")
     ours.propagate = False
     ours.setLevel(logging.WARNING if is_first else logging.ERROR)

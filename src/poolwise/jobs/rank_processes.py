@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -49,6 +50,8 @@ def run_in_ranks(work: RankWork, count: int, report: Report, device: str | None 
     from poolwise.training.interrupts import StopRequest
 
     gpus = [] if device == "cpu" else visible_gpus()
+    if gpus:
+        free_gpu_memory()
     with tempfile.TemporaryDirectory(prefix="poolwise-") as name:
         folder = Path(name)
         (folder / "work.pickle").write_bytes(pickle.dumps(work))
@@ -61,6 +64,14 @@ def run_in_ranks(work: RankWork, count: int, report: Report, device: str | None 
         finally:
             group.kill()
         group.require_success()
+
+
+def free_gpu_memory() -> None:
+    """Give back the memory of models that this process has used and dropped: another process needs it."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 class _Group:
@@ -153,7 +164,8 @@ def _environment(rank: int, count: int, gpus: list[str]) -> dict[str, str]:
     import torch
 
     threads = max(1, torch.get_num_threads() // count)
-    found = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    # transformers would warn that ranks train together without its own way of doing it.
+    found = {"TRANSFORMERS_VERBOSITY": "error", **os.environ, "OMP_NUM_THREADS": str(threads)}
     # What this process can import, a rank can: also what was added to sys.path by hand.
     found["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     if gpus:

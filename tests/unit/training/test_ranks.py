@@ -26,16 +26,14 @@ from toy_training import StopError, stop_at, toy_config, toy_model, toy_train
 
 GRADIENTS = {"gradients": Gradients(8), "cached gradients": Gradients(2)}
 CASES = {
-    "plain": Case(),
-    "unequal parts": Case({"batch_size": 5}),
+    "plain": Case({"batch_size": 5}),
     "GradCache": Case({"batch_size": 5, "mini_batch_size": 2}),
-    "padded": Case({"batch_size": 5}, design="latent+causal"),
-    "whole base": Case({"method": "full", "learning_rate": 1e-3}),
+    "whole base": Case({"method": "full", "learning_rate": 1e-3}, design="mean+causal"),
     "adaptation": Adaptation(),
 }
 STOPPED = {
-    "one goes on as two": Case(),
-    "two go on as one": Case(signal_after=3),
+    "one goes on as two": Case({"batch_size": 5}),
+    "two go on as one": Case({"batch_size": 5}, signal_after=3),
 }
 DROPOUT = {"lora_dropout": 0.1}
 # The last two share a folder: the second resumes the first.
@@ -66,7 +64,7 @@ def one(base, tmp_path_factory):
 def two(base, tmp_path_factory):
     """What two processes give; all cases run in the same two, because starting them takes longest."""
     out = tmp_path_factory.mktemp("two")
-    half = toy_config(lora_dropout=0.0, temperature=0.2, learning_rate=5e-3)
+    half = toy_config(batch_size=5, lora_dropout=0.0, temperature=0.2, learning_rate=5e-3)
     with pytest.raises(StopError):
         start(base, out / "one goes on as two", half)
     reports = []
@@ -106,7 +104,7 @@ def test_a_training_goes_on_with_another_number_of_processes(base, one, two):
     assert worst(weights_of(two / "one goes on as two"), weights_of(one / "plain")) < WEIGHT
     stopped = two / "two go on as one"
     assert len(losses_of(stopped)) == 3 and (stopped / "checkpoints" / "checkpoint-3").is_dir()
-    Case().train(base, stopped)
+    Case({"batch_size": 5}).train(base, stopped)
     assert losses_of(stopped) == pytest.approx(losses_of(one / "plain"), abs=LOSS, rel=LOSS)
     assert worst(weights_of(stopped), weights_of(one / "plain")) < WEIGHT
 
