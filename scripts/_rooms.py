@@ -17,7 +17,7 @@ ROOMS: list[list[str]] = [
     ["errors"],
     ["upstream"],
     ["storage"],
-    ["hub"],
+    ["hub", "ranks"],
     ["attentions", "base_dtypes"],
     ["layer_subsets"],
     ["design"],
@@ -41,6 +41,7 @@ ROOMS: list[list[str]] = [
     ["screening"],
     ["api"],
     ["cli"],
+    ["__main__"],
 ]
 """A room imports lower ones only; rooms side by side do not know each other."""
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -30,6 +30,10 @@ from poolwise.storage.yaml_text import load_mapping
 logger = logging.getLogger(__name__)
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
+MACHINE_KEYS = ("processes",)
+"""The keys of ``train`` that fit a training to a machine. Runs that differ only in them are the same runs: no key of a
+job and no hash depends on them."""
+
 
 class Section(BaseModel):
     """A part of a recipe. Unknown keys and numbers that are not finite are errors."""
@@ -124,6 +128,22 @@ class TrainConfig(Section):
     save_steps: int = Field(
         default=500, ge=1, description="steps between checkpoints, from which an interrupted run resumes"
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        exclude_if=lambda count: count == 1,  # a recipe keeps the hash it had before this key existed
+        description="processes that share each batch, one per GPU ([how](../how-to/several-gpus.md)); batch_size stays "
+        "that of all together",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_row_for_each_process(self) -> TrainConfig:
+        if self.processes > self.batch_size:
+            raise ValueError(
+                f"processes is {self.processes}, but a batch has {self.batch_size} rows (batch_size): wanted at least "
+                "one row for each process"
+            )
+        return self
 
 
 class Adapt(Section):
@@ -335,7 +355,13 @@ class Recipe(Section):
             "base_dtype": self.base_dtype == "auto",
         }
         left_out = {"name", *(key for key, is_default in later.items() if is_default)}
-        return fingerprint(self.model_dump(mode="json", exclude=left_out))
+        return fingerprint({key: value for key, value in self.settings.items() if key not in left_out})
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved recipe as JSON, without what only fits it to a machine (``MACHINE_KEYS``)."""
+        tree = self.model_dump(mode="json")
+        return tree | {"train": {key: value for key, value in tree["train"].items() if key not in MACHINE_KEYS}}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

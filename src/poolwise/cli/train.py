@@ -9,6 +9,7 @@ import typer
 
 from poolwise.cli.options import Device, prepare_base, say, step_view
 from poolwise.config import DataConfig, TrainConfig
+from poolwise.ranks import current_ranks, leave
 
 EXAMPLES = (
     "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
@@ -49,6 +50,7 @@ def train(
 
     --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: '.
     Keys of the train section work without the prefix: --set learning_rate=1e-4.
+    --set processes=2 trains on two GPUs, or in two processes on a CPU; so does torchrun -m poolwise train.
     """
     from poolwise.study.single_training import SingleRun, build_single_run, train_single
 
@@ -56,6 +58,10 @@ def train(
     prepare_base(run.recipe.base)
     with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance, device, say)
+    if not current_ranks().is_first:
+        leave()
+        return
+    leave()
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -153,7 +153,7 @@ def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, 
 
 def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
-    key = fingerprint(spec | {"train": recipe.model_dump(mode="json")["train"]})
+    key = fingerprint(spec | {"train": recipe.settings["train"]})
     return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
 
 

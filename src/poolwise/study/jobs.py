@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from poolwise.config import EvalConfig, Recipe, TrainConfig
+from poolwise.config import MACHINE_KEYS, EvalConfig, Recipe, TrainConfig
 from poolwise.data import Schedule
 from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
-from poolwise.jobs import Report
+from poolwise.jobs import Report, run_in_ranks
 from poolwise.models.load import load_any
 from poolwise.prompts import named_prompts
+from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
     Adaptation,
     Cost,
@@ -26,13 +28,13 @@ from poolwise.records import (
 )
 from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.provenance import versions
-from poolwise.study.worker_inputs import Inputs
+from poolwise.study.worker_inputs import Inputs, training_part
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
-_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing"}
-"""Settings that change when a run is saved or how much memory it takes, but not what it learns."""
+_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", *MACHINE_KEYS}
+"""Settings that change when a run is saved, how much memory it takes or where it runs, but not what it learns."""
 
 
 def train_run(
@@ -48,9 +50,21 @@ def train_run(
 ) -> RunManifest:
     """Train one design on its schedule; write ``model/``, ``training.jsonl`` and ``run.json`` into ``folder``.
 
+    Starts ``config.processes`` processes that train together, unless this process is already one of several.
+
     Args:
         max_tokens: maximum length saved with the model; training truncates at ``config.max_tokens``.
     """
+    ranks = current_ranks()
+    if config.processes > 1 and ranks.size == 1:
+        work = partial(
+            train_run,
+            *(design, training_part(inputs), config, schedule, seed, folder),
+            max_tokens=max_tokens,
+            device=device,
+        )
+        run_in_ranks(work, config.processes, report, device)
+        return load_record(RunManifest, folder / "run.json")
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
     from poolwise.training.checkpoints import resumed_step
@@ -75,7 +89,7 @@ def train_run(
     hashes = init_hashes(model) | {"schedule": schedule.hash}
     num_trainable = count_trainable(model)
 
-    if (done := resumed_step(folder)) is not None:
+    if ranks.is_first and (done := resumed_step(folder)) is not None:
         report(done, config.steps, f"resuming from step {done}")
 
     def on_step(step: TrainingStep) -> None:
@@ -92,6 +106,9 @@ def train_run(
         source_category=inputs.source_category,
         on_step=on_step,
     )
+    if not ranks.is_first:
+        wait_for_all()
+        return load_record(RunManifest, folder / "run.json")
     model.max_seq_length = max_tokens
     probe = check_attention(model)
     weights = layer_weights(model, sample_texts(inputs))
@@ -110,11 +127,16 @@ def train_run(
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
         attention_kernel=model[0].attention_kernel,
-        notes=[*_base_notes(adaptation, inputs.base), *model[0].notes],
+        notes=[
+            *_base_notes(adaptation, inputs.base),
+            *model[0].notes,
+            *([f"trained by {ranks.size} processes"] if ranks.size > 1 else []),
+        ],
         versions=versions(),
         cost=cost,
     )
     save_record(manifest, folder / "run.json")
+    wait_for_all()
     return manifest
 
 

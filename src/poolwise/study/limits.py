@@ -8,6 +8,7 @@ from poolwise.attentions import parse_attention
 from poolwise.config import Recipe
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
+from poolwise.ranks import visible_gpus
 
 
 def require_possible(recipe: Recipe) -> None:
@@ -19,6 +20,7 @@ def require_possible(recipe: Recipe) -> None:
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
+    problems += _processes(recipe)
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -84,6 +86,19 @@ def _precision(recipe: Recipe) -> list[str]:
     if not keys or has_bf16(device := _device()):
         return []
     return [f"{' and '.join(keys)}: bf16; {device} cannot compute in bf16; wanted fp32, or auto (fp32 on this device)"]
+
+
+def _processes(recipe: Recipe) -> list[str]:
+    from poolwise.kernels.devices import require_processes
+
+    count = recipe.train.processes
+    try:
+        require_processes(count, None, len(visible_gpus()))
+    except ConfigError as error:
+        return [str(error)]
+    if recipe.adapt is not None and count > recipe.adapt.batch_size:
+        return [f"train.processes is {count}; wanted at most adapt.batch_size, {recipe.adapt.batch_size}; lower it"]
+    return []
 
 
 def _device() -> str:

@@ -104,7 +104,7 @@ def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
 
 
 def _dump(recipe: Recipe) -> dict[str, object]:
-    return recipe.model_dump(mode="json")
+    return recipe.settings
 
 
 def _evaluation(recipe: Recipe, tasks: dict[str, str]) -> dict[str, object]:

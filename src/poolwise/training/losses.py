@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -16,6 +17,8 @@ from torch.nn import functional
 
 from poolwise.config import TrainConfig
 from poolwise.models import Backbone
+from poolwise.ranks import current_ranks
+from poolwise.training.exchange import gather_rows
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):
@@ -25,7 +28,8 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
     three quarters of the time. Models that read padding keep separate passes, because queries would be padded to the
     length of documents.
 
-    Law: without dropout, loss and gradient are those of ``MultipleNegativesRankingLoss``.
+    Law: without dropout, loss and gradient are those of ``MultipleNegativesRankingLoss``. If several ranks share the
+    batch, the loss is that of the whole batch, and the gradient of a weight is the sum over ranks.
     """
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
@@ -37,6 +41,23 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
         vectors = self.model(join_columns(columns))["sentence_embedding"]
         return self.compute_loss_from_embeddings(list(vectors.split([len(c["input_ids"]) for c in columns])), labels)
 
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
+        """Return the loss of the embeddings of all ranks, one (B D) for each column."""
+        loss: Tensor = super().compute_loss_from_embeddings([gather_rows(rows) for rows in embeddings], labels)
+        return loss
+
+
+class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
+    """The same loss by GradCache: a batch in mini-batches, each rank its own part."""
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """Return the loss of the embeddings of all ranks, given by column and mini-batch."""
+        gathered = [[gather_rows(torch.cat(column))] for column in reps]
+        loss: Tensor = super().calculate_loss(gathered, labels, with_backward=with_backward)
+        return loss
+
 
 def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tensor, "B T"]]:
     """Return the features of several batches as one batch, padded on the right to the longest."""
@@ -46,14 +67,12 @@ def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tenso
     return {name: torch.cat(parts) for name, parts in padded.items()}
 
 
-def build_loss(
-    model: SentenceTransformer, config: TrainConfig
-) -> MultipleNegativesRankingLoss | CachedMultipleNegativesRankingLoss:
-    """Return InfoNCE over cosine / temperature, with GradCache if the batch is larger than a mini-batch.
+def build_loss(model: SentenceTransformer, config: TrainConfig) -> JointRankingLoss | CachedRankingLoss:
+    """Return InfoNCE over cosine / temperature, with GradCache if a rank's batch is larger than a mini-batch.
 
     Law: both give the same gradient. GradCache needs one more forward, but only the memory of one mini-batch.
     """
     scale = 1 / config.temperature
-    if config.batch_size <= config.mini_batch_size:
+    if math.ceil(config.batch_size / current_ranks().size) <= config.mini_batch_size:
         return JointRankingLoss(model, scale=scale)
-    return CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)
+    return CachedRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)

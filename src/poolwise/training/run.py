@@ -14,15 +14,16 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from poolwise.config import TrainConfig
-from poolwise.errors import ModelError, is_out_of_memory
+from poolwise.errors import ConfigError, ModelError, is_out_of_memory
 from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.precision import uses_bf16
 from poolwise.models import Backbone, derive_seed
+from poolwise.ranks import current_ranks, exchange, from_first, wait_for_all
 from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
 from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
 from poolwise.training.interrupts import StopRequest
-from poolwise.training.measure import PeakMemory, StepLog
+from poolwise.training.measure import PeakMemory, StepLog, training_cost
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.trainer import ScheduleTrainer
 
@@ -56,22 +57,28 @@ def run_steps(
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
+    If several ranks train together, all of them call this. Rank 0 writes the files and calls ``on_step``.
+
     Args:
         run_hash: a call resumes an earlier one only if both have the same hash.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / FOLDER
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    checkpoint = find_checkpoint(folder, run_hash)
-    log = StepLog(out / "training.jsonl", done=checkpoint_step(checkpoint) if checkpoint else 0)
+    ranks, folder = current_ranks(), out / FOLDER
+    _require_rows(batches, ranks.size)
+    if ranks.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = _shared_checkpoint(find_checkpoint(folder, run_hash) if ranks.is_first else None)
+    done = checkpoint_step(checkpoint) if checkpoint else 0
+    log = StepLog(out / "training.jsonl", done) if ranks.is_first else None
     if config.steps == 0 or not trainable_parameters(model):
-        return log.cost(0.0)
+        return training_cost([], 0.0)
 
     def record(step: TrainingStep) -> None:
-        log.add(step)
-        if on_step is not None:
-            on_step(step)
+        if log is not None:
+            log.add(step)
+            if on_step is not None:
+                on_step(step)
 
     with (
         _explained(hints.smaller),
@@ -90,6 +97,7 @@ def run_steps(
             run_hash=run_hash,
             on_step=record,
             stop=stop,
+            seed=seed,
         )
         # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
         torch.manual_seed(derive_seed(seed, "dropout"))
@@ -97,8 +105,36 @@ def run_steps(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             model.eval()
-    shutil.rmtree(folder, ignore_errors=True)
-    return log.cost(peak.gib)
+    wait_for_all()
+    if ranks.is_first:
+        shutil.rmtree(folder, ignore_errors=True)
+    mib = max(own for (own,) in exchange([round(peak.gib * 1024)])) if ranks.size > 1 else 0
+    return from_first(log.cost(max(peak.gib, mib / 1024)) if log else None)  # type: ignore[return-value]
+
+
+def _require_rows(batches: Sequence[Sequence[int]], num_ranks: int) -> None:
+    smallest = min(map(len, batches), default=num_ranks)
+    if smallest < num_ranks:
+        raise ConfigError(
+            f"{num_ranks} processes share a batch of {smallest} rows",
+            "wanted at least one row for each process",
+            "start fewer processes, or raise train.batch_size",
+        )
+
+
+def _shared_checkpoint(found: Path | None) -> Path | None:
+    """Return the checkpoint that rank 0 found.
+
+    Raises: ConfigError if another rank does not see it.
+    """
+    checkpoint = from_first(found)
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise ConfigError(
+            f"rank {current_ranks().rank} does not see {checkpoint}",
+            "wanted an output folder that all processes share",
+            "give an --out folder on a file system of all machines",
+        )
+    return checkpoint
 
 
 def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from poolwise.config import Prompts, TrainConfig
+from poolwise.config import MACHINE_KEYS, Prompts, TrainConfig
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError
 from poolwise.models import design_of
@@ -46,9 +46,11 @@ def train_model(
         prompts: prompts by category; ``source_category`` gives each source's category.
         on_step: called after every step; an exception from it ends training, and a later call resumes.
         resume: resume from the checkpoint of an interrupted run; False starts again.
-    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop.
+    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop, by the same number of
+    processes. Without dropout, any number of processes gives the same weights, up to rounding.
     Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if the schedule was made for
-        other triples; ConfigError if it is too short, or the checkpoint belongs to another run.
+        other triples; ConfigError if it is too short, a batch has fewer rows than there are processes, or the
+        checkpoint belongs to another run.
     """
     schedule.check_data(triples)
     if len(schedule.batches) < config.steps:
@@ -91,7 +93,7 @@ def _run_hash(
             "design": str(design_of(model)),
             "parameters": {name: list(p.shape) for name, p in trainable_parameters(model).items()},
             "schedule": schedule.hash,
-            "config": config.model_dump(mode="json", exclude={"save_steps"}),
+            "config": config.model_dump(mode="json", exclude={"save_steps", *MACHINE_KEYS}),
             "seed": seed,
             "prompts": [prompts[source].model_dump() for source in sorted(prompts)],
         }
