@@ -105,7 +105,7 @@ def test_trained_tokens_are_trained_with_the_head_and_change_the_embeddings(fami
     assert bool((soft.grad != 0).any(dim=1).all())
     before = model.encode(SOME)
     with torch.no_grad():
-        soft += 1.0
+        soft[:, ::2] += 1.0  # not all of a vector: layer norms take a constant out
     assert np.abs(model.encode(SOME) - before).max() > 1e-3
     assert np.abs(model.encode(SOME) - stock_encode(model, SOME)).max() < SAME
 

@@ -11,9 +11,9 @@ and gradient with the equations:
 - A (X Wv) = (A X) Wv: Wv is applied to K vectors per head and text instead of T.
 
 Source: Set Transformer, arXiv:1810.00825, section 3.2; as a pooling of LLMs with an output width of its own C2LLM,
-arXiv:2512.21332. Widths, norms and the unprojected S in the residual are those of its authors' published code
-(codefuse-ai/CodeFuse-CGE, ``post_normal``). We normalise the tokens first, as the other heads do; we scale by the width
-of a head instead of W; Wq, Wk and Wv have no bias. With K > 1 the outputs are averaged.
+arXiv:2512.21332. Widths, norms and the unprojected S in the residual are those of code that its group published with
+an earlier model (codefuse-ai/CodeFuse-CGE, ``post_normal``). We normalise the tokens first, as the other heads do; we
+scale by the width of a head instead of W; Wq, Wk and Wv have no bias. With K > 1 the outputs are averaged.
 """
 
 from __future__ import annotations
