@@ -52,7 +52,7 @@ def test_another_length_is_asked_for_by_name_and_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tasks=[x]", r"--set tasks: not used by a single training; wanted a key of base, data, train"),
+        ("tasks=[x]", r"--set tasks: not used by a single training; wanted a key of base, base_dtype, data, train"),
         ("learning_rat=1", r"unknown key 'learning_rat'; did you mean 'learning_rate'"),
         ("eval.max_token=9", r"unknown key 'eval.max_token'; did you mean 'max_tokens'"),
         ("train.steps=-1", r"train.steps: .*greater than or equal to 0"),
