@@ -97,6 +97,31 @@ class DataConfig(Section):
         return value
 
 
+class EarlyStopping(Section):
+    """Looks at dev tasks during training; the weights of the best look are kept. Off if the section is absent.
+
+    Every design may take the same looks, at the same steps and by the same rule. The trials of ``tune`` and a screen
+    take none.
+    """
+
+    dev: list[str] = Field(
+        min_length=1,
+        description="tasks whose mean score decides; the study must not evaluate on them (`FOLDER@dev` is a dev split)",
+    )
+    every: int = Field(ge=1, description="steps between two looks; there is always one after the last step")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="looks in a row without a better score that end a training; null ends none early, so that all "
+        "designs take equally many looks",
+    )
+
+    @field_validator("dev", mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+
 class TrainConfig(Section):
     """How every design is trained. Learning rates are peak values; the schedule is linear warm-up and linear decay."""
 
@@ -123,6 +148,46 @@ class TrainConfig(Section):
     save_steps: int = Field(
         default=500, ge=1, description="steps between checkpoints, from which an interrupted run resumes"
     )
+    matryoshka: list[int] = Field(
+        default=[],
+        description="also train the first N dimensions of every embedding, for each of these N; the full width is "
+        "always trained too",
+    )
+    early_stopping: EarlyStopping | None = None
+
+    @field_validator("matryoshka")
+    @classmethod
+    def _usable_dimensions(cls, dimensions: list[int]) -> list[int]:
+        if dimensions and min(dimensions) < 1:
+            raise ValueError(f"dimensions must be 1 or more: {dimensions}")
+        if len(set(dimensions)) < len(dimensions):
+            raise ValueError(f"dimensions repeat: {dimensions}")
+        return sorted(dimensions)
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # With the default of a later key, jobs and recipes keep the hashes they had before the key existed.
+        later = {"matryoshka": not self.matryoshka, "early_stopping": self.early_stopping is None}
+        return {key: value for key, value in dump(self).items() if not later.get(key)}
+
+
+def hashed_training(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of a training that keys hash, as JSON values.
+
+    The names of dev tasks are left out: their content is hashed apart.
+    """
+    found = config.model_dump(mode="json")
+    if stopping := found.get("early_stopping"):
+        found["early_stopping"] = {key: value for key, value in stopping.items() if key != "dev"}
+    return found
+
+
+def too_wide(config: TrainConfig, width: int) -> str:
+    """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is."""
+    if not (above := [dimension for dimension in config.matryoshka if dimension > width]):
+        return ""
+    named = ", ".join(map(str, above))
+    return f"train.matryoshka has {named}; wanted at most {width}, the width of the embeddings; leave it out"
 
 
 class Adapt(Section):

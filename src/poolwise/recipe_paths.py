@@ -13,6 +13,10 @@ _OURS = ("poolwise/", "mteb:")
 """Prefixes of names that are never paths: what ships with poolwise, and MTEB's tasks."""
 
 
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 class RecipePaths:
     """Finds the files and folders that a recipe names.
 
@@ -49,6 +53,7 @@ class RecipePaths:
             (sections.get("adapt", {}), "data", self._source),
             (tree, "tasks", self._task),
             (sections.get("tune", {}), "dev", self._task),
+            (_mapping(sections.get("train", {}).get("early_stopping")), "dev", self._task),
         ):
             found = section.get(key)
             if isinstance(found, str):

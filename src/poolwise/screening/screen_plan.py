@@ -40,7 +40,7 @@ def screen_recipe(recipe: Recipe) -> Recipe:
             "wanted lora or frozen",
             "run `poolwise study`, or screen with --set train.method=lora",
         )
-    train = recipe.train.model_copy(update={"method": "frozen"})
+    train = recipe.train.model_copy(update={"method": "frozen", "early_stopping": None})
     others = {"tune": None, "comparisons": ["reference"], "until_decided": False}
     return recipe.model_copy(update={"train": train, **others})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolwise.attentions import parse_attention
-from poolwise.config import Recipe
+from poolwise.config import Recipe, too_wide
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
 
@@ -19,6 +19,7 @@ def require_possible(recipe: Recipe) -> None:
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
+    problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []
     if problems:
         raise ConfigError("\n".join(problems))
 

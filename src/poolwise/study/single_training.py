@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.config import Recipe, TrainConfig, build_recipe
+from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
@@ -90,7 +90,7 @@ def _full_key(key: str) -> str:
             f"wanted a key of {', '.join(_READ)}",
             "poolwise study uses all keys of a recipe",
         )
-    if key not in TrainConfig.model_fields:
+    if first not in TrainConfig.model_fields:
         raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
     return f"train.{key}"
 
@@ -110,8 +110,8 @@ def train_single(
     """
     from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device
-    from poolwise.models import pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, load_training, source_categories
+    from poolwise.models import base_shape, pinned_base, resolve_base
+    from poolwise.study.inputs import StudyInputs, load_stopping, load_training, source_categories
     from poolwise.study.plan import InputHashes
 
     require_device(device)
@@ -123,6 +123,9 @@ def train_single(
     for note in describe_sources(training) if on_note else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
+    if problem := too_wide(recipe.train, base_shape(recipe.base)[1]):
+        raise ConfigError(problem)
+    stopping = load_stopping(recipe, [])
     schedule = build_schedule(
         training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed
     )
@@ -135,6 +138,7 @@ def train_single(
         tasks=[],
         dev=[],
         hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+        stopping=stopping,
     )
     write_json(out / "spec.json", run.spec)
     return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)

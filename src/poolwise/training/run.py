@@ -22,6 +22,7 @@ from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
 from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
 from poolwise.training.interrupts import StopRequest
+from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.trainer import ScheduleTrainer
@@ -53,11 +54,13 @@ def run_steps(
     seed: int,
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
+    dev_score: Callable[[], float] | None = None,
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
     Args:
         run_hash: a call resumes an earlier one only if both have the same hash.
+        dev_score: the score for ``config.early_stopping``; None takes no looks.
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = out / FOLDER
@@ -67,6 +70,11 @@ def run_steps(
     log = StepLog(out / "training.jsonl", done=checkpoint_step(checkpoint) if checkpoint else 0)
     if config.steps == 0 or not trainable_parameters(model):
         return log.cost(0.0)
+
+    looks = None
+    if dev_score is not None and config.early_stopping is not None:
+        done = checkpoint_step(checkpoint) if checkpoint else 0
+        looks = Looks(dev_score, config.early_stopping, model, out, config.steps, run_hash, done)
 
     def record(step: TrainingStep) -> None:
         log.add(step)
@@ -90,6 +98,7 @@ def run_steps(
             run_hash=run_hash,
             on_step=record,
             stop=stop,
+            looks=looks,
         )
         # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
         torch.manual_seed(derive_seed(seed, "dropout"))
@@ -97,7 +106,11 @@ def run_steps(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             model.eval()
+    if looks is not None:
+        looks.restore_best()
     shutil.rmtree(folder, ignore_errors=True)
+    if looks is not None:
+        looks.delete_weights()
     return log.cost(peak.gib)
 
 

@@ -22,6 +22,7 @@ from poolwise.records import TrainingStep
 from poolwise.training.batches import Collator, build_loader, count_negatives, count_tokens
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
+from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
@@ -38,6 +39,7 @@ class ScheduleTrainer(StepTrainer):
         run_hash: written into checkpoints, which only a run with the same hash resumes.
         on_step: called with the record of every step; an exception from it ends training.
         stop: checked after every step; after a signal, a checkpoint is written and training ends.
+        looks: taken where they are due; a better score writes a checkpoint, and training ends when they are over.
     Raises: ModelError at the first step where loss or gradient is not finite, before the weights change.
     """
 
@@ -54,7 +56,9 @@ class ScheduleTrainer(StepTrainer):
         run_hash: str,
         on_step: Callable[[TrainingStep], None],
         stop: StopRequest,
+        looks: Looks | None = None,
     ) -> None:
+        self.looks = looks
         self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
         self.remedy = remedy
         self.batches = [list(batch) for batch in batches[: config.steps]]
@@ -153,7 +157,13 @@ class _StepEnd(TrainerCallback):
         now = time.perf_counter()
         seconds, self.started = now - self.started, now
         self.trainer.on_step(TrainingStep(step=state.global_step, seconds=seconds, **self.trainer.record))
-        if state.global_step >= state.max_steps:
+        if (looks := self.trainer.looks) is not None and looks.is_due(state.global_step):
+            look = looks.take(state.global_step)
+            # A resumed training needs the best weights of its past, so their step has a checkpoint of its own.
+            control.should_save |= looks.best is look
+            control.should_training_stop |= looks.is_over
+            self.started = time.perf_counter()
+        if state.global_step >= state.max_steps or control.should_training_stop:
             control.should_save = False
         elif self.trainer.stop.received is not None:
             control.should_save = control.should_training_stop = True
