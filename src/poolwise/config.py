@@ -27,6 +27,7 @@ from poolwise.storage.fingerprints import fingerprint
 from poolwise.storage.yaml_text import load_mapping
 
 logger = logging.getLogger(__name__)
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
 
@@ -64,7 +65,11 @@ class ColumnNames(Section):
 
 
 class SourceConfig(Section):
-    """One training source, the category whose prompts it is trained with, and its field names."""
+    """One training source, the category whose prompts it is trained with, and its field names.
+
+    ``hub`` names a data set that the library ``datasets`` reads, on the hub or in a folder, instead of ``source``; the
+    other keys from ``config`` on belong to it. ``source`` is then its name in records.
+    """
 
     source: str = Field(min_length=1)
     category: Category = "retrieval"
@@ -174,13 +179,17 @@ class TrainConfig(Section):
 def hashed_training(config: TrainConfig) -> dict[str, Any]:
     """Return the settings of a training that keys hash, as JSON values.
 
-    The names of dev tasks are left out: their content is hashed apart.
+    Trackers are left out, and so are the names of dev tasks: their content is hashed apart.
     """
-    found = config.model_dump(mode="json")
+    found = config.model_copy(update={"report_to": []}).model_dump(mode="json")
     if stopping := found.get("early_stopping"):
         found["early_stopping"] = {key: value for key, value in stopping.items() if key != "dev"}
     return found
 
+    report_to: list[Tracker] = Field(
+        default=[],
+        description="trackers that get loss, gradient norm and learning rate of each step; changes no result",
+    )
 
 def too_wide(config: TrainConfig, width: int) -> str:
     """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is."""
@@ -195,6 +204,7 @@ class Adapt(Section):
 
     Method, precision, weight decay, warm-up, clipping and checkpoints are those of ``train``.
     """
+        later["report_to"] = not self.report_to
 
     steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` the base is not adapted")
     batch_size: int = Field(default=32, ge=1, description="texts per step")
@@ -377,7 +387,12 @@ class Recipe(Section):
         # With a later key's default, a recipe keeps the hash it had before the key existed.
         later = {"adapt": self.adapt is None, "family": self.family == "all", "until_decided": not self.until_decided}
         left_out = {"name", *(key for key, is_default in later.items() if is_default)}
-        return fingerprint(self.model_dump(mode="json", exclude=left_out))
+        return fingerprint(self.untracked.model_dump(mode="json", exclude=left_out))
+
+    @property
+    def untracked(self) -> Recipe:
+        """The recipe without trackers, which change no result."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"report_to": []})})
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:

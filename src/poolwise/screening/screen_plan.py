@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from poolwise.attentions import Attention
-from poolwise.config import Recipe
+from poolwise.config import Recipe, hashed_training
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
@@ -144,7 +144,7 @@ def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, 
 
 def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
-    key = fingerprint(spec | {"train": recipe.model_dump(mode="json")["train"]})
+    key = fingerprint(spec | {"train": hashed_training(recipe.train)})
     return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
 
 

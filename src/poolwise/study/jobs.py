@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
-_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping"}
-"""Settings that change when a run is saved or how much memory it takes, but not what it learns, and the looks, whose
-dev tasks count by their content."""
+_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping", "report_to"}
+"""Settings that say when a run is saved or shown, or how much memory it takes, but not what it learns; and the looks,
+whose dev tasks count by their content."""
 
 
 def train_run(

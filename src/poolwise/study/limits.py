@@ -16,10 +16,12 @@ def require_possible(recipe: Recipe) -> None:
     Raises: ConfigError that lists all problems.
     """
     from poolwise.models.bases import base_config
+    from poolwise.training.trackers import missing_trackers
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
     problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []
+    problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
     if problems:
         raise ConfigError("\n".join(problems))
 

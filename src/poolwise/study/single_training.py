@@ -38,7 +38,7 @@ class SingleRun:
     @property
     def spec(self) -> dict[str, object]:
         """The settings as JSON; a run resumes only with an equal spec."""
-        read = self.recipe.model_dump(mode="json", include=set(_READ) - {"eval"})
+        read = self.recipe.untracked.model_dump(mode="json", include=set(_READ) - {"eval"})
         return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
 
@@ -113,6 +113,7 @@ def train_single(
     from poolwise.models import base_shape, pinned_base, resolve_base
     from poolwise.study.inputs import StudyInputs, load_stopping, load_training, source_categories
     from poolwise.study.plan import InputHashes
+    from poolwise.training.trackers import missing_trackers
 
     require_device(device)
     recipe = run.recipe
@@ -123,7 +124,7 @@ def train_single(
     for note in describe_sources(training) if on_note else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
-    if problem := too_wide(recipe.train, base_shape(recipe.base)[1]):
+    if problem := too_wide(recipe.train, base_shape(recipe.base)[1]) or missing_trackers(recipe.train.report_to):
         raise ConfigError(problem)
     stopping = load_stopping(recipe, [])
     schedule = build_schedule(

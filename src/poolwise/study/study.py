@@ -229,7 +229,9 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     path = out / "study.json"
     if path.is_file():
         # The keys that an older version did not write have their defaults.
-        mine, theirs = (given.model_dump(mode="json") for given in (recipe, build_recipe(read_json(path), str(path))))
+        mine, theirs = (
+            given.untracked.model_dump(mode="json") for given in (recipe, build_recipe(read_json(path), str(path)))
+        )
         differing = sorted(key for key in mine if key != "name" and mine[key] != theirs[key])
         if differing:
             raise ConfigError(

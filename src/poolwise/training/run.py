@@ -25,6 +25,7 @@ from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog
 from poolwise.training.optimizer import trainable_parameters
+from poolwise.training.trackers import close_trackers
 from poolwise.training.trainer import ScheduleTrainer
 
 
@@ -106,6 +107,7 @@ def run_steps(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             model.eval()
+            close_trackers(config.report_to)
     if looks is not None:
         looks.restore_best()
     shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
+from poolwise.training.trackers import PROJECT, keep_logs
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
 
@@ -73,6 +74,7 @@ class ScheduleTrainer(StepTrainer):
         # Otherwise the loop sets the base's special tokens from the tokenizer and saves it with each checkpoint.
         self.processing_class = None
         self.remove_callback(PrinterCallback)
+        keep_logs(self.callback_handler.callbacks, folder.parent)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no model card: our reports describe how a model was trained."""
@@ -161,6 +163,8 @@ class _StepEnd(TrainerCallback):
             look = looks.take(state.global_step)
             # A resumed training needs the best weights of its past, so their step has a checkpoint of its own.
             control.should_save |= looks.best is look
+            if self.trainer.config.report_to:
+                self.trainer.log({"dev_score": look.score})
             control.should_training_stop |= looks.is_over
             self.started = time.perf_counter()
         if state.global_step >= state.max_steps or control.should_training_stop:
@@ -170,7 +174,7 @@ class _StepEnd(TrainerCallback):
 
 
 def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
-    """Return training arguments that switch off the trainer's own precision, reports and progress bars."""
+    """Return training arguments: the trainer's own precision and progress bars are off, reports go to ``report_to``."""
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         max_steps=config.steps,
@@ -178,8 +182,11 @@ def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> Sente
         max_grad_norm=config.max_grad_norm,
         save_strategy="steps",
         save_steps=config.save_steps,
-        logging_strategy="no",
-        report_to="none",
+        logging_strategy="steps" if config.report_to else "no",
+        logging_steps=1,
+        report_to=list(config.report_to) or "none",
+        run_name=folder.parent.name,
+        project=PROJECT,
         disable_tqdm=True,
         # The model handles precision itself: its forward uses autocast, its trained weights are fp32.
         bf16=False,
