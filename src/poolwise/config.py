@@ -74,11 +74,37 @@ class SourceConfig(Section):
     source: str = Field(min_length=1)
     category: Category = "retrieval"
     columns: ColumnNames | None = None
+    hub: str | None = Field(default=None, min_length=1)
+    config: str | None = Field(default=None, min_length=1)
+    split: str | None = Field(default=None, min_length=1)
+    streaming: bool = False
+    max_rows: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, tree: object) -> object:
+        """Name a source after its data set, config and split, which tell two sources of one data set apart."""
+        if not isinstance(tree, dict) or "hub" not in tree:
+            return tree
+        parts = (tree["hub"], tree.get("config") or "", tree.get("split") or "")
+        name = ":".join(str(part) for part in parts).rstrip(":")
+        if tree.get("source", name) != name:
+            raise ValueError(f"source is {tree['source']!r} and hub is {tree['hub']!r}: give one of them")
+        return {**tree, "source": name}
+
+    @model_validator(mode="after")
+    def _needs_hub(self) -> SourceConfig:
+        given = {"config": self.config, "split": self.split, "streaming": self.streaming, "max_rows": self.max_rows}
+        if self.hub is None and (named := [key for key, value in given.items() if value]):
+            raise ValueError(
+                f"{', '.join(named)}: only for data sets read with hub: NAME, but source is {self.source!r}"
+            )
+        return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without columns, a recipe keeps the hash it had before this key existed.
-        return {key: value for key, value in dump(self).items() if key != "columns" or value is not None}
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without later keys, a recipe keeps the hash it had before they existed.
+        return {key: value for key, value in dump(self).items() if key in ("source", "category") or value}
 
 
 class DataConfig(Section):
@@ -86,7 +112,8 @@ class DataConfig(Section):
 
     train: list[SourceConfig] = Field(
         min_length=1,
-        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`",
+        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`, "
+        "or `{hub: NAME, config: C, split: S, streaming: true, max_rows: N}` for a data set of the hub",
     )
     max_rows: int | None = Field(
         default=None, ge=1, description="most rows used from all sources together, a seeded sample"
@@ -159,6 +186,10 @@ class TrainConfig(Section):
         "always trained too",
     )
     early_stopping: EarlyStopping | None = None
+    report_to: list[Tracker] = Field(
+        default=[],
+        description="trackers that get loss, gradient norm and learning rate of each step; changes no result",
+    )
 
     @field_validator("matryoshka")
     @classmethod
@@ -173,6 +204,7 @@ class TrainConfig(Section):
     def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # With the default of a later key, jobs and recipes keep the hashes they had before the key existed.
         later = {"matryoshka": not self.matryoshka, "early_stopping": self.early_stopping is None}
+        later["report_to"] = not self.report_to
         return {key: value for key, value in dump(self).items() if not later.get(key)}
 
 
@@ -186,10 +218,6 @@ def hashed_training(config: TrainConfig) -> dict[str, Any]:
         found["early_stopping"] = {key: value for key, value in stopping.items() if key != "dev"}
     return found
 
-    report_to: list[Tracker] = Field(
-        default=[],
-        description="trackers that get loss, gradient norm and learning rate of each step; changes no result",
-    )
 
 def too_wide(config: TrainConfig, width: int) -> str:
     """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is."""
@@ -204,7 +232,6 @@ class Adapt(Section):
 
     Method, precision, weight decay, warm-up, clipping and checkpoints are those of ``train``.
     """
-        later["report_to"] = not self.report_to
 
     steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` the base is not adapted")
     batch_size: int = Field(default=32, ge=1, description="texts per step")

@@ -59,7 +59,8 @@ class RecipePaths:
             if isinstance(found, str):
                 yield section, key, find
             for place, item in enumerate(found if isinstance(found, list) else ()):
-                yield from [(item, "source", find)] if isinstance(item, dict) and "source" in item else []
+                keys = [key for key in ("source", "hub") if isinstance(item, dict) and key in item]
+                yield from ((item, key, find) for key in keys)
                 yield from [(found, place, find)] if isinstance(item, str) else []
 
     def _base(self, name: str) -> str:
