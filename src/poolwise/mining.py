@@ -41,7 +41,7 @@ class MiningConfig(Section):
         default=0.05,
         ge=0,
         lt=1,
-        description="a negative's score is lower than the positive's by at least this share of it; null switches it off",
+        description="a negative scores lower than the positive by at least this share of it; null switches it off",
     )
     absolute_margin: float | None = Field(default=None, ge=0, description="a negative's score is this much lower")
     max_score: float | None = Field(default=None, description="a negative's score is at most this")

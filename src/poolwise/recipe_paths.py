@@ -48,6 +48,8 @@ class RecipePaths:
         """Yield each place that may hold a path: its mapping or list, its key, and the function that looks it up."""
         sections = {name: value for name, value in tree.items() if isinstance(value, dict)}
         yield from [(tree, "base", self._base)] if "base" in tree else []
+        price = sections.get("price", {})
+        yield from [(price, "base_config", self._file)] if "base_config" in price else []
         for section, key, find in (
             (sections.get("data", {}), "train", self._source),
             (sections.get("adapt", {}), "data", self._source),
@@ -65,6 +67,9 @@ class RecipePaths:
 
     def _base(self, name: str) -> str:
         return self._found(name, Path.is_dir) or (self._as_seen(name) if name.startswith(".") else name)
+
+    def _file(self, name: str) -> str:
+        return self._found(name, Path.is_file) or self._as_seen(name)
 
     def _source(self, name: str) -> str:
         looks_like_path = name.startswith(".") or name.endswith(SUFFIXES)

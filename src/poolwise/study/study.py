@@ -232,7 +232,7 @@ def check_folder(recipe: Recipe, out: Path) -> None:
         mine, theirs = (
             given.untracked.model_dump(mode="json") for given in (recipe, build_recipe(read_json(path), str(path)))
         )
-        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs[key])
+        differing = sorted(key for key in mine if key not in ("name", "price") and mine[key] != theirs[key])
         if differing:
             raise ConfigError(
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",

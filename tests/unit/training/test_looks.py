@@ -97,7 +97,7 @@ def test_a_stop_between_the_best_weights_and_their_checkpoint_loses_nothing(base
 
 def test_patience_counts_looks_after_the_best(base, tmp_path):
     settings = config(patience=2).early_stopping
-    found = looks.Looks(lambda: 0.0, settings, None, tmp_path, 100, "x")
+    found = looks.Looks(lambda: 0.0, settings, toy_model(DESIGN, base, toy_config()), tmp_path, 100, "x")
     for step, score in ((2, 0.3), (4, 0.5), (6, 0.5)):
         found.taken.append(DevLook(step=step, score=score))
     assert found.best.step == 4 and not found.is_over
