@@ -32,7 +32,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py busy.py
+bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py base_dtype.py busy.py
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 

@@ -40,7 +40,7 @@ RECIPE = {
     "name": "screening",
     "base": "poolwise/nano",
     # The measured ratios are of these 16; a pooling that is added later would change what they mean.
-    "designs": [name for name in ALL_DESIGNS if not name.startswith("nv_latent")],
+    "designs": [name for name in ALL_DESIGNS if not name.startswith(("nv_latent", "pma"))],
     "reference": "last+causal",
     "seeds": [0, 1],
     "data": {"train": ["poolwise/pydoc"], "max_rows": 4000},

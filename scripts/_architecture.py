@@ -20,7 +20,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("designs", ["models"]),
     ("data and fast forwards", ["data", "embedded", "kernels"]),
     ("values", ["config", "design", "records", "results"]),
-    ("files and libraries", ["storage", "hub", "upstream", "errors"]),
+    ("files and libraries", ["storage", "hub", "ranks", "upstream", "errors"]),
 ]
 """The floors of the picture, highest first; a room imports from its own floor's list and from lower floors."""
 

@@ -82,7 +82,7 @@ def train(
         data: training sources: files, folders, hub data sets or "poolwise/pydoc", or any value of a recipe's
             ``data.train``.
         out: the run's folder, which gets ``model/``, ``training.jsonl`` and ``run.json``.
-        base: "poolwise/nano", a folder, or a hub id.
+        base: "poolwise/nano", "poolwise/smollm2", a folder, a GGUF file, or a hub id.
         seed: of batches, adapter, dropout and head.
         settings: values by dotted recipe key: ``{"train.steps": 200, "prompts.retrieval.query": "Q: "}``.
         device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.

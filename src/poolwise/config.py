@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from poolwise.base_dtypes import BaseDtype, reason_against
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.overrides import apply_override
@@ -30,6 +31,10 @@ from poolwise.storage.yaml_text import load_mapping
 logger = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
+
+MACHINE_KEYS = ("processes", "report_to")
+"""The keys of ``train`` that fit a training to a machine. Runs that differ only in them are the same runs: no key of a
+job and no hash depends on them."""
 
 
 class Section(BaseModel):
@@ -181,14 +186,24 @@ class TrainConfig(Section):
     save_steps: int = Field(
         default=500, ge=1, description="steps between checkpoints, from which an interrupted run resumes"
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        exclude_if=lambda count: count == 1,  # a recipe keeps the hash it had before this key existed
+        description="processes that share each batch, one per GPU ([how](../how-to/several-gpus.md)); batch_size stays "
+        "that of all together",
+    )
+
     matryoshka: list[int] = Field(
         default=[],
+        exclude_if=lambda dimensions: not dimensions,  # as for processes
         description="also train the first N dimensions of every embedding, for each of these N; the full width is "
         "always trained too",
     )
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStopping | None = Field(default=None, exclude_if=lambda section: section is None)
     report_to: list[Tracker] = Field(
         default=[],
+        exclude_if=lambda trackers: not trackers,
         description="trackers that get loss, gradient norm and learning rate of each step; changes no result",
     )
 
@@ -201,20 +216,28 @@ class TrainConfig(Section):
             raise ValueError(f"dimensions repeat: {dimensions}")
         return sorted(dimensions)
 
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # With the default of a later key, jobs and recipes keep the hashes they had before the key existed.
-        later = {"matryoshka": not self.matryoshka, "early_stopping": self.early_stopping is None}
-        later["report_to"] = not self.report_to
-        return {key: value for key, value in dump(self).items() if not later.get(key)}
+    @model_validator(mode="after")
+    def _has_a_row_for_each_process(self) -> TrainConfig:
+        if self.processes > self.batch_size:
+            raise ValueError(
+                f"processes is {self.processes}, but a batch has {self.batch_size} rows (batch_size): wanted at least "
+                "one row for each process"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _looks_in_one_process(self) -> TrainConfig:
+        if self.processes > 1 and self.early_stopping is not None:
+            raise ValueError(f"early_stopping with processes {self.processes} is not supported: leave one of them out")
+        return self
 
 
 def hashed_training(config: TrainConfig) -> dict[str, Any]:
     """Return the settings of a training that keys hash, as JSON values.
 
-    Trackers are left out, and so are the names of dev tasks: their content is hashed apart.
+    What only fits it to a machine is left out, and so are the names of dev tasks: their content is hashed apart.
     """
-    found = config.model_copy(update={"report_to": []}).model_dump(mode="json")
+    found = config.model_dump(mode="json", exclude=set(MACHINE_KEYS))
     if stopping := found.get("early_stopping"):
         found["early_stopping"] = {key: value for key, value in stopping.items() if key != "dev"}
     return found
@@ -360,7 +383,12 @@ class Recipe(Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the default output folder is runs/NAME")
-    base: str = Field(min_length=1, description="`poolwise/nano`, a folder, or a hub id")
+    base: str = Field(min_length=1, description="`poolwise/nano`, `poolwise/smollm2`, a folder, GGUF file or hub id")
+    base_dtype: BaseDtype = Field(
+        default="auto",
+        description="of a frozen base's weights; auto is bf16 where products of training and evaluation are bf16, else "
+        "fp32; nf4 is 4 bits, on a GPU with bitsandbytes; what is trained stays fp32",
+    )
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )
@@ -445,6 +473,18 @@ class Recipe(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _base_dtype_is_possible(self) -> Recipe:
+        adapts, precisions = self.adapt is not None, self.precisions
+        if reason := reason_against(self.base_dtype, method=self.train.method, precisions=precisions, adapts=adapts):
+            raise ValueError(reason)
+        return self
+
+    @property
+    def precisions(self) -> dict[str, Literal["auto", "fp32", "bf16"]]:
+        """The precision of the products that read the base, by recipe key."""
+        return {"train.precision": self.train.precision, "eval.precision": self.eval.precision}
+
     @property
     def max_tokens(self) -> int:
         """The maximum length of a text after training, in tokens: that of ``eval``, or else that of ``train``."""
@@ -454,14 +494,20 @@ class Recipe(Section):
     def fingerprint(self) -> str:
         """A hash of the resolved recipe without its name."""
         # With a later key's default, a recipe keeps the hash it had before the key existed.
-        later = {"adapt": self.adapt is None, "family": self.family == "all", "until_decided": not self.until_decided}
-        left_out = {"name", "price", *(key for key, is_default in later.items() if is_default)}
-        return fingerprint(self.untracked.model_dump(mode="json", exclude=left_out))
+        later = {
+            "adapt": self.adapt is None,
+            "family": self.family == "all",
+            "until_decided": not self.until_decided,
+            "base_dtype": self.base_dtype == "auto",
+        }
+        left_out = {"name", *(key for key, is_default in later.items() if is_default)}
+        return fingerprint({key: value for key, value in self.settings.items() if key not in left_out})
 
     @property
-    def untracked(self) -> Recipe:
-        """The recipe without trackers, which change no result."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"report_to": []})})
+    def settings(self) -> dict[str, Any]:
+        """The resolved recipe as JSON, without what only fits it to a machine (``MACHINE_KEYS``, ``price``)."""
+        tree = self.model_dump(mode="json", exclude={"price"})
+        return tree | {"train": {key: value for key, value in tree["train"].items() if key not in MACHINE_KEYS}}
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -521,6 +567,8 @@ def _explain(kind: type[Section], problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{place}: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message  # about several keys: the whole section would be shown
     shown = repr(problem["input"])
     return f"{place}: {message} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
 

@@ -20,7 +20,9 @@ OptionValue = str | int | bool
 # An option's kind is the tuple of its allowed words, or int (a positive whole number), or bool, or a subset of layers.
 OptionKind = tuple[str, ...] | type[int] | type[bool] | type[LayerSubset]
 
-_PROMPT: dict[str, OptionKind] = {"prompt": ("keep", "skip")}
+_COMMON: dict[str, OptionKind] = {"prompt": ("keep", "skip"), "dim": int}
+_SKIP: dict[str, OptionKind] = {"skip": ("none", "bos")}
+_ECHO: dict[str, OptionKind] = {"echo": bool}
 _TOKENS: dict[str, OptionKind] = {"tokens": ("last", "mean")}
 _LAYERS: dict[str, OptionKind] = _TOKENS | {"layers": LayerSubset}
 _HEAD: dict[str, OptionKind] = {
@@ -34,54 +36,81 @@ _HEAD: dict[str, OptionKind] = {
 
 @dataclass(frozen=True)
 class PoolingSpec:
-    """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers."""
+    """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers.
+
+    Args:
+        appends_tokens: the base reads trained tokens after each text, so its states depend on what is trained.
+    """
 
     options: Mapping[str, OptionKind]
     is_trainable: bool
     uses_layers: bool
     summary: str
+    appends_tokens: bool = False
 
 
 POOLINGS: Mapping[str, PoolingSpec] = {
-    "last": PoolingSpec(_PROMPT, False, False, "the EOS token's state of the last layer"),
-    "mean": PoolingSpec(_PROMPT, False, False, "the mean over tokens of the last layer"),
-    "weighted_mean": PoolingSpec(_PROMPT, False, False, "the mean with weights 1, 2, 3 ... by position"),
-    "layer_mean": PoolingSpec(_PROMPT | _LAYERS, False, True, "the uniform mean over the layers"),
-    "layer_mix": PoolingSpec(_PROMPT | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
+    "last": PoolingSpec(_COMMON | _ECHO, False, False, "the EOS token's state of the last layer"),
+    "mean": PoolingSpec(_COMMON | _SKIP | _ECHO, False, False, "the mean over tokens of the last layer"),
+    "weighted_mean": PoolingSpec(_COMMON, False, False, "the mean with weights 1, 2, 3 ... by position"),
+    "layer_mean": PoolingSpec(_COMMON | _LAYERS, False, True, "the uniform mean over the layers"),
+    "layer_mix": PoolingSpec(_COMMON | _LAYERS, True, True, "a softmax-weighted mean over the layers"),
     "latent": PoolingSpec(
-        _PROMPT | _HEAD | {"keys": ("all", "last")},
+        _COMMON | _HEAD | {"keys": ("all", "last")},
         True,
         False,
         "trained latents query the tokens of the last layer (the paper's last-layer trainable pooling)",
     ),
     "nv_latent": PoolingSpec(
-        _PROMPT | _HEAD,
+        _COMMON | _HEAD,
         True,
         False,
         "the tokens of the last layer query trained latents and are averaged (NV-Embed's direction)",
     ),
+    "pma": PoolingSpec(
+        _COMMON | {"queries": int, "heads": int, "init": ("mean", "random")},
+        True,
+        False,
+        "trained queries attend to the tokens of the last layer (pooling by multihead attention, as in C2LLM)",
+    ),
     "multilayer": PoolingSpec(
-        _PROMPT | _LAYERS | _HEAD | {"layer_embedding": bool},
+        _COMMON | _LAYERS | _HEAD | {"layer_embedding": bool},
         True,
         True,
         "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
     ),
+    "soft_tokens": PoolingSpec(
+        _TOKENS | {"count": int, "dim": int},
+        True,
+        False,
+        "trained tokens that the base reads after EOS: the last one's state, or their mean",
+        appends_tokens=True,
+    ),
     "mlp": PoolingSpec(
-        _PROMPT | _TOKENS | {"size": ("auto", "paper")},
+        _COMMON | _TOKENS | {"size": ("auto", "paper")},
         True,
         False,
         "last token or mean through an MLP of multilayer's size: the control for capacity",
     ),
 }
 
-ALL_DESIGNS: tuple[str, ...] = tuple(f"{pooling}+{attention}" for attention in ATTENTIONS for pooling in POOLINGS)
-"""Every pooling with both attentions, without options."""
+ALL_DESIGNS: tuple[str, ...] = tuple(
+    f"{pooling}+{attention}"
+    for attention in ATTENTIONS
+    for pooling, spec in POOLINGS.items()
+    if not spec.appends_tokens
+)
+"""Every pooling that a screen can try with both attentions, without options."""
 
 DEFAULTS: Mapping[str, OptionValue] = {
     "prompt": "keep",
+    "skip": "none",
+    "echo": False,
     "keys": "all",
     "size": "auto",
     "init": "mean",
+    "queries": 1,
+    "count": 1,
     "layer_embedding": True,
     "layers": "all",
 }
@@ -145,6 +174,12 @@ class Design:
             kept[name] = _checked(name, value, kinds[name])
         kept = {name: value for name, value in kept.items() if value != self._default(name)}
         object.__setattr__(self, "options", tuple(sorted(kept.items())))
+        if self.echoes and (left := [name for name in ("prompt", "skip") if name in kept]):
+            raise ConfigError(
+                f"pooling {self.pooling!r} has echo=true and {left[0]}={kept[left[0]]}",
+                "wanted one of them",
+                "echo pools the second occurrence of the text, which has no prompt and no BOS",
+            )
 
     def _default(self, name: str) -> OptionValue | None:
         return default_tokens(self.attention) if name == "tokens" else DEFAULTS.get(name)
@@ -173,10 +208,63 @@ class Design:
         except PoolwiseError as error:
             raise ConfigError(f"design {self}: {error.got}", error.wanted, error.hint) from None
 
+    def require_width(self, dim: int) -> None:
+        """Check that the heads of ``pma`` divide the width of its embeddings, on a base of width ``dim``.
+
+        Raises: ConfigError naming the design and the width.
+        """
+        heads, width = dict(self.options).get("heads"), self.width or dim
+        if self.pooling == "pma" and isinstance(heads, int) and width % heads:
+            raise ConfigError(
+                f"design {self}: heads={heads} does not divide the width of the embeddings, {width}",
+                f"wanted a divisor of {width}",
+                "give another heads=, or a dim= that it divides",
+            )
+
+    @property
+    def width(self) -> int | None:
+        """The width of the embeddings if the design sets it (``dim=N``), else None: the width of the base."""
+        width = dict(self.options).get("dim")
+        return None if width is None else int(width)
+
     @property
     def is_trainable(self) -> bool:
-        """Whether the pooling itself has parameters to train."""
-        return POOLINGS[self.pooling].is_trainable
+        """Whether there are parameters to train after the base: the pooling's own, or the projection of ``dim=N``."""
+        return POOLINGS[self.pooling].is_trainable or self.width is not None
+
+    @property
+    def skips_bos(self) -> bool:
+        """Whether the first token of every text is left out of the pooling."""
+        return dict(self.options).get("skip") == "bos"
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the base reads every text twice, and the second occurrence is pooled."""
+        return dict(self.options).get("echo") is True
+
+    @property
+    def skips_prompt(self) -> bool:
+        """Whether the tokens of the prompt are left out of the pooling."""
+        return dict(self.options).get("prompt") == "skip"
+
+    @property
+    def num_soft_tokens(self) -> int:
+        """The number of trained tokens that the base reads after EOS."""
+        return int(self.option("count") or 1) if POOLINGS[self.pooling].appends_tokens else 0
+
+    @property
+    def reads_more(self) -> bool:
+        """Whether the base reads more than prompt and text: the text again, or trained tokens."""
+        return self.echoes or self.num_soft_tokens > 0
+
+    def num_read(self, num_tokens: float) -> float:
+        """Return about how many tokens the base reads of a text with ``num_tokens`` tokens, at most."""
+        return num_tokens * (2 if self.echoes else 1) + self.num_soft_tokens
+
+    def most_tokens(self, limit: int) -> int:
+        """Return a ``max_tokens`` with which the base reads at most ``limit`` tokens of a text."""
+        # EOS is not repeated.
+        return ((limit + 1) // 2 if self.echoes else limit) - self.num_soft_tokens
 
     @property
     def pooling_text(self) -> str:

@@ -66,6 +66,11 @@ class RecipePaths:
                 yield from [(found, place, find)] if isinstance(item, str) else []
 
     def _base(self, name: str) -> str:
+        if name.lower().endswith(".gguf"):
+            folder, sign, file = name.rpartition(":")
+            if sign and not Path(name).expanduser().is_absolute():  # FOLDER:FILE or org/name:FILE
+                return f"{self._base(folder)}:{file}"
+            return self._found(name, Path.is_file) or self._as_seen(name)
         return self._found(name, Path.is_dir) or (self._as_seen(name) if name.startswith(".") else name)
 
     def _file(self, name: str) -> str:

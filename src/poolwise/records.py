@@ -16,7 +16,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -186,6 +186,9 @@ class RunManifest(Record):
     variant: str = Field(
         default="", description="distinguishes it from other runs of its design when both are compared"
     )
+    attention_kernel: str = Field(
+        default="", description="eager if the usual kernel ignored the attention; empty for the usual one"
+    )
     notes: list[str] = []
     versions: dict[str, str] = {}
     cost: Cost = Cost()
@@ -268,20 +271,42 @@ def texts_path(folder: Path, task: str) -> Path:
     return folder / "texts" / f"{task}.json.gz"
 
 
-def load_texts(folder: Path) -> list[ItemTexts]:
-    """Return the texts that belong to the runs in ``folder`` (a run, a study, a folder of runs); empty if none."""
+SetAside = Callable[[EvalError], None]
+"""What is called with the error of a file that cannot be read, if the others are read all the same."""
+
+
+def load_texts(folder: Path, set_aside: SetAside | None = None) -> list[ItemTexts]:
+    """Return the texts that belong to the runs in ``folder`` (a run, a study, a folder of runs); empty if none.
+
+    Raises: EvalError where a file cannot be read, unless ``set_aside`` is given.
+    """
     if not (runs := list(iter_run_folders(folder))):
         return []
     homes = [folder, *runs, *(run.resolve().parents[1] for run in runs if run.resolve().parent.name == "runs")]
     found = {path.resolve(): None for home in homes for path in sorted((home / "texts").glob("*/*.json.gz"))}
-    return [load_record(ItemTexts, path) for path in found]
+    return _load_records(ItemTexts, list(found), set_aside)
 
 
-def load_run(folder: Path) -> Run:
-    """Return the run stored in ``folder``, its tasks sorted by name."""
+def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
+    """Return the run stored in ``folder``, its tasks sorted by name.
+
+    Raises: EvalError where its manifest cannot be read, or the scores of a task, unless ``set_aside`` is given.
+    """
     manifest = load_record(RunManifest, folder / "run.json")
-    records = [load_record(ItemScores, path) for path in sorted((folder / "items").glob("*/*.json.gz"))]
+    records = _load_records(ItemScores, sorted((folder / "items").glob("*/*.json.gz")), set_aside)
     return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
+
+
+def _load_records(kind: type[R], paths: Sequence[Path], set_aside: SetAside | None) -> list[R]:
+    records = []
+    for path in paths:
+        try:
+            records.append(load_record(kind, path))
+        except EvalError as error:
+            if set_aside is None:
+                raise
+            set_aside(error)
+    return records
 
 
 def iter_run_folders(folder: Path) -> Iterator[Path]:

@@ -279,6 +279,7 @@ class Comparison(Record):
     )
     rule: str = Field(default="", description="the rule for verdicts, in words")
     family: str = Field(default="", description="the family of tests that is corrected together, in words")
+    by_category: bool = Field(default=False, description="whether each category is corrected by itself")
     methods: list[str] = Field(default=[], description="one paragraph per test that was used")
     notes: list[str] = []
 

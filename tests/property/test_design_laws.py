@@ -34,8 +34,10 @@ def designs(draw: st.DrawFn) -> Design:
     pooling = draw(st.sampled_from(sorted(POOLINGS)))
     kinds = POOLINGS[pooling].options
     names = draw(st.lists(st.sampled_from(sorted(kinds)), unique=True))
-    options = tuple((name, draw(values(kinds[name]))) for name in names)
-    return Design(pooling, draw(MODES), options)
+    options = {name: draw(values(kinds[name])) for name in names}
+    if options.get("echo") is True:  # which leaves out prompt and BOS by itself
+        options = {name: value for name, value in options.items() if name not in ("prompt", "skip")}
+    return Design(pooling, draw(MODES), tuple(options.items()))
 
 
 @given(designs())
@@ -64,4 +66,4 @@ def test_a_subset_is_some_layers_in_order_or_names_the_range(text: str, num_laye
 @given(designs())
 def test_every_option_has_a_value_or_is_a_size(design: Design) -> None:
     for name in POOLINGS[design.pooling].options:
-        assert design.option(name) is not None or name in ("latents", "heads", "head_dim")
+        assert design.option(name) is not None or name in ("latents", "heads", "head_dim", "dim")

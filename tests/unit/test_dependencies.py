@@ -14,9 +14,11 @@ from packaging.version import Version
 
 from support import ROOT
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
 DECLARED = {
     canonicalize_name(requirement.name): requirement
-    for requirement in map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *EXTRAS])
 }
 TESTED = {
     canonicalize_name(name): Version(version)

@@ -54,6 +54,14 @@ def test_boolean_option() -> None:
         ("", "wanted pooling+attention"),
         ("paper:6", "paper:"),
         ("last(keys=last)+causal", "no option 'keys'"),
+        ("last(skip=bos)+causal", "pooling 'last' has no option 'skip'"),
+        ("mean(skip=eos)+causal", "option skip=eos is unknown; did you mean 'bos'"),
+        ("mean(dim=0)+causal", "positive whole number"),
+        ("mean(echo=yes)+causal", "true or false"),
+        ("mean(echo=true,prompt=skip)+causal", "has echo=true and prompt=skip; wanted one of them"),
+        ("mean(echo=true,skip=bos)+causal", "has echo=true and skip=bos; wanted one of them"),
+        ("latent(echo=true)+causal", "no option 'echo'"),
+        ("pma(queries=0)+causal", "positive whole number"),
         ("latent(keys=lst)+causal", "did you mean 'last'"),
         ("latent(heads=0)+causal", "positive whole number"),
         ("latent(heads)+causal", "wanted name=value"),
@@ -141,6 +149,21 @@ def test_layers_the_base_has_not_are_refused_with_the_range(design: str, message
     with pytest.raises(ConfigError, match=re.escape(message)):
         parse_design(design).require_layers(3)
     parse_design(design).require_layers(4)
+
+
+def test_a_projection_is_trained() -> None:
+    assert not parse_design("mean+causal").is_trainable
+    assert parse_design("mean(dim=128)+causal").is_trainable
+    assert (parse_design("mean(dim=128)+causal").width, parse_design("mean+causal").width) == (128, None)
+    assert parse_design("last(dim=64)+causal").alias is None
+
+
+def test_heads_of_pma_divide_its_width() -> None:
+    parse_design("pma(heads=3,dim=30)+causal").require_width(32)
+    parse_design("latent(heads=3)+causal").require_width(32)
+    for text, width in (("pma(heads=3)+causal", 32), ("pma(dim=20,heads=8)+causal", 20)):
+        with pytest.raises(ConfigError, match=f"does not divide the width of the embeddings, {width}; wanted"):
+            parse_design(text).require_width(32)
 
 
 def test_attentions_sort_by_what_they_let_a_token_see() -> None:

@@ -20,6 +20,8 @@ LIGHT = [
     "poolwise.stats",
     "poolwise.report",
     "poolwise.cli.main",
+    "poolwise.base_sources.find",
+    "poolwise.base_sources.listing",
 ]
 
 

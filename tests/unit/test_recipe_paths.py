@@ -46,6 +46,27 @@ def paths_of(recipe: Recipe) -> list[str]:
     return [recipe.base, *sources, *recipe.tasks, *recipe.tune.dev, *recipe.adapt.data]
 
 
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("small.gguf", "recipes/small.gguf"),
+        ("base:small.gguf", "recipes/base:small.gguf"),
+        ("./missing.gguf", "recipes/missing.gguf"),
+        ("owner/name:small.gguf", "owner/name:small.gguf"),
+        ("owner/name@main:small.gguf", "owner/name@main:small.gguf"),
+        ("/abs/small.gguf", "/abs/small.gguf"),
+        ("/abs:small.gguf", "/abs:small.gguf"),
+        ("poolwise/smollm2", "poolwise/smollm2"),
+    ],
+)
+def test_a_base_in_a_gguf_file(written: str, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = write(tmp_path / "recipes", base=written)
+    fill(tmp_path / "recipes")
+    (tmp_path / "recipes" / "small.gguf").touch()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(recipe).base.removeprefix("./") == seen
+
+
 AS_WRITTEN = ["base", "a.jsonl", "more/b.csv", "owner/name", "poolwise/pydoc"]
 AS_WRITTEN += ["suite", "suite/sts@dev", "mteb:SciFact", "poolwise/pydoc", "suite@dev", "texts.jsonl"]
 NO_PATHS = ("owner/name", "poolwise/pydoc", "mteb:SciFact")

@@ -19,7 +19,7 @@ import poolwise
 from support import ROOT
 
 PACKAGE = ROOT / "src" / "poolwise"
-LIBRARIES = ("torch", "transformers", "sentence_transformers", "peft", "mteb", "huggingface_hub", "datasets")
+LIBRARIES = ("torch", "transformers", "sentence_transformers", "peft", "mteb", "huggingface_hub", "datasets", "gguf")
 PUBLIC = {
     **dict.fromkeys(LIBRARIES, "what a library exports at its top"),
     "torch.nn": "pytorch.org/docs: torch.nn",

@@ -15,9 +15,10 @@ import typer
 from typer.core import TyperGroup
 
 from poolwise import __version__
-from poolwise.cli import compare, doctor, evaluate, mine, plan, report, screen, study, train
+from poolwise.cli import bases, cache, compare, doctor, evaluate, mine, plan, report, screen, study, train
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
-from poolwise.errors import explain
+from poolwise.errors import ConfigError, explain
+from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -51,6 +52,8 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
+    "bases": (bases.bases, bases.EXAMPLES),
+    "cache": (cache.cache, cache.EXAMPLES),
 }
 for _name, (_function, _examples) in VERBS.items():
     app.command(_name, epilog="\n\n".join(["Examples:", *_examples]))(_function)
@@ -64,6 +67,7 @@ def _show_version(is_asked: bool) -> None:
 
 @app.callback()
 def shared(
+    ctx: typer.Context,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print more, and tracebacks of errors. Put it before the command.")
     ] = False,
@@ -76,6 +80,23 @@ def shared(
 ) -> None:
     """Find out which pooling and which attention your LLM embedding model needs."""
     set_talk(verbose, quiet)
+    if is_launched():
+        _join(ctx.invoked_subcommand or "")
+
+
+def _join(verb: str) -> None:
+    """Join the other processes that torchrun or accelerate started; only the first one talks.
+
+    Raises: ConfigError for a command that starts its own processes.
+    """
+    if not join_launched().is_first:
+        set_talk(verbose=False, quiet=True)
+    if verb != "train" and current_ranks().size > 1:
+        raise ConfigError(
+            f"poolwise {verb} was started in {current_ranks().size} processes",
+            "wanted one: it starts further ones itself",
+            "start it without torchrun or accelerate; for several GPUs, see train.processes",
+        )
 
 
 def main() -> None:
@@ -86,9 +107,12 @@ def main() -> None:
         app()
     except (Interrupted, KeyboardInterrupt) as stop:
         name = str(stop) or "Ctrl-C"
-        print(f"stopped by {name}: finished work is saved; run the same command again to resume", file=sys.stderr)
+        if current_ranks().is_first:
+            print(f"stopped by {name}: finished work is saved; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if not is_first_to_fail():
+            sys.exit(2 if explain(error) else 1)
         if known := explain(error):
             if is_verbose():
                 traceback.print_exc()

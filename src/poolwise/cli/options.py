@@ -114,6 +114,16 @@ def step_view(label: str) -> StepView | QuietView:
     return StepView(label)
 
 
+def prepare_base(name: str) -> None:
+    """Fetch and dequantise a base in a GGUF file before a progress view is drawn: fetching draws a bar of its own."""
+    from poolwise.base_sources.find import is_gguf_name
+
+    if is_gguf_name(name):  # others need no torch yet
+        from poolwise.models import prepare_base as prepare
+
+        prepare(name)
+
+
 def command_line() -> str:
     """Return the command as typed, without the folder of the program."""
     return shlex.join(["poolwise", *sys.argv[1:]])

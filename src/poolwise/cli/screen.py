@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, Set, command_line, study_view
+from poolwise.cli.options import Json, Set, command_line, prepare_base, study_view
 
 EXAMPLES = (
     "poolwise screen recipes/quickstart.yaml --set designs=all",
@@ -43,6 +43,7 @@ def screen(
         return
     from poolwise.cli.results_view import print_results
 
+    prepare_base(resolved.base)
     with study_view() as progress:
         results = run_screen(resolved, folder, progress, command_line(), workers)
     print_results(results, folder, as_json)

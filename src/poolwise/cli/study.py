@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Json, Set, command_line, study_view
+from poolwise.cli.options import Json, Set, command_line, prepare_base, study_view
 
 if TYPE_CHECKING:
     from poolwise.config import Recipe
@@ -64,6 +64,7 @@ def study(
         return
     from poolwise.cli.results_view import print_results
 
+    prepare_base(resolved.base)
     with study_view() as progress:
         if screen is None:
             from poolwise.study.study import run_study

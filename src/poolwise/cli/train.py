@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, say, step_view
+from poolwise.cli.options import Device, prepare_base, say, step_view
 from poolwise.config import DataConfig, TrainConfig
+from poolwise.ranks import current_ranks, leave
 
 EXAMPLES = (
     "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
@@ -23,7 +24,9 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run: gets model/, training.jsonl and run.json.")],
     data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
-    base: Annotated[str, typer.Option(help="Decoder-only model: folder, hub id or poolwise/nano.")] = "poolwise/nano",
+    base: Annotated[
+        str, typer.Option(help="Decoder-only model: folder, GGUF file, hub id or a name of poolwise bases.")
+    ] = "poolwise/nano",
     steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.", show_default=str(_STEPS))] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA, dropout and head.")] = 0,
     max_rows: Annotated[
@@ -47,12 +50,18 @@ def train(
 
     --set takes the keys of a recipe, such as --set train.learning_rate=1e-4 or --set 'prompts.retrieval.query=Q: '.
     Keys of the train section work without the prefix: --set learning_rate=1e-4.
+    --set processes=2 trains on two GPUs, or in two processes on a CPU; so does torchrun -m poolwise train.
     """
     from poolwise.study.single_training import SingleRun, build_single_run, train_single
 
     run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
+    prepare_base(run.recipe.base)
     with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance, device, say)
+    if not current_ranks().is_first:
+        leave()
+        return
+    leave()
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -10,7 +10,6 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from poolwise.embedded.pydoc_rows import BuiltTask, Row
 from poolwise.embedded.pydoc_tasks import build_tasks
 from poolwise.embedded.pydoc_train import build_pairs, split_entries
 from poolwise.errors import DataError
+from poolwise.storage.cache import cache_folder
 from poolwise.storage.json_lines import iter_json_lines
 from poolwise.storage.whole_files import whole_folder
 
@@ -82,14 +82,6 @@ def write_pydoc(folder: Path, entries: Sequence[Entry]) -> None:
     for task in tasks:
         _save_task(task, folder / "eval")
     _save_rows(rows, folder / "train.jsonl.gz")
-
-
-def cache_folder() -> Path:
-    """Return the folder of built data: $POOLWISE_CACHE, else poolwise below $XDG_CACHE_HOME or ~/.cache."""
-    if place := os.environ.get("POOLWISE_CACHE"):
-        return Path(place).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "poolwise"
 
 
 def _folder_name() -> str:

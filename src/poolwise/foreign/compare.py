@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from poolwise.errors import EvalError
 from poolwise.foreign.benchmark_table import benchmark_table
 from poolwise.foreign.read_inputs import Inputs
-from poolwise.records import load_texts
+from poolwise.foreign.source import set_aside_note
+from poolwise.records import ItemTexts, load_texts
 from poolwise.results import Comparison
 from poolwise.stats import compare_runs, with_extremes
 from poolwise.stats.designs.collect import Family
@@ -47,8 +49,19 @@ def compare_inputs(
         family=family or inputs.family,
         num_resamples=num_resamples,
     )
-    texts = [record for path in paths if path.is_dir() for record in load_texts(path)]
+    texts, damaged = _texts(paths)
     comparison = with_extremes(comparison, inputs.runs, texts)
     asked = inputs.scope.benchmark
     table = benchmark_table(asked, inputs.runs, inputs.sources) if asked else None
-    return comparison.model_copy(update={"notes": [*inputs.notes, *comparison.notes], "benchmark": table})
+    return comparison.model_copy(update={"notes": [*inputs.notes, *damaged, *comparison.notes], "benchmark": table})
+
+
+def _texts(paths: Sequence[Path]) -> tuple[list[ItemTexts], list[str]]:
+    """Return the texts of items in some folders, and notes on the files that cannot be read."""
+    texts: list[ItemTexts] = []
+    notes: list[str] = []
+    for path in filter(Path.is_dir, paths):
+        damaged: list[EvalError] = []
+        texts += load_texts(path, damaged.append)
+        notes += [set_aside_note(path, error) for error in damaged]
+    return texts, notes

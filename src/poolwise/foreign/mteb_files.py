@@ -115,7 +115,8 @@ def _v2_rows(scores: Mapping[str, Any]) -> Iterator[ScoreRow]:
     for split, rows in scores.items():
         for row in rows if isinstance(rows, list) else []:
             if isinstance(row, dict):
-                languages = tuple(str(language) for language in row.get("languages") or ())
+                listed = row.get("languages")
+                languages = tuple(map(str, listed)) if isinstance(listed, list) else ()
                 yield ScoreRow(split, str(row.get("hf_subset", "default")), languages, _flat(row))
 
 

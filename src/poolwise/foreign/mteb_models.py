@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from poolwise.foreign.mteb_files import Absent, Finding, ResultFile, parse_resul
 from poolwise.foreign.source import Source, foreign_run, read_json, score_record
 from poolwise.records import Category, ItemScores
 
+NO_RESULT = "not an MTEB result"
 META = "model_meta.json"
 EXTERNAL = "external"
 PREDICTIONS = "_predictions.json"
@@ -28,17 +29,20 @@ def result_paths(folder: Path) -> list[Path]:
 
 
 def read_mteb(folder: Path, include_external: bool, scope: Scope = DEFAULT) -> Source | None:
-    """Return the scores of one model that are in the scope, or None if the folder holds no MTEB result.
+    """Return the scores of one model that are in the scope, or None if the folder holds no JSON or several models.
 
-    Raises: EvalError where a file is truncated or holds a score that is not finite.
+    A file that cannot be read is set aside, one that is no result is left out; if all are, the source has no run.
+
+    Raises: EvalError where a score is not finite.
     """
-    if not _is_one_model(folder):
-        return None
     source = Source(folder, "mteb-results")
+    names = _stated_names(folder, source)
+    if not _is_one_model(folder, names):
+        return None
     files = _load(folder, source)
     if not files:
-        return None
-    model = _model_name(folder)
+        return source if source.damaged or source.left_out else None
+    model = _model_name(folder, names)
     for name in sorted({file.task for file in files if not scope.has(file.task)}):
         source.leave_out(f"not in {scope.benchmark.name if scope.benchmark else ''}", name)
     files = [file for file in files if scope.has(file.task)]
@@ -71,48 +75,54 @@ def _with_wholes(chosen: dict[str, Finding], benchmark: Benchmark, source: Sourc
     return {name: finding for name, finding in chosen.items() if name in benchmark.tasks}
 
 
-def _is_one_model(folder: Path) -> bool:
+def _stated_names(folder: Path, source: Source) -> dict[Path, str]:
+    """Return the name of the model that each folder of results states, empty if it states none."""
+    names: dict[Path, str] = {}
+    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+        names[place] = ""
+        if not (path := place / META).is_file():
+            continue
+        try:
+            data = read_json(path)
+        except EvalError as error:
+            source.set_aside(error)
+            continue
+        names[place] = str(data.get("name") or "") if isinstance(data, dict) else ""
+        if not names[place]:
+            source.set_aside(EvalError(f"{path} does not name a model"))
+    return names
+
+
+def _is_one_model(folder: Path, names: Mapping[Path, str]) -> bool:
     """Return whether the subfolders are revisions of one model, not models without revisions."""
     below = {path.parent for path in result_paths(folder)} - {folder}
-    names = {_meta_name(path) for path in below} - {""}
-    return len(names) <= 1 and all(_meta_name(path) or REVISION.fullmatch(path.name) for path in below)
+    stated = {names[path] for path in below} - {""}
+    return len(stated) <= 1 and all(names[path] or REVISION.fullmatch(path.name) for path in below)
 
 
 def _load(folder: Path, source: Source) -> list[ResultFile]:
     files: list[ResultFile] = []
-    problems: list[EvalError] = []
     for path in result_paths(folder):
         try:
             revision = path.parent.name if path.parent != folder or path.parent.name == EXTERNAL else folder.name
             file = parse_result(read_json(path), path, revision)
         except EvalError as error:
-            problems.append(error)
+            source.set_aside(error)
             continue
         if file is None:
-            source.leave_out("not an MTEB result", str(path.relative_to(folder)))
+            source.leave_out(NO_RESULT, str(path.relative_to(folder)))
         else:
             files.append(file)
-    if not files and not source.left_out:
-        collect([str(problem) for problem in problems], EvalError, f"cannot read {folder}")
-    for problem in problems:
-        source.set_aside(problem)
     return files
 
 
-def _model_name(folder: Path) -> str:
-    for path in (folder, *sorted(path.parent for path in folder.glob(f"*/{META}"))):
-        if stated := _meta_name(path):
-            return stated
+def _model_name(folder: Path, names: Mapping[Path, str]) -> str:
+    if stated := next(filter(None, names.values()), ""):
+        return stated
     name = folder.resolve().name
     # The folder of a revision is named by its hash; the model's name is that of the parent folder.
     is_revision = REVISION.fullmatch(name) is not None
     return (folder.resolve().parent.name if is_revision else name).replace("__", "/")
-
-
-def _meta_name(folder: Path) -> str:
-    path = folder / META
-    data = read_json(path) if path.is_file() else None
-    return str(data.get("name") or "") if isinstance(data, dict) else ""
 
 
 def _newest(files: Sequence[ResultFile], model: str, source: Source, scope: Scope) -> dict[str, Finding]:

@@ -29,7 +29,9 @@ def prediction_paths(folder: Path) -> list[Path]:
 def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
     """Return the scores per query of a model's predictions, by the judgements.
 
-    Raises: EvalError where a file is invalid, the folder holds several models, or nothing in it can be scored.
+    A file that cannot be read is set aside; if all are, the source has no run.
+
+    Raises: EvalError where the folder holds several models or two predictions of a task, or no judgements match.
     """
     source = Source(folder, "mteb-predictions")
     records: dict[str, ItemScores] = {}
@@ -37,14 +39,14 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
     first: dict[str, Path] = {}
     for path in prediction_paths(folder):
         task = path.name.removesuffix(SUFFIX)
+        try:
+            meta, rankings = _read(path, task)
+        except EvalError as error:
+            source.set_aside(error)
+            continue
         if (earlier := first.setdefault(task, path)) != path:
             raise EvalError(f"{earlier} and {path} are two predictions of {task}", "wanted the folder of one revision")
-        data = read_json(path)
-        if not isinstance(data, dict):
-            raise EvalError(f"{path} is not a file of mteb predictions", "wanted {subset: {split: predictions}}")
-        meta = data.get(META) or {}
         models[str(meta.get("model_name") or folder.name)] = str(meta.get("revision") or "not stated")
-        rankings = _rankings(data, task, path)
         if rankings is None or not everyone:
             source.leave_out(WITHOUT_LABELS if rankings is None else WITHOUT_QRELS, task)
             continue
@@ -55,10 +57,23 @@ def read_predictions(folder: Path, everyone: Sequence[Qrels]) -> Source:
         source.notes += notes
     if len(models) > 1:
         raise EvalError(f"{folder} holds predictions of {', '.join(models)}", "wanted one folder per model")
-    name, revision = next(iter(models.items()))
-    source.revisions = {name: [revision]}
-    source.runs = [foreign_run(name, records)] if records else []
+    for name, revision in models.items():
+        source.revisions = {name: [revision]}
+        source.runs = [foreign_run(name, records)] if records else []
     return source
+
+
+def _read(path: Path, task: str) -> tuple[Mapping[str, Any], dict[str, dict[str, float]] | None]:
+    """Return what a file states about its model, and its ranking; None if the predictions are not rankings.
+
+    Raises: EvalError where the file is not JSON or has another layout, or a score is not a finite number.
+    """
+    data = read_json(path)
+    if not isinstance(data, dict) or not isinstance(data.get(META) or {}, dict):
+        raise EvalError(f"{path} is not a file of mteb predictions", "wanted {subset: {split: predictions}}")
+    if not any(isinstance(splits, dict) for name, splits in data.items() if name != META):
+        raise EvalError(f"{path} holds no predictions", "wanted {subset: {split: predictions}}")
+    return data.get(META) or {}, _rankings(data, task, path)
 
 
 def _category(task: str) -> Category:

@@ -10,9 +10,9 @@ from pathlib import Path
 from poolwise.errors import EvalError, collect
 from poolwise.foreign.json_runs import is_json_path, load_json_grades
 from poolwise.foreign.metrics import average_precision, ndcg
-from poolwise.foreign.source import CUT, item_record
+from poolwise.foreign.source import CUT, item_record, numbered_lines
 from poolwise.records import METRICS, Category, ItemScores
-from poolwise.storage.qrels import is_header, iter_judgements, split_fields
+from poolwise.storage.qrels import is_header, judgements_of, split_fields
 
 GENERIC = {"qrels", "qrel", "test", "dev", "validation", "train", "default", "judgements"}
 """File and folder names that do not name the task; then the parent folder does."""
@@ -46,16 +46,17 @@ def is_qrels_line(line: str) -> bool:
 
 
 def load_qrels(path: Path) -> Qrels:
-    """Return the judgements of a file.
+    """Return the judgements of a file: JSON, or text in UTF-8 or UTF-16.
 
-    Raises: EvalError where lines are not judgements, two grades of a document differ, or nothing is judged relevant.
+    Raises: EvalError where it cannot be read, lines are not judgements, two grades of a document differ, or nothing is
+        judged relevant.
     """
     grades: dict[str, dict[str, int]] = {}
     problems: list[str] = []
     if is_json_path(path):
         grades = load_json_grades(path)
     else:
-        for judged in iter_judgements(path, problems):
+        for judged in judgements_of(numbered_lines(path), path, problems):
             grades.setdefault(judged.query, {})[judged.document] = judged.grade
     collect(problems, EvalError, f"{path} is not a valid file of relevance judgements", CUT)
     if not any(grade > 0 for documents in grades.values() for grade in documents.values()):

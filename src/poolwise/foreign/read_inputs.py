@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.errors import EvalError
+from poolwise.errors import EvalError, collect
 from poolwise.foreign.benchmarks import DEFAULT, Scope
 from poolwise.foreign.csv_table import csv_head, read_csv
 from poolwise.foreign.harmony import joined
 from poolwise.foreign.json_runs import is_json_path, is_json_run
-from poolwise.foreign.mteb_models import read_mteb
+from poolwise.foreign.mteb_models import NO_RESULT, read_mteb
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
 from poolwise.foreign.source import Source, first_line, read_json
@@ -76,14 +76,17 @@ def read_inputs(
     judged = [path for path in paths if path.is_file() and _file_kind(path) == "qrels"]
     everyone = [load_qrels(path) for path in dict.fromkeys((*qrels, *judged))]
     sources: list[Source] = []
+    idle: list[Source] = []
     for path, name in inputs:
-        for source in _sources(path, everyone, include_external, scope):
+        found = _sources(path, everyone, include_external, scope)
+        for source in found:
             source.runs = named(source.runs, name) if name else source.runs
             _keep_in_scope(source, scope)
-            sources.append(source)
+        # A folder in which something can be compared is used, whatever else it holds.
+        idle += [] if any(source.runs or source.kind == "qrels" for source in found) else found
+        sources += found
+    _require_runs(idle)
     sources += [Source(found.path, "qrels") for found in everyone if found.path not in judged]
-    if idle := [source for source in sources if not source.runs and source.kind != "qrels"]:
-        raise EvalError("; ".join(_nothing(source) for source in idle), WANTED)
     if not any(source.runs for source in sources):
         raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
     told = _told_apart(sources)
@@ -134,19 +137,59 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool, scop
         return [_file_source(path, everyone, scope)]
     if folders := list(iter_run_folders(path)):
         return [_own_source(path, folders)]
-    found = [read_predictions(path, everyone)] if prediction_paths(path) else []
-    if (results := read_mteb(path, include_external, scope)) is not None:
-        found.append(results)
-    if files := [file for file in sorted(path.iterdir()) if file.is_file() and _file_kind(file) == "trec"]:
-        found.append(read_trec(path, files, everyone))
-    if not found and (files := [file for file in sorted(path.iterdir()) if is_json_run(file, on_error=True)]):
-        found.append(read_trec(path, files, everyone))
-    if not found:
+    predictions = read_predictions(path, everyone) if prediction_paths(path) else None
+    results = read_mteb(path, include_external, scope)
+    found = [source for source in (predictions, results, _trec_source(path, everyone)) if source]
+    if not any(map(_is_useful, found)) and (runs := _json_source(path, everyone)):
+        # It has the same files as the results, none of which is one.
+        found = [source for source in (predictions, runs) if source]
+    if not any(map(_is_useful, found)):
         below = [read_mteb(folder, include_external, scope) for folder in sorted(path.iterdir()) if folder.is_dir()]
-        found = [source for source in below if source is not None]
+        found += [source for source in below if source]
     if not found:
         raise EvalError(f"no run in {path}", WANTED, "make one with poolwise eval or study")
     return found
+
+
+def _is_useful(source: Source) -> bool:
+    """Return whether a source has something of its kind, even if it cannot be compared."""
+    return bool(source.runs or source.other_scores or source.left_out.keys() - {NO_RESULT})
+
+
+def _trec_source(path: Path, everyone: Sequence[Qrels]) -> Source | None:
+    """Return the TREC runs in a folder, or None; other files with the suffix of a run are named."""
+    kinds = {}
+    for file in sorted(path.iterdir()):
+        try:
+            kinds[file] = _file_kind(file) if file.is_file() else ""
+        except EvalError:
+            # Read again with the runs, which names the error.
+            kinds[file] = "trec"
+    files = [file for file, kind in kinds.items() if kind == "trec"]
+    suffixes = {_suffix(file) for file in files}
+    others = [file for file, kind in kinds.items() if file.is_file() and kind != "trec" and _suffix(file) in suffixes]
+    return _runs_source(path, files, others, everyone) if files else None
+
+
+def _json_source(path: Path, everyone: Sequence[Qrels]) -> Source | None:
+    """Return the runs in JSON in a folder, or None; other files of JSON are named."""
+    predicted = prediction_paths(path)
+    everything = [file for file in sorted(path.iterdir()) if file.is_file() and is_json_path(file)]
+    everything = [file for file in everything if file not in predicted]
+    files = [file for file in everything if is_json_run(file, on_error=True)]
+    others = [file for file in everything if file not in files]
+    return _runs_source(path, files, others, everyone) if files else None
+
+
+def _runs_source(path: Path, files: Sequence[Path], others: Sequence[Path], everyone: Sequence[Qrels]) -> Source:
+    source = read_trec(path, files, everyone)
+    for file in others:
+        source.leave_out("not a run: empty, cut in its first line, or of another kind", file.name)
+    return source
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.removesuffix(".gz")).suffix
 
 
 def _own_source(path: Path, folders: Sequence[Path]) -> Source:
@@ -154,7 +197,16 @@ def _own_source(path: Path, folders: Sequence[Path]) -> Source:
     # In the study's order, which decides `a` and `b` of a contrast.
     places = {name: place for place, name in enumerate(planned or [])}
     ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
-    source = Source(path, "poolwise", [load_run(folder) for folder in ordered])
+    source = Source(path, "poolwise")
+    for folder in ordered:
+        num_damaged = len(source.damaged)
+        try:
+            run = load_run(folder, source.set_aside)
+        except EvalError as error:
+            source.set_aside(error)
+            continue
+        if run.scores or len(source.damaged) == num_damaged:
+            source.runs.append(run)
     source.declared, source.family = _declared(path / "study.json")
     for name in (name for name in planned or [] if name not in names):
         source.leave_out("not run yet", name)
@@ -165,8 +217,11 @@ def _own_source(path: Path, folders: Sequence[Path]) -> Source:
 
 
 def _declared(path: Path) -> tuple[tuple[str | None, list[str]] | None, Family]:
-    recipe = read_json(path) if path.is_file() else None
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("comparisons"), list):
+    recipe = read_json(path) if path.is_file() else {}
+    if not isinstance(recipe, dict):
+        # Which tests are made and corrected together depends on it, so it cannot be left out.
+        raise EvalError(f"{path} is not the recipe of a study", hint="run the study again")
+    if not isinstance(recipe.get("comparisons"), list):
         return None, "all"
     family: Family = "category" if recipe.get("family") == "category" else "all"
     return (recipe.get("reference"), recipe["comparisons"]), family
@@ -198,8 +253,21 @@ def _file_kind(path: Path) -> str:
     return "qrels" if is_qrels_line(line) else ""
 
 
+def _require_runs(idle: Sequence[Source]) -> None:
+    """Raise EvalError where inputs hold nothing to compare: the errors of their files, or why each gives nothing."""
+    damaged = [error for source in idle for error in source.damaged]
+    if not any(source.left_out for source in idle):
+        if len(damaged) == 1:
+            raise damaged[0]
+        paths = dict.fromkeys(str(source.path) for source in idle)
+        collect([str(error) for error in damaged], EvalError, f"cannot read {', '.join(paths)}")
+    if idle:
+        raise EvalError("; ".join(_nothing(source) for source in idle), WANTED)
+
+
 def _nothing(source: Source) -> str:
     reasons = [f"{reason} ({', '.join(names[:5])})" for reason, names in source.left_out.items()]
+    reasons += [error.got for error in source.damaged]
     return f"nothing in {source.path} can be compared: {'; '.join(reasons) or 'it has no task'}"
 
 

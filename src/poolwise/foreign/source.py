@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +42,7 @@ class Source:
 
     ``left_out`` maps a reason to what was left out for it; ``notes`` are limitations for the report. ``declared``
     holds the reference and the comparisons of a study. ``other_scores`` are scores by model and task, one a seed, on
-    MTEB's types of tasks that are not compared here.
+    MTEB's types of tasks that are not compared here. ``damaged`` holds why files could not be read.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Source:
     declared: tuple[str | None, list[str]] | None = None
     family: Literal["all", "category"] = "all"
     other_scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    damaged: list[EvalError] = field(default_factory=list)
 
     def leave_out(self, reason: str, what: str) -> None:
         """Record that ``what`` was not read, and why."""
@@ -61,7 +63,8 @@ class Source:
 
     def set_aside(self, error: EvalError) -> None:
         """Note that a file of a folder could not be read, and why; the rest of the folder is used."""
-        self.notes.append(f"a file of {self.path} is set aside: {error.got}")
+        self.damaged.append(error)
+        self.notes.append(set_aside_note(self.path, error))
 
     @property
     def models(self) -> list[str]:
@@ -71,6 +74,11 @@ class Source:
     @property
     def tasks(self) -> list[str]:
         return sorted({task for run in self.runs for task in run.scores})
+
+
+def set_aside_note(path: Path, error: EvalError) -> str:
+    """Return the note on a file in a folder that could not be read."""
+    return f"a file of {path} is set aside: {error.got}"
 
 
 def foreign_run(model: str, records: Mapping[str, ItemScores], seed: int = 0, notes: list[str] | None = None) -> Run:
@@ -122,7 +130,18 @@ def read_text(path: Path) -> str:
     try:
         return raw.decode(_encoding(raw))
     except UnicodeDecodeError as error:
-        raise EvalError(f"{path} is not text", "wanted JSON, a CSV, a TREC run or qrels, in UTF-8 or UTF-16") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        wanted = "wanted JSON, a CSV, a TREC run or qrels, in UTF-8 or UTF-16"
+        raise EvalError(f"{path}:{line} is not text", wanted) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its line break) of a file that ``read_text`` reads; blank lines are
+    skipped.
+    """
+    for number, line in enumerate(io.StringIO(read_text(path)), start=1):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
 
 
 def read_any_text(path: Path, notes: list[str]) -> str:
@@ -171,7 +190,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(read_text(path), object_pairs_hook=_each_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EvalError(f"{path} is not JSON: {error}", hint=CUT) from error
 
 
@@ -188,4 +207,7 @@ def as_score(value: object) -> float | None:
     """Return a number as float, including NaN and infinity; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value)

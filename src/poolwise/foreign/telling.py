@@ -64,6 +64,8 @@ def _source_line(source: Source) -> str:
     kind = KINDS[source.kind] + (f" ({', '.join(layouts)})" if isinstance(layouts, list) else "")
     if source.kind == "qrels":
         return f"{source.path}: {kind}"
+    if not source.runs:
+        return f"{source.path}: {kind}: nothing that can be compared"
     revisions = [revision[:8] for found in source.revisions.values() for revision in found]
     of = f", revisions {', '.join(revisions)}" if revisions else ""
     names = f"{len(source.models)} models" if len(source.models) > 3 else ", ".join(source.models)

@@ -25,7 +25,9 @@ def is_run_line(line: str) -> bool:
 def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> Source:
     """Return the run of a model, named by its file, or by the folder if that has one file per task.
 
-    Raises: EvalError where a line is invalid, two files score the same task, or no judgements match.
+    A file that cannot be read is set aside; if all are, the source has no run.
+
+    Raises: EvalError where two files score the same task, or no judgements match.
     """
     name = _model_name(path)
     source = Source(path, "trec")
@@ -41,7 +43,7 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
             )
         records[record.task] = record
         source.notes += notes
-    source.runs = [foreign_run(name, records)]
+    source.runs = [foreign_run(name, records)] if records else []
     source.details["tags"] = sorted(tags)
     return source
 
@@ -49,22 +51,14 @@ def read_trec(path: Path, files: Sequence[Path], everyone: Sequence[Qrels]) -> S
 def _iter_rankings(
     files: Sequence[Path], source: Source
 ) -> Iterator[tuple[Path, dict[str, dict[str, float]], set[str]]]:
-    """Yield each file with its rankings and tags; one file of several that cannot be read is set aside.
-
-    Raises: EvalError where none can be read.
-    """
-    problems = []
+    """Yield each file with its rankings and tags; a file that cannot be read is set aside."""
     for file in files:
         try:
             rankings, tags = (load_json_rankings(file), set()) if is_json_path(file) else load_rankings(file)
         except EvalError as error:
-            problems.append(error)
+            source.set_aside(error)
             continue
         yield file, rankings, tags
-    if len(problems) == len(files):
-        raise problems[0]
-    for problem in problems:
-        source.set_aside(problem)
 
 
 def _model_name(path: Path) -> str:

@@ -3,8 +3,9 @@
 from poolwise.jobs.eta import Eta
 from poolwise.jobs.executor import Executor, InProcess, run_jobs
 from poolwise.jobs.job import Job, JobKind
-from poolwise.jobs.processes import Processes, choose_workers, prepare_workers, usable_cores, wants_workers
+from poolwise.jobs.processes import Processes, choose_workers, prepare_workers, share_gpus, usable_cores, wants_workers
 from poolwise.jobs.progress import Progress
+from poolwise.jobs.rank_processes import run_in_ranks
 from poolwise.jobs.state import JobState, Report, RunJob, is_done, load_state, state_path
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "is_done",
     "load_state",
     "prepare_workers",
+    "run_in_ranks",
     "run_jobs",
+    "share_gpus",
     "state_path",
     "usable_cores",
     "wants_workers",

@@ -7,6 +7,8 @@ with one thread each took 2.1 s for one step each: small matrices do not fill a 
 from __future__ import annotations
 
 import gc
+import logging
+import logging.handlers
 import multiprocessing
 import os
 import sys
@@ -20,8 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from poolwise.errors import ConfigError
 from poolwise.jobs.job import Job
+from poolwise.jobs.rank_processes import free_gpu_memory
 from poolwise.jobs.state import JobState, Report, RunJob, run_job
+from poolwise.ranks import visible_gpus
 
 MOST_WORKERS = 8
 MEMORY_SHARE = 0.6
@@ -35,6 +40,8 @@ activation. Encoding with the embedded base, one thread: 260 texts/s without, 29
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 
+_LOGGER = logging.getLogger("poolwise")
+
 OpenRun = Callable[[], RunJob]
 """Called once in each worker, before its first job. It is pickled, so it must be a function that workers can import,
 with small arguments; the worker itself loads large data."""
@@ -47,15 +54,40 @@ def usable_cores() -> Sequence[int]:
     return range(os.cpu_count() or 1)
 
 
-def choose_workers(num_jobs: int, peak_memory_gib: float) -> int:
-    """Return how many worker processes suit this machine: one with a GPU, else one per core if memory allows."""
-    import psutil
-    import torch
+def choose_workers(num_jobs: int, peak_memory_gib: float, processes: int = 1) -> int:
+    """Return how many workers suit this machine: one per GPU, else one per core if memory allows.
 
-    if torch.cuda.is_available():
-        return 1
+    Args:
+        peak_memory_gib: of one process.
+        processes: how many processes train together in one job.
+    """
+    import psutil
+
+    if gpus := visible_gpus():
+        return max(1, min(len(gpus) // processes, num_jobs))
     free = psutil.virtual_memory().available / 2**30 * MEMORY_SHARE
-    return max(1, min(len(usable_cores()), int(free / peak_memory_gib), num_jobs, MOST_WORKERS))
+    most = min(len(usable_cores()), int(free / peak_memory_gib), MOST_WORKERS) // processes
+    return max(1, min(most, num_jobs))
+
+
+def share_gpus(gpus: Sequence[str], num_workers: int, processes: int = 1) -> list[str]:
+    """Return the value of CUDA_VISIBLE_DEVICES for each worker; an empty list without GPUs.
+
+    Workers beyond the number of GPUs share them in turn, unless each worker trains in several processes.
+
+    Raises: ConfigError if workers times ``processes`` is more than the GPUs.
+    """
+    if not gpus:
+        return []
+    if processes == 1:
+        return [gpus[worker % len(gpus)] for worker in range(num_workers)]
+    if num_workers * processes > len(gpus):
+        raise ConfigError(
+            f"{num_workers} workers with {processes} training processes each, but {len(gpus)} GPUs",
+            "wanted a GPU for each process",
+            "lower --workers or train.processes",
+        )
+    return [",".join(gpus[worker * processes :][:processes]) for worker in range(num_workers)]
 
 
 def wants_workers(workers: int | None) -> bool:
@@ -93,15 +125,26 @@ class Processes:
         open_run: see ``OpenRun``.
         out: the folder that stores the states of jobs.
         preload: see ``prepare_workers``.
+        gpus: CUDA_VISIBLE_DEVICES of each process, from ``share_gpus``; empty to leave it as it is.
     """
 
-    def __init__(self, open_run: OpenRun, out: Path, num_slots: int, preload: Sequence[str] = ()) -> None:
-        self.num_slots = num_slots
+    def __init__(
+        self,
+        open_run: OpenRun,
+        out: Path,
+        num_slots: int,
+        preload: Sequence[str] = (),
+        gpus: Sequence[str] = (),
+    ) -> None:
+        self.num_slots, self._gpus = num_slots, gpus
+        if gpus:
+            free_gpu_memory()
         self._context = prepare_workers(preload)
         self._events = self._context.SimpleQueue()
         threads = max(1, len(usable_cores()) // num_slots)
-        self._arguments = (open_run, out, self._events, threads)
+        self._arguments = (open_run, out, self._events, threads, _LOGGER.getEffectiveLevel())
         self._reports: dict[str, Report] = {}
+        self._noted: set[str] = set()
         self._pool: ProcessPoolExecutor | None = None
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
@@ -134,12 +177,27 @@ class Processes:
         self._listener.join()
 
     def _make_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.num_slots, self._context, initializer=_start, initargs=self._arguments)
+        # Each process takes the next entry when it starts, and keeps it; a new pool starts with all of them.
+        gpus = self._context.SimpleQueue()
+        each: Sequence[str | None] = self._gpus or [None] * self.num_slots
+        for visible in each:
+            gpus.put(visible)
+        arguments = (*self._arguments, gpus)
+        return ProcessPoolExecutor(self.num_slots, self._context, initializer=_start, initargs=arguments)
 
     def _listen(self) -> None:
         while (event := self._events.get()) is not None:
+            if isinstance(event, logging.LogRecord):
+                self._note(event)
+                continue
             job_id, done, total, detail = event
             self._reports[job_id](done, total, detail)
+
+    def _note(self, record: logging.LogRecord) -> None:
+        """Log what a worker has to say; each worker loads the same inputs, and says the same of them."""
+        if (message := record.getMessage()) not in self._noted:
+            self._noted.add(message)
+            logging.getLogger(record.name).handle(record)
 
 
 def _told(running: Future[JobState]) -> Future[JobState]:
@@ -192,10 +250,22 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start(open_run: OpenRun, out: Path, events: Any, threads: int) -> None:
+class _ToStudy(logging.handlers.QueueHandler):
+    """Sends what a worker logs to the process of the study, which alone talks to the user."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.put(record)  # type: ignore[attr-defined]  # a SimpleQueue has no put_nowait
+
+
+def _start(open_run: OpenRun, out: Path, events: Any, threads: int, log_level: int, gpus: Any) -> None:
     global _worker
+    # Before anything uses CUDA, which reads this once.
+    if (visible := gpus.get()) is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
     import torch
 
+    _LOGGER.handlers, _LOGGER.propagate = [_ToStudy(events)], False
+    _LOGGER.setLevel(log_level)
     _worker = _Worker(open_run, out, events)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)

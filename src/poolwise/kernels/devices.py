@@ -1,4 +1,4 @@
-"""A check that a device name is valid and that this machine has the device."""
+"""Checks that this machine has a device, and enough devices for several processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ import re
 import torch
 
 from poolwise.errors import ConfigError
+
+
+def require_processes(count: int, device: str | None, num_gpus: int) -> None:
+    """Raise ConfigError if ``count`` processes cannot have a GPU each; on a CPU they share the cores.
+
+    Args:
+        device: as in ``require_device``.
+        num_gpus: the CUDA devices that the processes may use.
+    """
+    kind, _, number = (device or _default_kind(num_gpus)).partition(":")
+    if count == 1 or kind == "cpu" or (kind == "cuda" and not number and count <= num_gpus):
+        return
+    if number:
+        raise ConfigError(f"{count} processes and device {device!r}", "wanted no number: each gets its own GPU")
+    found = num_gpus if kind == "cuda" else 1
+    raise ConfigError(
+        f"{count} training processes, but {found} GPU{'s' * (found != 1)} ({kind})",
+        "wanted a GPU for each process",
+        "lower train.processes, or train on the CPU (--device cpu)",
+    )
+
+
+def _default_kind(num_gpus: int) -> str:
+    return "cuda" if num_gpus else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def require_device(device: str | None) -> None:

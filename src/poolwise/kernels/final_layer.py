@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from poolwise.kernels.fused import NUM_TRIAL_TEXTS, FusedAttention, is_same, module_dtype, two_texts
 from poolwise.kernels.layers import decoder_layers
+from poolwise.kernels.narrow import widened
 from poolwise.kernels.packing import Packing
 
 
@@ -54,8 +55,9 @@ def trim_final_layer(model: PreTrainedModel) -> bool:
     if not isinstance(getattr(layers[-1], "self_attn", None), FusedAttention):
         return False
     final = FinalLayer(layers[-1])
-    if not _same_on_trial(final, model):
-        return False
+    with widened(final):
+        if not _same_on_trial(final, model):
+            return False
     layers[-1] = final
     return True
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.masks import has_mark, set_mark
+from poolwise.kernels.narrow import widened
 from poolwise.kernels.packing import Packing, last_attention, pack_batch, packed_attention
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def fuse_layers(model: PreTrainedModel) -> int:
         for name, module in list(layer.named_children()):
             fused = _attempt(module, rotation, model)
             if fused is not None:
-                setattr(layer, name, fused.to(module_dtype(module)))
+                setattr(layer, name, fused)
                 count += 1
             elif any(True for _ in module.parameters()):
                 kept.add(type(module).__name__)
@@ -248,7 +249,17 @@ _UNLIKE = (AttributeError, TypeError, ValueError, RuntimeError, IndexError)
 
 @torch.no_grad()
 def same_on_trial(module: nn.Module, form: Callable[..., Any], model: PreTrainedModel) -> bool:
-    """Return whether ``form`` gives the same output as ``module`` (attention, norm or gate), in the weights' dtype."""
+    """Return whether ``form`` gives the same output as ``module`` (attention, norm or gate).
+
+    Narrow weights are compared in fp32, in which a difference is not lost in rounding. Quantised modules never pass.
+    """
+    if not all(weight.is_floating_point() for weight in module.parameters()):
+        return False
+    with widened(module, *([form] if isinstance(form, nn.Module) else [])):
+        return _agree(module, form, model)
+
+
+def _agree(module: nn.Module, form: Callable[..., Any], model: PreTrainedModel) -> bool:
     states, arguments = two_texts(model, module_dtype(module))
 
     def trial(form: Callable[..., Any]) -> Tensor:

@@ -10,8 +10,9 @@ transformers' own packing cannot be used: with bidirectional attention its texts
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from poolwise.kernels.masks import is_causal
+from poolwise.kernels.narrow import token_inputs
 from poolwise.kernels.near_groups import NearGroup, attend_near_groups, group_near
 from poolwise.kernels.reduction import mean_rows, widen
 from poolwise.kernels.text_attention import attend_text, narrowed, products_pay
@@ -222,14 +224,22 @@ def longest_packable(model: PreTrainedModel) -> int | None:
     return window if getattr(model.config, "use_sliding_window", True) else None
 
 
-def forward_packed(model: PreTrainedModel, ids: Int[Tensor, "B T"], packing: Packing) -> Float[Tensor, "N D"]:
+def forward_packed(
+    model: PreTrainedModel,
+    ids: Int[Tensor, "B T"],
+    packing: Packing,
+    inputs: Callable[[Int[Tensor, "1 N"]], dict[str, Tensor]] | None = None,
+) -> Float[Tensor, "N D"]:
     """Return the last layer's state of each real token, or of each text's last token if ``packing.last_only``.
 
     Inside the layers, idle rows may follow them.
+
+    Args:
+        inputs: the model's argument for packed ids: the ids or their embeddings; None is ``token_inputs``.
     """
     filler = num_filler(len(packing.index), ids.device)
     output = model(
-        input_ids=functional.pad(packing.pack(ids), (0, filler))[None],
+        **(inputs or partial(token_inputs, model))(functional.pad(packing.pack(ids), (0, filler))[None]),
         position_ids=functional.pad(packing.positions, (0, filler))[None],
         # transformers passes a four-dimensional mask on unchanged, so it builds no N x N mask; nobody reads this one.
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device),

@@ -1,4 +1,4 @@
-"""The precision of a forward pass: weights stay in fp32, only matrix products may run in bf16."""
+"""The precision of a forward pass: only matrix products may run in bf16; states between layers stay in fp32."""
 
 from __future__ import annotations
 

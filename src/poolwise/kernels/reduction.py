@@ -39,6 +39,14 @@ def mean_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Fl
     return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
+def without_first(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+    """Return the mask without each text's first unmasked token; a text's only token is kept.
+
+    Law: at least one token of every text is left.
+    """
+    return mask & ((mask.cumsum(dim=1) > 1) | (mask.sum(dim=1, keepdim=True) == 1))
+
+
 def mean_rows(rows: Float[Tensor, "N D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
     """Return the mean of each of B consecutive groups of rows; ``counts`` gives their sizes.
 

@@ -2,7 +2,7 @@
 
 from poolwise.models.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.models.backbone import Backbone
-from poolwise.models.bases import EMBEDDED, base_shape, pinned_base, resolve_base, vocabulary_size
+from poolwise.models.bases import base_origin, base_shape, pinned_base, prepare_base, resolve_base, vocabulary_size
 from poolwise.models.build import build_model, design_of, trained_dimensions
 from poolwise.models.doctor import Check, diagnose
 from poolwise.models.embedding_model import EmbeddingModel
@@ -14,7 +14,6 @@ from poolwise.models.pooling import Pooling
 from poolwise.models.seeds import derive_seed
 
 __all__ = [
-    "EMBEDDED",
     "AdaptableBase",
     "AttentionProbe",
     "Backbone",
@@ -22,6 +21,7 @@ __all__ = [
     "EmbeddingModel",
     "LanguageHead",
     "Pooling",
+    "base_origin",
     "base_shape",
     "build_model",
     "check_attention",
@@ -39,6 +39,7 @@ __all__ = [
     "merge_adapters",
     "own_folder",
     "pinned_base",
+    "prepare_base",
     "prepare_encoding",
     "probe_attention",
     "resolve_base",

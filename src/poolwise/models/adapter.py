@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from poolwise.errors import ModelError
 from poolwise.kernels.layers import decoder_layers
+from poolwise.kernels.narrow import looks_wide
 from poolwise.models.seeds import seeded
 from poolwise.upstream.transformers import Conv1D
 
@@ -42,7 +43,8 @@ def add_lora(model: PreTrainedModel, *, rank: int, alpha: int, dropout: float, s
 
 
 def _inject(model: PreTrainedModel, config: LoraConfig) -> None:
-    model.add_adapter(config)
+    with looks_wide(model):  # PEFT rounds an adapter's start to the dtype of the base
+        model.add_adapter(config)
     for parameter in model.parameters():
         if parameter.requires_grad:
             # bf16 would round small updates away.

@@ -18,10 +18,12 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from poolwise.attentions import Attention, parse_attention
+from poolwise.attentions import Attention, AttentionMode, parse_attention
 from poolwise.errors import ModelError
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.masks import restrict_layers
+from poolwise.kernels.narrow import computed_in_fp32, has_narrow_weights
+from poolwise.kernels.precision import uses_bf16
 from poolwise.models.families import SUPPORTED
 
 
@@ -83,8 +85,10 @@ class AttentionProbe:
 
 _LENGTH, _PROMPT, _PADDING = 8, 4, 3
 _PADDINGS = ((0, 0), (_PADDING, 0), (0, _PADDING))
-# Both forwards of a pair have the same shape, so a causal model gives the same bits, in bf16 too.
+# Both forwards of a pair have the same shape, so most causal models give the same bits, in bf16 too.
 _MOVED = 1e-6
+# Below this, a change in bf16 may be rounding: experts, for example, multiply other groups of tokens when one changes.
+_CLEARLY_MOVED = 0.1
 
 
 def _probe_ids(model: SentenceTransformer) -> Int[Tensor, " T"]:
@@ -119,10 +123,13 @@ def _first_states(model: SentenceTransformer, features: dict[str, Int[Tensor, "B
     return states.float()
 
 
-def _has_moved(
+def _movement(
     model: SentenceTransformer, padding: tuple[int, int], place: int, num_prompt: int = 0, by_layer: bool = False
-) -> tuple[bool, ...]:
-    """Return whether token 0 sees token ``place`` in a text with this padding, in a batch with an unpadded text."""
+) -> tuple[float, ...]:
+    """Return how far token 0's state moves when token ``place`` is replaced, relative to its largest value.
+
+    The text has this padding and is in a batch with an unpadded text. One number for the final state, or one per layer.
+    """
     source, (num_left, num_right) = _probe_ids(model), padding
     length = _LENGTH + num_left + num_right
     ids = source[:length].repeat(2, 1)
@@ -135,8 +142,45 @@ def _has_moved(
     changed = ids.clone()
     changed[0, num_left + place] = source[-1]
     before, after = (_first_states(model, {**features, "input_ids": x}, by_layer) for x in (ids, changed))
-    limits = _MOVED * before.abs().amax(dim=1)
-    return tuple(((before - after).abs().amax(dim=1) > limits).tolist())
+    return tuple(((before - after).abs().amax(dim=1) / before.abs().amax(dim=1)).tolist())
+
+
+Movements = list[tuple[float, ...]]
+"""By kind of padding, in the order of ``_PADDINGS``: the movement of the final state, or of each layer's."""
+
+
+def _measure(model: SentenceTransformer, mode: AttentionMode) -> tuple[Movements, Movements, Movements]:
+    """Return the movements for a replaced last token, and with a prompt: for a last token, for the prompt's last."""
+    by_layer = mode.top is not None
+    found = [_movement(model, padding, _LENGTH - 1, by_layer=by_layer) for padding in _PADDINGS]
+    if not mode.on_prompt:
+        return found, [], []
+    by_text = [_movement(model, padding, _LENGTH - 1, _PROMPT) for padding in _PADDINGS]
+    by_prompt = [_movement(model, padding, _PROMPT - 1, _PROMPT) for padding in _PADDINGS]
+    return found, by_text, by_prompt
+
+
+def rounds(model: SentenceTransformer) -> bool:
+    """Return whether a model computes in less than fp32, because of its weights or of its products."""
+    return has_narrow_weights(model) or any(
+        uses_bf16(module.precision, model.device) for module in model if hasattr(module, "precision")
+    )
+
+
+@contextmanager
+def exact(model: SentenceTransformer) -> Iterator[None]:
+    """Compute a model in fp32 inside the block, whatever the dtype of its weights and its precision."""
+    lowered = [
+        (part, name, vars(part)[name]) for part in model for name in ("_precision", "precision") if name in vars(part)
+    ]
+    for part, name, _ in lowered:
+        setattr(part, name, "fp32")
+    try:
+        with computed_in_fp32(model):
+            yield
+    finally:
+        for part, name, before in lowered:
+            setattr(part, name, before)
 
 
 @torch.no_grad()
@@ -144,23 +188,42 @@ def probe_attention(model: SentenceTransformer) -> AttentionProbe:
     """Return which tokens see each other, measured with the same forward as encoding.
 
     Works for any model whose first module wraps a transformer, with six forwards of two texts of at most 11 tokens. For
-    poolwise models with partial attention it also checks every layer, or the prompt with further forwards.
+    poolwise models with partial attention it also checks every layer, or the prompt with further forwards. A model that
+    computes in bf16 or fp16 is measured again in fp32 where a change is small enough to be rounding.
     """
     stored = getattr(model[0], "attention", None)
     mode = parse_attention(stored if isinstance(stored, str) else "causal")
     was_training = model.training
     model.eval()
     try:
-        layers = tuple(_has_moved(model, padding, _LENGTH - 1, by_layer=mode.top is not None) for padding in _PADDINGS)
-        unpadded, left, right = (moved[-1] for moved in layers)
-        if not mode.on_prompt:
-            return AttentionProbe(unpadded, left, right, layers if mode.top is not None else ())
-        # The prompt must not see the text either.
-        by_text = [_has_moved(model, padding, _LENGTH - 1, _PROMPT)[-1] for padding in _PADDINGS]
-        by_prompt = tuple(_has_moved(model, padding, _PROMPT - 1, _PROMPT)[-1] for padding in _PADDINGS)
-        return AttentionProbe(unpadded or by_text[0], left or by_text[1], right or by_text[2], prompt=by_prompt)
+        measured = _measure(model, mode)
+        if rounds(model) and any(_may_be_rounding(amount) for part in measured for row in part for amount in row):
+            with exact(model):
+                measured = _measure(model, mode)
+        return _judged(mode, *measured)
     finally:
         model.train(was_training)
+
+
+def _may_be_rounding(amount: float) -> bool:
+    return _MOVED < amount < _CLEARLY_MOVED
+
+
+def _judged(mode: AttentionMode, found: Movements, by_text: Movements, by_prompt: Movements) -> AttentionProbe:
+    layers, of_text, of_prompt = (
+        [tuple(amount > _MOVED for amount in row) for row in part] for part in (found, by_text, by_prompt)
+    )
+    # A prompt must not see the text either.
+    unpadded, left, right = (
+        row[-1] or any(other[-1] for other in of_text[place : place + 1]) for place, row in enumerate(layers)
+    )
+    return AttentionProbe(
+        unpadded,
+        left,
+        right,
+        tuple(layers) if mode.top is not None else (),
+        prompt=tuple(row[-1] for row in of_prompt),
+    )
 
 
 def check_attention(model: SentenceTransformer) -> AttentionProbe:
@@ -173,7 +236,7 @@ def check_attention(model: SentenceTransformer) -> AttentionProbe:
         raise ModelError(
             f"the model behaves {probe.attention} ({probe})",
             f"wanted {wanted}, as stored with it",
-            "its architecture ignores config.is_causal or its layers' masks; architectures known to work: "
-            + ", ".join(SUPPORTED),
+            "its architecture ignores config.is_causal or its layers' masks, with eager attention too; architectures "
+            "known to work: " + ", ".join(SUPPORTED),
         )
     return probe

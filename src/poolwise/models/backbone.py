@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.attentions import Attention, AttentionMode, parse_attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.design import POOLINGS, Design, parse_design
 from poolwise.errors import ModelError
 from poolwise.kernels.final_layer import FinalLayer
 from poolwise.kernels.layers import decoder_layers, layer_states
 from poolwise.kernels.masks import adds_masks, prefix_mask
+from poolwise.kernels.narrow import is_narrow, token_inputs
 from poolwise.kernels.packing import (
     PackedReduction,
     Packing,
@@ -30,14 +32,22 @@ from poolwise.kernels.packing import (
     use_packing,
 )
 from poolwise.kernels.precision import Precision, autocast, uses_bf16
-from poolwise.kernels.reduction import reduce_tokens, widen
+from poolwise.kernels.reduction import reduce_tokens, widen, without_first
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter
 from poolwise.models.attention import AttentionProbe, check_attention, set_attention
 from poolwise.models.backbone_files import add_settings, read_config, refuse_options, require_versions
+from poolwise.models.base_dtype import held_when_loaded
 from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
-from poolwise.models.families import refuse_prompt_attention
+from poolwise.models.families import (
+    EAGER,
+    attention_implementation,
+    eager_note,
+    refuse_prompt_attention,
+    say_eager,
+)
 from poolwise.models.tokens import PaddingSide, TextTokens
+from poolwise.upstream.transformers import attention_in_use
 
 Method = Literal["lora", "frozen", "full"]
 MIN_TOKENS = 4
@@ -51,8 +61,9 @@ class Backbone(InputModule):
     Args:
         model: the base, with its adapter if it has one; its attention is set here.
         base: its name, to which a saved model refers.
-        max_tokens: texts are truncated to this many tokens, EOS included.
+        max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
+        base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
     """
@@ -71,21 +82,24 @@ class Backbone(InputModule):
         max_tokens: int = 256,
         precision: Precision = "auto",
         padding_side: PaddingSide = "right",
+        base_dtype: HeldDtype = "fp32",
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size)
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens)
         self.design = str(design)
         self.base = base
         self.method = method
-        self.precision: Precision = precision
+        self.base_dtype = base_dtype
+        self.precision = precision
         self.padding_side: PaddingSide = padding_side
         self.longest_packable = longest_packable(model)
         self.max_seq_length = max_tokens
         uses_layers = POOLINGS[design.pooling].uses_layers
         self.layer_tokens = str(design.option("tokens")) if uses_layers else None
-        self.skips_prompt = design.option("prompt") == "skip"
+        self.skips_prompt = design.skips_prompt
+        self.skips_bos = design.skips_bos
         self.is_prepared = False
         """Whether it was prepared for encoding in place; then it cannot be trained or saved any more."""
         self.matryoshka: tuple[int, ...] = ()
@@ -109,6 +123,21 @@ class Backbone(InputModule):
         return parse_attention(self.attention)
 
     @property
+    def precision(self) -> Precision:
+        """The precision of matrix products; "auto" is "bf16" if the base's weights are narrower than fp32."""
+        return "bf16" if self._precision == "auto" and is_narrow(self.model) else self._precision
+
+    @precision.setter
+    def precision(self, value: Precision) -> None:
+        if value == "fp32" and is_narrow(self.model):
+            raise ModelError(
+                f"precision is fp32, but the base's weights are held in {self.base_dtype}",
+                "wanted auto or bf16; products in fp32 would need an fp32 copy of the weights",
+                "build the model with base_dtype='fp32', or load it with precision='fp32'",
+            )
+        self._precision: Precision = value
+
+    @property
     def eos_id(self) -> int:
         """The id that ends every text."""
         return self.tokens.eos_id
@@ -130,15 +159,18 @@ class Backbone(InputModule):
 
     @max_seq_length.setter
     def max_seq_length(self, value: int) -> None:
-        limits = {"the positions": getattr(self.model.config, "max_position_embeddings", None)}
+        half = "half " if self.tokens.echoes else ""
+        limits = {f"{half}the positions": getattr(self.model.config, "max_position_embeddings", None)}
         if self.attention_mode.is_partial:
             # transformers counts a window differently for bidirectional layers, so the two kinds cannot be mixed.
-            limits[f"under {self.attention} attention the sliding window"] = self.longest_packable
-        name, limit = min(((name, limit or value) for name, limit in limits.items()), key=lambda pair: pair[1])
+            limits[f"under {self.attention} attention {half}the sliding window"] = self.longest_packable
+        most = {name: self.tokens.most_tokens(limit) if limit else value for name, limit in limits.items()}
+        name, limit = min(most.items(), key=lambda pair: pair[1])
         if not MIN_TOKENS <= value <= limit:
+            less = f" less {len(soft)} trained tokens" if (soft := self.tokens.soft_ids) else ""
             raise ModelError(
                 f"max_tokens is {value}",
-                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}",
+                f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}{less}",
                 "set max_tokens to a value in this range",
             )
         self._max_tokens = value
@@ -179,7 +211,14 @@ class Backbone(InputModule):
     def arrange(self, rows: Sequence[Sequence[int]], num_prompt: Sequence[int]) -> dict[str, Int[Tensor, "B T"]]:
         """Return the features of tokenised texts; the first ``num_prompt`` ids of each belong to the prompt."""
         skipped = num_prompt if self.skips_prompt else [0] * len(rows)
+        if self.tokens.echoes:
+            counts = zip(map(len, rows), num_prompt, strict=True)
+            skipped = [self.tokens.num_before_echo(length, count) for length, count in counts]
+        if self.tokens.soft_ids:
+            skipped = [len(row) - len(self.tokens.soft_ids) for row in rows]
         features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.skips_bos:
+            features["pooling_mask"] *= without_first(features["attention_mask"].bool())
         if self.attention_mode.on_prompt:
             text = self.tokens.pad(rows, num_prompt, self.padding_side)["pooling_mask"]
             features["prompt_mask"] = features["attention_mask"] - text
@@ -205,6 +244,22 @@ class Backbone(InputModule):
             else:
                 read = self._read_packed(ids, packing)
         return {**features, "pooling_mask": pooled, **read}
+
+    def lend_soft_tokens(self, soft: nn.Parameter) -> None:
+        """Take the trained differences between EOS and the tokens after it (K D), which the pooling owns."""
+        self.__dict__["_soft"] = soft  # not registered: it is a parameter of the pooling alone
+
+    def _inputs(self, ids: Int[Tensor, "B T"]) -> dict[str, Tensor]:
+        """Return ids as the model takes them, or their embeddings if some of them are trained tokens."""
+        soft: Tensor | None = self.__dict__.get("_soft")
+        if soft is None:
+            return token_inputs(self.model, ids)
+        is_soft = ids >= self.tokens.vocab_size
+        known: Tensor = self.model.get_input_embeddings()(torch.where(is_soft, self.eos_id, ids))
+        if is_narrow(self.model):
+            known = known.float()
+        difference = soft[(ids - self.tokens.vocab_size).clamp(min=0)].to(known.dtype)
+        return {"inputs_embeds": known + torch.where(is_soft[..., None], difference, 0.0)}
 
     def pack(self, features: dict[str, Any], device: torch.device, *, last_only: bool = False) -> Packing | None:
         """Return the packing of a batch; None if it will be read with padding.
@@ -243,12 +298,12 @@ class Backbone(InputModule):
 
     def _read_packed(self, ids: Int[Tensor, "B T"], packing: Packing) -> dict[str, Tensor]:
         if self.layer_tokens is None:
-            return self._token_states(forward_packed(self.model, ids, packing), packing)
+            return self._token_states(forward_packed(self.model, ids, packing, self._inputs), packing)
         assert packing.pooled is not None
         reduce = PackedReduction(packing, packing.pooled, self.layer_tokens)
         layers = self.layers
         with layer_states(layers, lambda states: reduce(states[0])) as found:
-            last = forward_packed(self.model, ids, packing)
+            last = forward_packed(self.model, ids, packing, self._inputs)
         tokens = self._token_states(last, packing)
         final = widen(tokens["token_embeddings"][:, 0]) if packing.last_only else reduce(last)
         ordered = [found[number] for number in range(1, len(layers))]
@@ -286,18 +341,50 @@ class Backbone(InputModule):
         if prompt is not None:
             # transformers passes a four-dimensional mask on to the layers unchanged.
             seen = prefix_mask(mask.bool(), prompt, is_added=adds_masks(self.model.config))
-        output = self.model(input_ids=ids, attention_mask=seen, use_cache=False, **positions)
+        output = self.model(**self._inputs(ids), attention_mask=seen, use_cache=False, **positions)
         return output.last_hidden_state
 
     def on_model_ready(self, model: SentenceTransformer) -> None:
-        """Set the attention again and verify it with the probe; called when a model is built or loaded."""
+        """Set the attention again and verify it with the probe; called when a model is built or loaded.
+
+        If a fused attention kernel ignores the attention, as sdpa does in some architectures, eager attention is used.
+        """
         set_attention(self.model, self.attention)
-        self.probe = check_attention(model)
+        try:
+            self.probe = check_attention(model)
+        except ModelError:
+            if attention_in_use(self.model.config) == EAGER:
+                raise
+            before = attention_in_use(self.model.config)
+            self._use_kernel(EAGER)
+            try:
+                self.probe = check_attention(model)
+            except ModelError:
+                self._use_kernel(before)
+                raise
+            say_eager(self.model.config.model_type, self.attention)
+
+    def _use_kernel(self, kernel: str) -> None:
+        self.model.set_attn_implementation(kernel)
+        self.packs = kernel != EAGER and use_packing(self.model)
+        set_attention(self.model, self.attention)
+
+    @property
+    def attention_kernel(self) -> str:
+        """ "eager" if the usual kernel of its architecture ignored the attention; empty for the usual one."""
+        kernel, family = attention_in_use(self.model.config), self.model.config.model_type
+        return EAGER if kernel == EAGER != attention_implementation(family) else ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its results should know about how it computes; empty if nothing is unusual."""
+        return [eager_note(self.model.config.model_type, self.attention)] if self.attention_kernel else []
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the content of the configuration file, with a hash of the base that is checked at load."""
         fingerprint = None if self.method == "full" else base_fingerprint(self.base)
-        return {**super().get_config_dict(), "base_fingerprint": fingerprint}
+        held = {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
+        return {**super().get_config_dict(), "base_fingerprint": fingerprint, **held}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
@@ -315,14 +402,26 @@ class Backbone(InputModule):
         require_versions(folder / "config_sentence_transformers.json")
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", base: str | None = None, **options: Any) -> Backbone:
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        base: str | None = None,
+        precision: Precision = "auto",
+        device: str | None = None,
+        **options: Any,
+    ) -> Backbone:
         """Return the backbone saved in a folder, with its attention set again.
+
+        Weights are rounded to the dtype in which the base was held in training, and held in it if products are in bf16
+        here; otherwise they are widened to fp32, with the same values.
 
         Args:
             base: where the base is now; None means where it was when the model was saved, or next to the model.
+            device: where it will compute; None is a GPU if there is one.
             options: the options that sentence-transformers passes to every module.
         Raises: ModelError if files are missing, or the base is missing or not the one the model was trained on;
-            ConfigError for options that poolwise does not support.
+            ConfigError for options that poolwise does not support, or 4-bit weights on a device without them.
         """
         refuse_options(options)
         folder = Path(model_name_or_path) / subfolder
@@ -334,7 +433,11 @@ class Backbone(InputModule):
                 f"wanted fingerprint {config['base_fingerprint']}",
                 "restore the base, or give the folder where it is now with base=",
             )
-        model, tokenizer = load_base(str(folder) if method == "full" else name)
+        dtype: HeldDtype = config.get("base_dtype", "fp32")
+        held = held_when_loaded(dtype, precision, device)
+        model, tokenizer = load_base(str(folder) if method == "full" else name, dtype, device)
+        if held == "fp32":
+            model.float()
         if method == "lora":
             load_adapter(model, folder)
         else:
@@ -347,6 +450,8 @@ class Backbone(InputModule):
             method=method,
             max_tokens=config["max_tokens"],
             padding_side=config["padding_side"],
+            precision=precision,
+            base_dtype=dtype,
         )
         loaded.matryoshka = tuple(config.get("matryoshka", ()))
         return loaded

@@ -1,4 +1,4 @@
-"""Base models: find them, check that they are suitable, load their weights in fp32."""
+"""Base models: find them, check that they are suitable, load their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,31 +21,39 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from poolwise.base_dtypes import HeldDtype
+from poolwise.base_sources.catalogue import EMBEDDED
+from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
 from poolwise.errors import ModelError
 from poolwise.hub import snapshot
+from poolwise.models.base_dtype import loading_options, widen_vectors
+from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
 from poolwise.records import load_adaptation
 from poolwise.storage.fingerprints import LENGTH, file_hash
 
-EMBEDDED = {"poolwise/nano": Path(__file__).parent.parent / "embedded" / "nano"}
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 _HINT = (
     "give a folder with config.json, the tokenizer and model.safetensors (without a network: copy it there), "
-    "or poolwise/nano"
+    "a .gguf file, or poolwise/nano"
 )
 
 
 def locate_base(name: str, *, with_weights: bool = False) -> Path:
-    """Return the folder of a base: the embedded one, the user's, or a snapshot of a hub commit.
+    """Return the folder of a base: embedded, the user's, dequantised from a GGUF file, or a snapshot of a hub commit.
 
     Args:
-        name: ``poolwise/nano``, a folder, or a hub id, optionally with a commit, tag or branch: ``org/name@main``.
+        name: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file (``find_gguf``), or a hub id, optionally
+            with a commit, tag or branch: ``org/name@main``.
         with_weights: for a hub id, download the weights too, not only configuration and tokenizer.
-    Raises: ModelError for a path that does not exist, or a hub id that cannot be downloaded.
+    Raises: ModelError for a path that does not exist, a GGUF file that cannot be used, or a hub id or package that
+        cannot be downloaded.
     """
     if name in EMBEDDED:
         return EMBEDDED[name]
+    if (source := find_gguf(name)) is not None:
+        return dequantised(source)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -69,12 +76,14 @@ def _snapshot(name: str, with_weights: bool) -> Path:
 
 
 def pinned_base(name: str) -> str:
-    """Return a name that always refers to the same base: a folder's full path, or ``org/name@commit``.
+    """Return a name that always refers to the same base: a folder's or file's full path, or ``org/name@commit``.
 
     Raises: ModelError as ``locate_base``.
     """
     if name in EMBEDDED:
         return name
+    if (source := find_gguf(name)) is not None:
+        return source.pinned
     folder = locate_base(name)
     if Path(name).expanduser().is_dir():
         return str(folder.resolve())
@@ -92,6 +101,7 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
     Raises: ModelError if it is missing or unreadable, a hybrid, or has no EOS token.
     """
     place = locate_base(name, with_weights=with_weights)
+    refuse_unnamed_gguf(name, place)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except _UNREADABLE as error:
@@ -146,22 +156,27 @@ def _quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_base(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base with weights in fp32, and its tokenizer.
+def load_base(
+    name: str, dtype: HeldDtype = "fp32", device: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base and its tokenizer.
 
+    Args:
+        dtype: of its matrices; vectors (norms, biases) are in fp32.
+        device: where 4-bit weights are made; others are loaded into CPU memory.
     Raises: ModelError as ``resolve_base``, and if weights are missing, which transformers would initialise at random.
     """
-    model, tokenizer, missing = _load(name, AutoModel)
+    model, tokenizer, missing = _load(name, AutoModel, dtype, device)
     _require_all(name, missing)
     return model, tokenizer
 
 
-def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a base with its LM head and weights in fp32, and its tokenizer.
+def load_causal(name: str, dtype: HeldDtype = "fp32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return a base with its LM head, and its tokenizer; ``dtype`` as in ``load_base``.
 
     Raises: ModelError as ``load_base``, and if there is no LM head.
     """
-    model, tokenizer, missing = _load(name, AutoModelForCausalLM)
+    model, tokenizer, missing = _load(name, AutoModelForCausalLM, dtype)
     head = model.get_output_embeddings()
     of_head = {key for key, module in model.named_modules() if module is head}
     if head is None or any(key.rpartition(".")[0] in of_head for key in missing):
@@ -174,19 +189,23 @@ def load_causal(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model, tokenizer
 
 
-def _load(name: str, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+def _load(
+    name: str, kind: Any, dtype: HeldDtype, device: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     place, config, tokenizer = _read(name, with_weights=True)
     try:
         with _quiet_loading():
             model, info = kind.from_pretrained(
                 place,
                 trust_remote_code=False,
-                dtype=torch.float32,
                 attn_implementation=attention_implementation(config.model_type),
                 output_loading_info=True,
+                **loading_options(dtype, device),
             )
     except _UNREADABLE as error:
         raise _unreadable(name, error) from error
+    if dtype != "fp32":
+        widen_vectors(model)
     return model, tokenizer, sorted(info["missing_keys"])
 
 
@@ -197,11 +216,35 @@ def _require_all(name: str, missing: Sequence[str]) -> None:
 
 def base_fingerprint(name: str) -> str:
     """Return a hash of a base's configuration, tokenizer and weights. Raises: ModelError as ``locate_base``."""
+    if (source := find_gguf(name)) is not None:
+        return gguf_fingerprint(source)
     total = hashlib.sha256()
     for path in sorted(locate_base(name, with_weights=True).iterdir()):
         if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
             total.update(f"{path.name}={file_hash(path)};".encode())
     return total.hexdigest()[:LENGTH]
+
+
+def base_origin(name: str) -> str:
+    """Return the GGUF file that a base was dequantised from, in words; empty for other bases.
+
+    Raises: ModelError as ``locate_base``.
+    """
+    source = find_gguf(name)
+    return "" if source is None else origin_text(source)
+
+
+def prepare_base(name: str) -> None:
+    """Fetch and dequantise a base in a GGUF file, if its cached folder is missing; nothing for other bases.
+
+    A base that cannot be found is left to the checks of the recipe, which list all errors at once.
+    """
+    try:
+        source = find_gguf(name)
+    except ModelError:
+        return
+    if source is not None and not is_dequantised(source):
+        dequantised(source)
 
 
 def reference_beside(base: str, folder: Path) -> str | None:

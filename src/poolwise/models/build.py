@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
+from poolwise.base_dtypes import BaseDtype
 from poolwise.design import Design, parse_design
 from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
+from poolwise.models.base_dtype import hold_base_in
 from poolwise.models.bases import load_base, pinned_base
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.pooling import build_pooling
@@ -29,6 +31,7 @@ def build_model(
     lora_dropout: float = 0.1,
     max_tokens: int = 256,
     precision: Precision = "auto",
+    base_dtype: BaseDtype = "auto",
     prompts: Mapping[str, str] | None = None,
     gradient_checkpointing: bool = False,
     device: str | None = None,
@@ -39,7 +42,7 @@ def build_model(
 
     Args:
         design: a design or its text, such as ``multilayer+bidirectional`` or ``paper:5``.
-        base: ``poolwise/nano``, a folder, or a hub id.
+        base: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file, or a hub id.
         seed: of the adapter's and the head's start.
         method: what is trained besides the head: "lora" an adapter, "frozen" nothing, "full" the whole base.
         lora_rank: rank of the adapter.
@@ -47,11 +50,13 @@ def build_model(
         lora_dropout: dropout probability in front of the adapter.
         max_tokens: texts are truncated to this many tokens, EOS included.
         precision: of matrix products: "fp32", "bf16", or "auto" for bf16 where it is fast.
+        base_dtype: of a frozen base's weights: "fp32", "bf16" (half the memory), "nf4" (4 bits, on a GPU, needs the
+            package bitsandbytes), or "auto" for bf16 where products are in bf16. What is trained is always in fp32.
         prompts: prompts by name, such as "query"; ``prompt_name`` in ``encode`` selects one to put before each text.
         gradient_checkpointing: recompute layers in the backward to save memory.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ConfigError for an unknown design, or one with layers that the base does not have; ModelError for a base
-        that is unsuitable, or ignores the attention.
+    Raises: ConfigError for an unknown design, one with layers that the base does not have, or a ``base_dtype`` that
+        method, precision or device do not allow; ModelError for a base that is unsuitable, or ignores the attention.
 
     Example:
 
@@ -61,7 +66,8 @@ def build_model(
         (256,)
     """
     design = parse_design(design) if isinstance(design, str) else design
-    model, tokenizer = load_base(base)
+    held = hold_base_in(base_dtype, method=method, precisions={"precision": precision}, device=device)
+    model, tokenizer = load_base(base, held, device)
     design.require_layers(model.config.num_hidden_layers)
     if method == "lora":
         add_lora(model, rank=lora_rank, alpha=lora_alpha, dropout=lora_dropout, seed=seed)
@@ -75,6 +81,7 @@ def build_model(
         method=method,
         max_tokens=max_tokens,
         precision=precision,
+        base_dtype=held,
     )
     with seeded(seed, "head"):
         pooling = build_pooling(design, backbone.get_embedding_dimension(), model.config.num_hidden_layers)

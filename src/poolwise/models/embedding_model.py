@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from poolwise.kernels.lanes import Lanes
 from poolwise.kernels.reading import Reader, Row, read_texts
 from poolwise.kernels.transfer import sent
 from poolwise.models.backbone import Backbone
+from poolwise.models.bases import base_origin
+from poolwise.models.card import add_base
 from poolwise.models.merge import encoding_copy, reads_last_only
 from poolwise.models.model_state import ModelState, state_of
 from poolwise.upstream.sentence_transformers import DirectModel
@@ -60,7 +63,7 @@ class EmbeddingModel(DirectModel):
         return self
 
     def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the model into a folder that ``poolwise.load_model`` can load.
+        """Write the model into a folder that ``poolwise.load_model`` can load. Its card names a base in a GGUF file.
 
         Raises: ModelError if the model was prepared for encoding in place, because its adapter was merged.
         """
@@ -71,6 +74,19 @@ class EmbeddingModel(DirectModel):
                 "load it again; encode prepares a copy and keeps the model",
             )
         super().save(path, *args, **kwargs)
+        if origin := self._base_origin():
+            add_base(Path(path) / "README.md", origin)
+
+    def _base_origin(self) -> str:
+        backbone = self[0]
+        if not isinstance(backbone, Backbone):
+            return ""
+        try:
+            return base_origin(backbone.base)
+        except ModelError:
+            if backbone.method != "full":
+                raise
+            return ""  # a model that holds all its weights may outlive its base
 
     @property
     def has_reader(self) -> bool:

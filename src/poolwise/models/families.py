@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
 
 from transformers import PreTrainedConfig
 
 from poolwise.errors import ModelError
 
+logger = logging.getLogger(__name__)
+EAGER = "eager"
 _VERIFIED = "transformers 5.23, eager and sdpa, padded and not, tiny random models"
 _VERIFIED_EAGER = "transformers 5.23, eager only, tiny random models"
 _EAGER = ("gemma2", "bloom", "gptj")
@@ -66,7 +70,21 @@ _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 def attention_implementation(model_type: str) -> str | None:
     """Return the attention implementation that an architecture needs; None for transformers' choice."""
-    return "eager" if model_type in _EAGER else None
+    return EAGER if model_type in _EAGER else None
+
+
+def eager_note(model_type: str, attention: str) -> str:
+    """Return the note on a model whose fused attention kernel ignored the attention."""
+    return (
+        f"{model_type} is computed with eager attention: its sdpa kernel is not {attention} in every batch (probed); "
+        "same arithmetic, slower, more memory for long texts"
+    )
+
+
+@cache  # once per process: a study builds many models of one base
+def say_eager(model_type: str, attention: str) -> None:
+    """Warn that a model uses eager attention because its fused kernel ignored the attention."""
+    logger.warning("%s", eager_note(model_type, attention))
 
 
 def _reason_against(config: PreTrainedConfig) -> str | None:

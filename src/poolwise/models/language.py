@@ -11,8 +11,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.design import Design
 from poolwise.errors import ModelError
+from poolwise.kernels.narrow import computed_in_fp32
 from poolwise.kernels.precision import Precision, autocast
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
@@ -54,9 +56,10 @@ class LanguageHead(nn.Module):
     def _prove(self, causal: PreTrainedModel) -> None:
         ids = torch.arange(8)[None] % causal.config.get_text_config().vocab_size
         causal.eval()
-        wanted = causal(input_ids=ids, use_cache=False).logits
         precision, self.precision = self.precision, "fp32"
-        found = self(causal.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+        with computed_in_fp32(causal):
+            wanted = causal(input_ids=ids, use_cache=False).logits
+            found = self(causal.base_model(input_ids=ids, use_cache=False).last_hidden_state)
         self.precision = precision
         if not bool((found - wanted).abs().max() <= _TOLERANCE * wanted.abs().max()):
             raise ModelError(
@@ -70,9 +73,10 @@ class AdaptableBase:
     """A base that can be trained to predict masked tokens and then be saved as a base.
 
     Args:
-        base: ``poolwise/nano``, a folder, or a hub id.
+        base: ``poolwise/nano``, ``poolwise/smollm2``, a folder, a GGUF file, or a hub id.
         seed: of the adapter's initial weights.
         method: "lora", or "full" for all weights.
+        base_dtype: in which the weights are held, and later written.
         mask_token: replaces masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.
     Raises: ModelError if there is no LM head or mask token, or the architecture ignores the attention.
     """
@@ -87,10 +91,11 @@ class AdaptableBase:
         lora_alpha: int,
         max_tokens: int,
         precision: Precision = "auto",
+        base_dtype: HeldDtype = "fp32",
         mask_token: str | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
-        self.causal, self.tokenizer = load_causal(base)
+        self.causal, self.tokenizer = load_causal(base, base_dtype)
         self._config = copy.deepcopy(self.causal.config)
         self.mask_token = mask_token or self.tokenizer.mask_token or DEFAULT_MASK
         self.mask_id = _id_of(self.mask_token, self.tokenizer, self.causal.config.get_text_config().vocab_size)
@@ -108,6 +113,7 @@ class AdaptableBase:
             method=method,
             max_tokens=max_tokens,
             precision=precision,
+            base_dtype=base_dtype,
         )
         self.model = SentenceTransformer(modules=[backbone, head])
         """Backbone and head, in the form the trainer needs; its own forward is not used."""
@@ -115,7 +121,8 @@ class AdaptableBase:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def save(self, folder: Path, adaptation: Adaptation) -> None:
-        """Write an ordinary base with the adapter merged: fp32 weights, configuration, tokenizer. The write is atomic.
+        """Write an ordinary base with the adapter merged: weights in the dtype in which they were held, configuration,
+        tokenizer. The write is atomic.
 
         Afterwards the object cannot be trained any more. A base loaded from the folder is causal, as every decoder is.
         """

@@ -11,13 +11,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
+from poolwise.base_sources.catalogue import is_built_in
+from poolwise.base_sources.find import is_gguf_name
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
-from poolwise.models.bases import EMBEDDED
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
@@ -38,7 +39,7 @@ def own_folder(name: str | Path) -> Path | None:
     path = Path(name).expanduser()
     if found := next((folder for folder in (path / "model", path) if is_poolwise_model(folder)), None):
         return found
-    if path.exists() or str(name) in EMBEDDED or not is_hub_id(str(name)):
+    if path.exists() or is_built_in(str(name)) or not is_hub_id(str(name)):
         return None
     try:
         found = snapshot(str(name), [Backbone.config_file_name])
@@ -66,7 +67,8 @@ def load_model(
         truncate_dim: return only this many first dimensions of each embedding.
         base: the folder of its base, if it was moved.
     Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
-        device that this machine does not have, or a ``truncate_dim`` beyond the width of the embeddings.
+        device that this machine does not have or that cannot hold the base's dtype, or a ``truncate_dim`` beyond the
+        width of the embeddings.
 
     Example:
 
@@ -81,13 +83,12 @@ def load_model(
     folder = own_folder(path)
     if folder is None:
         raise _not_ours(Path(path))
-    backbone = Backbone.load(str(folder), base=base)
-    backbone.precision = precision
+    backbone = Backbone.load(str(folder), base=base, precision=precision, device=device)
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
     pooling = _load_pooling(folder, parse_design(backbone.design))
-    if truncate_dim is not None and not 1 <= truncate_dim <= backbone.get_embedding_dimension():
-        width = backbone.get_embedding_dimension()
+    width = pooling.get_embedding_dimension()
+    if truncate_dim is not None and not 1 <= truncate_dim <= width:
         raise ConfigError(f"truncate_dim is {truncate_dim}", f"wanted 1 to {width}, the width of {path}")
     settings = _settings(folder)
     return EmbeddingModel(
@@ -127,14 +128,16 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
 
 
-def stored_settings(name: str) -> dict[str, Any]:
+def stored_settings(name: str, own: Path | None) -> dict[str, Any]:
     """Return the saved settings of any sentence-transformers model (``prompts``, ``default_prompt_name`` ...).
 
     The model is not loaded. {} if it has no settings or cannot be found; loading it then reports the error.
 
+    Args:
+        own: its ``own_folder``.
     Raises: ModelError if the settings cannot be read.
     """
-    folder = own_folder(name) or Path(name).expanduser()
+    folder = own or Path(name).expanduser()
     if not folder.exists() and is_hub_id(name):
         try:
             folder = snapshot(name, [_SETTINGS])
@@ -160,13 +163,20 @@ def load_any(
         device: where it computes; None takes a GPU if there is one.
     Raises: ModelError if the model cannot be loaded; ConfigError for a device that this machine does not have.
     """
+    if own_folder(name) is None:
+        return load_foreign(name, precision, max_tokens, device)
+    model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
+    return prepare_encoding(model) if for_encoding else model
+
+
+def load_foreign(
+    name: str, precision: Precision = "auto", max_tokens: int | None = None, device: str | None = None
+) -> SentenceTransformer:
+    """Return a SentenceTransformer that is no poolwise model; arguments and errors as in ``load_any``."""
     require_device(device)
     path = Path(name).expanduser()
     require_finished(path)
-    if own_folder(name):
-        model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)
-        return prepare_encoding(model) if for_encoding else model
-    if name in EMBEDDED:
+    if is_built_in(name) or (is_gguf_name(name) and not path.is_dir()):
         raise ModelError(
             f"{name} is a base, not an embedding model",
             "wanted an embedding model",
@@ -176,10 +186,6 @@ def load_any(
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that has modules.json")
     if path.is_dir() and not (path / "modules.json").is_file() and not (path / "config.json").is_file():
         raise _not_ours(path)
-    return _load_foreign(name, max_tokens, precision, device)
-
-
-def _load_foreign(name: str, max_tokens: int | None, precision: Precision, device: str | None) -> SentenceTransformer:
     dtype = _DTYPES.get(precision)
     try:
         with nullcontext() if Path(name).is_dir() else hub_access():

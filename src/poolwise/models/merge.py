@@ -22,9 +22,9 @@ def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
 
     This is for jobs that load a model, encode and drop it; ``model.encode`` prepares a copy instead.
 
-    Adapters are merged, and modules that have a fused form are replaced by it. In bf16, linear layers of the backbone
-    keep their weights in bf16, so autocast need not cast them in every forward; on a CPU they are also stored in the
-    memory layout of the product.
+    Adapters are merged, except those of 4-bit layers, because the sum would be rounded to 4 bits. Modules that have a
+    fused form are replaced by it. In bf16, linear layers of the backbone keep their weights in bf16, so autocast need
+    not cast them in every forward; on a CPU they are also stored in the memory layout of the product.
 
     Law: in fp32 the embeddings change only by rounding; in bf16 by less than bf16 and fp32 differ.
     """
@@ -47,7 +47,12 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
     own = {id(weight) for layer in modules.modules() if _is_active(layer) for weight in _adapted(layer)}
     shared: dict[int, object] = {id(part): part for part in (backbone.tokenizer, backbone.tokens)}
     # New parameters over the same memory: casting or replacing one of them does not change the model's.
-    shared |= {id(w): nn.Parameter(w.detach(), False) for w in modules.parameters() if id(w) not in own}
+    # Quantised weights are shared as they are: they have a state of their own and are never changed.
+    shared |= {
+        id(w): nn.Parameter(w.detach(), False) if w.is_floating_point() else w
+        for w in modules.parameters()
+        if id(w) not in own
+    }
     shared |= {id(buffer): buffer.detach() for buffer in modules.buffers()}
     copied = copy.deepcopy(modules, shared)
     _prepare(copied)
@@ -82,7 +87,16 @@ def reads_last_only(modules: nn.Sequential) -> bool:
 
 
 def _is_active(layer: nn.Module) -> bool:
-    return isinstance(layer, BaseTunerLayer) and not layer.disable_adapters and not layer.merged
+    return (
+        isinstance(layer, BaseTunerLayer)
+        and not layer.disable_adapters
+        and not layer.merged
+        and not _is_quantised(layer.get_base_layer())
+    )
+
+
+def _is_quantised(layer: nn.Module) -> bool:
+    return not all(weight.is_floating_point() for weight in layer.parameters())
 
 
 def _adapted(layer: nn.Module) -> list[Tensor]:
@@ -93,12 +107,13 @@ def _adapted(layer: nn.Module) -> list[Tensor]:
 def merge_adapters(model: nn.Module) -> int:
     """Replace every adapted layer of a model with its base layer, adapter merged; return how many there were.
 
-    Adapters that are switched off are not merged, because a forward ignores them too.
+    Adapters that are switched off are not merged, because a forward ignores them too. Quantised layers keep theirs.
+    Weights in bf16 are added to in fp32 and rounded once, one layer at a time.
     """
     count = 0
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, BaseTunerLayer):
+            if isinstance(layer, BaseTunerLayer) and not _is_quantised(layer.get_base_layer()):
                 if _is_active(layer):
                     layer.merge()
                 elif layer.disable_adapters and layer.merged:

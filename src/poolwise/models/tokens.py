@@ -19,17 +19,21 @@ PaddingSide = Literal["left", "right"]
 
 
 class TextTokens:
-    """Tokenises texts as: the tokenizer's prefix (BOS), the text, EOS.
+    """Tokenises texts as: the tokenizer's prefix (BOS), the text, EOS. An echo is prefix, prompt, text, text, EOS.
 
     EOS is appended by id after truncation, because tokenizer options for it are missing (Qwen2), lost on truncation, or
     drop a BOS that comes from the tokenizer's template.
 
     Args:
         vocab_size: number of rows of the base's embedding matrix; ids must be below it.
+        echoes: every text is repeated, without its prompt.
+        num_soft: number of ids after EOS, from ``vocab_size`` on: trained tokens, which the base has no embedding for.
     Raises: ModelError if the tokenizer has no EOS token, or the base has no embedding for it.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, echoes: bool = False, num_soft: int = 0
+    ) -> None:
         eos = tokenizer.eos_token_id
         if eos is None or eos >= vocab_size:
             raise ModelError(
@@ -40,6 +44,9 @@ class TextTokens:
                 "set eos_token in its tokenizer_config.json, or use another base",
             )
         self.tokenizer = tokenizer
+        self.echoes = echoes
+        self.vocab_size = vocab_size
+        self.soft_ids = [*range(vocab_size, vocab_size + num_soft)]
         self.eos_id: int = eos
         pad = tokenizer.pad_token_id
         # Padding is never read, so any id with an embedding works if the tokenizer has no padding token.
@@ -63,7 +70,8 @@ class TextTokens:
         If there is a prompt, BOS belongs to it. A token that spans the end of the prompt belongs to the text.
 
         Args:
-            max_tokens: maximum number of ids per text, BOS and EOS included.
+            max_tokens: maximum number of ids per text, BOS and EOS included; the repetition of a text and
+                trained tokens do not count.
         Raises: DataError if an input is not a text.
         """
         if bad := [x for x in texts if not isinstance(x, str)]:
@@ -86,11 +94,27 @@ class TextTokens:
             kept = list(content[: max(room, 0)])
             while kept and kept[-1] == self.eos_id:
                 kept.pop()
-            rows.append([*self.prefix, *kept, self.eos_id])
             offsets = batch["offset_mapping"][index] if has_offsets else None
             skipped = self._count_prompt(prompt, content, offsets) if prompt else 0
+            echo = kept[skipped:] if self.echoes else ()
+            rows.append([*self.prefix, *kept, *echo, self.eos_id, *self.soft_ids])
             num_prompt.append(len(self.prefix) + min(skipped, len(kept)) if prompt else 0)
         return rows, num_prompt
+
+    def most_tokens(self, limit: int) -> int:
+        """Return the largest ``max_tokens`` with which ``encode`` returns at most ``limit`` ids per text."""
+        # Prefix and EOS are there once.
+        return (limit + len(self.prefix) + 1) // 2 if self.echoes else limit - len(self.soft_ids)
+
+    def num_before_echo(self, length: int, num_prompt: int) -> int:
+        """Return how many ids of a row precede the repetition of its text.
+
+        Args:
+            length: number of ids of the row.
+            num_prompt: how many of them belong to the prompt, as ``encode`` returns it.
+        """
+        before = num_prompt or len(self.prefix)
+        return before + (length - 1 - before) // 2
 
     def _count_prompt(self, prompt: str, content: Sequence[int], offsets: Sequence[tuple[int, int]] | None) -> int:
         if offsets is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from poolwise.records import Run
 from poolwise.report.amounts import MINUS, difference_text, interval_text, p_text, score_text
-from poolwise.report.benchmark import benchmark_lines, benchmark_table
+from poolwise.report.benchmark import benchmark_lines, benchmark_table, narrow_table
 from poolwise.report.blocks import CHIPS, Card, Cell, Column, Table
 from poolwise.report.card import decision_cards
 from poolwise.report.decided import decided_sentences
@@ -16,6 +16,7 @@ from poolwise.report.document import WITHIN_NOTE, comparison_document
 from poolwise.report.evidence import verdict_cell
 from poolwise.report.markdown import markdown_document
 from poolwise.report.matrix import LEGEND, decided_uses, group_lines, has_matrix, pair_matrix
+from poolwise.report.provenance import looks_text
 from poolwise.report.tables import BOLD, paper_table
 from poolwise.report.view import View, category_title, runs_view, stars, study_view
 from poolwise.report.within import within_contrasts
@@ -25,6 +26,8 @@ _LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 MAX_LINES = 24
 """More contrasts than this are not listed in a terminal, only those with a verdict."""
 MAX_NOTES = 4
+WIDTH = 80
+"""Characters in a line of a terminal; a wider table of a benchmark leaves out the scores by type."""
 
 
 def comparison_text(comparison: Comparison, runs: Sequence[Run] = (), *, verbose: bool = False) -> str:
@@ -41,10 +44,12 @@ def study_text(study: StudyResults, folder: Path, *, verbose: bool = False) -> s
     """Return the comparison of a study, or of a screen, as plain text; ``folder`` is the study's."""
     view = study_view(study)
     view = replace(view, folders={name: str(folder / path) for name, path in view.folders.items()})
-    return _text(view, verbose, is_screen=study.results.kind == "screen")
+    found = study.results.sequential
+    looks = f"Looks: {looks_text(found)}." if found else ""
+    return _text(view, verbose, looks, is_screen=study.results.kind == "screen")
 
 
-def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
+def _text(view: View, verbose: bool, looks: str = "", *, is_screen: bool) -> str:
     comparison = view.comparison
     table = paper_table(view)
     # A terminal is narrow and has no bold: no second line in the column titles.
@@ -54,11 +59,12 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
     methods = [comparison.rule, comparison.family, *comparison.methods] if verbose else []
     cards = decision_cards(view, is_screen=is_screen)
     parts = [
-        _benchmark(comparison),
+        _benchmark(comparison, verbose),
         f"{table.caption}\n{plain_table(table)}",
         table.note,
         *(_matrices(view) if has_matrix(view) and not verbose else [_contrasts(comparison.contrasts, verbose)]),
         *decided_sentences(view),
+        looks,
         _within(view, verbose),
         *_notes(comparison.notes, verbose),
         *methods,
@@ -67,13 +73,15 @@ def _text(view: View, verbose: bool, *, is_screen: bool) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _benchmark(comparison: Comparison) -> str:
+def _benchmark(comparison: Comparison, verbose: bool) -> str:
     found = comparison.benchmark
     if found is None:
         return ""
     table = benchmark_table(found)
     if not found.rows:
         return "\n".join([f"{table.caption}: no model has all of them", *benchmark_lines(found)])
+    if not verbose and max(map(len, plain_table(table).splitlines())) > WIDTH:
+        table = narrow_table(found)
     parts = [f"{table.caption}\n{plain_table(table)}", table.note, "\n".join(benchmark_lines(found)), found.method]
     return "\n\n".join(part for part in parts if part)
 

@@ -10,6 +10,9 @@ from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
 from poolwise.results import Results, Sequential, StudyResults
 
+_OF_BASE = ("base", "base commit", "base file", "base_dtype")
+"""The data fingerprints that are not of training data."""
+
 
 def job_warnings(results: Results) -> list[str]:
     """Warnings on missing jobs by reason: a failure needs a fix; an unfinished study only needs to be resumed."""
@@ -27,13 +30,13 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     items = sum(task.num_items for task in results.tasks)
     seeds = sorted({s.seed for s in results.scores if s.name not in results.anchors})
     return [
-        ("Base", results.base),
+        ("Base", _base(results)),
         (
             "Training data",
-            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in ("base", "base commit")) or "–",
+            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in _OF_BASE) or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
-        *([("Looks", _looks(results.sequential))] if results.sequential else []),
+        *([("Looks", looks_text(results.sequential))] if results.sequential else []),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
@@ -41,13 +44,20 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     ]
 
 
-def _looks(found: Sequential) -> str:
-    """How far a sequential study went, and what its last look could spend."""
+def looks_text(found: Sequential) -> str:
+    """Return how far a study with ``until_decided`` went, and what its last look could spend."""
     decided = f"{found.num_decided} of {found.num_tested} contrasts decided"
     return (
         f"stopped after {found.num_seeds} of at most {found.most_seeds} seeds with {decided}; the verdicts use "
         f"{found.alpha:.2g} of the 0.05 that all looks share"
     )
+
+
+def _base(results: Results) -> str:
+    """The base as the recipe names it, the GGUF file it was dequantised from, and the dtype of its weights."""
+    facts = results.data_fingerprints
+    name = ": ".join(text for text in (results.base, facts.get("base file")) if text)
+    return f"{name}, held in {held}" if (held := facts.get("base_dtype")) else name
 
 
 def _machine(machine: Mapping[str, str]) -> str:

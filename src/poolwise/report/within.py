@@ -24,9 +24,8 @@ def num_hopeless(comparison: Comparison) -> int:
     families: dict[str, list[float]] = {}
     for contrast in comparison.contrasts:
         if contrast.p is not None and contrast.smallest_p is not None:
-            by_category = "within each category" in comparison.family
             floor = min(1.0, contrast.smallest_p / comparison.share)
-            families.setdefault(contrast.category if by_category else "", []).append(floor)
+            families.setdefault(contrast.category if comparison.by_category else "", []).append(floor)
     return sum(p >= ALPHA for floors in families.values() for p in tarone_holm(floors, floors))
 
 

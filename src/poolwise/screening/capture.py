@@ -13,10 +13,11 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from poolwise.attentions import Attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.design import Design
 from poolwise.errors import EvalError
 from poolwise.kernels.precision import autocast
-from poolwise.kernels.reduction import last_token, mean_tokens, weighted_mean_tokens
+from poolwise.kernels.reduction import last_token, mean_tokens, weighted_mean_tokens, without_first
 from poolwise.models import Backbone, build_model, prepare_encoding
 from poolwise.screening.arrays import StateFile
 from poolwise.screening.needs import Need
@@ -29,7 +30,9 @@ TOKENISED_AT_ONCE = 4096
 _REDUCTIONS = {"last": last_token, "mean": mean_tokens, "weighted_mean": weighted_mean_tokens}
 
 
-def reading_model(base: str, attention: Attention, max_tokens: int, precision: str) -> SentenceTransformer:
+def reading_model(
+    base: str, attention: Attention, max_tokens: int, precision: str, base_dtype: HeldDtype
+) -> SentenceTransformer:
     """Return the frozen base as used for a pass; its attention is probed, its pooling is not used."""
     model = build_model(
         # With skipped prompts, preprocessing counts their tokens; the mask with prompts is the attention mask.
@@ -38,6 +41,7 @@ def reading_model(base: str, attention: Attention, max_tokens: int, precision: s
         method="frozen",
         max_tokens=max_tokens,
         precision=precision,  # type: ignore[arg-type]
+        base_dtype=base_dtype,
     )
     return prepare_encoding(model)
 
@@ -81,7 +85,7 @@ def fill_store(
 
 
 def _model_of(spec: StoreSpec) -> SentenceTransformer:
-    return reading_model(spec.base, spec.attention, spec.max_tokens, spec.precision)
+    return reading_model(spec.base, spec.attention, spec.max_tokens, spec.precision, spec.base_dtype)
 
 
 def _lay_out(store: StateStore, backbone: Backbone) -> None:
@@ -164,7 +168,10 @@ def states_of(
         backbone.layer_tokens = None
         final = backbone(features)["token_embeddings"]
     with autocast(backbone.precision, model.device):
-        found |= {n: _reduced(final, mask, masks[n.prompt], n) for n in needs if not n.layers}
+        for need in needs:
+            if not need.layers:
+                pooled = masks[need.prompt] & without_first(mask) if need.skips_bos else masks[need.prompt]
+                found[need] = _reduced(final, mask, pooled, need)
     return found
 
 

@@ -19,27 +19,31 @@ class Need:
 
     Args:
         prompt: "skip" if the reduction leaves out the tokens of the prompt.
+        skips_bos: the reduction leaves out each text's first token.
     """
 
     tokens: TokensRead
     layers: bool
     prompt: str = "keep"
+    skips_bos: bool = False
 
     @property
     def name(self) -> str:
         """The name of its file; needs with the same states have the same name."""
         parts = ["layers" if self.layers else "final", self.tokens]
         # EOS is not part of a prompt; if all tokens are stored, the prompt is masked when they are read.
-        return "-".join(parts if self.tokens in ("last", "all") else [*parts, self.prompt])
+        if self.tokens not in ("last", "all"):
+            parts += [self.prompt, *(["nobos"] if self.skips_bos else [])]
+        return "-".join(parts)
 
 
 def need_of(design: Design, dim: int, num_layers: int) -> Need:
     """Return what the pooling of a design reads, on a base with ``num_layers`` layers of width ``dim``."""
-    prompt = str(design.option("prompt"))
+    prompt = "skip" if design.skips_prompt else "keep"
     if POOLINGS[design.pooling].uses_layers:
         return Need(str(design.option("tokens")), True, prompt)  # type: ignore[arg-type]
     with torch.device("meta"):  # only inspected, never used to compute
-        return Need(build_pooling(design, dim, num_layers).tokens_read, False, prompt)
+        return Need(build_pooling(design, dim, num_layers).tokens_read, False, prompt, design.skips_bos)
 
 
 def needs_of(designs: Iterable[Design], attention: Attention, dim: int, num_layers: int) -> list[Need]:

@@ -18,7 +18,7 @@ from poolwise.screening.capture import reading_model, states_of
 from poolwise.screening.needs import Need, need_of
 from poolwise.screening.screen_plan import KEPT, Role, attentions, pass_name, screen_keys, screen_needs
 from poolwise.screening.store import Key
-from poolwise.study.adapt_estimate import LIBRARIES_GIB, adaptation_memory, adaptation_seconds
+from poolwise.study.adapt_estimate import LIBRARIES_GIB, adaptation_memory, adaptation_seconds, weight_bytes
 from poolwise.study.estimate import (
     BM25_SECONDS,
     SAMPLE_TEXTS,
@@ -52,10 +52,11 @@ def estimate_screen(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) ->
     seconds = {job.id: _seconds(job, recipe, inputs, samples) for job in jobs}
     num_layers, dim = base_shape(inputs.base)
     size = num_bytes(jobs, recipe, inputs, samples)
-    # The base in fp32 and bf16, and a batch of layer states.
-    weights = 12 * num_layers * dim**2 * 6
+    # The base, and a batch of layer states.
+    weights = 12 * num_layers * dim**2 * weight_bytes(recipe, inputs.hashes.base_dtype)
     batch = recipe.eval.batch_size * recipe.max_tokens * dim * (num_layers + 8) * 4
-    memory = max((weights + batch) / 2**30 + LIBRARIES_GIB, adaptation_memory(recipe, inputs.base, jobs))
+    adapting = adaptation_memory(recipe, inputs.base, jobs, inputs.hashes.base_dtype)
+    memory = max((weights + batch) / 2**30 + LIBRARIES_GIB, adapting)
     return Estimate(jobs, seconds, memory, size / 2**30)
 
 
@@ -91,7 +92,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs, role: Role) -> _Sample:
     precision = (recipe.train if role == "training" else recipe.eval).precision
     max_tokens = recipe.train.max_tokens if role == "training" else recipe.max_tokens
     attention = parse_design(recipe.designs[0]).attention
-    model = reading_model(inputs.base, attention, max_tokens, precision)
+    model = reading_model(inputs.base, attention, max_tokens, precision, inputs.hashes.base_dtype)
     needs = screen_needs(recipe, inputs.base, role, attention)
     best = min(_time(model, sample, needs) for _ in range(2))  # the first call includes kernel set-up
     rows = [model[0].tokens.encode([text], prompt, max_tokens)[0][0] for prompt, text in sample]

@@ -29,11 +29,19 @@ KEPT: Kept = "float16"
 def screen_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe that a screen runs: the base frozen, one learning rate, every design against the reference.
 
-    18 designs have 89 declared pairs. To choose candidates, the 17 pairs with the reference are enough, and each has
+    20 designs have 109 declared pairs. To choose candidates, the 19 pairs with the reference are enough, and each has
     more power.
 
-    Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that.
+    Raises: ConfigError where the recipe trains the whole base: a frozen base says little about that; or where a design
+        lets the base read more than the text: the states of a pass are the same for all its designs.
     """
+    if unfit := [name for name in recipe.designs if parse_design(name).reads_more]:
+        raise ConfigError(
+            f"a screen cannot try {', '.join(unfit)}: it stores the states of texts alone; echo reads a text "
+            "twice, and soft_tokens reads trained tokens after it",
+            "wanted designs without either",
+            "run `poolwise study` without --screen, or leave these designs out",
+        )
     if recipe.train.method == "full":
         raise ConfigError(
             "train.method is full, but a screen keeps the base frozen",
@@ -89,6 +97,7 @@ def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention
         precision=settings.precision,
         kept=KEPT,
         keys=screen_keys(recipe, inputs, role),
+        base_dtype=inputs.hashes.base_dtype,
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poolwise.attentions import Attention, parse_attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.errors import EvalError
 from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
 from poolwise.screening.needs import Need
@@ -39,11 +40,13 @@ class StoreSpec:
     precision: Literal["auto", "fp32", "bf16"]
     kept: Kept
     keys: tuple[Key, ...]
+    base_dtype: HeldDtype = "fp32"
 
     @cached_property
     def key(self) -> str:
-        """A hash of the spec without the location of the base."""
-        return fingerprint({name: value for name, value in asdict(self).items() if name != "base"})
+        """A hash of the spec without the location of the base, nor its dtype if that is fp32, as in older keys."""
+        left_out = {"base"} if self.base_dtype != "fp32" else {"base", "base_dtype"}
+        return fingerprint({name: value for name, value in asdict(self).items() if name not in left_out})
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from poolwise.config import Recipe
 from poolwise.design import parse_design
-from poolwise.jobs import Job, Report
+from poolwise.jobs import Job, Report, run_in_ranks
+from poolwise.ranks import current_ranks
 from poolwise.records import (
     ADAPTATION_FILE,
     Adaptation,
@@ -22,7 +25,7 @@ from poolwise.records import (
 from poolwise.results import AdaptationInfo, TrainingCurve
 from poolwise.study.plan import SCREEN_FOLDER, is_bidirectional
 from poolwise.study.provenance import versions
-from poolwise.study.worker_inputs import Inputs
+from poolwise.study.worker_inputs import Inputs, training_part
 
 FOLDER, BASE, MANIFEST = "adapted", "base", "run.json"
 NAME = "adapted base"
@@ -44,6 +47,8 @@ def inputs_for(job: Job, jobs: Sequence[Job], inputs: Inputs, out: Path) -> Inpu
 def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: Report) -> None:
     """Adapt the base; write ``base/``, ``training.jsonl`` and ``run.json`` into the adaptation's folder.
 
+    Starts ``train.processes`` processes, as a training does.
+
     Raises: ModelError where the base has no LM head or mask token, or a loss is not finite.
     """
     from poolwise.models import check_attention, count_trainable, init_hashes
@@ -54,12 +59,18 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
     folder = adaptation_folder(out, job)
     if _is_made(folder) or _taken_from_screen(job, out):
         return
+    ranks = current_ranks()
+    if recipe.train.processes > 1 and ranks.size == 1:
+        part = replace(training_part(inputs), triples=[], adapt_texts=inputs.adapt_texts)
+        work = partial(run_adaptation, job, recipe, part, out)
+        run_in_ranks(work, recipe.train.processes, report)
+        return
     adapt, config = recipe.adapt, adaptation_training(recipe.adapt, recipe.train)
-    adaptable = build_adaptable(inputs.base, adapt, config)
+    adaptable = build_adaptable(inputs.base, adapt, config, inputs.hashes.base_dtype)
     probe = getattr(adaptable.model[0], "probe", None) or check_attention(adaptable.model)
     hashes, num_trainable = init_hashes(adaptable.model), count_trainable(adaptable.model)
 
-    if (done := resumed_step(folder)) is not None:
+    if ranks.is_first and (done := resumed_step(folder)) is not None:
         report(done, adapt.steps, f"resuming from step {done}")
 
     def on_step(step: TrainingStep) -> None:
@@ -67,6 +78,8 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
 
     texts = inputs.adapt_texts
     cost = train_adaptation(adaptable, texts, adapt, config, out=folder, key=job.key, on_step=on_step)
+    if not ranks.is_first:
+        return
     made = Adaptation(
         key=job.key,
         base=recipe.base,
@@ -87,6 +100,8 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         learning_rate=adapt.learning_rate,
         hashes={name: hashes[name] for name in ("base", "lora_init") if name in hashes},
         probe={"unpadded": probe.unpadded, "padded_left": probe.padded_left, "padded_right": probe.padded_right},
+        attention_kernel=adaptable.model[0].attention_kernel,
+        notes=adaptable.model[0].notes,
         versions=versions(),
         cost=cost,
     )

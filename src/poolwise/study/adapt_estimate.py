@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe
 from poolwise.jobs import Job
 
@@ -30,7 +31,16 @@ def adaptation_seconds(recipe: Recipe, base: str, texts_per_second: float) -> fl
     return STEP_PER_FORWARD * head * recipe.adapt.batch_size / texts_per_second * recipe.adapt.steps
 
 
-def adaptation_memory(recipe: Recipe, base: str, jobs: Sequence[Job]) -> float:
+def weight_bytes(recipe: Recipe, dtype: HeldDtype) -> float:
+    """Return the bytes that training needs per weight of the base.
+
+    Trained weights have a gradient and two moments. Frozen ones are there once, and those in fp32 also in bf16 where
+    products are bf16.
+    """
+    return 16 if recipe.train.method == "full" else {"fp32": 6, "bf16": 2, "nf4": 0.6}[dtype]
+
+
+def adaptation_memory(recipe: Recipe, base: str, jobs: Sequence[Job], dtype: HeldDtype) -> float:
     """Return the peak memory in GiB of the adaptation among these jobs; 0 if there is none."""
     if recipe.adapt is None or not any(job.kind == "adapt" for job in jobs):
         return 0.0
@@ -39,5 +49,5 @@ def adaptation_memory(recipe: Recipe, base: str, jobs: Sequence[Job]) -> float:
     (num_layers, dim), vocabulary = base_shape(base), vocabulary_size(base)
     tokens = recipe.adapt.batch_size * recipe.adapt.max_tokens
     kept = tokens * (num_layers * dim * ACTIVATION_BYTES + recipe.adapt.mask_share * vocabulary * _LOGIT_BYTES)
-    weights = (12 * num_layers * dim**2 + vocabulary * dim) * (16 if recipe.train.method == "full" else 6)
+    weights = (12 * num_layers * dim**2 + vocabulary * dim) * weight_bytes(recipe, dtype)
     return (kept + weights) / 2**30 + LIBRARIES_GIB

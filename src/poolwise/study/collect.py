@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from poolwise.attentions import parse_attention
 from poolwise.config import Recipe
 from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
+from poolwise.hub import is_hub_id
 from poolwise.jobs import Job, is_done
 from poolwise.records import CATEGORIES, Category, Run, load_run, load_steps, load_texts
 from poolwise.results import (
     Comparison,
     DesignInfo,
+    DesignLooks,
     DimensionMean,
     Measured,
     Results,
@@ -54,7 +56,7 @@ def collect(
     not_run = [job.label for job in jobs if job.label not in failures and not is_done(out, job)]
     check_controls([run.manifest for run in trained.values()])
     adaptation = adaptation_info(recipe, jobs, out)
-    notes = [*adaptation_notes(recipe, adaptation), *_missing_notes(failures, not_run)]
+    notes = [*adaptation_notes(recipe, adaptation), *_kernel_notes(runs.values()), *_missing_notes(failures, not_run)]
     results = Results(
         name=recipe.name,
         base=recipe.base,
@@ -68,9 +70,10 @@ def collect(
         training=[_curve(job, out) for job in trained],
         adaptation=adaptation,
         hashes=_shared(hashes) | _inits(trained),
-        data_fingerprints={"base": hashes.base} | _commit(recipe.base) | hashes.data,
+        data_fingerprints={"base": hashes.base} | _base_facts(recipe.base) | hashes.held | hashes.data,
         failures=failures,
         not_run=not_run,
+        looks=[_looks(job, run) for job, run in trained.items() if run.manifest.looks],
         dimensions=_dimensions(trained),
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
     )
@@ -78,12 +81,27 @@ def collect(
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
 
 
-def _commit(base: str) -> dict[str, str]:
-    """Return the commit of a base from the hub; {} for other bases."""
-    from poolwise.models import pinned_base
+def _base_facts(base: str) -> dict[str, str]:
+    """Return the commit of a base from the hub, and the GGUF file of a base in one; {} for other bases."""
+    from poolwise.models import base_origin, pinned_base
 
-    repository, sign, commit = pinned_base(base).rpartition("@")
-    return {"base commit": commit} if sign and not Path(base).is_dir() and repository else {}
+    repository, sign, commit = pinned_base(base).partition("@")
+    found = {"base commit": commit.partition(":")[0]} if sign and is_hub_id(repository) else {}
+    origin = base_origin(base)
+    return found | ({"base file": origin} if origin else {})
+
+
+def _kernel_notes(runs: Iterable[Run]) -> list[str]:
+    """Return a note on the runs that used another attention kernel than usual, because that ignored the attention."""
+    kernels: dict[str, list[str]] = {}
+    for run in runs:
+        if run.manifest.attention_kernel:
+            kernels.setdefault(run.manifest.attention_kernel, []).append(run.manifest.name)
+    return [
+        f"computed with {kernel} attention, because the usual kernel ignored the attention: "
+        + ", ".join(dict.fromkeys(names))
+        for kernel, names in kernels.items()
+    ]
 
 
 def _missing_notes(failures: dict[str, str], not_run: list[str]) -> list[str]:
@@ -148,6 +166,13 @@ def _curve(job: Job, out: Path) -> TrainingCurve:
         loss=[step.loss for step in steps],
         learning_rate=[step.learning_rate for step in steps],
     )
+
+
+def _looks(job: Job, run: Run) -> DesignLooks:
+    looks, chosen = run.manifest.looks, run.manifest.chosen_step
+    assert chosen is not None, "a training with looks keeps the weights of one"
+    steps, scores = [look.step for look in looks], [look.score for look in looks]
+    return DesignLooks(design=job.name, seed=job.seed, steps=steps, scores=scores, chosen_step=chosen)
 
 
 def _dimensions(trained: dict[Job, Run]) -> list[DimensionMean]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe
+from poolwise.design import Design, parse_design
 from poolwise.jobs import Job
 from poolwise.study.adapt_estimate import (
     ACTIVATION_BYTES,
@@ -14,10 +17,14 @@ from poolwise.study.adapt_estimate import (
     STEP_PER_FORWARD,
     adaptation_memory,
     adaptation_seconds,
+    weight_bytes,
 )
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
 from poolwise.tasks import Task
+
+if TYPE_CHECKING:
+    from poolwise.models import Backbone
 
 SAMPLE_TEXTS = 64
 BM25_SECONDS = 10.0
@@ -46,7 +53,8 @@ def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> E
     """Return the expected time and memory of the jobs, from the base's speed on a sample of the recipe's texts."""
     speed = _measure(recipe, inputs)
     seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
-    memory = max(_memory(recipe, speed), adaptation_memory(recipe, inputs.base, jobs))
+    dtype = inputs.hashes.base_dtype
+    memory = max(_memory(recipe, speed, dtype), adaptation_memory(recipe, inputs.base, jobs, dtype))
     return Estimate(jobs, seconds, memory, tasks=inputs.tasks)
 
 
@@ -54,11 +62,22 @@ def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> E
 class _Speed:
     train_texts_per_second: float
     eval_texts_per_second: float
+    train_tokens_per_text: float
+    eval_tokens_per_text: float
     num_eval_texts: int
     num_dev_texts: int
     num_parameters: int
     num_layers: int
     hidden_size: int
+
+    def of_design(self, design: Design) -> _Speed:
+        """Return the speed of a design, which is lower if the base reads more than the text."""
+        train, evaluation = self.train_tokens_per_text, self.eval_tokens_per_text
+        return replace(
+            self,
+            train_texts_per_second=self.train_texts_per_second / (design.num_read(train) / train),
+            eval_texts_per_second=self.eval_texts_per_second / (design.num_read(evaluation) / evaluation),
+        )
 
 
 def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
@@ -71,6 +90,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
         method="frozen",
         max_tokens=recipe.train.max_tokens,
         precision=recipe.train.precision,
+        base_dtype=inputs.hashes.base_dtype,
     )
     sample = inputs.triples[:: max(1, len(inputs.triples) // SAMPLE_TEXTS)]
     num_eval, eval_texts = _texts(inputs.tasks)
@@ -82,7 +102,22 @@ def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
     eval_speed = _texts_per_second(lambda: encode_texts(model, evaluated), len(evaluated))
     config = model[0].model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return _Speed(train_speed, eval_speed, num_eval, num_dev, parameters, config.num_hidden_layers, config.hidden_size)
+    return _Speed(
+        train_speed,
+        eval_speed,
+        _tokens_per_text(model[0], positives, recipe.train.max_tokens),
+        _tokens_per_text(model[0], evaluated, recipe.max_tokens),
+        num_eval,
+        num_dev,
+        parameters,
+        config.num_hidden_layers,
+        config.hidden_size,
+    )
+
+
+def _tokens_per_text(backbone: Backbone, texts: Sequence[str], max_tokens: int) -> float:
+    rows, _ = backbone.tokens.encode(texts, "", max_tokens)
+    return sum(map(len, rows)) / len(rows)
 
 
 def _texts(tasks: Sequence[object]) -> tuple[int, list[str]]:
@@ -101,6 +136,8 @@ def _texts_per_second(read: Callable[[], object], num_texts: int) -> float:
 
 def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> float:
     texts_per_step = recipe.train.batch_size * 3
+    if job.kind in ("train", "tune", "eval"):
+        speed = speed.of_design(parse_design(job.name))
     step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second
     scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
     evaluation = speed.num_eval_texts / speed.eval_texts_per_second + scoring
@@ -117,9 +154,9 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
     return scoring if job.name == "random" else evaluation
 
 
-def _memory(recipe: Recipe, speed: _Speed) -> float:
+def _memory(recipe: Recipe, speed: _Speed, dtype: HeldDtype) -> float:
     rows = min(recipe.train.batch_size, recipe.train.mini_batch_size) * 3
-    tokens = rows * recipe.train.max_tokens
+    tokens = rows * max(parse_design(name).num_read(recipe.train.max_tokens) for name in recipe.designs)
     activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
-    weights = speed.num_parameters * (16 if recipe.train.method == "full" else 6)
+    weights = speed.num_parameters * weight_bytes(recipe, dtype)
     return (activations + weights) / 2**30 + LIBRARIES_GIB

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import DataConfig, Prompts, Recipe
 from poolwise.data import (
     Schedule,
@@ -76,6 +77,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     stopping = attempt(lambda: load_stopping(recipe, tasks or []))
     if attempt(lambda: _resolve(recipe.base)) is not None:
         attempt(lambda: require_possible(recipe))
+        attempt(lambda: held_dtype(recipe))
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -102,6 +104,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             dev={task.name: task.fingerprint for task in dev},
             adapt_texts=texts_hash,
             stopping={task.name: task.fingerprint for task in stopping},
+            base_dtype=held_dtype(recipe),
         ),
         stopping=stopping,
         adapt_texts=texts,
@@ -113,6 +116,22 @@ def _resolve(base: str) -> str:
     from poolwise.models import resolve_base
 
     return resolve_base(base)
+
+
+def held_dtype(recipe: Recipe, device: str | None = None) -> HeldDtype:
+    """Return the dtype in which a recipe's base is held on a device.
+
+    Raises: ConfigError for a dtype that the device does not allow.
+    """
+    from poolwise.models.base_dtype import hold_base_in
+
+    return hold_base_in(
+        recipe.base_dtype,
+        method=recipe.train.method,
+        precisions=recipe.precisions,
+        device=device,
+        adapts=recipe.adapt is not None,
+    )
 
 
 def base_hash(name: str) -> str:

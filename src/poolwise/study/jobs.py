@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poolwise.config import EvalConfig, Recipe, TrainConfig
+from poolwise.config import MACHINE_KEYS, EvalConfig, Recipe, TrainConfig
 from poolwise.data import Schedule
 from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
-from poolwise.jobs import Report
+from poolwise.jobs import Report, run_in_ranks
 from poolwise.models.load import load_any
 from poolwise.prompts import named_prompts
+from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
     Adaptation,
     Cost,
@@ -29,7 +30,7 @@ from poolwise.records import (
 )
 from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.provenance import versions
-from poolwise.study.worker_inputs import Inputs
+from poolwise.study.worker_inputs import Inputs, training_part
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task, with_dimensions
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
-_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping", "report_to"}
-"""Settings that say when a run is saved or shown, or how much memory it takes, but not what it learns; and the looks,
-whose dev tasks count by their content."""
+_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping", *MACHINE_KEYS}
+"""Settings that say when a run is saved or shown, where it runs or how much memory it takes, but not what it learns;
+and the looks, whose dev tasks count by their content."""
 
 
 def train_run(
@@ -55,9 +56,21 @@ def train_run(
 ) -> RunManifest:
     """Train one design on its schedule; write ``model/``, ``training.jsonl`` and ``run.json`` into ``folder``.
 
+    Starts ``config.processes`` processes that train together, unless this process is already one of several.
+
     Args:
         max_tokens: maximum length saved with the model; training truncates at ``config.max_tokens``.
     """
+    ranks = current_ranks()
+    if config.processes > 1 and ranks.size == 1:
+        work = partial(
+            train_run,
+            *(design, training_part(inputs), config, schedule, seed, folder),
+            max_tokens=max_tokens,
+            device=device,
+        )
+        run_in_ranks(work, config.processes, report, device)
+        return load_record(RunManifest, folder / "run.json")
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
     from poolwise.training.checkpoints import resumed_step
@@ -75,6 +88,7 @@ def train_run(
         lora_dropout=config.lora_dropout,
         max_tokens=config.max_tokens,
         precision=config.precision,
+        base_dtype=inputs.hashes.base_dtype,
         prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
         device=device,
@@ -83,7 +97,7 @@ def train_run(
     hashes = init_hashes(model) | {"schedule": schedule.hash}
     num_trainable = count_trainable(model)
 
-    if (done := resumed_step(folder)) is not None:
+    if ranks.is_first and (done := resumed_step(folder)) is not None:
         report(done, config.steps, f"resuming from step {done}")
 
     def on_step(step: TrainingStep) -> None:
@@ -102,6 +116,9 @@ def train_run(
         on_step=on_step,
         dev_score=partial(dev_score, model, stopping, max_tokens) if stopping else None,
     )
+    if not ranks.is_first:
+        wait_for_all()
+        return load_record(RunManifest, folder / "run.json")
     looks = load_looks(folder / LOOKS) if stopping else []
     model.max_seq_length = max_tokens
     if config.steps and num_trainable:
@@ -124,11 +141,17 @@ def train_run(
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
-        notes=_base_notes(adaptation),
+        attention_kernel=model[0].attention_kernel,
+        notes=[
+            *_base_notes(adaptation, inputs.base),
+            *model[0].notes,
+            *([f"trained by {ranks.size} processes"] if ranks.size > 1 else []),
+        ],
         versions=versions(),
         cost=cost,
     )
     save_record(manifest, folder / "run.json")
+    wait_for_all()
     return manifest
 
 
@@ -153,7 +176,7 @@ def training_facts(
     The names of files do not matter, nor what only saves memory. An adapted base is named by its own key.
     """
     facts: dict[str, str | int | float | bool] = {} if adapted else {"base": inputs.base}
-    facts |= {"data": schedule.data, **_plain(config.model_dump(exclude=_NOT_FACTS))}
+    facts |= {"data": schedule.data, **_plain(config.model_dump(exclude=_NOT_FACTS)), **inputs.hashes.held}
     if stopping := config.early_stopping:
         tasks = sorted(task.fingerprint for task in inputs.stopping)
         facts["early_stopping"] = fingerprint([stopping.every, stopping.patience, tasks])
@@ -168,10 +191,13 @@ def _plain(settings: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
     return {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()}
 
 
-def _base_notes(adaptation: Adaptation | None) -> list[str]:
-    """Return the manifest's note on the base that a run starts from."""
+def _base_notes(adaptation: Adaptation | None, base: str) -> list[str]:
+    """Return the manifest's note on the base that a run starts from; none for a base used as it was published."""
+    from poolwise.models import base_origin
+
     if adaptation is None:
-        return []
+        origin = base_origin(base)
+        return [f"on the base {origin}"] if origin else []
     return [f"on the base after {adaptation.steps} steps of masked next-token training ({adaptation.key})"]
 
 
@@ -247,11 +273,14 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
             method="frozen",
             max_tokens=recipe.max_tokens,
             precision=recipe.eval.precision,
+            base_dtype=inputs.hashes.base_dtype,
         )
+        kernel, more = model[0].attention_kernel, model[0].notes
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)
         evaluate_run(encoder, inputs.tasks, folder, report)
-        notes = [f"the base without training, used as {UNTUNED_DESIGN}"]
-        manifest = manifest.model_copy(update={"notes": notes, "cost": _with_evaluation(Cost(), encoder)})
+        notes = [f"the base without training, used as {UNTUNED_DESIGN}", *_base_notes(None, inputs.base), *more]
+        update = {"notes": notes, "attention_kernel": kernel, "cost": _with_evaluation(Cost(), encoder)}
+        manifest = manifest.model_copy(update=update)
     elif name == "random":
         evaluate_run(RandomEncoder(), inputs.tasks, folder, report)
     else:

@@ -8,6 +8,7 @@ from poolwise.attentions import parse_attention
 from poolwise.config import Recipe, too_wide
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
+from poolwise.ranks import visible_gpus
 
 
 def require_possible(recipe: Recipe) -> None:
@@ -22,6 +23,7 @@ def require_possible(recipe: Recipe) -> None:
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
     problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []
     problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
+    problems += _processes(recipe)
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -31,23 +33,31 @@ def _layers(recipe: Recipe, config: Any) -> list[str]:
     for name in recipe.designs:
         try:
             parse_design(name).require_layers(config.num_hidden_layers)
+            parse_design(name).require_width(config.hidden_size)
         except ConfigError as error:
             problems.append(str(error))
     return problems
 
 
 def _lengths(recipe: Recipe, config: Any) -> list[str]:
-    """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window."""
+    """Return the maximum lengths above the base's positions or, with partial attention, above its sliding window.
+
+    A design that lets the base read more than the text, such as ``echo``, has less of each.
+    """
     asked = {"train.max_tokens": recipe.train.max_tokens}
     asked |= {"eval.max_tokens": recipe.eval.max_tokens} if recipe.eval.max_tokens else {}
     positions = getattr(config, "max_position_embeddings", None)
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     partial = [name for name in recipe.designs if parse_attention(parse_design(name).attention).is_partial]
-    limits = [(positions, f"the positions of base {recipe.base!r}", "")]
-    if partial:
-        limits.append(
-            (window, f"the sliding window of base {recipe.base!r}, for {', '.join(partial)}", " or drop these designs")
-        )
+    base, drop = f"of base {recipe.base!r}", " or drop these designs"
+    limits = [(positions, f"the positions {base}", "")]
+    limits += [(window, f"the sliding window {base}, for {', '.join(partial)}", drop)] * bool(partial)
+    for name in recipe.designs:
+        design = parse_design(name)
+        if design.reads_more:
+            limit = min((most for most in (positions, window if name in partial else None) if most), default=None)
+            most = None if limit is None else design.most_tokens(limit)
+            limits.append((most, f"because {name} reads more than the text and the limit {base} is {limit}", drop))
     problems = [
         f"{key} is {value}; wanted at most {limit}, {what}; lower {key}{instead}"
         for limit, what, instead in limits
@@ -79,6 +89,19 @@ def _precision(recipe: Recipe) -> list[str]:
     if not keys or has_bf16(device := _device()):
         return []
     return [f"{' and '.join(keys)}: bf16; {device} cannot compute in bf16; wanted fp32, or auto (fp32 on this device)"]
+
+
+def _processes(recipe: Recipe) -> list[str]:
+    from poolwise.kernels.devices import require_processes
+
+    count = recipe.train.processes
+    try:
+        require_processes(count, None, len(visible_gpus()))
+    except ConfigError as error:
+        return [str(error)]
+    if recipe.adapt is not None and count > recipe.adapt.batch_size:
+        return [f"train.processes is {count}; wanted at most adapt.batch_size, {recipe.adapt.batch_size}; lower it"]
+    return []
 
 
 def _device() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from poolwise.attentions import Attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe, hashed_training
 from poolwise.design import parse_design
 from poolwise.jobs import Job
@@ -23,7 +24,8 @@ ADAPT_READS = ("warmup_ratio", "weight_decay", "max_grad_norm", "gradient_checkp
 class InputHashes:
     """Fingerprints of a study's inputs. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
 
-    ``adapt_texts`` is None if the base is not adapted. ``stopping`` are the dev tasks of early stopping.
+    ``adapt_texts`` is None if the base is not adapted. ``base_dtype`` is the dtype in which the base is held here.
+    ``stopping`` are the dev tasks of early stopping.
     """
 
     base: str
@@ -32,12 +34,20 @@ class InputHashes:
     tasks: dict[str, str]
     dev: dict[str, str]
     adapt_texts: str | None = None
+    base_dtype: HeldDtype = "fp32"
     stopping: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def held(self) -> dict[str, str]:
+        """The base's dtype for keys and records; empty for fp32, so that keys of older versions stay the same."""
+        return {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
 
     @property
     def by_part(self) -> dict[str, str]:
         """Every fingerprint by the name of its input; schedules are left out, since data, seeds and steps fix them."""
         found = {"base": self.base}
+        if self.held:
+            found["the dtype of the base"] = self.base_dtype
         found |= {f"training data {name}": value for name, value in self.data.items()}
         found |= {f"task {name}": value for name, value in self.tasks.items()}
         found |= {f"dev task {name}": value for name, value in self.dev.items()}
@@ -88,16 +98,16 @@ def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job 
     train["method"] = "full" if recipe.train.method == "full" else "lora"
     adapt = recipe.adapt.model_dump(mode="json", exclude={"data"})
     spec = {"version": RESULTS_VERSION, "base": inputs.base, "texts": inputs.adapt_texts}
-    key = fingerprint(spec | {"adapt": adapt, "train": train})
+    key = fingerprint(spec | inputs.held | {"adapt": adapt, "train": train})
     return Job("adapt", "base", recipe.adapt.seed, key, f"base-{key[:8]}")
 
 
 def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
-    return {"version": RESULTS_VERSION, "base": inputs.base, "prompts": _dump(recipe)["prompts"]}
+    return {"version": RESULTS_VERSION, "base": inputs.base, "prompts": _dump(recipe)["prompts"]} | inputs.held
 
 
 def _dump(recipe: Recipe) -> dict[str, object]:
-    return recipe.model_dump(mode="json")
+    return recipe.settings
 
 
 def _evaluation(recipe: Recipe, tasks: dict[str, str]) -> dict[str, object]:

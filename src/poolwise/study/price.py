@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolwise.attentions import parse_attention
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import GPUS, PriceConfig, Recipe, TrainConfig, too_wide
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
-from poolwise.study.adapt_estimate import ACTIVATION_BYTES, LIBRARIES_GIB
+from poolwise.study.adapt_estimate import ACTIVATION_BYTES, LIBRARIES_GIB, weight_bytes
 from poolwise.study.estimate import BM25_SECONDS, SCORING_SECONDS_PER_TASK, Estimate
 from poolwise.study.jobs import UNTUNED_DESIGN
 from poolwise.study.plan import InputHashes, plan_jobs
@@ -24,8 +25,6 @@ from poolwise.tasks.mteb_sizes import TaskSize, mteb_sizes
 if TYPE_CHECKING:
     from poolwise.models.sizes import BaseSizes
 
-WEIGHT_BYTES = 6
-"""A frozen weight in fp32, and its copy in bf16 for products."""
 TRAINED_BYTES = 16
 """A trained weight, its gradient and AdamW's two moments, in fp32."""
 STORED_BYTES = 4
@@ -136,6 +135,13 @@ def _trained(design: str, parts: _Parts) -> int:
     return own + count_head(parse_design(design), sizes)
 
 
+def _dtype(recipe: Recipe) -> HeldDtype:
+    """Return the dtype in which a GPU with bf16 products holds the base."""
+    if recipe.base_dtype != "auto":
+        return recipe.base_dtype
+    return "fp32" if recipe.train.method == "full" or "fp32" in recipe.precisions.values() else "bf16"
+
+
 def _memory_gib(parts: _Parts) -> float:
     """Return the memory of the largest training: weights, optimiser, and the activations of a mini-batch."""
     train, sizes = parts.recipe.train, parts.sizes
@@ -148,7 +154,8 @@ def _memory_gib(parts: _Parts) -> float:
     )
     activations = 0 if train.method == "frozen" else tokens * sizes.dim * per_unit
     trained = max(_trained(name, parts) for name in parts.recipe.designs)
-    weights = sizes.num_parameters * WEIGHT_BYTES + trained * TRAINED_BYTES
+    trained -= sizes.num_parameters if train.method == "full" else 0  # counted with the base
+    weights = sizes.num_parameters * weight_bytes(parts.recipe, _dtype(parts.recipe)) + trained * TRAINED_BYTES
     return (weights + activations) / 2**30 + LIBRARIES_GIB
 
 
@@ -176,7 +183,7 @@ def _assumed(parts: _Parts) -> list[str]:
     return [
         "computed from sizes, not measured; the job ids are not those of a real run",
         f"base: {sizes.num_parameters / 1e9:.2f} B parameters, {sizes.num_layers} layers of width {sizes.dim}, from "
-        f"{price.base_config or recipe.base}; no weights were read",
+        f"{price.base_config or recipe.base}, held in {_dtype(recipe)}; no weights were read",
         f"GPU: one {gpu.name}, {gpu.tflops:,.0f} TFLOP/s in bf16, of which {price.utilisation:.0%} are reached",
         f"training: {parts.train_tokens} tokens in each of {price.texts_per_row} texts per row, "
         f"{passes(recipe.train):g} passes over the base per step",

@@ -74,7 +74,7 @@ def evaluate_single(
     from poolwise.encoding.encoder import ModelEncoder
     from poolwise.kernels.devices import require_device
     from poolwise.models import count_trainable, design_of
-    from poolwise.models.load import load_any, own_folder, stored_settings
+    from poolwise.models.load import load_any, load_foreign, own_folder, stored_settings
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 
@@ -82,14 +82,20 @@ def evaluate_single(
     name = model if isinstance(model, str) else _model_name(model)
     folder = own_folder(name) if isinstance(model, str) else None
     if prompts is None:
-        stored = stored_settings(name) if isinstance(model, str) else vars(model)
+        stored = stored_settings(name, folder) if isinstance(model, str) else vars(model)
         prompts = category_prompts(stored.get("prompts") or {}, stored.get("default_prompt_name"))
     spec = _evaluation_spec(name, folder, config, prompts)
     if out is not None:
         _check_evaluation(spec, name, out)
     loaded = load_tasks(tasks, max_items=max_items, prompts=prompts)
     precision = "fp32" if config.precision == "auto" and folder is None else config.precision
-    encoding = load_any(model, precision, config.max_tokens, device=device) if isinstance(model, str) else model
+    if not isinstance(model, str):
+        encoding = model
+    elif folder is not None:
+        encoding = load_any(str(folder), precision, config.max_tokens, device=device)
+    else:
+        # Not load_any, which would ask the hub once more whether the model is ours.
+        encoding = load_foreign(name, precision, config.max_tokens, device)
     manifest = RunManifest(
         name=_short_name(name),
         kind="external",

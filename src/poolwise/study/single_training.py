@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
@@ -11,11 +11,12 @@ from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
+from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
 from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
 
-_READ = ("base", "data", "train", "prompts", "eval")
+_READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
 
 
@@ -37,8 +38,8 @@ class SingleRun:
 
     @property
     def spec(self) -> dict[str, object]:
-        """The settings as JSON; a run resumes only with an equal spec."""
-        read = self.recipe.untracked.model_dump(mode="json", include=set(_READ) - {"eval"})
+        """The settings as JSON without the dtype of the base; a run resumes only with an equal spec."""
+        read = {key: self.recipe.settings[key] for key in _READ if key not in ("eval", "base_dtype")}
         return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
 
@@ -104,24 +105,37 @@ def train_single(
 ) -> RunManifest:
     """Train one design into ``out``; a finished run is returned, an unfinished one resumes.
 
+    Under torchrun or ``accelerate launch``, every process calls this and they train together; the first one writes and
+    reports. Otherwise ``train.processes`` says how many processes are started.
+
     Args:
         on_note: called with a line per training source that says how it was read.
-    Raises: ConfigError where ``out`` holds another run.
+    Raises: ConfigError where ``out`` holds another run, or the machine has fewer GPUs than processes.
     """
     from poolwise.data import build_schedule, describe_sources
-    from poolwise.kernels.devices import require_device
+    from poolwise.kernels.devices import require_device, require_processes
     from poolwise.models import base_shape, pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, load_stopping, load_training, source_categories
+    from poolwise.study.inputs import StudyInputs, held_dtype, load_stopping, load_training, source_categories
     from poolwise.study.plan import InputHashes
     from poolwise.training.trackers import missing_trackers
 
+    ranks = join_launched() if is_launched() else current_ranks()
     require_device(device)
     recipe = run.recipe
-    _check_training(run, out)
+    if ranks.size > 1:
+        _require_same_number(recipe.train.processes, ranks.size)
+        require_processes(ranks.local_size, device, ranks.num_gpus)
+    else:
+        require_processes(recipe.train.processes, device, len(visible_gpus()))
+    hashes = InputHashes(recipe.base, {}, {}, {}, {}, base_dtype=held_dtype(recipe, device))
+    spec = run.spec | hashes.held
+    if ranks.is_first:
+        _check_training(spec, out)
+    wait_for_all()
     if (out / "run.json").is_file() and (out / "model").is_dir():
         return load_record(RunManifest, out / "run.json")
     training = load_training(recipe.data)
-    for note in describe_sources(training) if on_note else ():
+    for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
     if problem := too_wide(recipe.train, base_shape(recipe.base)[1]) or missing_trackers(recipe.train.report_to):
@@ -138,18 +152,29 @@ def train_single(
         schedules={run.seed: schedule},
         tasks=[],
         dev=[],
-        hashes=InputHashes(recipe.base, training.fingerprints, {run.seed: schedule.hash}, {}, {}),
+        hashes=replace(hashes, data=training.fingerprints, schedules={run.seed: schedule.hash}),
         stopping=stopping,
     )
-    write_json(out / "spec.json", run.spec)
+    if ranks.is_first:
+        write_json(out / "spec.json", spec)
     return train_run(run.design, inputs, recipe.train, schedule, run.seed, out, report, recipe.max_tokens, device)
 
 
-def _check_training(run: SingleRun, out: Path) -> None:
+def _require_same_number(asked: int, started: int) -> None:
+    """Raise ConfigError if a recipe asks for another number of processes than torchrun or accelerate started."""
+    if asked not in (1, started):
+        raise ConfigError(
+            f"train.processes is {asked}, but {started} processes were started",
+            "wanted the same number",
+            "leave train.processes out under torchrun and accelerate launch",
+        )
+
+
+def _check_training(spec: Mapping[str, object], out: Path) -> None:
     path = out / "spec.json"
     if not path.is_file():
         require_empty(out, "training run")
-    elif differing := differing_keys(run.spec, read_json(path)):
+    elif differing := differing_keys(spec, read_json(path)):
         raise ConfigError(
             f"{out} holds another training run: {', '.join(differing)} differ(s)",
             hint="give another --out, or the same options",

@@ -24,8 +24,10 @@ from poolwise.jobs import (
     load_state,
     prepare_workers,
     run_jobs,
+    share_gpus,
     wants_workers,
 )
+from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
@@ -103,12 +105,14 @@ def run_study(
         return _publish(_with_measured(settled, measured), out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if estimate is not None:
-        num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib)
+        processes = recipe.train.processes if course.kind == "study" else 1  # a screen trains heads only
+        num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
+        gpus = share_gpus(visible_gpus(), num_workers, processes)
         progress.started(remaining, estimate.seconds, num_workers)
         if where := resuming(jobs, recipe, out):
             progress.note(where)
         try:
-            with _executor(recipe, jobs, inputs, out, course, num_workers) as executor:
+            with _executor(recipe, jobs, inputs, out, course, num_workers, gpus) as executor:
                 settled = _run_looks(recipe, jobs, inputs, out, executor, progress)
         except KeyboardInterrupt:
             progress.note(interrupted(jobs, recipe, out))
@@ -173,7 +177,13 @@ def _with_measured(found: StudyResults, measured: Measured) -> StudyResults:
 
 
 def _executor(
-    recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course, num_workers: int
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    inputs: StudyInputs,
+    out: Path,
+    course: Course,
+    num_workers: int,
+    gpus: Sequence[str],
 ) -> Executor:
     if num_workers == 1:
         return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
@@ -182,7 +192,7 @@ def _executor(
         # For a hub id, use the commit of the plan, even if the author pushes a new one meanwhile.
         recipe = recipe.model_copy(update={"base": inputs.base})
     opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
-    return Processes(opened, out, num_workers, PRELOAD)
+    return Processes(opened, out, num_workers, PRELOAD, gpus)
 
 
 def report_path(out: Path) -> Path:
@@ -229,10 +239,8 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     path = out / "study.json"
     if path.is_file():
         # The keys that an older version did not write have their defaults.
-        mine, theirs = (
-            given.untracked.model_dump(mode="json") for given in (recipe, build_recipe(read_json(path), str(path)))
-        )
-        differing = sorted(key for key in mine if key not in ("name", "price") and mine[key] != theirs[key])
+        mine, theirs = (given.settings for given in (recipe, build_recipe(read_json(path), str(path))))
+        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs[key])
         if differing:
             raise ConfigError(
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",

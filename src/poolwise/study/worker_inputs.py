@@ -76,6 +76,20 @@ class WorkerInputs:
 Inputs = StudyInputs | WorkerInputs
 
 
+def training_part(inputs: Inputs) -> StudyInputs:
+    """Return the inputs that a training reads, without tasks and the other seeds' schedules, for another process."""
+    return StudyInputs(
+        base=inputs.base,
+        triples=inputs.triples,
+        source_category=dict(inputs.source_category),
+        prompts=dict(inputs.prompts),
+        schedules={},
+        tasks=[],
+        dev=[],
+        hashes=inputs.hashes,
+    )
+
+
 class _Parts:
     """The loaded parts, each checked against the plan."""
 

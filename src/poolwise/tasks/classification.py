@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from poolwise.records import ItemScores
 from poolwise.tasks import bridge
-from poolwise.tasks.subset import stratified_rows, take, task_rng
-from poolwise.tasks.task import Encoder, Task
+from poolwise.tasks.labelled import LabelledTask
+from poolwise.tasks.subset import take
+from poolwise.tasks.task import Encoder
 from poolwise.upstream.mteb import drawn_samples
 
 MAX_ITERATIONS = 100
@@ -33,14 +33,13 @@ SAMPLES_PER_LABEL = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationTask(Task):
+class ClassificationTask(LabelledTask):
     """Texts with labels; an item's value is the share of the experiments that predict its label.
 
-    Each experiment trains on ``samples_per_label`` rows of each label, drawn as in mteb; the test rows are the items.
+    Each experiment trains on ``samples_per_label`` rows of each label, drawn as in mteb; the test rows are the items. A
+    capped task keeps all training rows.
     """
 
-    items: tuple[str, ...]
-    labels: tuple[str, ...]
     train_texts: tuple[str, ...]
     train_labels: tuple[str, ...]
     samples_per_label: int = 8
@@ -58,9 +57,6 @@ class ClassificationTask(Task):
         rows = sorted({row for sample in self.samples for row in sample})
         return [(self.prompts.query, text) for text in (*take(self.train_texts, rows), *self.items)]
 
-    def item_texts(self) -> dict[str, Sequence[str]]:
-        return {"text": self.items, "label": self.labels}
-
     def problems(self) -> list[str]:
         found = []
         for part, labels in (("test", self.labels), ("train", self.train_labels)):
@@ -69,20 +65,6 @@ class ClassificationTask(Task):
         if unknown := sorted(set(self.labels) - set(self.train_labels)):
             found.append(f"{self.name}: label {unknown[0]!r} is in the test rows but in no training row")
         return found
-
-    def capped(self, max_items: int, seed: int) -> ClassificationTask:
-        """Return the task with at most ``max_items`` test rows; all training rows stay for the experiments."""
-        if self.num_items <= max_items:
-            return self
-        rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
-        return replace(
-            self,
-            ids=take(self.ids, rows),
-            group=take(self.group, rows),
-            items=take(self.items, rows),
-            labels=take(self.labels, rows),
-            subset={"max_items": max_items, "subset_seed": seed},
-        )
 
     @cached_property
     def samples(self) -> list[list[int]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from poolwise.records import ItemScores
 from poolwise.tasks import bridge
-from poolwise.tasks.subset import stratified_rows, take, task_rng
-from poolwise.tasks.task import Encoder, Task
+from poolwise.tasks.labelled import LabelledTask
+from poolwise.tasks.task import Encoder
 from poolwise.upstream.mteb import cluster
 
 KMEANS_SEEDS = tuple(range(bridge.SEED, bridge.SEED + 10))
@@ -18,15 +17,12 @@ KMEANS_SEEDS = tuple(range(bridge.SEED, bridge.SEED + 10))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusteringTask(Task):
+class ClusteringTask(LabelledTask):
     """Texts with labels. Items have no value; a record keeps the cluster of every row for every k-means seed.
 
     mteb's current clustering task embeds 4% of the rows and draws, with replacement, different rows for each
     model that shares the task object. We cluster all rows with mteb's k-means evaluator, one seed after the other.
     """
-
-    items: tuple[str, ...]
-    labels: tuple[str, ...]
 
     @property
     def settings(self) -> dict[str, object]:
@@ -38,26 +34,10 @@ class ClusteringTask(Task):
     def texts(self) -> list[tuple[str, str]]:
         return [(self.prompts.query, text) for text in self.items]
 
-    def item_texts(self) -> dict[str, Sequence[str]]:
-        return {"text": self.items, "label": self.labels}
-
     def problems(self) -> list[str]:
         if len(set(self.labels)) > 1:
             return []
         return [f"{self.name}: all rows have one label ({self.labels[0]!r}), wanted at least two"]
-
-    def capped(self, max_items: int, seed: int) -> ClusteringTask:
-        if self.num_items <= max_items:
-            return self
-        rows = stratified_rows(self.labels, max_items, task_rng(seed, self.name))
-        return replace(
-            self,
-            ids=take(self.ids, rows),
-            group=take(self.group, rows),
-            items=take(self.items, rows),
-            labels=take(self.labels, rows),
-            subset={"max_items": max_items, "subset_seed": seed},
-        )
 
     def evaluate(self, encoder: Encoder) -> ItemScores:
         from sklearn.metrics import v_measure_score

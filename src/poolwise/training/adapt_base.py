@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Adapt, TrainConfig
 from poolwise.models import AdaptableBase, derive_seed
 from poolwise.records import Cost, TrainingStep
@@ -24,7 +25,7 @@ def adaptation_training(adapt: Adapt, train: TrainConfig) -> TrainConfig:
     return train.model_copy(update=update | {"head_learning_rate": adapt.learning_rate})
 
 
-def build_adaptable(base: str, adapt: Adapt, config: TrainConfig) -> AdaptableBase:
+def build_adaptable(base: str, adapt: Adapt, config: TrainConfig, base_dtype: HeldDtype = "fp32") -> AdaptableBase:
     """Return the base at the start of an adaptation; ``config`` comes from ``adaptation_training``."""
     return AdaptableBase(
         base,
@@ -35,6 +36,7 @@ def build_adaptable(base: str, adapt: Adapt, config: TrainConfig) -> AdaptableBa
         lora_alpha=config.lora_alpha,
         max_tokens=config.max_tokens,
         precision=config.precision,
+        base_dtype=base_dtype,
         mask_token=adapt.mask_token,
         gradient_checkpointing=config.gradient_checkpointing,
     )

@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 
 from poolwise.config import Prompts
 from poolwise.data import Triple
+from poolwise.ranks import ALONE, Ranks
 from poolwise.records import Category
 
 _ROWS_SHOWN = 8
+WHOLE = slice(None)
 
 
 @runtime_checkable
@@ -23,8 +25,13 @@ class Collator(Protocol):
     def __len__(self) -> int:
         """Return the number of rows."""
 
-    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
+    def __call__(self, rows: Sequence[int], part: slice = WHOLE) -> dict[str, Any]:
+        """Return ``{column}_{feature}`` for every feature of the model's preprocessing.
+
+        Args:
+            rows: of the whole batch.
+            part: the rows that are returned, if several processes share the batch.
+        """
 
     def describe(self, rows: Sequence[int]) -> str:
         """Return a short text that tells a reader which rows these are."""
@@ -63,13 +70,16 @@ class TripleCollator:
         prompts = self.prompts.get(self.triples[rows[0]].source, Prompts())
         return prompts.query if column == "anchor" else prompts.document
 
-    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return ``{column}_{feature}`` for every feature of the model's preprocessing."""
+    def __call__(self, rows: Sequence[int], part: slice = WHOLE) -> dict[str, Any]:
+        """Return ``{column}_{feature}`` for every feature of the model's preprocessing.
+
+        The columns are those of the whole batch, also if only a part of its rows is returned.
+        """
         inputs: dict[str, Any] = {}
         for column, texts in self.columns(rows).items():
             prompt = self.prompt(column, rows)
             assert self.model is not None
-            features = self.model.preprocess(texts, prompt=prompt or None)
+            features = self.model.preprocess(texts[part], prompt=prompt or None)
             inputs |= {f"{column}_{name}": value for name, value in features.items()}
         return inputs
 
@@ -86,13 +96,17 @@ def source_prompts(prompts: Mapping[Category, Prompts], source_category: Mapping
     return {source: prompts.get(category, Prompts()) for source, category in source_category.items()}
 
 
-def build_loader(batches: Sequence[Sequence[int]], collator: Collator) -> DataLoader[int]:
-    """Return a loader of exactly these batches."""
+def build_loader(batches: Sequence[Sequence[int]], collator: Collator, ranks: Ranks = ALONE) -> DataLoader[int]:
+    """Return a loader of exactly these batches, or of this rank's part of each."""
+
+    def collate(rows: Sequence[int]) -> dict[str, Any]:
+        return collator(rows, ranks.part(len(rows)))
+
     # Its own generator: a loader draws a seed at its start, which must not advance the generator of dropout.
     return DataLoader(
         range(len(collator)),  # type: ignore[arg-type]
         batch_sampler=batches,  # type: ignore[arg-type]
-        collate_fn=collator,
+        collate_fn=collate,
         generator=torch.Generator(),
     )
 
@@ -102,7 +116,10 @@ def count_tokens(inputs: Mapping[str, Any]) -> int:
     return sum(int(value.sum()) for name, value in inputs.items() if name.endswith("attention_mask"))
 
 
-def count_negatives(inputs: Mapping[str, Any]) -> int:
-    """Return the number of negatives of each query: all documents of the batch except its own positive."""
+def count_documents(inputs: Mapping[str, Any]) -> int:
+    """Return the number of documents in a batch: the texts of all columns but the first.
+
+    The negatives of a query are all documents of the batch except its own positive.
+    """
     masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]
-    return max(0, sum(len(mask) for mask in masks[1:]) - 1)
+    return sum(len(mask) for mask in masks[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -18,6 +19,8 @@ from torch.nn import functional
 from poolwise.config import TrainConfig, too_wide
 from poolwise.errors import ConfigError
 from poolwise.models import Backbone
+from poolwise.ranks import current_ranks
+from poolwise.training.exchange import gather_rows
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):
@@ -27,7 +30,8 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
     three quarters of the time. Models that read padding keep separate passes, because queries would be padded to the
     length of documents.
 
-    Law: without dropout, loss and gradient are those of ``MultipleNegativesRankingLoss``.
+    Law: without dropout, loss and gradient are those of ``MultipleNegativesRankingLoss``. If several ranks share the
+    batch, the loss is that of the whole batch, and the gradient of a weight is the sum over ranks.
     """
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
@@ -38,6 +42,23 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
             return super().forward(columns, labels)
         vectors = self.model(join_columns(columns))["sentence_embedding"]
         return self.compute_loss_from_embeddings(list(vectors.split([len(c["input_ids"]) for c in columns])), labels)
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
+        """Return the loss of the embeddings of all ranks, one (B D) for each column."""
+        loss: Tensor = super().compute_loss_from_embeddings([gather_rows(rows) for rows in embeddings], labels)
+        return loss
+
+
+class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
+    """The same loss by GradCache: a batch in mini-batches, each rank its own part."""
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """Return the loss of the embeddings of all ranks, given by column and mini-batch."""
+        gathered = [[gather_rows(torch.cat(column))] for column in reps]
+        loss: Tensor = super().calculate_loss(gathered, labels, with_backward=with_backward)
+        return loss
 
 
 def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tensor, "B T"]]:
@@ -82,7 +103,7 @@ def nested_dimensions(config: TrainConfig, width: int) -> tuple[int, ...]:
 
 
 def build_loss(model: SentenceTransformer, config: TrainConfig) -> nn.Module:
-    """Return InfoNCE over cosine / temperature, with GradCache if the batch is larger than a mini-batch.
+    """Return InfoNCE over cosine / temperature, with GradCache if a rank's batch is larger than a mini-batch.
 
     With ``matryoshka`` it is the mean over the dimensions, with or without GradCache.
 
@@ -91,8 +112,8 @@ def build_loss(model: SentenceTransformer, config: TrainConfig) -> nn.Module:
     scale = 1 / config.temperature
     loss: nn.Module = (
         JointRankingLoss(model, scale=scale)
-        if config.batch_size <= config.mini_batch_size
-        else CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)
+        if math.ceil(config.batch_size / current_ranks().size) <= config.mini_batch_size
+        else CachedRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)
     )
     dimensions = nested_dimensions(config, model.get_embedding_dimension() or 0)
     return NestedLoss(model, loss, dimensions) if dimensions else loss

@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from poolwise.errors import DataError
 from poolwise.models import Backbone, derive_seed
+from poolwise.ranks import current_ranks
+from poolwise.training.batches import WHOLE
+from poolwise.training.exchange import sum_over_ranks
 
 NO_TARGET = -1
 _AT_ONCE = 1024
@@ -51,8 +54,9 @@ class MaskedTexts:
         """Return the number of draws."""
         return len(self.draws)
 
-    def __call__(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Return the features of these draws, and the original ids of the masked tokens as ``text_targets``."""
+    def __call__(self, rows: Sequence[int], part: slice = WHOLE) -> dict[str, Any]:
+        """Return the features of a part of these draws, and the original ids of masked tokens as ``text_targets``."""
+        rows = rows[part]
         features = self.backbone.preprocess([self.texts[self.draws[row]] for row in rows])
         ids, targets = features["input_ids"], torch.full_like(features["input_ids"], NO_TARGET)
         for place, row in enumerate(rows):
@@ -119,7 +123,19 @@ class MaskedPrediction(nn.Module):
         """Return the loss of a batch, which has one column of texts; labels are not used."""
         (features,) = sentence_features
         states = self.model[0](features)["token_embeddings"]
-        return prediction_loss(states, features["targets"], self.model[1])
+        loss = prediction_loss(states, features["targets"], self.model[1])
+        return loss if current_ranks().size == 1 else _shared(loss, num_targets(features["targets"]))
+
+
+def _shared(loss: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
+    """Return the mean over the targets of all ranks, with the gradient of this rank's share; ``loss`` is its mean."""
+    own = loss * (count / sum_over_ranks(count, loss.device))
+    return own + (sum_over_ranks(float(own.detach()), loss.device) - own.detach())
+
+
+def num_targets(targets: Int[Tensor, "B T"]) -> int:
+    """Return the number of tokens that are predicted."""
+    return int((targets[:, 1:] != NO_TARGET).sum())
 
 
 def prediction_loss(states: Float[Tensor, "B T D"], targets: Int[Tensor, "B T"], head: nn.Module) -> Float[Tensor, ""]:

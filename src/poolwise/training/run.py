@@ -14,16 +14,17 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from poolwise.config import TrainConfig
-from poolwise.errors import ModelError, is_out_of_memory
+from poolwise.errors import ConfigError, ModelError, is_out_of_memory
 from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.precision import uses_bf16
 from poolwise.models import Backbone, derive_seed
+from poolwise.ranks import current_ranks, exchange, from_first, wait_for_all
 from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
 from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
-from poolwise.training.measure import PeakMemory, StepLog
+from poolwise.training.measure import PeakMemory, StepLog, training_cost
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.trackers import close_trackers
 from poolwise.training.trainer import ScheduleTrainer
@@ -59,28 +60,37 @@ def run_steps(
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
+    If several ranks train together, all of them call this. Rank 0 writes the files and calls ``on_step``.
+
     Args:
         run_hash: a call resumes an earlier one only if both have the same hash.
         dev_score: the score for ``config.early_stopping``; None takes no looks.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    folder = out / FOLDER
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    checkpoint = find_checkpoint(folder, run_hash)
-    log = StepLog(out / "training.jsonl", done=checkpoint_step(checkpoint) if checkpoint else 0)
+    ranks, folder = current_ranks(), out / FOLDER
+    _require_rows(batches, ranks.size)
+    if ranks.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = _shared_checkpoint(find_checkpoint(folder, run_hash) if ranks.is_first else None)
+    done = checkpoint_step(checkpoint) if checkpoint else 0
+    log = StepLog(out / "training.jsonl", done) if ranks.is_first else None
     if config.steps == 0 or not trainable_parameters(model):
-        return log.cost(0.0)
+        return training_cost([], 0.0)
 
     looks = None
     if dev_score is not None and config.early_stopping is not None:
-        done = checkpoint_step(checkpoint) if checkpoint else 0
+        if ranks.size > 1:
+            raise ConfigError(
+                "train.early_stopping in several processes", "wanted one process", "leave one of them out"
+            )
         looks = Looks(dev_score, config.early_stopping, model, out, config.steps, run_hash, done)
 
     def record(step: TrainingStep) -> None:
-        log.add(step)
-        if on_step is not None:
-            on_step(step)
+        if log is not None:
+            log.add(step)
+            if on_step is not None:
+                on_step(step)
 
     with (
         _explained(hints.smaller),
@@ -99,6 +109,7 @@ def run_steps(
             run_hash=run_hash,
             on_step=record,
             stop=stop,
+            seed=seed,
             looks=looks,
         )
         # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
@@ -107,13 +118,41 @@ def run_steps(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             model.eval()
-            close_trackers(config.report_to)
+            close_trackers(config.report_to if ranks.is_first else [])
     if looks is not None:
         looks.restore_best()
-    shutil.rmtree(folder, ignore_errors=True)
+    wait_for_all()
+    if ranks.is_first:
+        shutil.rmtree(folder, ignore_errors=True)
     if looks is not None:
         looks.delete_weights()
-    return log.cost(peak.gib)
+    mib = max(own for (own,) in exchange([round(peak.gib * 1024)])) if ranks.size > 1 else 0
+    return from_first(log.cost(max(peak.gib, mib / 1024)) if log else None)  # type: ignore[return-value]
+
+
+def _require_rows(batches: Sequence[Sequence[int]], num_ranks: int) -> None:
+    smallest = min(map(len, batches), default=num_ranks)
+    if smallest < num_ranks:
+        raise ConfigError(
+            f"{num_ranks} processes share a batch of {smallest} rows",
+            "wanted at least one row for each process",
+            "start fewer processes, or raise train.batch_size",
+        )
+
+
+def _shared_checkpoint(found: Path | None) -> Path | None:
+    """Return the checkpoint that rank 0 found.
+
+    Raises: ConfigError if another rank does not see it.
+    """
+    checkpoint = from_first(found)
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise ConfigError(
+            f"rank {current_ranks().rank} does not see {checkpoint}",
+            "wanted an output folder that all processes share",
+            "give an --out folder on a file system of all machines",
+        )
+    return checkpoint
 
 
 def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:

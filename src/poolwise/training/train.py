@@ -52,9 +52,11 @@ def train_model(
         dev_score: returns the score of the model on dev tasks during training; needed for early stopping, higher is
             better.
         resume: resume from the checkpoint of an interrupted run; False starts again.
-    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop.
+    Law: after a stop and a resume, the weights are bit for bit those of a run without a stop, by the same number of
+    processes. Without dropout, any number of processes gives the same weights, up to rounding.
     Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if the schedule was made for
-        other triples; ConfigError if it is too short, or the checkpoint belongs to another run.
+        other triples; ConfigError if it is too short, a batch has fewer rows than there are processes, or the
+        checkpoint belongs to another run.
     """
     schedule.check_data(triples)
     if len(schedule.batches) < config.steps:

@@ -18,9 +18,12 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from poolwise.config import TrainConfig
 from poolwise.errors import ModelError
 from poolwise.kernels.backends import training_attention
+from poolwise.models import derive_seed
+from poolwise.ranks import current_ranks, exchange, wait_for_all
 from poolwise.records import TrainingStep
-from poolwise.training.batches import Collator, build_loader, count_negatives, count_tokens
+from poolwise.training.batches import Collator, build_loader, count_documents, count_tokens
 from poolwise.training.checkpoints import load_weights, publish, save_weights
+from poolwise.training.exchange import sum_gradients
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
@@ -32,6 +35,8 @@ from poolwise.upstream.transformers import use_one_gpu
 class ScheduleTrainer(StepTrainer):
     """Trains a model on given batches, in order, with one optimiser step per batch.
 
+    If several ranks train together, each reads its part of a batch, and each has the same loss, gradients and weights.
+
     Args:
         batches: row numbers of each batch, for the collator; the first ``config.steps`` are used.
         loss: takes the model's features by column and returns the loss of the batch.
@@ -39,7 +44,8 @@ class ScheduleTrainer(StepTrainer):
         folder: the folder of the checkpoints.
         run_hash: written into checkpoints, which only a run with the same hash resumes.
         on_step: called with the record of every step; an exception from it ends training.
-        stop: checked after every step; after a signal, a checkpoint is written and training ends.
+        stop: checked after every step; after a signal to any rank, a checkpoint is written and training ends.
+        seed: of the dropout of each step, if several ranks train together.
         looks: taken where they are due; a better score writes a checkpoint, and training ends when they are over.
     Raises: ModelError at the first step where loss or gradient is not finite, before the weights change.
     """
@@ -57,13 +63,15 @@ class ScheduleTrainer(StepTrainer):
         run_hash: str,
         on_step: Callable[[TrainingStep], None],
         stop: StopRequest,
+        seed: int,
         looks: Looks | None = None,
     ) -> None:
         self.looks = looks
         self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
-        self.remedy = remedy
+        self.remedy, self.seed, self.ranks = remedy, seed, current_ranks()
         self.batches = [list(batch) for batch in batches[: config.steps]]
         self.record: dict[str, Any] = {}
+        self.counts = (0, 0)
         super().__init__(
             model=model,
             args=_arguments(config, folder, model.device),
@@ -80,8 +88,8 @@ class ScheduleTrainer(StepTrainer):
         """Add no model card: our reports describe how a model was trained."""
 
     def get_train_dataloader(self) -> DataLoader[int]:
-        """Return the schedule's batches, without shuffling, sharding or dropping."""
-        return build_loader(self.batches, self.data_collator)
+        """Return the schedule's batches, without shuffling or dropping; of each, this rank's part."""
+        return build_loader(self.batches, self.data_collator, self.ranks)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return AdamW with separate learning rates for base and head."""
@@ -98,10 +106,15 @@ class ScheduleTrainer(StepTrainer):
 
         Raises: ModelError if the loss is not finite.
         """
-        self.record = {"tokens": count_tokens(inputs), "negatives": float(count_negatives(inputs))}
+        self.counts = (count_tokens(inputs), count_documents(inputs))
+        if self.ranks.size > 1:
+            # By step and rank: a resumed run draws the same, and two ranks do not drop the same places.
+            name = f"dropout of step {self.state.global_step}, rank {self.ranks.rank} of {self.ranks.size}"
+            torch.manual_seed(derive_seed(self.seed, name))
         with training_attention(inputs, self.args.device):
             loss = super().training_step(model, inputs, num_items_in_batch)
         self.record["loss"] = self._finite("loss", float(loss))
+        sum_gradients(model.parameters())
         return loss
 
     def clip_gradients(self, model: nn.Module) -> torch.Tensor:
@@ -140,9 +153,11 @@ class ScheduleTrainer(StepTrainer):
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Write a checkpoint into the temporary folder, and publish it when it is complete."""
-        shutil.rmtree(self.partial_folder(), ignore_errors=True)
-        write()
-        publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+        if self.ranks.is_first:
+            shutil.rmtree(self.partial_folder(), ignore_errors=True)
+            write()
+            publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+        wait_for_all()
 
 
 class _StepEnd(TrainerCallback):
@@ -158,7 +173,12 @@ class _StepEnd(TrainerCallback):
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         now = time.perf_counter()
         seconds, self.started = now - self.started, now
-        self.trainer.on_step(TrainingStep(step=state.global_step, seconds=seconds, **self.trainer.record))
+        by_rank = exchange([*self.trainer.counts, self.trainer.stop.received or 0])
+        tokens, documents, _ = map(sum, zip(*by_rank, strict=True))
+        # Ranks receive a signal at different moments; all must stop after the same step.
+        self.trainer.stop.received = max(received for _, _, received in by_rank) or None
+        record = {"tokens": tokens, "negatives": float(max(0, documents - 1))} | self.trainer.record
+        self.trainer.on_step(TrainingStep(step=state.global_step, seconds=seconds, **record))
         if (looks := self.trainer.looks) is not None and looks.is_due(state.global_step):
             look = looks.take(state.global_step)
             # A resumed training needs the best weights of its past, so their step has a checkpoint of its own.
@@ -184,7 +204,7 @@ def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> Sente
         save_steps=config.save_steps,
         logging_strategy="steps" if config.report_to else "no",
         logging_steps=1,
-        report_to=list(config.report_to) or "none",
+        report_to=(list(config.report_to) if current_ranks().is_first else []) or "none",
         run_name=folder.parent.name,
         project=PROJECT,
         disable_tqdm=True,

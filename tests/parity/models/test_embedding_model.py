@@ -16,6 +16,7 @@ from peft.tuners.lora import LoraLayer
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
+from poolwise.encoding.encode import encode_texts
 from poolwise.errors import ConfigError, DataError, ModelError
 from poolwise.models import build_model, load_model, prepare_encoding
 from poolwise.models.embedding_model import EmbeddingModel
@@ -125,11 +126,26 @@ def test_truncation_of_the_model_itself(base: str) -> None:
     assert model.encode(MANY).shape == (len(MANY), 32)
 
 
-@pytest.mark.parametrize("design", ["last+causal", "mean(prompt=skip)+bidirectional(top=1)", "multilayer+causal"])
+@pytest.mark.parametrize(
+    "design",
+    [
+        "last+causal",
+        "mean(prompt=skip)+bidirectional(top=1)",
+        "multilayer+causal",
+        "mean(skip=bos)+causal",
+        "pma(dim=12)+bidirectional",
+        "soft_tokens(count=3)+causal",
+        "soft_tokens(count=2)+bidirectional(on=prompt)",
+        "mean(echo=true)+causal",
+        "last(echo=true)+bidirectional(on=prompt)",
+    ],
+)
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])
 def test_designs_and_methods(design: str, method: Any, base: str) -> None:
     model = build(base, design, method=method)
-    assert np.abs(model.encode(MANY) - stock_encode(model, MANY)).max() < SAME
+    wanted = stock_encode(model, MANY)
+    assert np.abs(model.encode(MANY) - wanted).max() < SAME
+    assert np.abs(encode_texts(model, MANY) - wanted).max() < SAME
 
 
 def test_bf16_is_as_near_to_fp32_as_the_stock_loop_is(base: str) -> None:

@@ -18,6 +18,8 @@ POOLINGS = (
     "last",
     "mean",
     "mean(prompt=skip)",
+    "mean(skip=bos)",
+    "mean(prompt=skip,skip=bos)",
     "weighted_mean",
     "weighted_mean(prompt=skip)",
     "layer_mean",
@@ -32,6 +34,10 @@ POOLINGS = (
     "mlp",
     "mlp(tokens=mean)",
     "nv_latent",
+    "mean(dim=12)",
+    "multilayer(dim=40)",
+    "pma",
+    "pma(queries=2,dim=12)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )
@@ -77,6 +83,7 @@ def flat(model):
 
 SAME = ("step", "tokens", "negatives", "head_learning_rate", "learning_rate")
 TRAINED = (
+    "last(dim=12)+causal",
     "layer_mix+causal",
     "latent+bidirectional",
     "multilayer+causal",

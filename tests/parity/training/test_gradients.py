@@ -14,6 +14,13 @@ from poolwise.training.losses import build_loss
 from toy_training import SOURCE, toy_config, toy_model, toy_train, toy_triples, weights
 
 PARTIAL = ("nv_latent+bidirectional(top=2)", "mean+bidirectional(on=prompt)")
+NEWER = (
+    "mean(skip=bos)+causal",
+    "last(dim=12)+causal",
+    "pma(dim=12)+causal",
+    "mean(echo=true)+causal",
+    "soft_tokens(count=2)+causal",
+)
 COLUMNS = ("anchor", "positive", "negative_1")
 
 
@@ -41,7 +48,7 @@ def gradients(model, loss):
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("design", ["last+causal", "multilayer+bidirectional", "latent+causal", *PARTIAL])
+@pytest.mark.parametrize("design", ["last+causal", "multilayer+bidirectional", "latent+causal", *PARTIAL, *NEWER])
 @pytest.mark.parametrize("mini_batch_size", [8, 3])
 def test_plain_and_cached_loss_equal_the_formula_in_value_and_gradient(design, mini_batch_size, base):
     config = toy_config(batch_size=8, mini_batch_size=mini_batch_size, lora_dropout=0.0, temperature=0.07)

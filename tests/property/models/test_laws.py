@@ -18,6 +18,8 @@ from tiny_models import FAMILIES, TEXTS, save_tiny_base
 TOLERANCE = 1e-5
 OPTIONS = (
     "mean(prompt=skip)",
+    "mean(skip=bos)",
+    "mean(prompt=skip,skip=bos)",
     "weighted_mean(prompt=skip)",
     "layer_mean(tokens=last)",
     "layer_mix(tokens=mean,prompt=skip)",
@@ -29,6 +31,15 @@ OPTIONS = (
     "mlp(tokens=last)",
     "mlp(tokens=mean)",
     "nv_latent(latents=40,heads=2,head_dim=3,init=random,prompt=skip)",
+    "mean(dim=12)",
+    "weighted_mean(dim=32)",
+    "latent(dim=40)",
+    "layer_mix(dim=12)",
+    "mean(echo=true)",
+    "last(echo=true,dim=12)",
+    "soft_tokens(count=3,tokens=last)",
+    "soft_tokens(count=3,tokens=mean,dim=12)",
+    "pma(queries=3,heads=2,dim=10,init=random)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",
 )
@@ -170,7 +181,11 @@ def test_another_seed_starts_elsewhere(bases):
 
 
 @pytest.mark.parametrize(
-    ("family", "pooling"), [*((family, "mean") for family in FAMILIES), *(("llama", name) for name in POOLINGS)]
+    ("family", "pooling"),
+    [
+        *((family, "mean") for family in FAMILIES),
+        *(("llama", name) for name in POOLINGS if "prompt" in POOLINGS[name].options),
+    ],
 )
 def test_skipped_prompt_leaves_exactly_its_tokens_out(family, pooling, bases):
     model = build(f"{pooling}(prompt=skip)+causal", bases[family])

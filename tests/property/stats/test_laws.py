@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from poolwise.records import CATEGORIES, Category, ItemScores, Run
 from poolwise.results import Comparison, Contrast
 from poolwise.stats import compare_runs
-from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
+from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, tarone_holm
 from poolwise.stats.core.signflip import signflip_test
 from poolwise.stats.core.wilcoxon import signed_rank_test, smallest_attainable_p
 from unit.stats.designs.builders import run, scores, values
@@ -33,6 +33,10 @@ def test_signflip_p_is_a_p_and_symmetric(differences: list[float]) -> None:
     test = signflip_test(differences, num_resamples=199)
     assert 0 < test.smallest_p <= test.p <= 1
     assert signflip_test([-d for d in differences], num_resamples=199).p == test.p
+
+
+def holm(p_values: list[float]) -> list[float]:
+    return tarone_holm(p_values, [0.0] * len(p_values))
 
 
 @pytest.mark.parametrize("correct", [holm, benjamini_hochberg, benjamini_yekutieli])

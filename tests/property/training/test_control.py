@@ -16,6 +16,8 @@ DESIGNS = [
     "latent(keys=last)+causal",
     "multilayer+bidirectional",
     "mlp+bidirectional",
+    "pma(dim=12)+causal",
+    "mean(dim=12,skip=bos)+bidirectional",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from math import log2
 from pathlib import Path
 
@@ -74,6 +75,26 @@ def test_beir_judgements_and_judgements_among_the_inputs(tmp_path: Path) -> None
     inputs = read_inputs([write_text(tmp_path / "a.run", *RUN), beir])
     assert inputs.runs[0].scores["retrieval/task"].values == pytest.approx([Q1, 1.0])
     assert [source.kind for source in inputs.sources] == ["trec", "qrels"]
+
+
+@pytest.mark.parametrize("name", ["task.qrels", "task.tsv", "task.qrels.gz"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_judgements_of_every_encoding(tmp_path: Path, name: str, encoding: str) -> None:
+    rows = ("query-id\tcorpus-id\tscore", "q1\tdé1\t2", "q1\td2\t1", "q2\td3\t1")
+    raw = ("\ufeff" * (encoding == "utf-16-be") + "\r\n".join(rows if name == "task.tsv" else QRELS)).encode(encoding)
+    judged = tmp_path / name
+    judged.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    lines = [line.replace("d1", "dé1") for line in RUN] if name == "task.tsv" else RUN
+    run = write_text(tmp_path / "a.run", *lines)
+    for inputs in (read_inputs([run], [judged]), read_inputs([run, judged])):
+        assert inputs.runs[0].scores["retrieval/task"].values == pytest.approx([Q1, 1.0])
+
+
+def test_judgements_that_are_not_text_name_the_line(tmp_path: Path) -> None:
+    judged = tmp_path / "task.qrels"
+    judged.write_bytes(b"q1 0 d1 1\nq1 0 d\xff 1\n")
+    with pytest.raises(EvalError, match=r"task\.qrels:2 is not text; wanted .* UTF-8 or UTF-16"):
+        read_inputs([write_text(tmp_path / "a.run", *RUN)], [judged])
 
 
 def test_a_folder_of_runs_is_one_model_on_several_tasks(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -39,6 +40,20 @@ OBSERVANT = """
 
         def run(job, report):
             (out / f"{job.key}.seen").write_text(f"{os.getppid()} {'sentence_transformers' in sys.modules}")
+
+        return run
+"""
+TALKING = """
+    import logging, os, time
+
+    def open_run(out):
+        logging.getLogger("poolwise.tasks").warning("%s: common texts", "sts/a")
+        logging.getLogger("poolwise.tasks").info("not worth a word")
+
+        def run(job, report):
+            (out / f"{os.getpid()}.begun").touch()
+            while len(list(out.glob("*.begun"))) < 2:  # one job in each process
+                time.sleep(0.05)
 
         return run
 """
@@ -113,6 +128,25 @@ def test_workers_start_with_what_they_need(tmp_path: Path, monkeypatch: pytest.M
     assert int(parents[0]) != os.getpid()
     assert 1 <= len(list(tmp_path.glob("*.opened"))) <= 2  # once in each process
     sys.modules.pop("observant_jobs")
+
+
+def test_what_workers_say_of_the_inputs_is_said_once_and_by_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talking_jobs.py").write_text(textwrap.dedent(TALKING))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import talking_jobs  # type: ignore[import-not-found]
+
+    heard: list[str] = []
+    listener = logging.Handler()
+    monkeypatch.setattr(listener, "emit", lambda record: heard.append(record.getMessage()))
+    monkeypatch.setattr(logging.getLogger("poolwise"), "handlers", [listener])
+    jobs = [Job("train", name, 0, name, name, name) for name in ("first", "second")]
+    with Processes(partial(talking_jobs.open_run, tmp_path), tmp_path, 2, ("torch",)) as executor:
+        assert run_jobs(jobs, tmp_path, executor, Progress()) == {}
+    assert heard == ["sts/a: common texts"]
+    assert "common texts" not in capfd.readouterr().err
+    sys.modules.pop("talking_jobs")
 
 
 def test_a_process_that_is_killed_fails_its_job_and_the_others_go_on(

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from poolwise.kernels.reduction import last_token, mean_tokens, normalise, reduce_tokens, weighted_mean_tokens
+from poolwise.kernels.reduction import (
+    last_token,
+    mean_tokens,
+    normalise,
+    reduce_tokens,
+    weighted_mean_tokens,
+    without_first,
+)
 
 # Two texts of width 1: tokens 10, 20, 40 with padding (99) on the left, and token 7 with padding on the right.
 HIDDEN = torch.tensor([[[99.0], [10.0], [20.0], [40.0]], [[7.0], [99.0], [99.0], [99.0]]])
@@ -39,3 +46,7 @@ def test_reduce_tokens_takes_what_it_is_told():
 
 def test_normalise_has_mean_zero_and_variance_one():
     assert normalise(torch.tensor([[1.0, 3.0]])).tolist()[0] == pytest.approx([-1, 1], abs=1e-4)
+
+
+def test_the_first_token_is_left_out_unless_it_is_the_only_one():
+    assert without_first(MASK).tolist() == [[False, False, True, True], [True, False, False, False]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm
 
-from poolwise.design import parse_design
+from poolwise.design import POOLINGS, parse_design
 from poolwise.models.pooling import build_pooling
 from poolwise.models.pooling.cross_attention import HeadSize, head_size
 
@@ -83,6 +83,35 @@ def test_untrained_head_returns_about_the_mean_of_its_normalised_states(design):
     assert torch.cosine_similarity(pooling(features)["sentence_embedding"], wanted).min() > 0.9
     kept = pooling.head.to_out(pooling.head.to_value(states))
     assert torch.allclose(kept, states, rtol=1e-5)
+
+
+def test_a_projection_is_the_last_step_and_starts_as_an_isometry():
+    states = torch.randn(4, 3, 16, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    features = {"token_embeddings": states, "attention_mask": mask, "pooling_mask": mask}
+    plain = build_pooling(parse_design("mean+causal"), 16, 2)(features)["sentence_embedding"]
+    for width in (6, 16, 40):
+        pooling = build_pooling(parse_design(f"mean(dim={width})+causal"), 16, 2)
+        assert (pooling.get_embedding_dimension(), count(pooling)) == (width, 16 * width)
+        found = pooling(features)["sentence_embedding"]
+        torch.testing.assert_close(found, plain @ pooling.projection.weight.T)
+        if width >= 16:
+            torch.testing.assert_close(torch.cdist(found, found), torch.cdist(plain, plain))
+        else:
+            rows = pooling.projection.weight
+            torch.testing.assert_close(rows @ rows.T, torch.eye(width))
+    assert torch.equal(build_pooling(parse_design("mean(dim=16)+causal"), 16, 2)(features)["sentence_embedding"], plain)
+
+
+@pytest.mark.parametrize("name", [name for name in POOLINGS if POOLINGS[name].is_trainable and name != "pma"])
+def test_a_pooling_starts_the_same_with_and_without_a_projection(name):
+    states = []
+    for options in ("", "(dim=12)"):
+        torch.manual_seed(0)
+        states.append(build_pooling(parse_design(f"{name}{options}+causal"), 16, 3).state_dict())
+    plain, projected = states
+    assert projected.keys() - plain.keys() == {"projection.weight"}
+    assert all(torch.equal(value, projected[key]) for key, value in plain.items())
 
 
 def test_default_size_is_the_papers_at_its_own_width():

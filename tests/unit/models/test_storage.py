@@ -108,6 +108,18 @@ def test_first_dimensions_only(saved):
             load_model(saved, truncate_dim=wrong)
 
 
+@pytest.mark.parametrize("pooling", ["mean(dim=12)", "pma(dim=12)"])
+def test_a_design_of_another_width_loads_with_its_width(pooling, base, tmp_path):
+    model = build_model(f"{pooling}+causal", base, method="frozen", max_tokens=32, precision="fp32")
+    assert model.get_embedding_dimension() == 12
+    model.save(str(tmp_path))
+    loaded = load_model(tmp_path, precision="fp32")
+    assert (loaded.encode(TEXTS) == model.encode(TEXTS)).all() and loaded.get_embedding_dimension() == 12
+    assert load_model(tmp_path, truncate_dim=12).encode(TEXTS).shape == (len(TEXTS), 12)
+    with pytest.raises(ConfigError, match="truncate_dim is 13; wanted 1 to 12"):
+        load_model(tmp_path, truncate_dim=13)
+
+
 @pytest.mark.parametrize("device", ["cuda:7", "nonsense", "meta"])
 def test_a_device_that_is_not_there_is_named_before_anything_loads(device, saved, monkeypatch):
     monkeypatch.setattr("poolwise.models.backbone.load_base", lambda *_: pytest.fail("a base was loaded"))

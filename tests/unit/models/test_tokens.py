@@ -51,6 +51,29 @@ def test_prompt_is_counted_with_bos_and_without_eos(prompt, tokens):
     assert encode(tokens, *TEXTS)[1] == [0] * len(TEXTS)
 
 
+def test_an_echo_repeats_the_text_without_bos_and_prompt_and_the_limit_counts_one_of_them(tokens):
+    echoing = TextTokens(tokens.tokenizer, len(tokens.tokenizer), echoes=True)
+    for prompt in ("", "search query : "):
+        for limit in (4, 8, 9, 32):
+            rows, counts = encode(echoing, *TEXTS, "", "a dog <eos>", prompt=prompt, limit=limit)
+            once, same = encode(tokens, *TEXTS, "", "a dog <eos>", prompt=prompt, limit=limit)
+            assert counts == same
+            for row, plain, count in zip(rows, once, counts, strict=True):
+                text = plain[count or len(tokens.prefix) : -1]
+                assert row == [*plain[:-1], *text, EOS]
+                assert row[echoing.num_before_echo(len(row), count) :] == [*text, EOS]
+                assert len(row) <= limit * 2 and echoing.most_tokens(len(row)) <= limit
+
+
+def test_the_longest_echo_fills_the_limit_and_one_more_token_exceeds_it(tokens):
+    echoing, text = TextTokens(tokens.tokenizer, len(tokens.tokenizer), echoes=True), "a dog " * 40
+    for limit in (20, 21):
+        most = echoing.most_tokens(limit)
+        (row,), (longer,) = (encode(echoing, text, limit=asked)[0] for asked in (most, most + 1))
+        assert len(row) in (limit, limit - 1) and len(longer) > limit
+    assert tokens.most_tokens(20) == 20
+
+
 def test_prompt_longer_than_the_limit_leaves_eos_alone(tokens):
     (row,), (count,) = encode(tokens, "a dog", prompt="search query : " * 9, limit=8)
     assert (len(row), count) == (8, 7)

@@ -17,14 +17,14 @@ def _contrast(**changes: object) -> Contrast:
     return Contrast.model_validate({**fields, **changes})
 
 
-def _comparison(contrasts: list[Contrast], within: list[Contrast] | None = None, family: str = "") -> Comparison:
+def _comparison(contrasts: list[Contrast], within: list[Contrast] | None = None, **fields: object) -> Comparison:
     return Comparison(
         reference=None,
         designs=["x", "y"],
         means=[CategoryMean(category="sts", name=n, mean=0.5, by_seed=[0.5], num_tasks=1) for n in "xy"],
         contrasts=contrasts,
         task_contrasts=within or [],
-        family=family,
+        **fields,  # type: ignore[arg-type]
     )
 
 
@@ -76,4 +76,4 @@ def test_families_by_category_are_counted_each_for_itself() -> None:
     contrasts += [_contrast(smallest_p=0.045, category=c, num_tasks=6) for c in ("clustering", "reranking")]
     # Together, the two at .045 share the level; the two below are alone at theirs (Tarone).
     assert num_hopeless(_comparison(contrasts)) == 2
-    assert num_hopeless(_comparison(contrasts, family="Holm corrects within each category.")) == 0
+    assert num_hopeless(_comparison(contrasts, by_category=True)) == 0

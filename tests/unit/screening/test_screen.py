@@ -35,7 +35,8 @@ def recipe(**changes):
 
 def test_all_is_every_pooling_with_both_attentions() -> None:
     assert recipe(designs="all").designs == recipe(designs=["all"]).designs == list(ALL_DESIGNS)
-    assert len(ALL_DESIGNS) == 2 * len(POOLINGS) == 18
+    assert len(ALL_DESIGNS) == 2 * (len(POOLINGS) - 1) == 20
+    assert not [name for name in ALL_DESIGNS if name.startswith("soft_tokens")]
     assert recipe(designs=["all", "paper:2"]).designs == [*ALL_DESIGNS, "latent(keys=last)+causal"]
     with pytest.raises(ConfigError, match="listed twice"):
         recipe(designs=["all", "paper:1"])
@@ -47,6 +48,13 @@ def test_a_screen_freezes_the_base_and_compares_with_the_reference() -> None:
     assert (found.train.method, found.tune, found.comparisons) == ("frozen", None, ["reference"])
     with pytest.raises(ConfigError, match=r"train\.method is full"):
         screen_recipe(recipe(train={"method": "full"}))
+
+
+@pytest.mark.parametrize("pooling", ["mean(echo=true)", "soft_tokens", "soft_tokens(count=3)"])
+def test_a_design_that_changes_what_the_base_reads_is_not_in_a_screen(pooling: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        screen_recipe(recipe(designs=["last+causal", f"{pooling}+causal", "mean+causal"]))
+    assert f"cannot try {pooling}+causal: it stores the states of texts alone" in str(caught.value)
 
 
 @pytest.fixture

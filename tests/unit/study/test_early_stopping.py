@@ -99,7 +99,7 @@ def test_a_dev_path_is_relative_to_the_recipe(tmp_path: Path) -> None:
 
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree))
     recipe = load_recipe(tmp_path / "r.yaml")
-    assert [task.name for task in load_stopping(recipe, [])] == ["sts/toy-sts"]
+    assert [task.name for task in load_stopping(recipe, [])] == ["sts/toy-sts@dev"]
 
 
 def test_dev_tasks_count_by_content_in_the_keys_of_trainings_only() -> None:

@@ -65,6 +65,22 @@ def test_under_a_partial_attention_texts_must_fit_the_sliding_window(tmp_path: P
     load_inputs(tiny_recipe(tmp_path, "mistral", {"sliding_window": None}, **partial))
 
 
+def test_what_the_base_reads_beside_the_text_must_fit_too(tmp_path: Path) -> None:
+    echo: Any = {"designs": ["mean+causal", "mean(echo=true)+causal"], "eval": {"max_tokens": 32}}
+    train = {"steps": 1, "batch_size": 4}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **echo, train=train | {"max_tokens": 32}))
+    soft: Any = {"designs": ["mean+causal", "soft_tokens(count=3)+causal"], "eval": {"max_tokens": 61}}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **soft, train=train | {"max_tokens": 61}))
+    with pytest.raises(ConfigError, match=r"train\.max_tokens is 62; wanted at most 61, because soft_tokens"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, **soft, train=train | {"max_tokens": 62}))
+    message = r"train\.max_tokens is 33; wanted at most 32, because mean\(echo=true\)\+causal reads more than the text"
+    with pytest.raises(ConfigError, match=message):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, **echo, train=train | {"max_tokens": 33}))
+    echo["designs"][1] = "mean(echo=true)+bidirectional(top=1)"
+    with pytest.raises(ConfigError, match=r"wanted at most 16, because .*top=1\) reads .* is 32;"):
+        load_inputs(tiny_recipe(tmp_path, "mistral", {"sliding_window": 32}, **echo, train=train | {"max_tokens": 17}))
+
+
 def test_attention_on_the_prompt_needs_an_architecture_that_takes_masks(tmp_path: Path) -> None:
     partial = {"designs": ["mean+causal", "mean+bidirectional(on=prompt)"]}
     load_inputs(tiny_recipe(tmp_path, "llama", {}, **partial))

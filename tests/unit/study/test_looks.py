@@ -12,7 +12,9 @@ import toys
 from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job, Progress
-from poolwise.results import Sequential
+from poolwise.records import load_record
+from poolwise.report import study_text
+from poolwise.results import Sequential, StudyResults
 from poolwise.screening.screen_plan import screen_recipe
 from poolwise.study import study as studies
 from poolwise.study.looks import Look, looks, progress_note
@@ -69,7 +71,10 @@ def test_a_study_without_a_decision_uses_all_seeds_and_is_judged_at_the_last_sha
         "0 of 1 contrasts are decided after 2 seeds (at 0.022, this look's part of 0.05)" in n for n in listener.notes
     )
     html = (tmp_path / "out" / "report.html").read_text()
-    assert "after 3 of at most 3 seeds with 0 of 1 contrasts decided" in html
+    said = "after 3 of at most 3 seeds with 0 of 1 contrasts decided; the verdicts use 0.028 of the 0.05"
+    assert said in html
+    results = load_record(StudyResults, tmp_path / "out" / "results.json")
+    assert f"Looks: stopped {said}" in study_text(results, tmp_path / "out")
 
 
 def test_a_study_stops_once_nothing_is_open_and_repeating_it_adds_nothing(
@@ -132,8 +137,9 @@ def test_without_the_key_there_is_one_look_at_everything(tree: dict[str, Any]) -
 
 
 def test_two_seeds_leave_nothing_to_add(tree: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="until_decided adds seeds after the second, but seeds has 2"):
+    with pytest.raises(ConfigError, match="until_decided adds seeds after the second, but seeds has 2") as error:
         build_recipe(tree | {"seeds": [0, 1]})
+    assert "mean+causal" not in str(error.value), "the error shows the whole recipe"
 
 
 def test_a_screen_has_no_looks(tree: dict[str, Any]) -> None:

@@ -67,6 +67,16 @@ def test_base_and_batches_reach_training() -> None:
     assert [a == b for a, b in zip(before, other_batches, strict=True)] == [True, True, False, False]
 
 
+def test_the_dtype_of_the_base_changes_every_key_and_fp32_none() -> None:
+    changes = {"adapt": {"steps": 1}, "designs": ["paper:1", "mean+bidirectional"]}
+    before, after = (plan_jobs(recipe(**changes), replace(HASHES, base_dtype=dtype)) for dtype in ("fp32", "bf16"))
+    assert [job.key for job in before] == [job.key for job in plan_jobs(recipe(**changes), HASHES)]
+    assert not {job.key for job in before} & {job.key for job in after}
+    assert HASHES.by_part | {"the dtype of the base": "bf16"} == replace(HASHES, base_dtype="bf16").by_part
+    # What is asked for and what it means here: only the second counts.
+    assert plan_jobs(recipe(base_dtype="fp32"), HASHES) == plan_jobs(recipe(), HASHES)
+
+
 def test_the_name_of_a_recipe_changes_no_key() -> None:
     assert plan_jobs(recipe(name="other"), HASHES) == plan_jobs(recipe(), HASHES)
 

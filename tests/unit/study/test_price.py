@@ -71,7 +71,7 @@ def test_the_paper_is_priced_without_weights_data_or_network(paper: Recipe) -> N
     # By hand: 2,048,000 rows x 3 texts x 256 tokens x 2 x 6.98e9 x 4 passes / (989e12 x 0.35), and attention.
     assert hours["last+causal"] == pytest.approx(1_572_864_000 * 2 * 6.98e9 * 4 / 346e12 / 3600, rel=0.03)
     assert hours["multilayer+bidirectional"] > hours["last+causal"]
-    assert 55 < found.peak_memory_gib < 75 and found.notes[0].startswith("computed from sizes")
+    assert 45 < found.peak_memory_gib < 55 and found.notes[0].startswith("computed from sizes")
     assert found.disk_gib == pytest.approx((14.2e9 + 4 * 1.32e9 * 4 + 1.32e9 * 12) / 2**30, rel=0.03)
     text = "\n".join(found.notes)
     assert "7.11 B parameters" in text and "256 tokens in each of 3 texts" in text and "4 passes" in text

@@ -14,8 +14,8 @@ import torch
 import toys
 from poolwise.config import EvalConfig, Prompts
 from poolwise.encoding.encode import encode_texts
-from poolwise.errors import ConfigError, DataError
-from poolwise.models import build_model, load_model
+from poolwise.errors import ConfigError, DataError, ModelError
+from poolwise.models import build_model, load, load_model
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 from poolwise.study.single_training import build_single_run, train_single
 
@@ -52,7 +52,7 @@ def test_another_length_is_asked_for_by_name_and_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("tasks=[x]", r"--set tasks: not used by a single training; wanted a key of base, data, train"),
+        ("tasks=[x]", r"--set tasks: not used by a single training; wanted a key of base, base_dtype, data, train"),
         ("learning_rat=1", r"unknown key 'learning_rat'; did you mean 'learning_rate'"),
         ("eval.max_token=9", r"unknown key 'eval.max_token'; did you mean 'max_tokens'"),
         ("train.steps=-1", r"train.steps: .*greater than or equal to 0"),
@@ -88,6 +88,23 @@ def scores(model: Any, task: Path, **arguments: Any) -> tuple[dict[str, float], 
     config = arguments.pop("config", EvalConfig())
     manifest, found = evaluate_single(model, [str(task)], None, None, config, quiet, **arguments)
     return {record.task: record.score for record in found}, manifest.notes[-1]
+
+
+def test_the_hub_is_asked_once_whether_a_model_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def snapshot(name: str, patterns: list[str]) -> Path:
+        asked.extend(patterns)
+        raise OSError("no network")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(load, "snapshot", snapshot)
+    monkeypatch.setattr(load, "SentenceTransformer", refuse)
+    with pytest.raises(ModelError, match="cannot load someone/some-model"):
+        scores("someone/some-model", toys.write_suite(tmp_path / "suite") / "retrieval")
+    assert asked.count(load.Backbone.config_file_name) == 1
 
 
 def test_models_of_others_are_read_with_their_own_prompts(tmp_path: Path) -> None:

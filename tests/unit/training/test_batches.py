@@ -4,7 +4,8 @@ import pytest
 
 from poolwise.config import Prompts
 from poolwise.data import Triple
-from poolwise.training.batches import TripleCollator, build_loader, count_negatives, count_tokens, source_prompts
+from poolwise.ranks import Ranks
+from poolwise.training.batches import TripleCollator, build_loader, count_documents, count_tokens, source_prompts
 from poolwise.training.losses import join_columns
 from toy_training import SOURCE, toy_config, toy_model
 
@@ -53,12 +54,11 @@ def test_a_source_whose_category_has_no_prompts_gets_none(model):
     assert model.tokenizer.decode(inputs["anchor_input_ids"][0]) == "<bos> one <eos>"
 
 
-def test_tokens_and_negatives_are_counted(model):
+def test_tokens_and_documents_are_counted(model):
     inputs = TripleCollator(model, TRIPLES, {})([0, 1])
     # With BOS and EOS: queries 4 + 3, positives 3 + 4, negatives 4 + 3.
     assert count_tokens(inputs) == 21
-    # Four documents, one of them the query's own.
-    assert count_negatives(inputs) == 3
+    assert count_documents(inputs) == 4
 
 
 def test_the_loader_gives_exactly_the_batches_in_their_order(model):
@@ -67,6 +67,18 @@ def test_the_loader_gives_exactly_the_batches_in_their_order(model):
     sizes = [len(inputs["anchor_input_ids"]) for inputs in loader]
     assert sizes == [2, 1]
     assert len(loader) == 2
+
+
+def test_two_ranks_share_a_batch_and_have_the_columns_of_the_whole_batch(model):
+    triples = [Triple("one", "two", ("a",), SOURCE, 1), Triple("two", "one", ("a", "dog"), SOURCE, 2)]
+    collator = TripleCollator(model, triples, {})
+    (alone,) = build_loader([[1]], collator)
+    assert "negative_2_input_ids" in alone
+    for rank in (0, 1):
+        (part,) = build_loader([[1, 0]], collator, Ranks(rank, 2))
+        assert "negative_1_input_ids" in part and "negative_2_input_ids" not in part
+        assert model.tokenizer.decode(part["anchor_input_ids"][0]) == f"<bos> {('two', 'one')[rank]} <eos>"
+        assert len(part["anchor_input_ids"]) == 1
 
 
 def test_joined_columns_keep_every_feature_and_pad_it_with_zeros(base):

@@ -37,9 +37,10 @@ def test_the_loss_goes_down_and_every_step_is_recorded(base, tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_only_trainable_weights_move(base, tmp_path):
+@pytest.mark.parametrize("pooling", ["layer_mix", "pma", "mean(dim=8)", "soft_tokens(count=2)"])
+def test_only_trainable_weights_move(pooling, base, tmp_path):
     config = toy_config(method="frozen", steps=2)
-    model = toy_model("layer_mix+causal", base, config)
+    model = toy_model(f"{pooling}+causal", base, config)
     before = weights(model)
     toy_train(model, config, tmp_path)
     moved = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}

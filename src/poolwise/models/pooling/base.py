@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors.torch import load_model, save_model
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
-from torch import Tensor
+from torch import Tensor, nn
 
 from poolwise.design import Design
 from poolwise.errors import ModelError
@@ -24,6 +24,18 @@ WEIGHTS = "model.safetensors"
 TokensRead = Literal["last", "mean", "weighted_mean", "all"]
 
 
+@torch.no_grad()
+def start_as_isometry(weight: Float[Tensor, "W D"]) -> None:
+    """Set a matrix to the identity if it is square, else to random orthonormal rows (or columns, if W > D).
+
+    Where W >= D the product keeps every distance, so a short training does not first undo a random projection.
+    """
+    if weight.shape[0] == weight.shape[1]:
+        nn.init.eye_(weight)
+    else:
+        nn.init.orthogonal_(weight)
+
+
 class Pooling(NeverNarrowed, Module):
     """A module that turns token or layer states into one vector per text.
 
@@ -34,16 +46,22 @@ class Pooling(NeverNarrowed, Module):
     Law: no value in a masked position changes the vector, not even NaN.
     Law: saving and loading keeps every bit.
 
+    With ``dim=N`` in the design the vector is projected to N dimensions, unless the pooling has a width of its own.
+
     Weights keep their dtype when the model is cast to a narrower one: sentence-transformers casts a pooling to its
     backbone's dtype, and bf16 would round small updates away.
     """
 
     config_keys: ClassVar[tuple[str, ...]] = ("dim",)
+    has_own_width: ClassVar[bool] = False
+    """Whether the pooling itself makes vectors of the design's width, so that no projection follows."""
     dim: int
+    projection: nn.Linear | None
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
+        self.projection = None
         self.precision: Precision = "fp32"
 
     @classmethod
@@ -64,15 +82,27 @@ class Pooling(NeverNarrowed, Module):
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return one vector per text, in fp32."""
 
+    def project(self, width: int) -> None:
+        """Add a trained linear map from D to ``width`` dimensions, which starts as ``start_as_isometry`` says."""
+        self.projection = nn.Linear(self.dim, width, bias=False)
+        start_as_isometry(self.projection.weight)
+
     def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Return the features with ``sentence_embedding`` added."""
         with autocast(self.precision, features["attention_mask"].device):
             pooled = self.pool(features)
+            if self.projection is not None:
+                pooled = self.projection(pooled)
         return {**features, "sentence_embedding": widen(pooled)}
 
     def get_embedding_dimension(self) -> int:
-        """Return D, the width of the vectors."""
-        return self.dim
+        """Return the width of the vectors: D, or that of the projection."""
+        return self.dim if self.projection is None else self.projection.out_features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the content of the configuration file: ``config_keys`` and, with a projection, its width."""
+        config: dict[str, Any] = super().get_config_dict()
+        return config if self.projection is None else {**config, "projected": self.projection.out_features}
 
     def on_model_ready(self, model: SentenceTransformer) -> None:
         """Take over the precision of the backbone."""
@@ -92,9 +122,12 @@ class Pooling(NeverNarrowed, Module):
         """
         folder = Path(model_name_or_path) / subfolder
         config = cls.load_config(str(folder))
+        width = config.pop("projected", None)
         state = torch.get_rng_state()
         try:
             pooling = cls(**config)
+            if width is not None:
+                pooling.project(width)
             if any(True for _ in pooling.parameters()):
                 load_model(pooling, folder / WEIGHTS)
         except Exception as error:

@@ -14,6 +14,8 @@ from poolwise.models.pooling.mean import MeanPooling
 from poolwise.models.pooling.mlp import MlpPooling
 from poolwise.models.pooling.multilayer import MultilayerPooling
 from poolwise.models.pooling.nv_latent import NvLatentPooling
+from poolwise.models.pooling.pma import PmaPooling
+from poolwise.models.pooling.soft_tokens import SoftTokensPooling
 from poolwise.models.pooling.weighted_mean import WeightedMeanPooling
 
 POOLING_CLASSES: Mapping[str, type[Pooling]] = {
@@ -24,7 +26,9 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
     "layer_mix": LayerMixPooling,
     "latent": LatentPooling,
     "nv_latent": NvLatentPooling,
+    "pma": PmaPooling,
     "multilayer": MultilayerPooling,
+    "soft_tokens": SoftTokensPooling,
     "mlp": MlpPooling,
 }
 
@@ -36,4 +40,7 @@ def build_pooling(design: Design, dim: int, num_layers: int) -> Pooling:
         dim: hidden size of the base.
         num_layers: number of decoder layers of the base.
     """
-    return POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)
+    pooling = POOLING_CLASSES[design.pooling].from_design(design, dim, num_layers)
+    if design.width is not None and not pooling.has_own_width:
+        pooling.project(design.width)  # drawn last, so that the pooling starts as it does without one
+    return pooling

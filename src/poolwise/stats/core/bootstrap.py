@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri
 
 from poolwise.stats.core.resampling import (
@@ -13,36 +10,12 @@ from poolwise.stats.core.resampling import (
     FloatArray,
     IntArray,
     draw_weights,
-    generator,
     on_grid,
     resampled,
-    units_of,
 )
 
 MIN_ITEMS = 10
 """Minimum number of independent units for an interval: with fewer, a percentile interval is far too short."""
-
-
-def bootstrap_interval(
-    values: ArrayLike,
-    group: Sequence[str] = (),
-    *,
-    level: float = 0.95,
-    num_resamples: int = 10_000,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """Return the percentile interval of the mean; items (or whole groups) are drawn with replacement.
-
-    None if there are fewer than ten independent units.
-    """
-    column = np.asarray(values, dtype=np.float64)[:, None]
-    if not np.isfinite(column).all():
-        raise ValueError("values hold NaN or infinity")
-    units = units_of(group, len(column))
-    if num_units(units) < MIN_ITEMS:
-        return None
-    means = bootstrap_means(column, units, num_resamples, generator(seed, "bootstrap"))
-    return percentile_interval(means[:, 0], level)
 
 
 def num_units(units: IntArray) -> int:

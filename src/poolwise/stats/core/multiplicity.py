@@ -8,14 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the order given; rejecting at alpha keeps the family-wise error below it.
-
-    Law: never below the raw p, never above 1, in the same order as the raw p.
-    """
-    return _step(p_values, lambda p, rank, m: np.maximum.accumulate(p * (m - rank + 1)))
-
-
 def tarone_holm(p_values: Sequence[float], smallest: Sequence[float]) -> list[float]:
     """Return Holm's adjusted p-values without the tests that could not have been rejected at the level in question.
 
@@ -24,7 +16,9 @@ def tarone_holm(p_values: Sequence[float], smallest: Sequence[float]) -> list[fl
 
     Args:
         smallest: the smallest p that each test can give, known from the data without the direction of any difference.
-    Law: never above Holm's, never below the raw p.
+    Rejecting at alpha keeps the family-wise error below it.
+
+    Law: never above Holm's, never below the raw p, in the same order as the raw p.
     Source: Tarone (1990); the step-down form as in Hommel and Krummenauer (1998).
     """
     raw, floors = np.asarray(p_values, dtype=np.float64), np.sort(np.asarray(smallest, dtype=np.float64))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from poolwise.results import CategoryMean, Contrast
+from poolwise.results import CategoryMean, Contrast, Estimand
 from poolwise.stats.core.inversion import flip_interval
 from poolwise.stats.core.resampling import FloatArray
 from poolwise.stats.core.wilcoxon import SignedRank, hodges_lehmann, signed_rank_interval, signed_rank_test
@@ -71,40 +71,43 @@ def overall_means(field: Field) -> list[CategoryMean]:
 
 
 def overall_difference(field: Field, pair: Pair, tasks: Mapping[str, Sequence[str]]) -> Contrast:
-    """Return the difference of two means over categories, without a test."""
-    a, b = (field[name] for name in (pair.a, pair.b))
-    scores = {entrant.name: overall_scores(entrant, tasks) for entrant in (a, b)}
-    by_seed = _paired(a, b, scores)
-    return Contrast(
-        category=OVERALL,
-        a=pair.a,
-        b=pair.b,
-        reason=list(pair.reasons),
-        difference=float(scores[pair.a].mean() - scores[pair.b].mean()),
-        test="",
-        estimand="designs_on_tasks",
-        num_tasks=sum(map(len, tasks.values())),
-        num_seeds=min(len(a.runs), len(b.runs)),
-        by_seed=by_seed,
-        seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
-    )
+    """Return the difference of two means over categories, by seed where both have the seed, without a test."""
+    a, b = (overall_scores(field[name], tasks)[:, None] for name in (pair.a, pair.b))
+    return _untested(field, pair, a, b, OVERALL, "designs_on_tasks", sum(map(len, tasks.values())))
 
 
 def difference_of(field: Field, category: str, pair: Pair, tasks: Sequence[str]) -> Contrast:
     """Return the difference of two means over some tasks, by seed where both have the seed, without a test."""
-    a, b = field[pair.a], field[pair.b]
-    by_seed = seed_differences(a, b, tasks)
+    a, b = (task_scores(field[name], tasks) for name in (pair.a, pair.b))
+    left_out = [task for task in field.shared_by_any(category) if task not in tasks]
+    return _untested(field, pair, a, b, category, "tasks_like_these", len(tasks), left_out)
+
+
+def _untested(
+    field: Field,
+    pair: Pair,
+    a: FloatArray,
+    b: FloatArray,
+    category: str,
+    estimand: Estimand,
+    num_tasks: int,
+    left_out: Sequence[str] = (),
+) -> Contrast:
+    """Return the difference of the means of ``a`` and ``b`` (seeds x scores of equal weight), without a test."""
+    seeds_a, seeds_b = field[pair.a].seeds, field[pair.b].seeds
+    first, second = (dict(zip(*rows, strict=True)) for rows in ((seeds_a, a.mean(axis=1)), (seeds_b, b.mean(axis=1))))
+    by_seed = [float(first[seed] - second[seed]) for seed in seeds_a if seed in second]
     return Contrast(
         category=category,
         a=pair.a,
         b=pair.b,
         reason=list(pair.reasons),
-        difference=float(task_scores(a, tasks).mean() - task_scores(b, tasks).mean()),
+        difference=float(a.mean() - b.mean()),
         test="",
-        estimand="tasks_like_these",
-        num_tasks=len(tasks),
-        left_out=[task for task in field.shared_by_any(category) if task not in tasks],
-        num_seeds=min(len(a.runs), len(b.runs)),
+        estimand=estimand,
+        num_tasks=num_tasks,
+        left_out=list(left_out),
+        num_seeds=min(len(a), len(b)),
         by_seed=by_seed,
         seed_spread=float(np.std(by_seed, ddof=1)) if len(by_seed) > 1 else None,
     )
@@ -160,16 +163,6 @@ def task_differences(field: Field, pair: Pair, tasks: Sequence[str]) -> FloatArr
     """Return ``a - b`` on each task; each design's score is its mean over seeds."""
     a, b = (task_scores(field[name], tasks).mean(axis=0) for name in (pair.a, pair.b))
     return np.asarray(a - b)
-
-
-def seed_differences(a: Entrant, b: Entrant, tasks: Sequence[str]) -> list[float]:
-    """Return the difference of the means over some tasks at each seed that both have."""
-    return _paired(a, b, {entrant.name: task_scores(entrant, tasks).mean(axis=1) for entrant in (a, b)})
-
-
-def _paired(a: Entrant, b: Entrant, scores: Mapping[str, FloatArray]) -> list[float]:
-    first, second = (dict(zip(entrant.seeds, scores[entrant.name], strict=True)) for entrant in (a, b))
-    return [float(first[seed] - second[seed]) for seed in a.seeds if seed in second]
 
 
 def _power_note(test: SignedRank) -> str:

@@ -144,6 +144,7 @@ def _assembled(plan: Plan, reference: str | None, found: Findings) -> Comparison
         recommendations=recommendations(plan.field, means, [*primary, *overall], baselines),
         rule=rule(sizes, plan.equivalence, plan.share) if plan.pairs else "",
         family=wording.family(primary, across, found.within, baselines, by_category=by_category),
+        by_category=by_category,
         methods=wording.methods(primary, across, found.within, found.seeds),
         notes=[
             *_grouped(found.notes, num_tasks),
@@ -170,8 +171,8 @@ def _resampling_notes(plan: Plan, primary: Sequence[Contrast], within: Sequence[
         if floor * len(contrasts) > ALPHA:
             notes.append(
                 f"the {name} family has {len(contrasts)} tests: with {plan.num_resamples} resamples, no corrected p "
-                f"can be below {min(1.0, floor * len(contrasts)):.2g}; to fix this, call "
-                f"compare_runs(..., num_resamples={resamples_for(len(contrasts))}) in Python"
+                f"can be below {min(1.0, floor * len(contrasts)):.2g}; to fix this, give --resamples "
+                f"{resamples_for(len(contrasts))} (in Python num_resamples={resamples_for(len(contrasts))})"
             )
     return notes
 

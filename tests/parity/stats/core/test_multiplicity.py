@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, holm
+from poolwise.stats.core.multiplicity import benjamini_hochberg, benjamini_yekutieli, tarone_holm
 
 Correction = Callable[[Sequence[float]], list[float]]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    return tarone_holm(p_values, [0.0] * len(p_values))
 
 
 @pytest.mark.parametrize(

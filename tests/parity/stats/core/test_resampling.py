@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from poolwise.stats.core.bootstrap import bootstrap_interval
+from poolwise.stats.core.bootstrap import bootstrap_means, percentile_interval
+from poolwise.stats.core.resampling import generator
 from poolwise.stats.core.signflip import signflip_test
 
 
@@ -32,4 +33,5 @@ def test_interval_is_near_scipys() -> None:
     expected = stats.bootstrap(
         (values,), np.mean, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
-    assert bootstrap_interval(values) == pytest.approx((expected.low, expected.high), abs=0.02)
+    means = bootstrap_means(values[:, None], np.arange(60), 10_000, generator(0, "bootstrap"))
+    assert percentile_interval(means[:, 0], 0.95) == pytest.approx((expected.low, expected.high), abs=0.02)

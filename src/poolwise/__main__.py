@@ -1,0 +1,5 @@
+"""``python -m poolwise``, which torchrun needs: ``torchrun --nproc-per-node 2 -m poolwise train ...``."""
+
+from poolwise.cli.main import main
+
+main()

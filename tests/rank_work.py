@@ -1,0 +1,125 @@
+"""What the ranks of the tests do, in a module that their processes can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from poolwise.data import Triple
+from poolwise.ranks import current_ranks
+from poolwise.records import load_steps
+from poolwise.training.batches import TripleCollator
+from poolwise.training.exchange import sum_gradients
+from poolwise.training.losses import build_loss
+from toy_adaptation import toy_adapted
+from toy_training import toy_config, toy_model, toy_train, toy_triples
+
+DESIGN = "multilayer+bidirectional"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One toy training. ``signal_after`` is the step after which the last rank gets a signal."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    design: str = DESIGN
+    signal_after: int = 0
+
+    def train(self, base: str, out: Path) -> None:
+        """Train, from the checkpoint in ``out`` if there is one; save the weights of each rank, if it ends."""
+        config = toy_config(**({"lora_dropout": 0.0, "temperature": 0.2, "learning_rate": 5e-3} | self.changes))
+        model = toy_model(self.design, base, config)
+        ranks = current_ranks()
+        if self.signal_after and ranks.rank == ranks.size - 1:
+            _signal_in_step(model, self.signal_after)
+        try:
+            toy_train(model, config, out, triples=uneven_triples())
+        except KeyboardInterrupt:
+            return
+        _save(model, out)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A toy adaptation of a base, with three texts in each batch, for two ranks."""
+
+    def train(self, base: str, out: Path) -> None:
+        """Adapt the base and save the weights of each rank."""
+        adaptable, _ = toy_adapted(base, out)
+        _save(adaptable.model, out)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of one batch, before any optimiser, which would hide their scale."""
+
+    mini_batch_size: int
+
+    def train(self, base: str, out: Path) -> None:
+        """Save the gradients of each rank as if they were weights."""
+        config = toy_config(batch_size=5, mini_batch_size=self.mini_batch_size, lora_dropout=0.0, temperature=0.2)
+        model, ranks = toy_model(DESIGN, base, config), current_ranks()
+        inputs = TripleCollator(model, toy_triples(), {})(range(5), ranks.part(5))
+        columns = ("anchor", "positive", "negative_1")
+        features = [
+            {name.removeprefix(f"{column}_"): value for name, value in inputs.items() if name.startswith(f"{column}_")}
+            for column in columns
+        ]
+        build_loss(model.train(), config)(features, None).backward()
+        sum_gradients(model.parameters())
+        out.mkdir(parents=True, exist_ok=True)
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        torch.save(gradients, out / f"weights-{ranks.rank}.pt")
+
+
+def run_cases(report: Callable[..., None], *, cases: dict[str, Any], base: str, out: Path) -> None:
+    """Run one case after the other in the same processes: starting them takes longer than all the training."""
+    for number, (name, case) in enumerate(cases.items(), start=1):
+        case.train(base, out / name)
+        report(number, len(cases), name)
+
+
+def uneven_triples() -> list[Triple]:
+    """Return triples with one, two or three negatives, of which a batch uses as many as its poorest row has."""
+    rich = toy_triples(24, negatives=3)
+    return [
+        Triple(one.query, one.positive, one.negatives[: 1 + row % 3], one.source, one.row)
+        for row, one in enumerate(rich)
+    ]
+
+
+def losses_of(out: Path) -> list[float]:
+    """Return the loss of each step of a training."""
+    return [step.loss for step in load_steps(out / "training.jsonl")]
+
+
+def norms_of(out: Path) -> list[float]:
+    """Return the gradient norm of each step."""
+    return [step.grad_norm or 0.0 for step in load_steps(out / "training.jsonl")]
+
+
+def weights_of(out: Path, rank: int = 0) -> dict[str, torch.Tensor]:
+    """Return the trained weights of one rank, if the training ended."""
+    found: dict[str, torch.Tensor] = torch.load(out / f"weights-{rank}.pt")
+    return found
+
+
+def _save(model: Any, out: Path) -> None:
+    trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    torch.save(trained, out / f"weights-{current_ranks().rank}.pt")
+
+
+def _signal_in_step(model: Any, step: int) -> None:
+    calls = iter(range(1, 10**6))
+
+    def hook(*_: object) -> None:
+        if next(calls) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    model[1].register_forward_hook(hook)

@@ -1,0 +1,49 @@
+"""Estimates of designs that let the base read more than the text."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from poolwise.config import build_recipe
+from poolwise.jobs import Job
+from poolwise.study import estimate
+from poolwise.study.estimate import estimate_jobs
+
+SPEED = estimate._Speed(
+    train_texts_per_second=50.0,
+    eval_texts_per_second=100.0,
+    train_tokens_per_text=8.0,
+    eval_tokens_per_text=16.0,
+    num_eval_texts=400,
+    num_dev_texts=0,
+    num_parameters=10,
+    num_layers=2,
+    hidden_size=2**20,
+)
+
+
+def found(monkeypatch, *designs):
+    """Return the estimate of training and evaluating some designs at a known speed."""
+    monkeypatch.setattr(estimate, "_measure", lambda recipe, inputs: SPEED)
+    tree = {"name": "toy", "base": "b", "designs": list(designs), "reference": designs[0], "tasks": ["t"]}
+    recipe = build_recipe(tree | {"data": {"train": ["x"]}, "train": {"steps": 2, "batch_size": 4, "max_tokens": 32}})
+    jobs = [Job(kind, name, 0, f"{kind}-{name}", "run", name) for name in designs for kind in ("train", "eval")]
+    return estimate_jobs(jobs, recipe, SimpleNamespace(tasks=[], base="b"))
+
+
+@pytest.mark.parametrize(
+    ("design", "train", "evaluation"),
+    [("mean(echo=true)+causal", 2.0, 2.0), ("soft_tokens(count=4)+causal", 1.5, 1.25), ("pma+causal", 1.0, 1.0)],
+)
+def test_what_the_base_reads_beside_the_text_costs_time(monkeypatch, design, train, evaluation):
+    seconds = list(found(monkeypatch, "last+causal", design).seconds.values())
+    assert seconds[2] / seconds[0] == pytest.approx(train)
+    assert (seconds[1], seconds[3]) == pytest.approx((4.0, 4.0 * evaluation))
+
+
+def test_an_echo_needs_twice_the_memory_for_activations(monkeypatch):
+    fixed = estimate.LIBRARIES_GIB
+    once, twice = (found(monkeypatch, "last+causal", f"mean{o}+causal").peak_memory_gib for o in ("", "(echo=true)"))
+    assert twice - fixed == pytest.approx(2 * (once - fixed), rel=1e-3)
