@@ -30,7 +30,7 @@ ROOMS: list[list[str]] = [
     ["data", "kernels"],
     ["models"],
     ["encoding"],
-    ["training"],
+    ["training", "mining"],
     ["tasks", "stats.core"],
     ["stats.designs"],
     ["stats"],

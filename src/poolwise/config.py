@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,9 +29,10 @@ from poolwise.storage.fingerprints import fingerprint
 from poolwise.storage.yaml_text import load_mapping
 
 logger = logging.getLogger(__name__)
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
-MACHINE_KEYS = ("processes",)
+MACHINE_KEYS = ("processes", "report_to")
 """The keys of ``train`` that fit a training to a machine. Runs that differ only in them are the same runs: no key of a
 job and no hash depends on them."""
 
@@ -69,16 +71,46 @@ class ColumnNames(Section):
 
 
 class SourceConfig(Section):
-    """One training source, the category whose prompts it is trained with, and its field names."""
+    """One training source, the category whose prompts it is trained with, and its field names.
+
+    ``hub`` names a data set that the library ``datasets`` reads, on the hub or in a folder, instead of ``source``; the
+    other keys from ``config`` on belong to it. ``source`` is then its name in records.
+    """
 
     source: str = Field(min_length=1)
     category: Category = "retrieval"
     columns: ColumnNames | None = None
+    hub: str | None = Field(default=None, min_length=1)
+    config: str | None = Field(default=None, min_length=1)
+    split: str | None = Field(default=None, min_length=1)
+    streaming: bool = False
+    max_rows: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, tree: object) -> object:
+        """Name a source after its data set, config and split, which tell two sources of one data set apart."""
+        if not isinstance(tree, dict) or "hub" not in tree:
+            return tree
+        parts = (tree["hub"], tree.get("config") or "", tree.get("split") or "")
+        name = ":".join(str(part) for part in parts).rstrip(":")
+        if tree.get("source", name) != name:
+            raise ValueError(f"source is {tree['source']!r} and hub is {tree['hub']!r}: give one of them")
+        return {**tree, "source": name}
+
+    @model_validator(mode="after")
+    def _needs_hub(self) -> SourceConfig:
+        given = {"config": self.config, "split": self.split, "streaming": self.streaming, "max_rows": self.max_rows}
+        if self.hub is None and (named := [key for key, value in given.items() if value]):
+            raise ValueError(
+                f"{', '.join(named)}: only for data sets read with hub: NAME, but source is {self.source!r}"
+            )
+        return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Without columns, a recipe keeps the hash it had before this key existed.
-        return {key: value for key, value in dump(self).items() if key != "columns" or value is not None}
+    def _without_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Without later keys, a recipe keeps the hash it had before they existed.
+        return {key: value for key, value in dump(self).items() if key in ("source", "category") or value}
 
 
 class DataConfig(Section):
@@ -86,7 +118,8 @@ class DataConfig(Section):
 
     train: list[SourceConfig] = Field(
         min_length=1,
-        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`",
+        description="names, or `{source: NAME, category: CATEGORY, columns: {query: A, positive: B, negative: C}}`, "
+        "or `{hub: NAME, config: C, split: S, streaming: true, max_rows: N}` for a data set of the hub",
     )
     max_rows: int | None = Field(
         default=None, ge=1, description="most rows used from all sources together, a seeded sample"
@@ -100,6 +133,31 @@ class DataConfig(Section):
         if isinstance(value, list):
             return [{"source": item} if isinstance(item, str) else item for item in value]
         return value
+
+
+class EarlyStopping(Section):
+    """Looks at dev tasks during training; the weights of the best look are kept. Off if the section is absent.
+
+    Every design may take the same looks, at the same steps and by the same rule. The trials of ``tune`` and a screen
+    take none.
+    """
+
+    dev: list[str] = Field(
+        min_length=1,
+        description="tasks whose mean score decides; the study must not evaluate on them (`FOLDER@dev` is a dev split)",
+    )
+    every: int = Field(ge=1, description="steps between two looks; there is always one after the last step")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="looks in a row without a better score that end a training; null ends none early, so that all "
+        "designs take equally many looks",
+    )
+
+    @field_validator("dev", mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
 
 
 class TrainConfig(Section):
@@ -136,6 +194,28 @@ class TrainConfig(Section):
         "that of all together",
     )
 
+    matryoshka: list[int] = Field(
+        default=[],
+        exclude_if=lambda dimensions: not dimensions,  # as for processes
+        description="also train the first N dimensions of every embedding, for each of these N; the full width is "
+        "always trained too",
+    )
+    early_stopping: EarlyStopping | None = Field(default=None, exclude_if=lambda section: section is None)
+    report_to: list[Tracker] = Field(
+        default=[],
+        exclude_if=lambda trackers: not trackers,
+        description="trackers that get loss, gradient norm and learning rate of each step; changes no result",
+    )
+
+    @field_validator("matryoshka")
+    @classmethod
+    def _usable_dimensions(cls, dimensions: list[int]) -> list[int]:
+        if dimensions and min(dimensions) < 1:
+            raise ValueError(f"dimensions must be 1 or more: {dimensions}")
+        if len(set(dimensions)) < len(dimensions):
+            raise ValueError(f"dimensions repeat: {dimensions}")
+        return sorted(dimensions)
+
     @model_validator(mode="after")
     def _has_a_row_for_each_process(self) -> TrainConfig:
         if self.processes > self.batch_size:
@@ -144,6 +224,31 @@ class TrainConfig(Section):
                 "one row for each process"
             )
         return self
+
+    @model_validator(mode="after")
+    def _looks_in_one_process(self) -> TrainConfig:
+        if self.processes > 1 and self.early_stopping is not None:
+            raise ValueError(f"early_stopping with processes {self.processes} is not supported: leave one of them out")
+        return self
+
+
+def hashed_training(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of a training that keys hash, as JSON values.
+
+    What only fits it to a machine is left out, and so are the names of dev tasks: their content is hashed apart.
+    """
+    found = config.model_dump(mode="json", exclude=set(MACHINE_KEYS))
+    if stopping := found.get("early_stopping"):
+        found["early_stopping"] = {key: value for key, value in stopping.items() if key != "dev"}
+    return found
+
+
+def too_wide(config: TrainConfig, width: int) -> str:
+    """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is."""
+    if not (above := [dimension for dimension in config.matryoshka if dimension > width]):
+        return ""
+    named = ", ".join(map(str, above))
+    return f"train.matryoshka has {named}; wanted at most {width}, the width of the embeddings; leave it out"
 
 
 class Adapt(Section):
@@ -196,6 +301,46 @@ class TuneConfig(Section):
         if len({f"{rate:g}" for rate in rates}) < len(rates):  # trials are named by six digits
             raise ValueError(f"learning rates repeat (compared to six digits): {rates}")
         return rates
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU's peak in dense bf16 products, in TFLOP/s, and its memory, from its maker's data sheet."""
+
+    name: str
+    tflops: float
+    memory_gib: int
+
+
+GPUS: Mapping[str, Gpu] = {
+    "h200": Gpu("H200", 989, 131),
+    "h100": Gpu("H100 SXM", 989, 75),
+    "a100": Gpu("A100 80 GB", 312, 75),
+    "l40s": Gpu("L40S", 362, 45),
+    "rtx4090": Gpu("RTX 4090", 165, 22),
+}
+
+
+class PriceConfig(Section):
+    """With it, ``poolwise study --dry-run`` computes hours, memory and disk from sizes, without base, data or network.
+
+    It changes nothing else.
+    """
+
+    base_config: str | None = Field(
+        default=None, description="a config.json with the architecture of the base; null reads that of `base`"
+    )
+    gpu: Literal["h200", "h100", "a100", "l40s", "rtx4090"] = Field(default="h100", description="the GPU, one of it")
+    utilisation: float = Field(
+        default=0.35, gt=0, le=1, description="share of the GPU's peak in bf16 that training and encoding reach"
+    )
+    train_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="mean tokens of a training text; null is train.max_tokens, the most there can be",
+    )
+    texts_per_row: int = Field(default=3, ge=2, description="texts of a training row: query, positive, negatives")
+    chars_per_token: float = Field(default=4.0, gt=0, description="to convert the lengths of the tasks' texts")
 
 
 class EvalConfig(Section):
@@ -267,6 +412,7 @@ class Recipe(Section):
     tune: TuneConfig | None = None
     adapt: Adapt | None = None
     eval: EvalConfig = EvalConfig()
+    price: PriceConfig | None = None
     prompts: dict[Category, Prompts] = Field(
         default={}, description="by category: `{query: TEXT, document: TEXT}`, the same in training and evaluation"
     )
@@ -359,8 +505,8 @@ class Recipe(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The resolved recipe as JSON, without what only fits it to a machine (``MACHINE_KEYS``)."""
-        tree = self.model_dump(mode="json")
+        """The resolved recipe as JSON, without what only fits it to a machine (``MACHINE_KEYS``, ``price``)."""
+        tree = self.model_dump(mode="json", exclude={"price"})
         return tree | {"train": {key: value for key, value in tree["train"].items() if key not in MACHINE_KEYS}}
 
 

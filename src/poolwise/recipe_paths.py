@@ -13,6 +13,10 @@ _OURS = ("poolwise/", "mteb:")
 """Prefixes of names that are never paths: what ships with poolwise, and MTEB's tasks."""
 
 
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 class RecipePaths:
     """Finds the files and folders that a recipe names.
 
@@ -44,17 +48,21 @@ class RecipePaths:
         """Yield each place that may hold a path: its mapping or list, its key, and the function that looks it up."""
         sections = {name: value for name, value in tree.items() if isinstance(value, dict)}
         yield from [(tree, "base", self._base)] if "base" in tree else []
+        price = sections.get("price", {})
+        yield from [(price, "base_config", self._file)] if "base_config" in price else []
         for section, key, find in (
             (sections.get("data", {}), "train", self._source),
             (sections.get("adapt", {}), "data", self._source),
             (tree, "tasks", self._task),
             (sections.get("tune", {}), "dev", self._task),
+            (_mapping(sections.get("train", {}).get("early_stopping")), "dev", self._task),
         ):
             found = section.get(key)
             if isinstance(found, str):
                 yield section, key, find
             for place, item in enumerate(found if isinstance(found, list) else ()):
-                yield from [(item, "source", find)] if isinstance(item, dict) and "source" in item else []
+                keys = [key for key in ("source", "hub") if isinstance(item, dict) and key in item]
+                yield from ((item, key, find) for key in keys)
                 yield from [(found, place, find)] if isinstance(item, str) else []
 
     def _base(self, name: str) -> str:
@@ -64,6 +72,9 @@ class RecipePaths:
                 return f"{self._base(folder)}:{file}"
             return self._found(name, Path.is_file) or self._as_seen(name)
         return self._found(name, Path.is_dir) or (self._as_seen(name) if name.startswith(".") else name)
+
+    def _file(self, name: str) -> str:
+        return self._found(name, Path.is_file) or self._as_seen(name)
 
     def _source(self, name: str) -> str:
         looks_like_path = name.startswith(".") or name.endswith(SUFFIXES)

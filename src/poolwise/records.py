@@ -78,6 +78,9 @@ class ItemScores(Record):
     group: list[str] = Field(default=[], description="items with the same group name depend on each other")
     assignments: list[list[int]] = []
     scores_by_seed: list[float] = []
+    by_dimension: dict[int, float] = Field(
+        default={}, description="the task's score at each dimension that the model was trained with"
+    )
     settings: dict[str, object] = {}
 
     @property
@@ -142,6 +145,17 @@ class Adaptation(Record):
     seed: int
 
 
+class DevLook(Record):
+    """The mean dev score of a model after ``step`` steps."""
+
+    step: int
+    score: float
+
+
+class _Looks(Record):
+    looks: list[DevLook]
+
+
 class RunManifest(Record):
     """Which model a run evaluated and how it was made. Of kind "adapted": only how a base was made."""
 
@@ -163,6 +177,10 @@ class RunManifest(Record):
     )
     training: dict[str, str | int | float | bool] = Field(
         default={}, description="what its training depends on besides design and seed: base, data, steps ..."
+    )
+    looks: list[DevLook] = Field(default=[], description="the dev scores of early stopping, in order of steps")
+    chosen_step: int | None = Field(
+        default=None, description="the step whose weights were kept; None: the last, without early stopping"
     )
     adaptation: str = Field(default="", description="key of the adaptation of its base; empty if none")
     variant: str = Field(
@@ -318,6 +336,16 @@ def planned_runs(folder: Path) -> list[str] | None:
         return list(json.loads(plan.read_text())["runs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvalError(f"cannot read {plan} as the plan of a study: {error}", hint="run the study again") from error
+
+
+def save_looks(looks: Sequence[DevLook], path: Path) -> None:
+    """Write the looks of a training, whole or not at all."""
+    save_record(_Looks(looks=list(looks)), path)
+
+
+def load_looks(path: Path) -> list[DevLook]:
+    """Return the looks of a training; empty if there is no file. Raises: EvalError where it is damaged."""
+    return load_record(_Looks, path).looks if path.is_file() else []
 
 
 def save_steps(steps: Sequence[TrainingStep], path: Path) -> None:

@@ -327,6 +327,25 @@ class TrainingCurve(Record):
     learning_rate: list[float]
 
 
+class DesignLooks(Record):
+    """The dev scores of one training with early stopping, and the step whose weights were kept."""
+
+    design: str
+    seed: int
+    steps: list[int]
+    scores: list[float]
+    chosen_step: int
+
+
+class DimensionMean(Record):
+    """A design's mean score over one category's tasks and its seeds, with the first ``dimension`` numbers."""
+
+    category: Category
+    name: str
+    dimension: int
+    mean: float
+
+
 class AdaptationInfo(Record):
     """The adapted base that bidirectional designs start from, and its training; ``run`` is its folder."""
 
@@ -376,6 +395,8 @@ class Results(Record):
     failures: dict[str, str] = Field(default={}, description="failed jobs: job -> error")
     not_run: list[str] = Field(default=[], description="jobs that an unfinished study has not run yet")
     sequential: Sequential | None = Field(default=None, description="None: the study has one look, at all its seeds")
+    looks: list[DesignLooks] = Field(default=[], description="dev scores during training, with early stopping")
+    dimensions: list[DimensionMean] = Field(default=[], description="scores of shorter embeddings, where trained")
     tuning: dict[str, dict[str, float]] = Field(default={}, description="design -> learning rate -> dev score")
 
 

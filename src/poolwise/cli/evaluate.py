@@ -72,6 +72,7 @@ def evaluate(
                 "metric": record.metric,
                 "score": record.score,
                 "num_items": record.num_items,
+                **({"by_dimension": record.by_dimension} if record.by_dimension else {}),
             }
             for record in scores
         }
@@ -80,6 +81,7 @@ def evaluate(
         return
     width = max(len(record.task) for record in scores)
     for record in scores:
-        print(f"{record.task:{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items")
+        shorter = "".join(f"  {dimension}: {score:.4f}" for dimension, score in record.by_dimension.items())
+        print(f"{record.task:{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}")
     print(manifest.notes[-1])
     print(f"records: {out}")

@@ -19,6 +19,7 @@ def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -
         memory = round(estimate.peak_memory_gib, 1)
         disk = {} if estimate.disk_gib is None else {"disk_gib": round(estimate.disk_gib, 3)}
         found = {"outlook": list(outlook)} if outlook else {}
+        found |= {"notes": list(estimate.notes)} if estimate.notes else {}
         print(
             json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory, **disk, **found}, indent=2)
         )
@@ -36,8 +37,9 @@ def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -
         "(estimates, within a factor of two)"
     )
     if estimate.disk_gib is not None:
-        console.print(f"stored states: about {estimate.disk_gib:.2f} GiB of disk")
-    for line in outlook:
+        what = "base, models and checkpoints" if estimate.notes else "stored states"
+        console.print(f"{what}: about {estimate.disk_gib:.2f} GiB of disk")
+    for line in (*estimate.notes, *outlook):
         console.print(line, highlight=False)
 
 

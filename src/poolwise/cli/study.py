@@ -80,6 +80,10 @@ def study(
 
 
 def _plan(recipe: Recipe, screen: int | None) -> Estimate:
+    if screen is None and recipe.price is not None:
+        from poolwise.study.price import price_study
+
+        return price_study(recipe)
     if screen is None:
         from poolwise.study.study import plan_study
 

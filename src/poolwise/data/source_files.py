@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from poolwise.errors import DataError
 from poolwise.hub import hub_access
@@ -44,21 +47,46 @@ def find_files(name: str) -> list[Path]:
     return [path]
 
 
-def load_hub_rows(name: str) -> Iterable[object]:
-    """Return the rows of the train split of a Hugging Face data set, ``OWNER/NAME`` or ``OWNER/NAME:CONFIG``.
+def iter_hub_rows(
+    name: str, config: str | None = None, split: str = "train", streaming: bool = False, max_rows: int | None = None
+) -> Iterator[tuple[int, object]]:
+    """Return (row number from 1, row) of a data set that the library ``datasets`` reads.
 
-    Raises: DataError where it cannot be loaded: no network, no such name, or a gated data set.
+    Args:
+        name: ``OWNER/NAME`` on the Hugging Face Hub, or a folder with a data set.
+        config: one of its configurations, for data sets with several.
+        split: as ``datasets`` writes it, such as ``train`` or ``train[:10%]``.
+        streaming: read the rows as they arrive, and store no copy of the whole split on disk.
+        max_rows: read only the first rows; with ``streaming`` no others are downloaded.
+    Raises: DataError where it cannot be loaded: no network, no such name, config or split, or a gated data set; the
+        iterator raises it where the rows break off.
     """
     import datasets
 
-    path, _, config = name.partition(":")
+    asked: dict[str, Any] = {"streaming": True} if streaming else {}
     try:
-        with hub_access():
-            return datasets.load_dataset(path, config or None, split="train", trust_remote_code=False)
+        with nullcontext() if Path(name).is_dir() else hub_access():
+            rows = datasets.load_dataset(name, config, split=split, trust_remote_code=False, **asked)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"cannot load data set {name!r} from the Hugging Face Hub: {reason}",
-            hint="without a network, give a file or folder with jsonl, csv, tsv or parquet "
-            "(make one on a machine with a network: dataset.to_parquet('train.parquet'))",
-        ) from error
+        raise _cannot_load(name, error) from error
+    return _numbered(name, rows, max_rows)
+
+
+def _numbered(name: str, rows: Iterable[object], max_rows: int | None) -> Iterator[tuple[int, object]]:
+    import datasets
+
+    try:
+        yield from enumerate(islice(rows, max_rows), start=1)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise _cannot_load(name, error) from error
+
+
+def _cannot_load(name: str, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if Path(name).is_dir():
+        return DataError(f"cannot load the data set in folder {name!r}: {reason}", "wanted one that `datasets` reads")
+    return DataError(
+        f"cannot load data set {name!r} from the Hugging Face Hub: {reason}",
+        hint="without a network, give a file or folder with jsonl, csv, tsv or parquet "
+        "(make one on a machine with a network: dataset.to_parquet('train.parquet'))",
+    )

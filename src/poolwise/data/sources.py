@@ -19,7 +19,7 @@ from poolwise.data.dialects import (
     named_fields,
     parse_row,
 )
-from poolwise.data.source_files import find_files, is_hub_name, load_hub_rows
+from poolwise.data.source_files import find_files, is_hub_name, iter_hub_rows
 from poolwise.data.triples import Source, TrainingData, Triple, triples_fingerprint
 from poolwise.errors import DataError, collect
 from poolwise.records import Category
@@ -92,12 +92,11 @@ def read_sources(sources: Sequence[SourceConfig]) -> list[Source]:
 
     Raises: DataError that lists all missing sources, or else all bad lines of all sources.
     """
-    names = [source.source for source in sources]
     problems: list[str] = []
     tables = []
-    for name in names:
+    for source in sources:
         try:
-            tables.append(source_tables(name))
+            tables.append(_tables(source))
         except DataError as error:
             problems.append(str(error))
     collect([*problems, *_repeated(tables)], DataError, "training sources")
@@ -117,6 +116,13 @@ def _repeated(tables: Sequence[Sequence[tuple[str, object]]]) -> list[str]:
     return [f"{found[0]}: listed twice" for found in names.values() if len(found) > 1]
 
 
+def _tables(source: SourceConfig) -> list[tuple[str, Iterable[tuple[int, object]]]]:
+    if source.hub is None:
+        return source_tables(source.source)
+    rows = iter_hub_rows(source.hub, source.config, source.split or "train", source.streaming, source.max_rows)
+    return [(source.source, rows)]
+
+
 def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
     """Return the tables of a source: the name of each, and its rows with their numbers.
 
@@ -127,7 +133,8 @@ def source_tables(name: str) -> list[tuple[str, Iterable[tuple[int, object]]]]:
 
         return [(name, iter_rows(pydoc_train_path()))]
     if is_hub_name(name):
-        return [(name, enumerate(load_hub_rows(name), start=1))]
+        data_set, _, config = name.partition(":")
+        return [(name, iter_hub_rows(data_set, config or None))]
     return [(str(path), iter_rows(path)) for path in find_files(name)]
 
 

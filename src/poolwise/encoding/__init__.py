@@ -1,5 +1,5 @@
 """Encoding: texts to embeddings, with every text read once."""
 
-from poolwise.encoding.encoder import Embeddings, ModelEncoder, RandomEncoder
+from poolwise.encoding.encoder import Embeddings, ModelEncoder, RandomEncoder, TruncatedEncoder
 
-__all__ = ["Embeddings", "ModelEncoder", "RandomEncoder"]
+__all__ = ["Embeddings", "ModelEncoder", "RandomEncoder", "TruncatedEncoder"]

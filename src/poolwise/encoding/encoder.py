@@ -89,7 +89,7 @@ class ModelEncoder:
                 reported = before + done
                 self.on_progress(reported, total)
 
-        if is_readable(self.model):
+        if is_readable(self.model) and self.model.has_reader:
             return encode_texts(
                 self.model, texts, prompt, most_texts=self.batch_size, is_repeatable=True, on_progress=report
             )
@@ -109,6 +109,19 @@ class ModelEncoder:
                 "wanted finite embeddings",
                 "try eval.precision: fp32, or check the training loss",
             )
+
+
+class TruncatedEncoder:
+    """Gives the first ``dimension`` numbers of another encoder's embeddings, normalised again."""
+
+    def __init__(self, encoder: ModelEncoder, dimension: int) -> None:
+        self.encoder, self.dimension = encoder, dimension
+
+    def encode(self, texts: Sequence[str], prompt: str) -> Embeddings:
+        """Return one unit vector per text; raises as the other encoder does."""
+        rows = self.encoder.encode(texts, prompt)[:, : self.dimension]
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
 class RandomEncoder:

@@ -3,7 +3,7 @@
 from poolwise.models.attention import AttentionProbe, check_attention, probe_attention
 from poolwise.models.backbone import Backbone
 from poolwise.models.bases import base_origin, base_shape, pinned_base, prepare_base, resolve_base, vocabulary_size
-from poolwise.models.build import build_model, design_of
+from poolwise.models.build import build_model, design_of, trained_dimensions
 from poolwise.models.doctor import Check, diagnose
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
@@ -44,5 +44,6 @@ __all__ = [
     "probe_attention",
     "resolve_base",
     "stored_settings",
+    "trained_dimensions",
     "vocabulary_size",
 ]

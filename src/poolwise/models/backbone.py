@@ -102,6 +102,8 @@ class Backbone(InputModule):
         self.skips_bos = design.skips_bos
         self.is_prepared = False
         """Whether it was prepared for encoding in place; then it cannot be trained or saved any more."""
+        self.matryoshka: tuple[int, ...] = ()
+        """The dimensions that were trained as embeddings of their own, the full width among them; empty: the width."""
         self.probe: AttentionProbe | None = None
         """The result of the attention probe when the model was built or loaded."""
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
@@ -390,6 +392,8 @@ class Backbone(InputModule):
         self.save_config(output_path)
         if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
             add_settings(folder / self.config_file_name, {"base_beside": beside})
+        if self.matryoshka:
+            add_settings(folder / self.config_file_name, {"matryoshka": list(self.matryoshka)})
         if self.method == "lora":
             save_adapter(self.model, folder, self.base)
         elif self.method == "full":
@@ -438,7 +442,7 @@ class Backbone(InputModule):
             load_adapter(model, folder)
         else:
             model.requires_grad_(method == "full")
-        return cls(
+        loaded = cls(
             model,
             tokenizer,
             design=parse_design(config["design"]),
@@ -449,3 +453,5 @@ class Backbone(InputModule):
             precision=precision,
             base_dtype=dtype,
         )
+        loaded.matryoshka = tuple(config.get("matryoshka", ()))
+        return loaded

@@ -92,6 +92,14 @@ def build_model(
     return built
 
 
+def trained_dimensions(model: SentenceTransformer) -> tuple[int, ...]:
+    """Return the dimensions that a model was trained with as embeddings of their own (``train.matryoshka``), ascending.
+
+    Empty for a model that was trained at its full width only: then no shorter embedding is known to be good.
+    """
+    return tuple(getattr(model[0], "matryoshka", ()))
+
+
 def design_of(model: SentenceTransformer) -> Design:
     """Return the design a model was built with.
 

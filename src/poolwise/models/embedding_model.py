@@ -88,6 +88,11 @@ class EmbeddingModel(DirectModel):
                 raise
             return ""  # a model that holds all its weights may outlive its base
 
+    @property
+    def has_reader(self) -> bool:
+        """Whether ``reader`` returns one: no part of the model could behave differently in a copy."""
+        return self._current_reader() is not None
+
     def reader(self) -> Reader:
         """Return the reader for the model's current state; it is rebuilt only if something changed.
 

@@ -23,6 +23,7 @@ from poolwise.report.blocks import (
 )
 from poolwise.report.card import decision_cards
 from poolwise.report.decided import decided_sentences
+from poolwise.report.dimensions import dimension_table
 from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
 from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
@@ -33,6 +34,7 @@ from poolwise.report.figures.seed_ticks import seeds_figure
 from poolwise.report.glossary import glossary
 from poolwise.report.hierarchy import hierarchy_table
 from poolwise.report.items import drilldowns
+from poolwise.report.looks import looks_table
 from poolwise.report.matrix import has_matrix, matrix_blocks
 from poolwise.report.provenance import job_warnings, repeat_blocks, study_facts
 from poolwise.report.tables import cost_table, paper_table, task_table
@@ -63,8 +65,15 @@ def study_document(study: StudyResults) -> Document:
     sections = [
         *_first_sections(view, cards),
         *_comparison_sections(view),
+        _section("dimensions", "Scores by embedding dimension", dimension_table(results.dimensions)),
         _section("layers", "Learned layer weights", layers_figure(results.designs)),
-        _section("training", "Training", curves_figure(results.training, view.designs), _tuning(results)),
+        _section(
+            "training",
+            "Training",
+            curves_figure(results.training, view.designs),
+            looks_table(results.looks),
+            _tuning(results),
+        ),
         _section("adaptation", "Adaptation of the base", *adaptation_blocks(study)),
         *_test_sections(view),
         _section("paper", "The paper's designs", _decisions(results)),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from poolwise.attentions import Attention
-from poolwise.config import Recipe
+from poolwise.config import Recipe, hashed_training
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
@@ -48,7 +48,7 @@ def screen_recipe(recipe: Recipe) -> Recipe:
             "wanted lora or frozen",
             "run `poolwise study`, or screen with --set train.method=lora",
         )
-    train = recipe.train.model_copy(update={"method": "frozen"})
+    train = recipe.train.model_copy(update={"method": "frozen", "early_stopping": None})
     others = {"tune": None, "comparisons": ["reference"], "until_decided": False}
     return recipe.model_copy(update={"train": train, **others})
 
@@ -153,7 +153,7 @@ def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, 
 
 def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
-    key = fingerprint(spec | {"train": recipe.settings["train"]})
+    key = fingerprint(spec | {"train": hashed_training(recipe.train)})
     return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
 
 

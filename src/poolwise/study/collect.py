@@ -11,8 +11,19 @@ from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
 from poolwise.hub import is_hub_id
 from poolwise.jobs import Job, is_done
-from poolwise.records import Run, load_run, load_steps, load_texts
-from poolwise.results import Comparison, DesignInfo, Measured, Results, StudyResults, TaskInfo, TaskScore, TrainingCurve
+from poolwise.records import CATEGORIES, Category, Run, load_run, load_steps, load_texts
+from poolwise.results import (
+    Comparison,
+    DesignInfo,
+    DesignLooks,
+    DimensionMean,
+    Measured,
+    Results,
+    StudyResults,
+    TaskInfo,
+    TaskScore,
+    TrainingCurve,
+)
 from poolwise.stats import compare_runs, with_extremes
 from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_notes
 from poolwise.study.jobs import check_controls, tuning_scores
@@ -62,6 +73,8 @@ def collect(
         data_fingerprints={"base": hashes.base} | _base_facts(recipe.base) | hashes.held | hashes.data,
         failures=failures,
         not_run=not_run,
+        looks=[_looks(job, run) for job, run in trained.items() if run.manifest.looks],
+        dimensions=_dimensions(trained),
         tuning={job.name: _tuning(recipe, out, job) for job in jobs if job.kind == "tune"},
     )
     costs = {job.run: run.manifest.cost for job, run in runs.items()} | adaptation_costs(adaptation, out)
@@ -153,6 +166,27 @@ def _curve(job: Job, out: Path) -> TrainingCurve:
         loss=[step.loss for step in steps],
         learning_rate=[step.learning_rate for step in steps],
     )
+
+
+def _looks(job: Job, run: Run) -> DesignLooks:
+    looks, chosen = run.manifest.looks, run.manifest.chosen_step
+    assert chosen is not None, "a training with looks keeps the weights of one"
+    steps, scores = [look.step for look in looks], [look.score for look in looks]
+    return DesignLooks(design=job.name, seed=job.seed, steps=steps, scores=scores, chosen_step=chosen)
+
+
+def _dimensions(trained: dict[Job, Run]) -> list[DimensionMean]:
+    """Return the mean scores by category, design and dimension, in the order of the designs."""
+    found: dict[tuple[Category, str, int], list[float]] = {}
+    for job, run in trained.items():
+        for record in run.scores.values():
+            for dimension, score in record.by_dimension.items():
+                found.setdefault((record.category, job.name, dimension), []).append(score)
+    ordered = sorted(found.items(), key=lambda item: CATEGORIES.index(item[0][0]))
+    return [
+        DimensionMean(category=category, name=name, dimension=dimension, mean=sum(scores) / len(scores))
+        for (category, name, dimension), scores in ordered
+    ]
 
 
 def _shared(hashes: InputHashes) -> dict[str, str]:

@@ -36,7 +36,8 @@ SCORING_SECONDS_PER_TASK = 0.6
 class Estimate:
     """Expected seconds by job id, and peak memory in GiB; accurate to about a factor of two.
 
-    ``disk_gib`` is the size of a screen's states, which stay on disk until they are deleted; None for a study.
+    ``disk_gib`` is the size of a screen's states, which stay on disk until they are deleted, or of all that a priced
+    study writes; None for a study that was measured. ``notes`` say what a price assumes.
     ``tasks`` are those that a study evaluates on; empty for a screen.
     """
 
@@ -45,6 +46,7 @@ class Estimate:
     peak_memory_gib: float
     disk_gib: float | None = None
     tasks: Sequence[Task] = ()
+    notes: Sequence[str] = ()
 
 
 def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:

@@ -46,6 +46,8 @@ class StudyInputs:
     dev: list[Task]
     hashes: InputHashes
     adapt_texts: Sequence[str] = ()
+    stopping: Sequence[Task] = ()
+    """The dev tasks of early stopping."""
     sources: Sequence[str] = ()
     """How each training source was read, for people."""
 
@@ -72,6 +74,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     tasks = attempt(lambda: load_evaluation(recipe))
     adapt_texts = attempt(lambda: load_adapt_texts(recipe, lambda: data[0].triples if data else []))
     dev = attempt(lambda: load_dev(recipe, tasks or []))
+    stopping = attempt(lambda: load_stopping(recipe, tasks or []))
     if attempt(lambda: _resolve(recipe.base)) is not None:
         attempt(lambda: require_possible(recipe))
         attempt(lambda: held_dtype(recipe))
@@ -80,6 +83,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
     assert data is not None and tasks is not None and dev is not None and adapt_texts is not None
+    assert stopping is not None
     from poolwise.models import pinned_base
 
     training, schedules = data
@@ -99,8 +103,10 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             tasks={task.name: task.fingerprint for task in tasks},
             dev={task.name: task.fingerprint for task in dev},
             adapt_texts=texts_hash,
+            stopping={task.name: task.fingerprint for task in stopping},
             base_dtype=held_dtype(recipe),
         ),
+        stopping=stopping,
         adapt_texts=texts,
         sources=describe_sources(training),
     )
@@ -184,14 +190,25 @@ def load_dev(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
 
     Raises: ConfigError where one of them is among ``tasks``.
     """
-    if recipe.tune is None:
-        return []
-    dev = load_tasks(recipe.tune.dev, max_items=recipe.max_items, prompts=recipe.prompts)
+    return _load_apart("tune.dev", recipe.tune.dev, recipe, tasks) if recipe.tune else []
+
+
+def load_stopping(recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that early stopping looks at; empty without it.
+
+    Raises: ConfigError where one of them is among ``tasks``.
+    """
+    stopping = recipe.train.early_stopping
+    return _load_apart("train.early_stopping.dev", stopping.dev, recipe, tasks) if stopping else []
+
+
+def _load_apart(key: str, names: Sequence[str], recipe: Recipe, tasks: Sequence[Task]) -> list[Task]:
+    dev = load_tasks(names, max_items=recipe.max_items, prompts=recipe.prompts)
     used = {task.fingerprint: task.name for task in tasks}
     if both := [task.name for task in dev if task.fingerprint in used]:
         raise ConfigError(
-            f"tune.dev uses {', '.join(both)}, which the study is evaluated on",
-            "tuning on the test items would make every design look too good",
+            f"{key} uses {', '.join(both)}, which the study is evaluated on",
+            "choosing by the test items would make every design look too good",
             "give a dev split, such as FOLDER@dev, or another task",
         )
     return dev

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from poolwise.config import MACHINE_KEYS, EvalConfig, Recipe, TrainConfig
 from poolwise.data import Schedule
@@ -23,18 +24,23 @@ from poolwise.records import (
     TrainingStep,
     items_path,
     load_adaptation,
+    load_looks,
     load_record,
     save_record,
 )
 from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
-from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task
+from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task, with_dimensions
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
-_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", *MACHINE_KEYS}
-"""Settings that change when a run is saved, how much memory it takes or where it runs, but not what it learns."""
+_NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping", *MACHINE_KEYS}
+"""Settings that say when a run is saved or shown, where it runs or how much memory it takes, but not what it learns;
+and the looks, whose dev tasks count by their content."""
 
 
 def train_run(
@@ -68,6 +74,8 @@ def train_run(
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
     from poolwise.training import train_model
     from poolwise.training.checkpoints import resumed_step
+    from poolwise.training.looks import FILE as LOOKS
+    from poolwise.training.losses import nested_dimensions
 
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model(
@@ -95,6 +103,7 @@ def train_run(
     def on_step(step: TrainingStep) -> None:
         report(step.step, config.steps, f"loss {step.loss:.3f}")
 
+    stopping = inputs.stopping if config.early_stopping else ()
     cost = train_model(
         model,
         inputs.triples,
@@ -105,11 +114,15 @@ def train_run(
         prompts=inputs.prompts,
         source_category=inputs.source_category,
         on_step=on_step,
+        dev_score=partial(dev_score, model, stopping, max_tokens) if stopping else None,
     )
     if not ranks.is_first:
         wait_for_all()
         return load_record(RunManifest, folder / "run.json")
+    looks = load_looks(folder / LOOKS) if stopping else []
     model.max_seq_length = max_tokens
+    if config.steps and num_trainable:
+        model[0].matryoshka = nested_dimensions(config, model.get_embedding_dimension() or 0)
     probe = check_attention(model)
     weights = layer_weights(model, sample_texts(inputs))
     model.save(str(folder / "model"))
@@ -123,6 +136,8 @@ def train_run(
         learning_rate=config.learning_rate,
         hashes=hashes,
         training=training_facts(inputs, config, schedule, adapted=adaptation is not None),
+        looks=looks,
+        chosen_step=max(looks, key=lambda look: look.score).step if looks else None,
         layer_weights=weights,
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
@@ -140,6 +155,19 @@ def train_run(
     return manifest
 
 
+def dev_score(model: SentenceTransformer, tasks: Sequence[Task], max_tokens: int) -> float:
+    """Return a model's mean score on dev tasks during training, with texts truncated as in evaluation."""
+    trained = model.max_seq_length
+    model.max_seq_length = max_tokens
+    try:
+        encoder = ModelEncoder(model)
+        encoder.prepare(key for task in tasks for key in task.texts())
+        scores = [evaluate_task(task, encoder).score for task in tasks]
+    finally:
+        model.max_seq_length = trained
+    return sum(scores) / len(scores)
+
+
 def training_facts(
     inputs: Inputs, config: TrainConfig, schedule: Schedule, *, adapted: bool
 ) -> dict[str, str | int | float | bool]:
@@ -148,11 +176,19 @@ def training_facts(
     The names of files do not matter, nor what only saves memory. An adapted base is named by its own key.
     """
     facts: dict[str, str | int | float | bool] = {} if adapted else {"base": inputs.base}
-    facts |= {"data": schedule.data, **config.model_dump(exclude=_NOT_FACTS), **inputs.hashes.held}
+    facts |= {"data": schedule.data, **_plain(config.model_dump(exclude=_NOT_FACTS)), **inputs.hashes.held}
+    if stopping := config.early_stopping:
+        tasks = sorted(task.fingerprint for task in inputs.stopping)
+        facts["early_stopping"] = fingerprint([stopping.every, stopping.patience, tasks])
     used = {inputs.source_category[triple.source] for triple in inputs.triples}
     if prompts := {category: inputs.prompts[category].model_dump() for category in used & inputs.prompts.keys()}:
         facts["prompts"] = fingerprint(prompts)
     return facts
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """Return settings with lists written as text."""
+    return {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def _base_notes(adaptation: Adaptation | None, base: str) -> list[str]:
@@ -185,11 +221,19 @@ def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path | None, r
     for number, task in enumerate(todo):
         report(number, len(todo), f"tasks scored; {task.name}")
         fresh[task.name] = evaluate_task(task, encoder)
+        if isinstance(encoder, ModelEncoder) and (dimensions := _dimensions(encoder)):
+            fresh[task.name] = with_dimensions(fresh[task.name], task, encoder, dimensions)
         if folder is not None:
             save_record(fresh[task.name], items_path(folder, task.name))
     if folder is None:
         return list(fresh.values())
     return [load_record(ItemScores, items_path(folder, task.name)) for task in tasks]
+
+
+def _dimensions(encoder: ModelEncoder) -> Sequence[int]:
+    from poolwise.models import trained_dimensions
+
+    return trained_dimensions(encoder.model)
 
 
 def _is_scored(task: Task, folder: Path) -> bool:
@@ -261,7 +305,7 @@ def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: 
     rates = recipe.tune.learning_rate
     for number, rate in enumerate(rates):
         within = _within(report, number, len(rates), f"learning rate {rate:g}")
-        config = _with_rate(recipe, rate).model_copy(update={"steps": recipe.tune.steps})
+        config = _with_rate(recipe, rate).model_copy(update={"steps": recipe.tune.steps, "early_stopping": None})
         trial = folder / f"lr-{rate:g}"
         if not (trial / "run.json").is_file():
             schedule = inputs.schedules[seed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolwise.attentions import parse_attention
-from poolwise.config import Recipe
+from poolwise.config import Recipe, too_wide
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.ranks import visible_gpus
@@ -17,9 +17,12 @@ def require_possible(recipe: Recipe) -> None:
     Raises: ConfigError that lists all problems.
     """
     from poolwise.models.bases import base_config
+    from poolwise.training.trackers import missing_trackers
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
+    problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []
+    problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
     problems += _processes(recipe)
     if problems:
         raise ConfigError("\n".join(problems))

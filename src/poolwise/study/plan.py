@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from poolwise.attentions import Attention
 from poolwise.base_dtypes import HeldDtype
-from poolwise.config import Recipe
+from poolwise.config import Recipe, hashed_training
 from poolwise.design import parse_design
 from poolwise.jobs import Job
 from poolwise.results import RESULTS_VERSION
@@ -25,6 +25,7 @@ class InputHashes:
     """Fingerprints of a study's inputs. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
 
     ``adapt_texts`` is None if the base is not adapted. ``base_dtype`` is the dtype in which the base is held here.
+    ``stopping`` are the dev tasks of early stopping.
     """
 
     base: str
@@ -34,6 +35,7 @@ class InputHashes:
     dev: dict[str, str]
     adapt_texts: str | None = None
     base_dtype: HeldDtype = "fp32"
+    stopping: dict[str, str] = field(default_factory=dict)
 
     @property
     def held(self) -> dict[str, str]:
@@ -49,6 +51,7 @@ class InputHashes:
         found |= {f"training data {name}": value for name, value in self.data.items()}
         found |= {f"task {name}": value for name, value in self.tasks.items()}
         found |= {f"dev task {name}": value for name, value in self.dev.items()}
+        found |= {f"early-stopping task {name}": value for name, value in self.stopping.items()}
         return found | ({"the texts of the adaptation": self.adapt_texts} if self.adapt_texts else {})
 
 
@@ -127,14 +130,17 @@ def _ids(*jobs: Job | None) -> tuple[str, ...]:
 
 def _tune(recipe: Recipe, inputs: InputHashes, name: str, adapt: Job | None) -> Job:
     seed = recipe.seeds[0]
-    spec = {"design": name, "train": _dump(recipe)["train"], "tune": _dump(recipe)["tune"]}
+    # Trials take no looks.
+    train = hashed_training(recipe.train.model_copy(update={"early_stopping": None}))
+    spec = {"design": name, "train": train, "tune": _dump(recipe)["tune"]}
     spec |= {"schedule": inputs.schedules[seed], "seed": seed}
     key = fingerprint(_common(recipe, inputs) | _evaluation(recipe, inputs.dev) | spec | _on(adapt))
     return Job("tune", name, seed, key, f"{parse_design(name).slug}-tune-{key[:8]}", name, _ids(adapt))
 
 
 def _train(recipe: Recipe, inputs: InputHashes, name: str, seed: int, adapt: Job | None, tune: Job | None) -> Job:
-    spec = {"design": name, "seed": seed, "schedule": inputs.schedules[seed], "train": _dump(recipe)["train"]}
+    spec = {"design": name, "seed": seed, "schedule": inputs.schedules[seed], "train": hashed_training(recipe.train)}
+    spec |= {"stopping": inputs.stopping} if inputs.stopping else {}
     key = fingerprint(_common(recipe, inputs) | spec | {"tune": tune.key if tune else None} | _on(adapt))
     run = f"{parse_design(name).slug}-s{seed}-{key[:8]}"
     return Job("train", name, seed, key, run, name, _ids(adapt, tune))

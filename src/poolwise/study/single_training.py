@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from poolwise.config import Recipe, TrainConfig, build_recipe
+from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
@@ -91,7 +91,7 @@ def _full_key(key: str) -> str:
             f"wanted a key of {', '.join(_READ)}",
             "poolwise study uses all keys of a recipe",
         )
-    if key not in TrainConfig.model_fields:
+    if first not in TrainConfig.model_fields:
         raise ConfigError(f"--set: unknown key {key!r}", nearest(key, [*_READ, *TrainConfig.model_fields]))
     return f"train.{key}"
 
@@ -114,9 +114,10 @@ def train_single(
     """
     from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device, require_processes
-    from poolwise.models import pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, held_dtype, load_training, source_categories
+    from poolwise.models import base_shape, pinned_base, resolve_base
+    from poolwise.study.inputs import StudyInputs, held_dtype, load_stopping, load_training, source_categories
     from poolwise.study.plan import InputHashes
+    from poolwise.training.trackers import missing_trackers
 
     ranks = join_launched() if is_launched() else current_ranks()
     require_device(device)
@@ -137,6 +138,9 @@ def train_single(
     for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
+    if problem := too_wide(recipe.train, base_shape(recipe.base)[1]) or missing_trackers(recipe.train.report_to):
+        raise ConfigError(problem)
+    stopping = load_stopping(recipe, [])
     schedule = build_schedule(
         training.triples, steps=recipe.train.steps, batch_size=recipe.train.batch_size, seed=run.seed
     )
@@ -149,6 +153,7 @@ def train_single(
         tasks=[],
         dev=[],
         hashes=replace(hashes, data=training.fingerprints, schedules={run.seed: schedule.hash}),
+        stopping=stopping,
     )
     if ranks.is_first:
         write_json(out / "spec.json", spec)

@@ -16,6 +16,7 @@ from poolwise.study.inputs import (
     load_adapt_texts,
     load_dev,
     load_evaluation,
+    load_stopping,
     load_training,
     schedule_path,
     source_categories,
@@ -62,6 +63,10 @@ class WorkerInputs:
     @property
     def dev(self) -> list[Task]:
         return self._parts.dev
+
+    @property
+    def stopping(self) -> Sequence[Task]:
+        return self._parts.stopping
 
     @property
     def adapt_texts(self) -> Sequence[str]:
@@ -121,6 +126,12 @@ class _Parts:
     def dev(self) -> list[Task]:
         found = load_dev(self._recipe, self.tasks)
         _require_same("dev task", self._hashes.dev, {task.name: task.fingerprint for task in found})
+        return found
+
+    @cached_property
+    def stopping(self) -> list[Task]:
+        found = load_stopping(self._recipe, self.tasks)
+        _require_same("early-stopping task", self._hashes.stopping, {task.name: task.fingerprint for task in found})
         return found
 
     @cached_property

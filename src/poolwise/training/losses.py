@@ -10,12 +10,14 @@ from jaxtyping import Shaped
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
+    MatryoshkaLoss,
     MultipleNegativesRankingLoss,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from poolwise.config import TrainConfig
+from poolwise.config import TrainConfig, too_wide
+from poolwise.errors import ConfigError
 from poolwise.models import Backbone
 from poolwise.ranks import current_ranks
 from poolwise.training.exchange import gather_rows
@@ -67,12 +69,51 @@ def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tenso
     return {name: torch.cat(parts) for name, parts in padded.items()}
 
 
-def build_loss(model: SentenceTransformer, config: TrainConfig) -> JointRankingLoss | CachedRankingLoss:
+class NestedLoss(MatryoshkaLoss):
+    """The mean of a loss over several numbers of leading dimensions, each normalised again.
+
+    Source: arXiv:2205.13147, as sentence-transformers' ``MatryoshkaLoss``, which returns the sum. With the mean,
+    losses, gradient norms and learning rates are comparable with those of a training at full width only.
+
+    Law: with the full width alone it is the loss itself.
+    """
+
+    def __init__(self, model: SentenceTransformer, loss: nn.Module, dimensions: Sequence[int]) -> None:
+        super().__init__(model, loss, list(dimensions), [1 / len(dimensions)] * len(dimensions))
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
+        """Return the loss of a batch; arguments as in ``JointRankingLoss``."""
+        try:
+            return super().forward(list(sentence_features), labels)
+        finally:
+            # It leaves its replacement of ``forward`` on the model, which then could not use the fast encoder.
+            self.model.__dict__.pop("forward", None)
+
+
+def nested_dimensions(config: TrainConfig, width: int) -> tuple[int, ...]:
+    """Return the dimensions that a training with ``config`` applies the loss to, ascending; empty for the width only.
+
+    Raises: ConfigError if one is above the width of the embeddings.
+    """
+    if not config.matryoshka:
+        return ()
+    if problem := too_wide(config, width):
+        raise ConfigError(problem)
+    return tuple(sorted({*config.matryoshka, width}))
+
+
+def build_loss(model: SentenceTransformer, config: TrainConfig) -> nn.Module:
     """Return InfoNCE over cosine / temperature, with GradCache if a rank's batch is larger than a mini-batch.
+
+    With ``matryoshka`` it is the mean over the dimensions, with or without GradCache.
 
     Law: both give the same gradient. GradCache needs one more forward, but only the memory of one mini-batch.
     """
     scale = 1 / config.temperature
-    if math.ceil(config.batch_size / current_ranks().size) <= config.mini_batch_size:
-        return JointRankingLoss(model, scale=scale)
-    return CachedRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)
+    loss: nn.Module = (
+        JointRankingLoss(model, scale=scale)
+        if math.ceil(config.batch_size / current_ranks().size) <= config.mini_batch_size
+        else CachedRankingLoss(model, scale=scale, mini_batch_size=config.mini_batch_size)
+    )
+    dimensions = nested_dimensions(config, model.get_embedding_dimension() or 0)
+    return NestedLoss(model, loss, dimensions) if dimensions else loss

@@ -23,8 +23,10 @@ from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
 from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
 from poolwise.training.interrupts import StopRequest
+from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog, training_cost
 from poolwise.training.optimizer import trainable_parameters
+from poolwise.training.trackers import close_trackers
 from poolwise.training.trainer import ScheduleTrainer
 
 
@@ -54,6 +56,7 @@ def run_steps(
     seed: int,
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
+    dev_score: Callable[[], float] | None = None,
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
@@ -61,6 +64,7 @@ def run_steps(
 
     Args:
         run_hash: a call resumes an earlier one only if both have the same hash.
+        dev_score: the score for ``config.early_stopping``; None takes no looks.
     """
     ranks, folder = current_ranks(), out / FOLDER
     _require_rows(batches, ranks.size)
@@ -73,6 +77,14 @@ def run_steps(
     log = StepLog(out / "training.jsonl", done) if ranks.is_first else None
     if config.steps == 0 or not trainable_parameters(model):
         return training_cost([], 0.0)
+
+    looks = None
+    if dev_score is not None and config.early_stopping is not None:
+        if ranks.size > 1:
+            raise ConfigError(
+                "train.early_stopping in several processes", "wanted one process", "leave one of them out"
+            )
+        looks = Looks(dev_score, config.early_stopping, model, out, config.steps, run_hash, done)
 
     def record(step: TrainingStep) -> None:
         if log is not None:
@@ -98,6 +110,7 @@ def run_steps(
             on_step=record,
             stop=stop,
             seed=seed,
+            looks=looks,
         )
         # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
         torch.manual_seed(derive_seed(seed, "dropout"))
@@ -105,9 +118,14 @@ def run_steps(
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         finally:
             model.eval()
+            close_trackers(config.report_to if ranks.is_first else [])
+    if looks is not None:
+        looks.restore_best()
     wait_for_all()
     if ranks.is_first:
         shutil.rmtree(folder, ignore_errors=True)
+    if looks is not None:
+        looks.delete_weights()
     mib = max(own for (own,) in exchange([round(peak.gib * 1024)])) if ranks.size > 1 else 0
     return from_first(log.cost(max(peak.gib, mib / 1024)) if log else None)  # type: ignore[return-value]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from poolwise.config import MACHINE_KEYS, Prompts, TrainConfig
+from poolwise.config import Prompts, TrainConfig, hashed_training
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError
 from poolwise.models import design_of
@@ -34,8 +34,12 @@ def train_model(
     source_category: Mapping[str, Category],
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
+    dev_score: Callable[[], float] | None = None,
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost.
+
+    With ``config.early_stopping`` the model has the weights of its best look at the end, and ``looks.json`` in ``out``
+    holds the scores.
 
     Writes ``training.jsonl`` into ``out``, and checkpoints into ``out/checkpoints``, which are deleted at the end. A
     model without trainable parameters, or with 0 steps, is not changed. SIGINT and SIGTERM take effect after the
@@ -45,6 +49,8 @@ def train_model(
         model: from ``build_model`` with the same settings; its forward determines the precision.
         prompts: prompts by category; ``source_category`` gives each source's category.
         on_step: called after every step; an exception from it ends training, and a later call resumes.
+        dev_score: returns the score of the model on dev tasks during training; needed for early stopping, higher is
+            better.
         resume: resume from the checkpoint of an interrupted run; False starts again.
     Law: after a stop and a resume, the weights are bit for bit those of a run without a stop, by the same number of
     processes. Without dropout, any number of processes gives the same weights, up to rounding.
@@ -81,6 +87,7 @@ def train_model(
         seed=seed,
         on_step=on_step,
         resume=resume,
+        dev_score=dev_score,
     )
 
 
@@ -93,7 +100,7 @@ def _run_hash(
             "design": str(design_of(model)),
             "parameters": {name: list(p.shape) for name, p in trainable_parameters(model).items()},
             "schedule": schedule.hash,
-            "config": config.model_dump(mode="json", exclude={"save_steps", *MACHINE_KEYS}),
+            "config": {key: value for key, value in hashed_training(config).items() if key != "save_steps"},
             "seed": seed,
             "prompts": [prompts[source].model_dump() for source in sorted(prompts)],
         }

@@ -25,7 +25,9 @@ from poolwise.training.batches import Collator, build_loader, count_documents, c
 from poolwise.training.checkpoints import load_weights, publish, save_weights
 from poolwise.training.exchange import sum_gradients
 from poolwise.training.interrupts import StopRequest
+from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
+from poolwise.training.trackers import PROJECT, keep_logs
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
 
@@ -44,6 +46,7 @@ class ScheduleTrainer(StepTrainer):
         on_step: called with the record of every step; an exception from it ends training.
         stop: checked after every step; after a signal to any rank, a checkpoint is written and training ends.
         seed: of the dropout of each step, if several ranks train together.
+        looks: taken where they are due; a better score writes a checkpoint, and training ends when they are over.
     Raises: ModelError at the first step where loss or gradient is not finite, before the weights change.
     """
 
@@ -61,7 +64,9 @@ class ScheduleTrainer(StepTrainer):
         on_step: Callable[[TrainingStep], None],
         stop: StopRequest,
         seed: int,
+        looks: Looks | None = None,
     ) -> None:
+        self.looks = looks
         self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
         self.remedy, self.seed, self.ranks = remedy, seed, current_ranks()
         self.batches = [list(batch) for batch in batches[: config.steps]]
@@ -77,6 +82,7 @@ class ScheduleTrainer(StepTrainer):
         # Otherwise the loop sets the base's special tokens from the tokenizer and saves it with each checkpoint.
         self.processing_class = None
         self.remove_callback(PrinterCallback)
+        keep_logs(self.callback_handler.callbacks, folder.parent)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no model card: our reports describe how a model was trained."""
@@ -173,14 +179,22 @@ class _StepEnd(TrainerCallback):
         self.trainer.stop.received = max(received for _, _, received in by_rank) or None
         record = {"tokens": tokens, "negatives": float(max(0, documents - 1))} | self.trainer.record
         self.trainer.on_step(TrainingStep(step=state.global_step, seconds=seconds, **record))
-        if state.global_step >= state.max_steps:
+        if (looks := self.trainer.looks) is not None and looks.is_due(state.global_step):
+            look = looks.take(state.global_step)
+            # A resumed training needs the best weights of its past, so their step has a checkpoint of its own.
+            control.should_save |= looks.best is look
+            if self.trainer.config.report_to:
+                self.trainer.log({"dev_score": look.score})
+            control.should_training_stop |= looks.is_over
+            self.started = time.perf_counter()
+        if state.global_step >= state.max_steps or control.should_training_stop:
             control.should_save = False
         elif self.trainer.stop.received is not None:
             control.should_save = control.should_training_stop = True
 
 
 def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> SentenceTransformerTrainingArguments:
-    """Return training arguments that switch off the trainer's own precision, reports and progress bars."""
+    """Return training arguments: the trainer's own precision and progress bars are off, reports go to ``report_to``."""
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         max_steps=config.steps,
@@ -188,8 +202,11 @@ def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> Sente
         max_grad_norm=config.max_grad_norm,
         save_strategy="steps",
         save_steps=config.save_steps,
-        logging_strategy="no",
-        report_to="none",
+        logging_strategy="steps" if config.report_to else "no",
+        logging_steps=1,
+        report_to=(list(config.report_to) if current_ranks().is_first else []) or "none",
+        run_name=folder.parent.name,
+        project=PROJECT,
         disable_tqdm=True,
         # The model handles precision itself: its forward uses autocast, its trained weights are fp32.
         bf16=False,
