@@ -8,7 +8,7 @@ arXiv:2409.02727.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from poolwise.attentions import ATTENTIONS, Attention, parse_attention
@@ -322,6 +322,12 @@ PAPER: Mapping[str, PaperDesign] = {
         "where pad = eos (defect 3); layers are normalised (defect 8).",
     ),
 }
+
+
+def narrowest(designs: Iterable[str], dim: int) -> int:
+    """Return the smallest width of the embeddings of some designs, on a base of width ``dim``."""
+    return min(parse_design(name).width or dim for name in designs)
+
 
 _FORM = re.compile(r"(?P<pooling>\w+)(?:\((?P<options>[^()]*)\))?\+(?P<attention>\w+(?:\([^()]*\))?)")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from poolwise.attentions import parse_attention
 from poolwise.config import Recipe, too_wide
-from poolwise.design import parse_design
+from poolwise.design import narrowest, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.ranks import visible_gpus
 
@@ -21,7 +21,8 @@ def require_possible(recipe: Recipe) -> None:
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
-    problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []
+    width = narrowest(recipe.designs, config.hidden_size)
+    problems += [problem] if (problem := too_wide(recipe.train, width)) else []
     problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
     problems += _processes(recipe)
     if problems:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from poolwise.attentions import parse_attention
 from poolwise.base_dtypes import HeldDtype
 from poolwise.config import GPUS, PriceConfig, Recipe, TrainConfig, too_wide
-from poolwise.design import Design, parse_design
+from poolwise.design import Design, narrowest, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
 from poolwise.study.adapt_estimate import ACTIVATION_BYTES, LIBRARIES_GIB, weight_bytes
@@ -91,7 +91,8 @@ def _require_priced(recipe: Recipe, config: object) -> None:
             parse_design(name).require_layers(config.num_hidden_layers)  # type: ignore[attr-defined]
         except ConfigError as error:
             problems.append(str(error))
-    problems += [problem] if (problem := too_wide(recipe.train, config.hidden_size)) else []  # type: ignore[attr-defined]
+    width = narrowest(recipe.designs, config.hidden_size)  # type: ignore[attr-defined]
+    problems += [problem] if (problem := too_wide(recipe.train, width)) else []
     if problems:
         raise ConfigError("\n".join(problems))
 

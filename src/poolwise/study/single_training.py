@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
-from poolwise.design import Design, parse_design
+from poolwise.design import Design, narrowest, parse_design
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
@@ -138,7 +138,8 @@ def train_single(
     for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
-    if problem := too_wide(recipe.train, base_shape(recipe.base)[1]) or missing_trackers(recipe.train.report_to):
+    width = narrowest(recipe.designs, base_shape(recipe.base)[1])
+    if problem := too_wide(recipe.train, width) or missing_trackers(recipe.train.report_to):
         raise ConfigError(problem)
     stopping = load_stopping(recipe, [])
     schedule = build_schedule(

@@ -81,6 +81,14 @@ def test_what_the_base_reads_beside_the_text_must_fit_too(tmp_path: Path) -> Non
         load_inputs(tiny_recipe(tmp_path, "mistral", {"sliding_window": 32}, **echo, train=train | {"max_tokens": 17}))
 
 
+def test_nested_dimensions_must_fit_the_narrowest_design(tmp_path: Path) -> None:
+    train = {"steps": 1, "batch_size": 4, "max_tokens": 24, "matryoshka": [16]}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train))
+    narrow = {"designs": ["mean+causal", "mean(dim=12)+causal"]}
+    with pytest.raises(ConfigError, match=r"train\.matryoshka has 16; wanted at most 12, the width of the embeddings"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train, **narrow))
+
+
 def test_attention_on_the_prompt_needs_an_architecture_that_takes_masks(tmp_path: Path) -> None:
     partial = {"designs": ["mean+causal", "mean+bidirectional(on=prompt)"]}
     load_inputs(tiny_recipe(tmp_path, "llama", {}, **partial))
