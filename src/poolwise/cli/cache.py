@@ -50,4 +50,4 @@ def cache(
     if rows:
         print_table(("name", "kind", "size", "what"), rows)
     total = sum(item.num_bytes for item in items) / 1e6
-    say(f"{'deleted' if action is Action.clear else 'in'} {cache_folder()}: {len(items)} folders, {total:,.1f} MB")
+    say(f"{'deleted from' if action is Action.clear else 'in'} {cache_folder()}: {len(items)} folders, {total:,.1f} MB")
