@@ -17,7 +17,6 @@ AT_MOST = "until_decided: the study stops after the second of {num_seeds} seeds 
 EXAMPLES = (
     "poolwise study recipes/quickstart.yaml --set train.steps=50",
     "poolwise study recipes/quickstart.yaml --out runs/mine --screen 4 --workers 2",
-    "poolwise study recipes/quickstart.yaml --until-decided --set 'seeds=[0, 1, 2, 3, 4, 5]'",
 )
 
 
