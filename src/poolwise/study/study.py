@@ -151,6 +151,7 @@ def _settled(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path
         part = look.jobs(jobs)
         if not all(is_done(out, job) for job in part):
             return None
+        save_texts(inputs.tasks, out)  # a study from before texts were kept gets them here
         results = _collected(recipe, part, inputs, out, look, {})
         if look.is_last or (results.results.sequential is not None and results.results.sequential.is_decided):
             return results

@@ -159,7 +159,7 @@ def test_a_model_below_a_baseline_looks_like_a_warning(chromium: Browser, record
         "return [card.innerText, getComputedStyle(warning).fontWeight, getComputedStyle(warning).color, "
         "getComputedStyle(document.body).color]"
     )
-    assert "is below bm25 in the mean: do not deploy it" in words and "load_model" not in words
+    assert "is below bm25: do not deploy it" in words and "load_model" not in words
     assert int(weight) >= 600 and colour != plain
 
 
