@@ -46,6 +46,20 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """A toy training with a look after every second step; the look after step 4 has the best score."""
+
+    def train(self, base: str, out: Path) -> None:
+        """Train and save the weights of each rank; rank 0 alone may take scores."""
+        looking = {"early_stopping": {"dev": ["dev"], "every": 2}}
+        config = toy_config(batch_size=5, lora_dropout=0.0, temperature=0.2, **looking)
+        model = toy_model(DESIGN, base, config)
+        scores = iter([0.1, 0.5, 0.3] if current_ranks().is_first else [])
+        toy_train(model, config, out, triples=uneven_triples(), dev_score=lambda: next(scores))
+        _save(model, out)
+
+
+@dataclass(frozen=True)
 class Adaptation:
     """A toy adaptation of a base, with three texts in each batch, for two ranks."""
 

@@ -61,7 +61,7 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         return
     ranks = current_ranks()
     if recipe.train.processes > 1 and ranks.size == 1:
-        part = replace(training_part(inputs), triples=[], adapt_texts=inputs.adapt_texts)
+        part = replace(training_part(inputs), triples=[], stopping=(), adapt_texts=inputs.adapt_texts)
         work = partial(run_adaptation, job, recipe, part, out)
         run_in_ranks(work, recipe.train.processes, report)
         return

@@ -77,7 +77,7 @@ Inputs = StudyInputs | WorkerInputs
 
 
 def training_part(inputs: Inputs) -> StudyInputs:
-    """Return the inputs that a training reads, without tasks and the other seeds' schedules, for another process."""
+    """Return the inputs that a training reads, without evaluation tasks and schedules, for another process."""
     return StudyInputs(
         base=inputs.base,
         triples=inputs.triples,
@@ -87,6 +87,7 @@ def training_part(inputs: Inputs) -> StudyInputs:
         tasks=[],
         dev=[],
         hashes=inputs.hashes,
+        stopping=inputs.stopping,
     )
 
 

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from poolwise.config import EarlyStopping
 from poolwise.errors import ModelError
+from poolwise.ranks import current_ranks, from_first
 from poolwise.records import DevLook, load_looks, save_looks
 from poolwise.training.checkpoints import load_weights, save_weights
 
@@ -28,6 +29,8 @@ class Looks:
         out: the folder of the run.
         done: steps that a resumed training has behind it; later looks are dropped, because they are taken again.
     Law: a look changes neither the weights nor the random state of the training.
+
+    If several ranks train together, all of them take every look: rank 0 scores and writes, the others wait for it.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Looks:
     ) -> None:
         self._score, self._settings, self._model, self._out = score, settings, model, out
         self._num_steps, self._run_hash = num_steps, run_hash
-        self.taken = [look for look in load_looks(out / FILE) if look.step <= done]
-        save_looks(self.taken, out / FILE)
+        self._writes = current_ranks().is_first
+        self.taken = from_first([look for look in load_looks(out / FILE) if look.step <= done])
+        if self._writes:
+            save_looks(self.taken, out / FILE)
 
     @property
     def best(self) -> DevLook | None:
@@ -63,11 +68,13 @@ class Looks:
 
     def take(self, step: int) -> DevLook:
         """Score the model, and keep its weights if it is the best so far; return the look."""
-        before, look = self.best, DevLook(step=step, score=self._score())
+        score = from_first(self._score() if self._writes else 0.0)
+        before, look = self.best, DevLook(step=step, score=score)
         self.taken.append(look)
-        if self.best is look:
-            self._keep(step, before)
-        save_looks(self.taken, self._out / FILE)
+        if self._writes:
+            if self.best is look:
+                self._keep(step, before)
+            save_looks(self.taken, self._out / FILE)
         return look
 
     def _keep(self, step: int, before: DevLook | None) -> None:
@@ -101,4 +108,5 @@ class Looks:
 
     def delete_weights(self) -> None:
         """Delete the stored weights; the scores stay."""
-        shutil.rmtree(self._out / FOLDER, ignore_errors=True)
+        if self._writes:
+            shutil.rmtree(self._out / FOLDER, ignore_errors=True)

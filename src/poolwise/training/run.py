@@ -80,10 +80,6 @@ def run_steps(
 
     looks = None
     if dev_score is not None and config.early_stopping is not None:
-        if ranks.size > 1:
-            raise ConfigError(
-                "train.early_stopping in several processes", "wanted one process", "leave one of them out"
-            )
         looks = Looks(dev_score, config.early_stopping, model, out, config.steps, run_hash, done)
 
     def record(step: TrainingStep) -> None:
@@ -119,6 +115,7 @@ def run_steps(
         finally:
             model.eval()
             close_trackers(config.report_to if ranks.is_first else [])
+    wait_for_all()
     if looks is not None:
         looks.restore_best()
     wait_for_all()

@@ -15,6 +15,7 @@ from rank_work import (
     Adaptation,
     Case,
     Gradients,
+    Stopping,
     losses_of,
     norms_of,
     run_cases,
@@ -29,6 +30,7 @@ CASES = {
     "plain": Case({"batch_size": 5}),
     "GradCache": Case({"batch_size": 5, "mini_batch_size": 2}),
     "whole base": Case({"method": "full", "learning_rate": 1e-3}, design="mean+causal"),
+    "early stopping": Stopping(),
     "adaptation": Adaptation(),
 }
 STOPPED = {
@@ -89,6 +91,14 @@ def test_two_processes_train_as_one(name, one, two):
     assert norms_of(two / name) == pytest.approx(norms_of(one / name), rel=NORM)
     assert worst(weights_of(two / name), weights_of(one / name)) < WEIGHT
     assert worst(weights_of(two / name, 1), weights_of(two / name, 0)) == 0
+
+
+def test_looks_are_taken_once_and_the_best_weights_are_kept(one, two):
+    name = "early stopping"
+    assert (two / name / "looks.json").read_text() == (one / name / "looks.json").read_text()
+    assert {path.name for path in (two / name).iterdir()} == {path.name for path in (one / name).iterdir()} | {
+        "weights-1.pt"
+    }
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
