@@ -41,7 +41,6 @@ from poolwise.models.base_dtype import held_when_loaded
 from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
 from poolwise.models.families import (
     EAGER,
-    attention_implementation,
     eager_note,
     refuse_prompt_attention,
     say_eager,
@@ -106,6 +105,8 @@ class Backbone(InputModule):
         """The dimensions that were trained as embeddings of their own, the full width among them; empty: the width."""
         self.probe: AttentionProbe | None = None
         """The result of the attention probe when the model was built or loaded."""
+        self.attention_kernel = ""
+        """``eager`` if the usual kernel of its architecture ignored the attention; empty for the usual one."""
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         if self.attention_mode.on_prompt:
             refuse_prompt_attention(model.config)
@@ -362,18 +363,13 @@ class Backbone(InputModule):
             except ModelError:
                 self._use_kernel(before)
                 raise
+            self.attention_kernel = EAGER
             say_eager(self.model.config.model_type, self.attention)
 
     def _use_kernel(self, kernel: str) -> None:
         self.model.set_attn_implementation(kernel)
         self.packs = kernel != EAGER and use_packing(self.model)
         set_attention(self.model, self.attention)
-
-    @property
-    def attention_kernel(self) -> str:
-        """ "eager" if the usual kernel of its architecture ignored the attention; empty for the usual one."""
-        kernel, family = attention_in_use(self.model.config), self.model.config.model_type
-        return EAGER if kernel == EAGER != attention_implementation(family) else ""
 
     @property
     def notes(self) -> list[str]:
