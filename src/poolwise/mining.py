@@ -126,7 +126,7 @@ def mine_pairs(
 
 def _mine(
     pairs: Sequence[tuple[str, str]], model: SentenceTransformer, config: MiningConfig
-) -> tuple[Sequence[dict[str, object]], dict[str, int]]:
+) -> tuple[Sequence[dict[str, Any]], dict[str, int]]:
     from datasets import Dataset
 
     printed = io.StringIO()

@@ -65,7 +65,12 @@ def mine(
     from poolwise.mining import MiningConfig, mine_pairs, report_lines, report_path, require_new, save_mined
 
     require_new(out)
-    options = {"negatives": negatives, "range_min": range_min, "range_max": range_max, "batch_size": batch_size}
+    options: dict[str, object] = {
+        "negatives": negatives,
+        "range_min": range_min,
+        "range_max": range_max,
+        "batch_size": batch_size,
+    }
     options |= {"relative_margin": relative_margin, "absolute_margin": absolute_margin}
     config = build_section(MiningConfig, options | {"max_score": max_score, "min_score": min_score}, "options")
     training = load_sources([SourceConfig(source=pairs, columns=columns)], max_rows, 0)

@@ -115,7 +115,7 @@ def _seconds(job: Job, parts: _Parts) -> float:
     train, design = parts.recipe.train, parse_design(job.design or UNTUNED_DESIGN)
     if job.kind == "train":
         num_texts = train.steps * train.batch_size * parts.price.texts_per_row
-        num_tokens = num_texts * parts.train_tokens
+        num_tokens = float(num_texts * parts.train_tokens)
         base = parts.forward_flops(design, num_texts, num_tokens) * passes(train)
         head = num_texts * head_flops(design, parts.sizes, parts.train_tokens) * (passes(train) + 1)
         return (base + head) / parts.flops_per_second
