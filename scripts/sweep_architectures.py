@@ -54,6 +54,10 @@ _SIZES = {
 _LISTS = ("layer_types", "mlp_layer_types", "attention_types", "no_rope_layers", "attention_layers")
 
 
+_ENCODER = "no: the model behaves bidirectional"
+"""What an encoder such as BERT shows, which transformers lists among the causal models too."""
+
+
 @dataclass(frozen=True)
 class Row:
     """What was found on one architecture."""
@@ -73,7 +77,13 @@ def tiny_config(name: str) -> Any:
             if isinstance(getattr(config, key, None), int) and not isinstance(getattr(config, key), bool):
                 with contextlib.suppress(AttributeError, NotImplementedError, TypeError, ValueError):
                     setattr(config, key, size)
-    for key, size in (("head_dim", WIDTH // HEADS), ("num_key_value_heads", KEYS)):
+    unset = {
+        "head_dim": WIDTH // HEADS,
+        "num_key_value_heads": KEYS,
+        "num_experts_per_tok": KEYS,
+        "n_routed_experts": HEADS,
+    }
+    for key, size in unset.items():
         if getattr(config, key, 0) is None:
             setattr(config, key, size)
     if getattr(config, "kv_lora_rank", None):  # latent attention has as many keys as queries
@@ -106,7 +116,7 @@ def save_tiny(config: Any, folder: Path) -> None:
 
 
 def probed(name: str) -> Row | None:
-    """Return the row of an architecture; None if it is not a decoder of texts."""
+    """Return the row of an architecture; None for encoders, and for models of more than text."""
     try:
         config = tiny_config(name)
         if config.is_encoder_decoder or config.get_text_config() is not config:
@@ -135,6 +145,8 @@ def probed(name: str) -> Row | None:
             found[attention] = "yes"
             kernel = "packed" if backbone.packs else attention_in_use(backbone.model.config)
             kernels.append(f"{kernel}, as sdpa ignores {attention}" if backbone.attention_kernel else kernel)
+    if found["causal"] == _ENCODER:
+        return None
     return Row(name, found["causal"], found["bidirectional"], "; ".join(dict.fromkeys(kernels)))
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from poolwise.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 T = TypeVar("T")
 
@@ -106,9 +106,9 @@ def join_by_file(path: Path, rank: int, size: int, num_gpus: int) -> Ranks:
 
 
 def _meet(place: str, rank: int, size: int) -> Store:
-    from torch.distributed.rendezvous import rendezvous
+    from torch import distributed
 
-    store, _, _ = next(iter(rendezvous(place, rank, size)))
+    store, _, _ = next(iter(distributed.rendezvous(place, rank, size)))  # type: ignore[attr-defined]
     found: Store = store
     return found
 

@@ -58,8 +58,9 @@ def options_of_scripts() -> set[str]:
 
 THEIRS = {"eos_token"}
 """Keys of other programs' files: tokenizer_config.json."""
-FOREIGN = {"--group", "--depth"}
-"""Options of other programs: pip, git."""
+FOREIGN = {"--group", "--depth", "--no-deps", "--only-binary", "--no-input", "--disable-pip-version-check", "--dest"}
+FOREIGN |= {"--nproc-per-node", "--merge"}
+"""Options of other programs: pip, git, torchrun, llama-gguf-split."""
 
 
 def literals(source: str) -> Iterator[tuple[int, str, bool]]:
@@ -135,7 +136,7 @@ def wrong_overrides(text: str) -> list[str]:
 def test_what_messages_name_exists(path: Path) -> None:
     wrong = []
     for line, text, is_docstring in literals(path.read_text()):
-        known = ALL_OPTIONS | options_of_scripts() if is_docstring else ALL_OPTIONS
+        known = ALL_OPTIONS | FOREIGN | (options_of_scripts() if is_docstring else set())
         found = wrong_options(text, known) + wrong_keys(text) + wrong_overrides(text)
         found += [] if is_docstring else wrong_advice(text)
         wrong += [f"line {line}: {name}" for name in found]

@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "poolwise"
 LIBRARIES = ("torch", "transformers", "sentence_transformers", "peft", "mteb", "huggingface_hub", "datasets", "gguf")
 PUBLIC = {
     **dict.fromkeys(LIBRARIES, "what a library exports at its top"),
+    "torch.distributed": "pytorch.org/docs: torch.distributed",
     "torch.nn": "pytorch.org/docs: torch.nn",
     "torch.nn.attention": "pytorch.org/docs: torch.nn.attention",
     "torch.nn.functional": "pytorch.org/docs: torch.nn.functional",

@@ -115,8 +115,8 @@ def _seconds(job: Job, parts: _Parts) -> float:
     train, design = parts.recipe.train, parse_design(job.design or UNTUNED_DESIGN)
     if job.kind == "train":
         num_texts = train.steps * train.batch_size * parts.price.texts_per_row
-        num_tokens = float(num_texts * parts.train_tokens)
-        base = parts.forward_flops(design, num_texts, num_tokens) * passes(train)
+        trained = num_texts * parts.train_tokens
+        base = parts.forward_flops(design, num_texts, trained) * passes(train)
         head = num_texts * head_flops(design, parts.sizes, parts.train_tokens) * (passes(train) + 1)
         return (base + head) / parts.flops_per_second
     total = 0.0

@@ -41,8 +41,8 @@ def _size(name: str, known: Mapping[str, Any]) -> TaskSize:
         raise DataError(f"MTEB has no task {name!r}", hint=nearest(name, known))
     stats: Mapping[str, Any] = known[name].descriptive_stats or {}
     splits = ["test", *known[name].eval_splits]
-    split: Mapping[str, Any] = next((stats[split] for split in splits if split in stats), {})
-    if not (columns := tuple(_columns(split))):
+    of_split: Mapping[str, Any] = next((stats[split] for split in splits if split in stats), {})
+    if not (columns := tuple(_columns(of_split))):
         raise DataError(f"mteb has no figures of the size of mteb:{name}", hint="leave it out to price the others")
     return TaskSize(name, columns)
 

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -66,14 +66,14 @@ Works = Callable[[str], Callable[..., object]]
 
 
 @pytest.fixture
-def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Works:
+def works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works]:
     """Return the work of a name, which writes into ``tmp_path``."""
     (tmp_path / "rank_works.py").write_text(textwrap.dedent(WORK))
     monkeypatch.syspath_prepend(str(tmp_path))
     import rank_works  # type: ignore[import-not-found]
 
-    monkeypatch.delitem(sys.modules, "rank_works")
-    return lambda name: partial(getattr(rank_works, name), out=tmp_path)
+    yield lambda name: partial(getattr(rank_works, name), out=tmp_path)
+    sys.modules.pop("rank_works")
 
 
 def left_behind(out: Path) -> list[int]:

@@ -30,7 +30,7 @@ def found(monkeypatch, *designs):
     tree = {"name": "toy", "base": "b", "designs": list(designs), "reference": designs[0], "tasks": ["t"]}
     recipe = build_recipe(tree | {"data": {"train": ["x"]}, "train": {"steps": 2, "batch_size": 4, "max_tokens": 32}})
     jobs = [Job(kind, name, 0, f"{kind}-{name}", "run", name) for name in designs for kind in ("train", "eval")]
-    return estimate_jobs(jobs, recipe, SimpleNamespace(tasks=[], base="b"))
+    return estimate_jobs(jobs, recipe, SimpleNamespace(tasks=[], base="b", hashes=SimpleNamespace(base_dtype="fp32")))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job, Processes, Progress, choose_workers, processes, run_jobs, share_gpus
 from poolwise.kernels.devices import require_processes
-from poolwise.ranks import visible_gpus
+from poolwise.ranks import ALONE, is_launched, join_launched, visible_gpus
 from poolwise.records import RunManifest, iter_run_folders, load_record, load_steps
 from poolwise.study import limits, study
 from poolwise.study.single_training import build_single_run, train_single
@@ -139,6 +140,20 @@ def test_workers_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "visible_gpus", list)
     monkeypatch.setattr(processes, "usable_cores", lambda: range(8))
     assert [choose_workers(9, 1e-6), choose_workers(9, 1e-6, 2), choose_workers(9, 1e9)] == [8, 4, 1]
+
+
+def test_torchrun_with_one_process_is_a_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert is_launched()
+    assert join_launched() == ALONE
+    assert not is_launched() and "LOCAL_RANK" not in os.environ
+
+
+def test_accelerate_with_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match=r"configured for FSDP.*--multi_gpu, or use torchrun"):
+        join_launched()
 
 
 def test_visible_gpus_are_named_as_the_user_chose_them(monkeypatch: pytest.MonkeyPatch) -> None:
