@@ -73,7 +73,7 @@ def count_head(design: Design, sizes: BaseSizes) -> int:
     return sum(weight.numel() for weight in pooling.parameters())
 
 
-def head_flops(design: Design, sizes: BaseSizes, num_tokens: float) -> float:
+def head_flops(design: Design, sizes: BaseSizes, num_tokens: int | float) -> float:
     """Return the floating-point operations of a design's pooling for one text; a multiplication and addition are two.
 
     Heads with latents are counted as they are computed here (``pooling.cross_attention``); of others, two operations

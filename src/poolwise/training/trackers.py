@@ -16,7 +16,7 @@ _PACKAGES: dict[Tracker, tuple[str, ...]] = {"tensorboard": ("tensorboard", "ten
 """The packages of a tracker, of which one is enough; others are named like their tracker."""
 PROJECT = "poolwise"
 LOGS = "tensorboard"
-"""The folder inside that of a run with the files that ``tensorboard --logdir`` shows."""
+"""The folder inside that of a run with the files that TensorBoard shows."""
 
 
 def missing_trackers(trackers: Sequence[Tracker]) -> str:

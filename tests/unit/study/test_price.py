@@ -57,7 +57,7 @@ def test_sizes_are_those_of_the_model_that_is_built(tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", "qwen3")
     sizes = base_sizes(base_config(base))
     for design in ("multilayer+causal", "mlp+causal", "mean+causal"):
-        model = build_model(design, base, lora_rank=4)
+        model = build_model(design, base, lora_rank=4, max_tokens=32)
         lora = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
         assert sizes.num_lora * 4 == lora
         assert count_head(parse_design(design), sizes) == sum(p.numel() for p in model[1].parameters())
