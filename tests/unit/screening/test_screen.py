@@ -17,6 +17,7 @@ from poolwise.screening.screen import run_screened_study
 from poolwise.screening.screen_estimate import require_disk
 from poolwise.screening.screen_plan import plan_screen, screen_recipe
 from poolwise.study.estimate import Estimate
+from poolwise.study.plan import InputHashes
 from poolwise.study.shortlist import mean_ranks, shortlist
 
 RECIPE = {
@@ -60,7 +61,7 @@ def test_a_design_that_changes_what_the_base_reads_is_not_in_a_screen(pooling: s
 @pytest.fixture
 def inputs(monkeypatch):
     monkeypatch.setattr(screen_plan, "screen_keys", lambda recipe, inputs, role: ((role, "text"),))
-    hashes = SimpleNamespace(base="b", schedules={0: "s0", 1: "s1"}, tasks={"sts/toy": "t"})
+    hashes = InputHashes("b", {}, {0: "s0", 1: "s1"}, {"sts/toy": "t"}, {})
     return SimpleNamespace(base="poolwise/nano", hashes=hashes)
 
 
