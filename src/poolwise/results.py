@@ -240,7 +240,7 @@ class Comparison(Record):
 
         >>> import poolwise
         >>> sorted(poolwise.Comparison.model_fields)[:4]
-        ['against_baselines', 'benchmark', 'contrasts', 'designs']
+        ['against_baselines', 'benchmark', 'by_category', 'contrasts']
     """
 
     schema_version: int = SCHEMA_VERSION
