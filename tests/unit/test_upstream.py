@@ -30,6 +30,7 @@ PUBLIC = {
     "torch.optim.lr_scheduler": "pytorch.org/docs: torch.optim, how to adjust learning rate",
     "torch.utils.data": "pytorch.org/docs: torch.utils.data",
     "torch.autograd.function": "pytorch.org/docs: torch.autograd, once_differentiable",
+    "transformers.integrations": "huggingface.co/docs/transformers/main_classes/callback: TensorBoardCallback",
     "transformers.utils": "huggingface.co/docs/transformers: logging is documented as transformers.utils.logging",
     "sentence_transformers.base.modules": "sbert.net/docs/package_reference/base/modules",
     "sentence_transformers.sentence_transformer.modules": "sbert.net/docs: creating custom models",

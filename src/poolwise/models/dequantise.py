@@ -159,13 +159,13 @@ def _alone(path: Path) -> Iterator[Path]:
 
 def _read(place: Path, path: Path, header: GgufHeader) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return model and tokenizer; what makes the base unsuitable is found before its weights are read."""
-    config = AutoConfig.from_pretrained(place, gguf_file=path.name)
+    config = AutoConfig.from_pretrained(place, gguf_file=path.name, trust_remote_code=False)
     refuse_unsuitable(config, str(path))
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=path.name)
+    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=path.name, trust_remote_code=False)
     tokenizer.name_or_path = str(path)  # which errors name, instead of a temporary folder
     TextTokens(tokenizer, config.get_text_config().vocab_size)
     model, info = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+        place, gguf_file=path.name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
     )
     missing = sorted(info["missing_keys"])
     if missing:
