@@ -51,9 +51,9 @@ class _Parts:
 
     def forward_flops(self, design: Design, num_texts: float, num_tokens: float) -> float:
         """Return the operations of the base on texts of equal length; causal attention reads half of the pairs."""
-        length = num_tokens / max(1.0, num_texts)
+        length = design.num_read(num_tokens / max(1.0, num_texts))
         seen = length / 2 if parse_attention(design.attention).kind == "causal" else length
-        return num_tokens * (2.0 * self.sizes.num_decoder + 4.0 * seen * self.sizes.dim * self.sizes.num_layers)
+        return num_texts * length * (2.0 * self.sizes.num_decoder + 4.0 * seen * self.sizes.dim * self.sizes.num_layers)
 
 
 def price_study(recipe: Recipe) -> Estimate:

@@ -28,7 +28,7 @@ def paper() -> Recipe:
     return load_recipe(PAPER)
 
 
-def changed(recipe: Recipe, **keys: dict[str, Any]) -> Recipe:
+def changed(recipe: Recipe, **keys: Any) -> Recipe:
     tree = recipe.model_dump()
     for section, values in keys.items():
         tree[section] = tree[section] | values if isinstance(values, dict) else values
@@ -80,6 +80,14 @@ def test_the_paper_is_priced_without_weights_data_or_network(paper: Recipe) -> N
 def test_a_setting_that_does_not_fit_the_gpu_is_said(paper: Recipe) -> None:
     found = price_study(changed(paper, train={"mini_batch_size": 64}))
     assert found.notes[0].startswith("one H100 SXM has 75 GiB, but training needs about")
+
+
+def test_a_text_that_is_read_twice_costs_twice(paper: Recipe) -> None:
+    designs = ["mean+causal", "mean(echo=true)+causal"]
+    found = price_study(changed(paper, designs=designs, reference="mean+causal"))
+    once, twice = (found.seconds[job.id] for job in found.jobs if job.kind == "train")
+    # Attention grows with the square, but is a small part at 256 tokens.
+    assert 2 <= twice / once < 2.05
 
 
 def test_time_is_inverse_to_the_speed_reached(paper: Recipe) -> None:
