@@ -13,18 +13,22 @@ from poolwise.records import METRICS, ItemScores, Run
 UNIT = 1 + 1e-6
 
 
-def joined(sources: Sequence[Source], intersect: bool = False) -> tuple[list[Run], list[str]]:
+def joined(
+    sources: Sequence[Source], intersect: bool = False, *, is_benchmark: bool = False
+) -> tuple[list[Run], list[str]]:
     """Return the runs of all sources, made comparable where possible, and notes on changes and unknowns.
 
     Parts of one foreign model from several inputs become one run if they have no task in common.
 
     Args:
         intersect: cut each task to the items that all models have.
+        is_benchmark: the tasks are those of a benchmark, which averages tasks of different metrics.
     Raises: EvalError where a task's scores are fractions in one place and percentages in another.
     """
     runs, notes = _merged([(run, source) for source in sources for run in source.runs])
     cuts = (intersected,) if intersect else ()
-    for fold in (_fold_forums, _one_metric, _same_metric, *cuts, _same_groups, _same_fingerprint):
+    metrics = (_same_metric,) if is_benchmark else (_one_metric, _same_metric)
+    for fold in (_fold_forums, *metrics, *cuts, _same_groups, _same_fingerprint):
         runs, found = fold(runs)
         notes += found
     collect(

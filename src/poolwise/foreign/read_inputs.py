@@ -90,7 +90,7 @@ def read_inputs(
     if not any(source.runs for source in sources):
         raise EvalError(f"no run in {', '.join(map(str, paths))}", WANTED)
     told = _told_apart(sources)
-    runs, notes = joined(sources, intersect)
+    runs, notes = joined(sources, intersect, is_benchmark=scope.benchmark is not None)
     runs, repeated = once(runs)
     notes = [*repeated, *told, *notes, *identical_notes(runs)]
     notes = [*(note for source in sources for note in source.notes), *_left_out(sources), *notes]
