@@ -44,23 +44,17 @@ def looks(recipe: Recipe) -> list[Look]:
     return [Look(tuple(recipe.seeds[:n]), share, n == most) for n, share in zip(sizes, shares, strict=True)]
 
 
-def num_open(comparison: Comparison) -> tuple[int, int]:
-    """Return how many contrasts of the primary family are not decided, and how many can be tested."""
-    tested = [contrast for contrast in comparison.contrasts if contrast.p is not None]
-    return sum(contrast.verdict == "not decided" for contrast in tested), len(tested)
-
-
 def described(recipe: Recipe, look: Look, comparison: Comparison) -> Sequential | None:
     """Return what the record says about the looks of a study; None if it has only one."""
     if not recipe.until_decided:
         return None
-    num_waiting, num_tested = num_open(comparison)
+    tested = [contrast for contrast in comparison.contrasts if contrast.p is not None]
     return Sequential(
         num_seeds=len(look.seeds),
         most_seeds=len(recipe.seeds),
         alpha=ALPHA * look.share,
-        num_decided=num_tested - num_waiting,
-        num_tested=num_tested,
+        num_decided=sum(contrast.verdict != "not decided" for contrast in tested),
+        num_tested=len(tested),
     )
 
 

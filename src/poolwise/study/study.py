@@ -140,7 +140,7 @@ def _run_looks(
         found = results.results.sequential
         if found is not None and not failures:
             progress.note(progress_note(found))
-        if failures or look.is_last or (found is not None and found.is_decided):
+        if failures or _is_final(look, results):
             break
     return results
 
@@ -153,9 +153,15 @@ def _settled(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path
             return None
         save_texts(inputs.tasks, out)  # a study from before texts were kept gets them here
         results = _collected(recipe, part, inputs, out, look, {})
-        if look.is_last or (results.results.sequential is not None and results.results.sequential.is_decided):
+        if _is_final(look, results):
             return results
     return None
+
+
+def _is_final(look: Look, results: StudyResults) -> bool:
+    """Return whether no look follows: every contrast is decided, or no seed is left."""
+    found = results.results.sequential
+    return look.is_last or (found is not None and found.is_decided)
 
 
 def _collected(
