@@ -41,12 +41,19 @@ def is_hub_id(name: str) -> bool:
     return _HUB_ID.fullmatch(name) is not None and not name.startswith(".")
 
 
-def snapshot(name: str, patterns: Sequence[str], ignore: str | None = None) -> Path:
+def snapshot(
+    name: str,
+    patterns: Sequence[str],
+    ignore: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | None = None,
+) -> Path:
     """Return the folder in the hub's cache that holds one commit of a repository; its name is the commit.
 
     Args:
         name: ``org/name``, or ``org/name@revision`` for a commit, tag or branch.
         patterns: ``fnmatch`` patterns of the files to fetch, where ``*`` also matches ``/``; ``ignore`` excludes files.
+        token: of the hub; None takes the one that the user has saved. cache_dir: another folder than the hub's cache.
     Raises: OSError or ValueError where the repository cannot be fetched.
     """
     from huggingface_hub import snapshot_download
@@ -54,9 +61,41 @@ def snapshot(name: str, patterns: Sequence[str], ignore: str | None = None) -> P
     repository, _, revision = name.partition("@")
     with hub_access():
         found = snapshot_download(
-            repository, revision=revision or None, allow_patterns=list(patterns), ignore_patterns=ignore
+            repository,
+            revision=revision or None,
+            allow_patterns=list(patterns),
+            ignore_patterns=ignore,
+            token=token,
+            cache_dir=cache_dir,
         )
     return Path(str(found))
+
+
+def hub_reason(error: Exception) -> str:
+    """Return why a call of the hub failed, in a few words; the library's own messages are many lines long."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    known = {
+        GatedRepoError: "access must be granted on its page first",
+        RevisionNotFoundError: "there is no such commit, tag or branch",
+        RepositoryNotFoundError: "there is no such repository, or it is private and the token may not read it",
+        LocalEntryNotFoundError: f"{endpoint()} cannot be reached, and the files are not in the cache",
+    }
+    if found := next((words for kind, words in known.items() if isinstance(error, kind)), None):
+        return found
+    code = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if code == 401:
+        return "the token is not valid (HF_TOKEN, or hf auth login)"
+    if code == 403:
+        return "the token may not do this"
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return first if code is None else f"{endpoint()} answers {code}: {first}"
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from poolwise.models.doctor import Check, diagnose
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.models.language import AdaptableBase, LanguageHead
-from poolwise.models.load import is_poolwise_model, load_any, load_model, own_folder, stored_settings
+from poolwise.models.load import load_any, load_model, stored_settings
 from poolwise.models.merge import merge_adapters, prepare_encoding
 from poolwise.models.pooling import Pooling
+from poolwise.models.saved_folder import is_poolwise_model, own_folder
 from poolwise.models.seeds import derive_seed
 
 __all__ = [

@@ -52,9 +52,10 @@ def _inject(model: PreTrainedModel, config: LoraConfig) -> None:
 
 
 def save_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
-    """Write the adapter in PEFT's format, with ``base`` as the name of its base."""
+    """Write the adapter in PEFT's format, with ``base`` as the name of its base, and a hub commit as its revision."""
     config = model.peft_config["default"]
-    config.base_model_name_or_path = base
+    name, _, commit = base.partition("@")
+    config.base_model_name_or_path, config.revision = name, commit or None
     config.save_pretrained(str(folder))
     # By default PEFT asks the hub whether the base's vocabulary grew.
     state = get_peft_model_state_dict(model, adapter_name="default", save_embedding_layers=False)

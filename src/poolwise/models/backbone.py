@@ -38,13 +38,15 @@ from poolwise.models.adapter import load_adapter, save_adapter
 from poolwise.models.attention import AttentionProbe, check_attention, set_attention
 from poolwise.models.backbone_files import add_settings, read_config, refuse_options, require_versions
 from poolwise.models.base_dtype import held_when_loaded
-from poolwise.models.bases import base_fingerprint, find_base, load_base, reference_beside
+from poolwise.models.bases import base_fingerprint, load_base
 from poolwise.models.families import (
     EAGER,
     eager_note,
     refuse_prompt_attention,
     say_eager,
 )
+from poolwise.models.saved_base import base_record, find_base, name_base
+from poolwise.models.saved_folder import local_folder
 from poolwise.models.tokens import PaddingSide, TextTokens
 from poolwise.upstream.transformers import attention_in_use
 
@@ -59,7 +61,8 @@ class Backbone(InputModule):
 
     Args:
         model: the base, with its adapter if it has one; its attention is set here.
-        base: its name, to which a saved model refers.
+        base: where it is, as ``pinned_base`` returns it.
+        base_name: what saved models call it; None derives it from ``base``.
         max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
         base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
@@ -82,6 +85,7 @@ class Backbone(InputModule):
         precision: Precision = "auto",
         padding_side: PaddingSide = "right",
         base_dtype: HeldDtype = "fp32",
+        base_name: str | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -89,6 +93,7 @@ class Backbone(InputModule):
         self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens)
         self.design = str(design)
         self.base = base
+        self.base_name = base_name
         self.method = method
         self.base_dtype = base_dtype
         self.precision = precision
@@ -380,22 +385,27 @@ class Backbone(InputModule):
         """Return the content of the configuration file, with a hash of the base that is checked at load."""
         fingerprint = None if self.method == "full" else base_fingerprint(self.base)
         held = {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
-        return {**super().get_config_dict(), "base_fingerprint": fingerprint, **held}
+        named = {"base": base_record(self.base, Path(), self.base_name)["base"]}
+        return {**super().get_config_dict(), **named, "base_fingerprint": fingerprint, **held}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
         folder = Path(output_path)
         self.save_config(output_path)
-        if self.method != "full" and (beside := reference_beside(self.base, folder)) is not None:
-            add_settings(folder / self.config_file_name, {"base_beside": beside})
+        if self.method != "full":
+            self.name_base_in(folder, folder)
         if self.matryoshka:
             add_settings(folder / self.config_file_name, {"matryoshka": list(self.matryoshka)})
         if self.method == "lora":
-            save_adapter(self.model, folder, self.base)
+            save_adapter(self.model, folder, base_record(self.base, folder, self.base_name)["base"])
         elif self.method == "full":
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         require_versions(folder / "config_sentence_transformers.json")
+
+    def name_base_in(self, folder: Path, final: Path) -> None:
+        """Name the base in the configuration that ``save`` wrote into ``folder``, which will be moved to ``final``."""
+        name_base(folder, self.base, final, self.base_name)
 
     @classmethod
     def load(
@@ -413,22 +423,16 @@ class Backbone(InputModule):
         here; otherwise they are widened to fp32, with the same values.
 
         Args:
-            base: where the base is now; None means where it was when the model was saved, or next to the model.
+            base: where the base is now; None means in the model, where it was when the model was saved, or on the hub.
             device: where it will compute; None is a GPU if there is one.
             options: the options that sentence-transformers passes to every module.
         Raises: ModelError if files are missing, or the base is missing or not the one the model was trained on;
             ConfigError for options that poolwise does not support, or 4-bit weights on a device without them.
         """
         refuse_options(options)
-        folder = Path(model_name_or_path) / subfolder
+        folder = local_folder(model_name_or_path, **options) / subfolder
         config = read_config(folder / cls.config_file_name, {*cls.config_keys, "base_fingerprint"})
-        method, name = config["method"], base or find_base(config["base"], config.get("base_beside"), folder)
-        if method != "full" and (found := base_fingerprint(name)) != config["base_fingerprint"]:
-            raise ModelError(
-                f"base {name!r} has fingerprint {found}: {folder} was trained on another base",
-                f"wanted fingerprint {config['base_fingerprint']}",
-                "restore the base, or give the folder where it is now with base=",
-            )
+        method, name = config["method"], find_base(config, folder, base)
         dtype: HeldDtype = config.get("base_dtype", "fp32")
         held = held_when_loaded(dtype, precision, device)
         model, tokenizer = load_base(str(folder) if method == "full" else name, dtype, device)
@@ -448,6 +452,7 @@ class Backbone(InputModule):
             padding_side=config["padding_side"],
             precision=precision,
             base_dtype=dtype,
+            base_name=None if Path(config["base"]).is_absolute() else config["base"],
         )
         loaded.matryoshka = tuple(config.get("matryoshka", ()))
         return loaded

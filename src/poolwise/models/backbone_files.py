@@ -7,6 +7,7 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
+from poolwise import __version__
 from poolwise.errors import ConfigError, ModelError
 
 
@@ -41,14 +42,22 @@ def refuse_options(options: Mapping[str, Any]) -> None:
         )
 
 
-def require_versions(path: Path) -> None:
-    """Require library versions that do not silently encode with causal attention.
+_WITHOUT_POOLWISE = (
+    "This model has a pooling or an attention of poolwise. Install it with: pip install poolwise; then load the model "
+    "with: import poolwise; model = poolwise.load_model(the same name or path)"
+)
 
-    sentence-transformers writes ``path`` before it saves the first module and checks ``requirements`` at load.
+
+def require_versions(path: Path) -> None:
+    """Require poolwise, and library versions that do not silently encode with causal attention.
+
+    sentence-transformers writes ``path`` before it saves the first module. It checks ``requirements`` before it looks
+    at a module, so without poolwise the reason below is what the user reads.
     """
     if not path.is_file():
         return
     requirements = {
+        "poolwise": {"specifier": f">={__version__}", "reason": _WITHOUT_POOLWISE},
         "transformers": {"specifier": ">=5.2", "reason": "older versions ignore config.is_causal"},
         "sentence-transformers": {"specifier": ">=6.2", "reason": "older versions do not run the attention probe"},
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,10 +29,11 @@ from poolwise.models.base_dtype import loading_options, widen_vectors
 from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
-from poolwise.records import load_adaptation
 from poolwise.storage.fingerprints import LENGTH, file_hash
 
 _UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
+FINGERPRINTED = (".json", ".safetensors", ".bin", ".model", ".txt")
+"""Suffixes of the files that a base's fingerprint covers."""
 _HINT = (
     "give a folder with config.json, the tokenizer and model.safetensors (without a network: copy it there), "
     "a .gguf file, or poolwise/nano"
@@ -220,7 +220,7 @@ def base_fingerprint(name: str) -> str:
         return gguf_fingerprint(source)
     total = hashlib.sha256()
     for path in sorted(locate_base(name, with_weights=True).iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin", ".model", ".txt") and path.is_file():
+        if path.suffix in FINGERPRINTED and path.is_file():
             total.update(f"{path.name}={file_hash(path)};".encode())
     return total.hexdigest()[:LENGTH]
 
@@ -245,29 +245,3 @@ def prepare_base(name: str) -> None:
         return
     if source is not None and not is_dequantised(source):
         dequantised(source)
-
-
-def reference_beside(base: str, folder: Path) -> str | None:
-    """Return the relative path from a model's folder to an adapted base of the same study; None for other bases."""
-    if load_adaptation(base) is None:
-        return None
-    return os.path.relpath(Path(base).resolve(), folder.resolve())
-
-
-def find_base(name: str, beside: str | None, folder: Path) -> str:
-    """Return the base of the model in ``folder``.
-
-    An adapted base is looked for at its path relative to the model, so a study can be moved, then at its old path.
-
-    Raises: ModelError if an adapted base is in neither place.
-    """
-    if beside is None:
-        return name
-    places = [(folder / beside).resolve(), Path(name)]
-    if found := next((place for place in places if place.is_dir()), None):
-        return str(found)
-    raise ModelError(
-        f"the adapted base of {folder} is neither {places[0]} nor {places[1]}",
-        "wanted the folder that the study's adaptation wrote",
-        "move a study as a whole, with its folders adapted/ and runs/",
-    )

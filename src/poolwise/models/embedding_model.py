@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,15 +13,18 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from poolwise.cards import CardFacts, TrainingFacts, write_card
 from poolwise.errors import ConfigError, ModelError
 from poolwise.kernels.lanes import Lanes
 from poolwise.kernels.reading import Reader, Row, read_texts
 from poolwise.kernels.transfer import sent
 from poolwise.models.backbone import Backbone
-from poolwise.models.bases import base_origin
-from poolwise.models.card import add_base
+from poolwise.models.card import model_facts, used_versions
 from poolwise.models.merge import encoding_copy, reads_last_only
 from poolwise.models.model_state import ModelState, state_of
+from poolwise.models.saved_base import include_base
+from poolwise.models.saved_folder import INCLUDED_BASE
+from poolwise.models.saving import weight_hashes, whole_model
 from poolwise.upstream.sentence_transformers import DirectModel
 
 STOCK_BATCH_SIZE = 32
@@ -42,6 +45,10 @@ class EmbeddingModel(DirectModel):
     """
 
     _fast: tuple[ModelState, Reader] | None = None
+    known_facts: CardFacts | None = None
+    """The facts of the card of the saved model that it was loaded from."""
+    training_facts: TrainingFacts | None = None
+    """How it was trained, if it was trained in this process."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,31 +69,74 @@ class EmbeddingModel(DirectModel):
         super().train(mode)
         return self
 
-    def save(self, path: str, *args: Any, **kwargs: Any) -> None:
-        """Write the model into a folder that ``poolwise.load_model`` can load. Its card names a base in a GGUF file.
+    def save(
+        self,
+        path: str,
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+        *,
+        base: Literal["include"] | None = None,
+    ) -> None:
+        """Write the model into a folder that ``poolwise.load_model`` can load, whole or not at all, with a model card.
 
-        Raises: ModelError if the model was prepared for encoding in place, because its adapter was merged.
+        The base is named by its hub commit, or its folder's or file's name, and by its fingerprint.
+
+        Args:
+            path: a new or empty folder, or a poolwise model to replace.
+            create_model_card: write README.md, and card.yaml with what it is made from.
+            base: "include" copies the base's files into the folder, so that it loads where the base is not.
+        The other arguments are those of sentence-transformers; a card does not depend on them.
+
+        Raises: ModelError if the model was prepared for encoding in place, because its adapter was merged, or if the
+            disk is full; ConfigError if the folder holds something else.
         """
+        if path is None:
+            return
+        if base not in (None, "include"):
+            raise ConfigError(f"base is {base!r}", 'wanted "include" or None')
         if getattr(self[0], "is_prepared", False):
             raise ModelError(
                 "the model was prepared for encoding, which merged its adapter",
                 "wanted a model as it was built, trained or loaded",
                 "load it again; encode prepares a copy and keeps the model",
             )
-        super().save(path, *args, **kwargs)
-        if origin := self._base_origin():
-            add_base(Path(path) / "README.md", origin)
+        final = Path(path).expanduser().resolve()
+        with whole_model(final) as folder:
+            super().save(str(folder), create_model_card=False, safe_serialization=safe_serialization)
+            if isinstance(backbone := self[0], Backbone):
+                self._save_more(backbone, folder, final, includes=base == "include", with_card=create_model_card)
 
-    def _base_origin(self) -> str:
-        backbone = self[0]
-        if not isinstance(backbone, Backbone):
-            return ""
-        try:
-            return base_origin(backbone.base)
-        except ModelError:
-            if backbone.method != "full":
-                raise
-            return ""  # a model that holds all its weights may outlive its base
+    def _save_more(self, backbone: Backbone, folder: Path, final: Path, *, includes: bool, with_card: bool) -> None:
+        """Add to a folder that will be moved to ``final``: where the base is, the base itself, the card."""
+        if backbone.method != "full":
+            backbone.name_base_in(folder, final)
+            # A base that is in the folder that is replaced must stay with it.
+            includes = includes or Path(backbone.base).is_relative_to(final / INCLUDED_BASE)
+            if includes:
+                include_base(folder)
+        if with_card:
+            write_card(folder, self.card_facts(final.name, folder, included=includes and backbone.method != "full"))
+
+    def save_pretrained(self, path: str, *args: Any, **kwargs: Any) -> None:
+        """Write the model as ``save`` does, with the same arguments."""
+        self.save(path, *args, **kwargs)
+
+    def card_facts(self, name: str, folder: Path, *, included: bool) -> CardFacts:
+        """Return what the card of this model says, if it is saved in ``folder`` and called ``name``.
+
+        Training, scores and cost are those of the model that it was loaded from, if its weights are still the same.
+        """
+        weights, known = weight_hashes(folder), self.known_facts
+        model = model_facts(self, included=included)
+        facts = CardFacts(
+            name=name, model=model, training=self.training_facts, weights=weights, versions=used_versions()
+        )
+        if self.training_facts is None and known is not None and known.weights == weights and _is_same(known, facts):
+            kept = {key: getattr(known, key) for key in ("training", "study", "texts_per_second", "machine")}
+            return facts.model_copy(update=kept)
+        return facts
 
     @property
     def has_reader(self) -> bool:
@@ -138,6 +188,11 @@ class EmbeddingModel(DirectModel):
         finally:
             for module, was_training in before:
                 module.training = was_training
+
+
+def _is_same(known: CardFacts, facts: CardFacts) -> bool:
+    """Return whether two cards are about one design on one base, which is all that some models without weights have."""
+    return (known.model.design, known.model.base.fingerprint) == (facts.model.design, facts.model.base.fingerprint)
 
 
 def open_reader(model: SentenceTransformer) -> Reader:

@@ -13,39 +13,21 @@ from sentence_transformers.base.modules import Normalize
 
 from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
+from poolwise.cards import FACTS, load_facts
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
+from poolwise.models.custom_code import refuse_custom_code
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
+from poolwise.models.saved_folder import SETTINGS, find_model, no_model, own_folder
 from poolwise.records import require_finished
 
-_MODEL_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
-_SETTINGS = "config_sentence_transformers.json"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def is_poolwise_model(path: str | Path) -> bool:
-    """Return whether a folder holds a model saved by poolwise."""
-    return (Path(path) / Backbone.config_file_name).is_file()
-
-
-def own_folder(name: str | Path) -> Path | None:
-    """Return the folder of a poolwise model: ``name``, its ``model/`` (of a run), a hub snapshot; None for others."""
-    path = Path(name).expanduser()
-    if found := next((folder for folder in (path / "model", path) if is_poolwise_model(folder)), None):
-        return found
-    if path.exists() or is_built_in(str(name)) or not is_hub_id(str(name)):
-        return None
-    try:
-        found = snapshot(str(name), [Backbone.config_file_name])
-    except (OSError, ValueError):  # loading the model reports the error
-        return None
-    return snapshot(str(name), _MODEL_FILES) if is_poolwise_model(found) else None
 
 
 def load_model(
@@ -60,12 +42,12 @@ def load_model(
     """Return the model that ``model.save(path)`` wrote, bit for bit, with its attention set again and verified.
 
     Args:
-        path: the folder that was saved, the folder of a run, or a hub id.
+        path: the folder that was saved, the folder of a run, or a hub id (``org/name``, ``org/name@revision``).
         device: where it computes, such as "cuda:1"; None takes a GPU if there is one.
         precision: of matrix products: "fp32", "bf16", or "auto" for bf16 where it is fast.
         max_tokens: truncate texts at another length than in training.
         truncate_dim: return only this many first dimensions of each embedding.
-        base: the folder of its base, if it was moved.
+        base: the folder or file of its base, if that is not where it was when the model was saved.
     Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
         device that this machine does not have or that cannot hold the base's dtype, or a ``truncate_dim`` beyond the
         width of the embeddings.
@@ -79,10 +61,7 @@ def load_model(
         (2, 64)
     """
     require_device(device)
-    require_finished(Path(path).expanduser())
-    folder = own_folder(path)
-    if folder is None:
-        raise _not_ours(Path(path))
+    folder = find_model(path, with_base=base is None)
     backbone = Backbone.load(str(folder), base=base, precision=precision, device=device)
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
@@ -91,28 +70,15 @@ def load_model(
     if truncate_dim is not None and not 1 <= truncate_dim <= width:
         raise ConfigError(f"truncate_dim is {truncate_dim}", f"wanted 1 to {width}, the width of {path}")
     settings = _settings(folder)
-    return EmbeddingModel(
+    model = EmbeddingModel(
         modules=[backbone, pooling, Normalize()],
         device=device,
         prompts=settings.get("prompts"),
         default_prompt_name=settings.get("default_prompt_name"),
         truncate_dim=truncate_dim,
     )
-
-
-def _not_ours(folder: Path) -> ModelError:
-    if (folder / "plan.json").is_file():
-        return ModelError(f"{folder} is a study", "wanted one of its runs", f"give a folder inside {folder / 'runs'}")
-    if folder.is_dir():
-        return ModelError(
-            f"{folder} has no {Backbone.config_file_name}",
-            "wanted a folder saved by poolwise, or the folder of a run",
-            "load other models with SentenceTransformer(...)",
-        )
-    return ModelError(
-        f"no model {str(folder)!r}",
-        "wanted a folder saved by poolwise, the folder of a run, or the hub id of a poolwise model",
-    )
+    model.known_facts = load_facts(folder / FACTS)
+    return model
 
 
 def _load_pooling(folder: Path, design: Design) -> Pooling:
@@ -121,7 +87,7 @@ def _load_pooling(folder: Path, design: Design) -> Pooling:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / _SETTINGS
+    path = folder / SETTINGS
     try:
         return dict(json.loads(path.read_text())) if path.is_file() else {}
     except (OSError, ValueError, TypeError) as error:
@@ -140,7 +106,7 @@ def stored_settings(name: str, own: Path | None) -> dict[str, Any]:
     folder = own or Path(name).expanduser()
     if not folder.exists() and is_hub_id(name):
         try:
-            folder = snapshot(name, [_SETTINGS])
+            folder = snapshot(name, [SETTINGS])
         except (OSError, ValueError):
             return {}
     return _settings(folder)
@@ -185,7 +151,8 @@ def load_foreign(
     if (name.startswith((".", "/", "~")) or path.suffix) and not path.exists():
         raise ModelError(f"model folder {name} does not exist", hint="give the folder that has modules.json")
     if path.is_dir() and not (path / "modules.json").is_file() and not (path / "config.json").is_file():
-        raise _not_ours(path)
+        raise no_model(path)
+    refuse_custom_code(name)
     dtype = _DTYPES.get(precision)
     try:
         with nullcontext() if Path(name).is_dir() else hub_access():

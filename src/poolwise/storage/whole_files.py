@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def write_text(path: Path, text: str) -> None:
 def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
     """Yield an empty folder to fill; it is renamed to ``folder`` when the block ends, and deleted if the block fails.
 
+    All files in it get the usual mode, as ``level_modes`` says.
+
     Args:
         is_shared: several processes may write the same content at once. The first to finish wins, the others change
             nothing. Otherwise ``folder`` is replaced, and what a killed earlier attempt left is deleted.
@@ -49,6 +52,7 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
+        level_modes(partial)
         flush_folder(partial)
         if not is_shared:
             shutil.rmtree(folder, ignore_errors=True)
@@ -57,6 +61,17 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
             partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def level_modes(folder: Path) -> None:
+    """Give every file below a folder the mode of a new file: safetensors creates its files for their owner alone."""
+    probe = folder / f".{secrets.token_hex(4)}{PARTIAL}"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def flush_folder(folder: Path) -> None:

@@ -29,6 +29,7 @@ from poolwise.records import (
     save_record,
 )
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.study.model_cards import training_history
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task, with_dimensions
@@ -125,6 +126,13 @@ def train_run(
         model[0].matryoshka = nested_dimensions(config, model.get_embedding_dimension() or 0)
     probe = check_attention(model)
     weights = layer_weights(model, sample_texts(inputs))
+    notes = [
+        *_base_notes(adaptation, inputs.base),
+        *model[0].notes,
+        *([f"trained by {ranks.size} processes"] if ranks.size > 1 else []),
+    ]
+    settings = _plain(config.model_dump(exclude=_NOT_FACTS))
+    model.training_facts = training_history(inputs.triples, settings, seed, notes, cost.train_seconds)
     model.save(str(folder / "model"))
     manifest = RunManifest(
         name=str(design),
@@ -142,11 +150,7 @@ def train_run(
         probe=probe.facts,
         adaptation=adaptation.key if adaptation else "",
         attention_kernel=model[0].attention_kernel,
-        notes=[
-            *_base_notes(adaptation, inputs.base),
-            *model[0].notes,
-            *([f"trained by {ranks.size} processes"] if ranks.size > 1 else []),
-        ],
+        notes=notes,
         versions=versions(),
         cost=cost,
     )

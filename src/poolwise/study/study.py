@@ -36,6 +36,7 @@ from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.inputs import StudyInputs, load_inputs, schedule_path
 from poolwise.study.looks import Look, described, looks, progress_note
+from poolwise.study.model_cards import update_cards
 from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
 from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
@@ -281,4 +282,5 @@ def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
     write_reports(results, out)
+    update_cards(results, out)
     return results

@@ -2,6 +2,9 @@
 
 Every request looks up ``constants.HF_HUB_OFFLINE``, and ``is_offline_mode()`` returns it. If that changes,
 ``hub.hub_access`` cannot stop the library from contacting a hub that does not answer: a minute of retries for a base.
+
+Errors of its HTTP library, httpx2, reach its callers as they are. If that changes, ``publish.push`` reports a broken
+connection as a bug.
 """
 
 from __future__ import annotations
@@ -35,3 +38,8 @@ def cache_only() -> Iterator[None]:
     finally:
         for owner, value in zip(owners, before, strict=True):
             setattr(owner, "HF_HUB_OFFLINE", value)  # noqa: B010
+
+
+def is_network_error(error: BaseException) -> bool:
+    """Return whether an error is one of the HTTP library's: no connection, a timeout, a broken answer."""
+    return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).__mro__)

@@ -17,6 +17,7 @@ from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision, autocast
 from poolwise.kernels.reduction import widen
+from poolwise.models.saved_folder import local_folder
 from poolwise.upstream.torch import NeverNarrowed
 
 P = TypeVar("P", bound="Pooling")
@@ -115,12 +116,12 @@ class Pooling(NeverNarrowed, Module):
             save_model(self, str(Path(output_path) / WEIGHTS))
 
     @classmethod
-    def load(cls: type[P], model_name_or_path: str, subfolder: str = "", **_kwargs: Any) -> P:
+    def load(cls: type[P], model_name_or_path: str, subfolder: str = "", **options: Any) -> P:
         """Return the pooling saved in a folder.
 
         Raises: ModelError if its files are missing or inconsistent.
         """
-        folder = Path(model_name_or_path) / subfolder
+        folder = local_folder(model_name_or_path, **options) / subfolder
         config = cls.load_config(str(folder))
         width = config.pop("projected", None)
         state = torch.get_rng_state()
