@@ -291,13 +291,15 @@ def _code(text: str) -> str:
     """Return text as Markdown shows it unchanged, between more backticks than it has in a row."""
     shown = json.dumps(text, ensure_ascii=False)[1:-1] if re.search(r"[\n\r\t]", text) else text
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    pad = " " if shown[:1] in ("`", " ") or shown[-1:] in ("`", " ") else ""
+    # Markdown strips a space on both sides, if both are there.
+    is_stripped = shown.startswith(" ") and shown.endswith(" ")
+    pad = " " if is_stripped or not shown or "`" in (shown[0], shown[-1]) else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
 
 
 def _plain(text: str) -> str:
     """Return text that Markdown and HTML show as it is."""
-    escaped = re.sub(r"([\\`*_\[\]])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -71,13 +71,13 @@ class EmbeddingModel(DirectModel):
 
     def save(
         self,
-        path: str,
+        path: str | Path,
         model_name: str | None = None,
         create_model_card: bool = True,
         train_datasets: list[str] | None = None,
         safe_serialization: bool = True,
         *,
-        base: Literal["include"] | None = None,
+        base: str | None = None,
     ) -> None:
         """Write the model into a folder that ``poolwise.load_model`` can load, whole or not at all, with a model card.
 
@@ -119,7 +119,7 @@ class EmbeddingModel(DirectModel):
         if with_card:
             write_card(folder, self.card_facts(final.name, folder, included=includes and backbone.method != "full"))
 
-    def save_pretrained(self, path: str, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write the model as ``save`` does, with the same arguments."""
         self.save(path, *args, **kwargs)
 

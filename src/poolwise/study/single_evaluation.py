@@ -73,8 +73,8 @@ def evaluate_single(
     """
     from poolwise.encoding.encoder import ModelEncoder
     from poolwise.kernels.devices import require_device
-    from poolwise.models import count_trainable, design_of
-    from poolwise.models.load import load_any, load_foreign, own_folder, stored_settings
+    from poolwise.models import count_trainable, design_of, own_folder
+    from poolwise.models.load import load_any, load_foreign, stored_settings
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 

@@ -246,16 +246,18 @@ def test_a_model_trained_on_it_loads_again(file: Path, tmp_path: Path, cache: Pa
     wanted = model.encode(TEXTS)
     model.save(str(tmp_path / "saved"))
     card = (tmp_path / "saved" / "README.md").read_text()
-    assert card.count("- **Base:** tiny.gguf (F32, dequantised to fp32)\n") == 1
+    assert card.count("- **Base:** `tiny.gguf`, from tiny.gguf (F32, dequantised to fp32): 3 layers") == 1
     assert (load_model(tmp_path / "saved", precision="fp32").encode(TEXTS) == wanted).all()
     shutil.rmtree(cache)
     assert (load_model(tmp_path / "saved", precision="fp32").encode(TEXTS) == wanted).all()
     moved = shutil.move(file, tmp_path / "moved.gguf")
-    with pytest.raises(ModelError, match=r"no GGUF file \S*/tiny\.gguf'"):
+    with pytest.raises(
+        ModelError, match=r"is not here \(\S*/tiny\.gguf does not exist\); wanted tiny.gguf with fingerprint"
+    ):
         load_model(tmp_path / "saved")
     assert (load_model(tmp_path / "saved", base=str(moved), precision="fp32").encode(TEXTS) == wanted).all()
     write_gguf(file, plain, kind=Q8_0)
-    with pytest.raises(ModelError, match=r"tiny\.gguf' has fingerprint \w+: .* was trained on another base"):
+    with pytest.raises(ModelError, match=r"it was trained on another base \(base '\S*tiny\.gguf' has fingerprint"):
         load_model(tmp_path / "saved")
 
 

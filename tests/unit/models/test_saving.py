@@ -241,7 +241,7 @@ def test_a_save_that_was_killed_midway_can_be_repeated(base: str, tmp_path: Path
 
 def test_a_wrong_base_argument_is_named(base: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="base is 'yes'; wanted \"include\" or None"):
-        build(base).save(str(tmp_path / "out"), base="yes")  # type: ignore[arg-type]
+        build(base).save(str(tmp_path / "out"), base="yes")
 
 
 WITHOUT = """

@@ -207,13 +207,14 @@ def test_a_study_may_be_moved_and_says_what_is_missing(study: tuple[Path, Recipe
     base = Path(load_model(stored)[0].base)
     assert base.is_relative_to(tmp_path / "moved" / "adapted")
     (plain,) = (out / "runs").glob("mean+causal-*/model")
-    assert "base_beside" not in json.loads((plain / "poolwise.json").read_text())
+    assert "base_places" not in json.loads((plain / "poolwise.json").read_text())
     # A model that was copied away alone still finds the study's own folder.
     shutil.copytree(stored, tmp_path / "alone")
     assert Path(load_model(tmp_path / "alone")[0].base).is_relative_to(out.resolve())
     config = json.loads((tmp_path / "alone" / "poolwise.json").read_text())
-    (tmp_path / "alone" / "poolwise.json").write_text(json.dumps(config | {"base": "/nowhere/base"}))
-    with pytest.raises(ModelError, match=r"the adapted base of .*alone is neither .*move a study as a whole"):
+    config["base_places"][1] = "/nowhere/base"
+    (tmp_path / "alone" / "poolwise.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"the base of .*alone is not here .*/nowhere/base.*move a study as a whole"):
         load_model(tmp_path / "alone")
 
 

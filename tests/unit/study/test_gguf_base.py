@@ -31,7 +31,7 @@ def test_the_manifest_names_the_file(file: Path, tmp_path: Path) -> None:
     manifest = train_single(run, tmp_path / "out", lambda *_: None)
     assert manifest.notes == [f"on the base {ORIGIN}"]
     assert manifest.training["base"] == str(file)
-    assert f"- **Base:** {ORIGIN}" in (tmp_path / "out" / "model" / "README.md").read_text()
+    assert f"- **Base:** `tiny.gguf`, from {ORIGIN}: " in (tmp_path / "out" / "model" / "README.md").read_text()
 
 
 def test_a_study_is_of_the_file(file: Path, tmp_path: Path) -> None:
