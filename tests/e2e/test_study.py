@@ -44,6 +44,8 @@ def test_a_study_ends_with_a_report(study: Path) -> None:
     html = (study / "out" / "report.html").read_text()
     assert "multilayer+bidirectional" in html and "<script src" not in html
     assert (study / "out" / "report.md").is_file()
+    cards = [path.read_text() for path in (study / "out" / "runs").glob("*/model/README.md")]
+    assert len(cards) == 6 and all("From the study toy" in card and "minus bm25" in card for card in cards)
 
 
 def test_designs_share_batches_and_lora_start(study: Path) -> None:

@@ -37,6 +37,7 @@ PUBLIC = {
     "sentence_transformers.sentence_transformer.losses": "sbert.net/docs: losses",
     "sentence_transformers.util": "sbert.net/docs/package_reference/util",
     "peft.tuners.tuners_utils": "huggingface.co/docs/peft/package_reference/tuners: BaseTuner, BaseTunerLayer",
+    "huggingface_hub.errors": "huggingface.co/docs/huggingface_hub/package_reference/utilities: errors",
     "mteb.abstasks": "the mteb documentation's API of tasks",
     "mteb.abstasks.task_metadata": "exported at mteb's top as TaskMetadata",
     "mteb.models": "the mteb documentation's API of models",

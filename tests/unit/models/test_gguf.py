@@ -251,9 +251,7 @@ def test_a_model_trained_on_it_loads_again(file: Path, tmp_path: Path, cache: Pa
     shutil.rmtree(cache)
     assert (load_model(tmp_path / "saved", precision="fp32").encode(TEXTS) == wanted).all()
     moved = shutil.move(file, tmp_path / "moved.gguf")
-    with pytest.raises(
-        ModelError, match=r"is not here \(\S*/tiny\.gguf does not exist\); wanted tiny.gguf with fingerprint"
-    ):
+    with pytest.raises(ModelError, match=r"is not here \(\S*/tiny\.gguf does not exist\); wanted tiny.gguf with"):
         load_model(tmp_path / "saved")
     assert (load_model(tmp_path / "saved", base=str(moved), precision="fp32").encode(TEXTS) == wanted).all()
     write_gguf(file, plain, kind=Q8_0)
