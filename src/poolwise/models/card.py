@@ -16,6 +16,7 @@ from poolwise.models.backbone import Backbone
 from poolwise.models.bases import base_origin, locate_base
 from poolwise.models.dequantise import dequantised
 from poolwise.models.inspection import count_trainable
+from poolwise.models.sizes import base_sizes
 
 if TYPE_CHECKING:
     from poolwise.models.embedding_model import EmbeddingModel
@@ -64,9 +65,15 @@ def _base_facts(backbone: Backbone, included: bool) -> BaseFacts:
         licence=_licence(backbone.base),
         num_layers=backbone.num_layers,
         hidden_size=int(backbone.model.config.hidden_size),
-        num_parameters=sum(w.numel() for name, w in backbone.model.named_parameters() if "lora_" not in name),
+        num_parameters=_num_parameters(backbone),
         dtype=backbone.base_dtype,
     )
+
+
+def _num_parameters(backbone: Backbone) -> int:
+    if backbone.base_dtype == "nf4":  # one stored number holds two weights
+        return base_sizes(backbone.model.config).num_parameters
+    return sum(weight.numel() for name, weight in backbone.model.named_parameters() if "lora_" not in name)
 
 
 def _origin(backbone: Backbone) -> str:

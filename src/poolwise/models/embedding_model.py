@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from poolwise.cards import CardFacts, TrainingFacts, write_card
 from poolwise.errors import ConfigError, ModelError
+from poolwise.hub import is_hub_id
 from poolwise.kernels.lanes import Lanes
 from poolwise.kernels.reading import Reader, Row, read_texts
 from poolwise.kernels.transfer import sent
@@ -22,7 +23,7 @@ from poolwise.models.backbone import Backbone
 from poolwise.models.card import model_facts, used_versions
 from poolwise.models.merge import encoding_copy, reads_last_only
 from poolwise.models.model_state import ModelState, state_of
-from poolwise.models.saved_base import include_base
+from poolwise.models.saved_base import include_base, leave_places_out
 from poolwise.models.saved_folder import INCLUDED_BASE
 from poolwise.models.saving import weight_hashes, whole_model
 from poolwise.upstream.sentence_transformers import DirectModel
@@ -85,6 +86,8 @@ class EmbeddingModel(DirectModel):
 
         Args:
             path: a new or empty folder, or a poolwise model to replace.
+            model_name: what the card calls the model, by default the folder's name. With the name of a repository,
+                ``org/name``, paths of this machine are left out.
             create_model_card: write README.md, and card.yaml with what it is made from.
             base: "include" copies the base's files into the folder, so that it loads where the base is not.
         The other arguments are those of sentence-transformers; a card does not depend on them.
@@ -106,9 +109,11 @@ class EmbeddingModel(DirectModel):
         with whole_model(final) as folder:
             super().save(str(folder), create_model_card=False, safe_serialization=safe_serialization)
             if isinstance(backbone := self[0], Backbone):
-                self._save_more(backbone, folder, final, includes=base == "include", with_card=create_model_card)
+                self._save_more(backbone, folder, final, model_name or final.name, base == "include", create_model_card)
 
-    def _save_more(self, backbone: Backbone, folder: Path, final: Path, *, includes: bool, with_card: bool) -> None:
+    def _save_more(
+        self, backbone: Backbone, folder: Path, final: Path, name: str, includes: bool, with_card: bool
+    ) -> None:
         """Add to a folder that will be moved to ``final``: where the base is, the base itself, the card."""
         if backbone.method != "full":
             backbone.name_base_in(folder, final)
@@ -116,8 +121,10 @@ class EmbeddingModel(DirectModel):
             includes = includes or Path(backbone.base).is_relative_to(final / INCLUDED_BASE)
             if includes:
                 include_base(folder)
+            elif is_hub_id(name):  # sentence-transformers' push_to_hub saves the model with such a name
+                leave_places_out(folder)
         if with_card:
-            write_card(folder, self.card_facts(final.name, folder, included=includes and backbone.method != "full"))
+            write_card(folder, self.card_facts(name, folder, included=includes and backbone.method != "full"))
 
     def save_pretrained(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write the model as ``save`` does, with the same arguments."""

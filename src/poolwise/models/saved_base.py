@@ -162,6 +162,11 @@ def include_base(folder: Path) -> None:
     write_config(folder, without_places(config) | included_record(base))
 
 
+def leave_places_out(folder: Path) -> None:
+    """Remove the paths of this machine from the configuration of the model in ``folder``."""
+    write_config(folder, without_places(read_config(folder / CONFIG, {"base"})))
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write a saved model's configuration, whole or not at all."""
     write_text(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True))

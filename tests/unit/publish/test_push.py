@@ -46,7 +46,7 @@ def saved(folder: Path, base: str, design: str = "multilayer+bidirectional", met
 
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])
 def test_a_pushed_model_loads_by_its_name_with_the_same_embeddings(
-    method: str, hub: Hub, base: str, tmp_path: Path
+    method: str, hub: Hub, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = saved(tmp_path / "model", base, method=method)
     wanted = model.encode(TEXTS)
@@ -59,6 +59,8 @@ def test_a_pushed_model_loads_by_its_name_with_the_same_embeddings(
     assert loaded.prompts["query"] == "search : "
     assert (load_model(f"alice/mine@{pushed.commit}", precision="fp32").encode(TEXTS) == wanted).all()
     assert np.allclose(load_any("alice/mine", "fp32").encode(TEXTS), wanted, atol=1e-5)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # and later without a network
+    assert (load_model("alice/mine", precision="fp32").encode(TEXTS) == wanted).all()
 
 
 def test_only_what_loading_needs_is_fetched(hub: Hub, base: str, tmp_path: Path) -> None:
@@ -84,6 +86,15 @@ def test_sentence_transformers_loads_it_from_the_hub_with_the_flag(hub: Hub, bas
     push_bundle(build_bundle(tmp_path / "model", "alice/mine", include_base=True))
     loaded = SentenceTransformer("alice/mine", trust_remote_code=True, device="cpu")
     assert np.allclose(loaded.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+
+
+def test_their_own_push_sends_no_path_of_this_machine_either(hub: Hub, base: str, tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", base)
+    model.push_to_hub("alice/mine")
+    sent = hub.files("alice/mine")
+    assert not [name for name, raw in sent.items() if str(tmp_path).encode() in raw]
+    assert b'poolwise.load_model("alice/mine")' in sent["README.md"]
+    assert (load_model("alice/mine", base=base, precision="fp32").encode(TEXTS) == model.encode(TEXTS)).all()
 
 
 def test_a_base_of_the_hub_is_fetched_by_its_commit(hub: Hub, tmp_path: Path) -> None:
