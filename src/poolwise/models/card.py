@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolwise.base_sources.cached import load_origin
-from poolwise.base_sources.catalogue import PACKAGED
+from poolwise.base_sources.catalogue import EMBEDDED, PACKAGED
 from poolwise.base_sources.find import find_gguf
 from poolwise.cards import CARD, BaseFacts, ModelFacts, licence_in
 from poolwise.errors import ModelError
@@ -92,6 +92,8 @@ def _licence(base: str) -> str:
     try:
         if (source := find_gguf(base)) is not None:
             return load_origin(dequantised(source)).licence
+        if not (base in EMBEDDED or Path(base).is_dir() or is_hub_id(base)):
+            return ""
         folder = locate_base(base)
         if not (folder / CARD).is_file() and not Path(base).is_dir():
             folder = snapshot(base, [CARD])

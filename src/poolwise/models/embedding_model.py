@@ -137,6 +137,11 @@ class EmbeddingModel(DirectModel):
         """
         weights, known = weight_hashes(folder), self.known_facts
         model = model_facts(self, included=included)
+        if known is not None and not model.base.licence and known.model.base.name == model.base.name:
+            # Filled in by hand, or read from a base that is gone.
+            model = model.model_copy(
+                update={"base": model.base.model_copy(update={"licence": known.model.base.licence})}
+            )
         facts = CardFacts(
             name=name, model=model, training=self.training_facts, weights=weights, versions=used_versions()
         )

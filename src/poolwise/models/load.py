@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from poolwise.models.pooling import POOLING_CLASSES, Pooling
 from poolwise.models.saved_folder import SETTINGS, find_model, no_model, own_folder
 from poolwise.records import require_finished
 
+logger = logging.getLogger(__name__)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -77,7 +79,10 @@ def load_model(
         default_prompt_name=settings.get("default_prompt_name"),
         truncate_dim=truncate_dim,
     )
-    model.known_facts = load_facts(folder / FACTS)
+    try:
+        model.known_facts = load_facts(folder / FACTS)
+    except ModelError as error:
+        logger.warning("%s; the model loads without them", error)
     return model
 
 

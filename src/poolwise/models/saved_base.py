@@ -15,7 +15,7 @@ from poolwise.base_sources.find import find_gguf, is_gguf_name
 from poolwise.errors import ModelError
 from poolwise.hub import is_hub_id
 from poolwise.models.backbone_files import add_settings, read_config
-from poolwise.models.bases import FINGERPRINTED, base_fingerprint, locate_base
+from poolwise.models.bases import FINGERPRINTED, base_fingerprint, locate_base, pinned_base
 from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE
 from poolwise.storage.whole_files import PARTIAL, write_text
 
@@ -74,6 +74,7 @@ def find_base(config: Mapping[str, Any], folder: Path, given: str | None = None)
             seen.append(f"{place} does not exist")
             continue
         try:
+            place = pinned_base(place) if given else place  # a relative path must not be recorded
             found = base_fingerprint(place)
         except ModelError as error:
             seen.append(error.got)

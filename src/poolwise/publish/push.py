@@ -187,9 +187,15 @@ def _other_model(api: HfApi, bundle: Bundle, remote: _Remote) -> str:
         config = {}
     if _identity(config) != _identity(bundle.config):
         return f"another poolwise model ({config.get('design', 'a damaged one')} on {config.get('base', 'a base')})"
+    theirs = {name: digest for name, digest in theirs.items() if _is_part(name)}
     ours = {name: found for name, found in bundle.files.items() if name in theirs}
     is_same = ours.keys() == theirs.keys() and all(theirs[name] in _hashes(found) for name, found in ours.items())
     return "" if is_same else f"another training of {config['design']}: its weights differ"
+
+
+def _is_part(path: str) -> bool:
+    """Return whether a file is part of the model; others, such as an export in a folder of its own, stay untouched."""
+    return is_model_part(path.partition("/")[0])
 
 
 def _identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -212,5 +218,5 @@ def _operations(bundle: Bundle, remote: _Remote, *, replace: bool) -> Sequence[A
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=found if isinstance(found, bytes) else str(found))
         for name, found in sorted(bundle.files.items())
     ]
-    stale = [name for name in remote.hashes if name not in bundle.files and is_model_part(name.partition("/")[0])]
+    stale = [name for name in remote.hashes if name not in bundle.files and _is_part(name)]
     return [*(CommitOperationDelete(path_in_repo=name) for name in stale if replace), *added]

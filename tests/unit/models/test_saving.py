@@ -104,7 +104,9 @@ def test_a_gguf_base_goes_along_as_one_file(tmp_path: Path, monkeypatch: pytest.
     assert (load_model(tmp_path / "model", precision="fp32").encode(TEXTS) == model.encode(TEXTS)).all()
 
 
-def test_a_missing_base_is_one_error_that_says_what_to_try(base: str, tmp_path: Path) -> None:
+def test_a_missing_base_is_one_error_that_says_what_to_try(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(base).save(str(tmp_path / "here" / "model"))
     shutil.move(tmp_path / "here" / "model", tmp_path / "model")
     shutil.move(base, tmp_path / "elsewhere")
@@ -114,7 +116,9 @@ def test_a_missing_base_is_one_error_that_says_what_to_try(base: str, tmp_path: 
     fingerprint = stored(tmp_path / "model")["base_fingerprint"]
     assert f"{base} does not exist" in text and f"wanted tiny-base with fingerprint {fingerprint}" in text
     assert "load_model(path, base=...)" in text and 'model.save(path, base="include")' in text
-    loaded = load_model(tmp_path / "model", base=str(tmp_path / "elsewhere"))
+    monkeypatch.chdir(tmp_path)
+    loaded = load_model(tmp_path / "model", base="elsewhere")
+    monkeypatch.chdir("/")
     loaded.save(str(tmp_path / "model"))
     load_model(tmp_path / "model")  # every later load finds it
 
@@ -287,6 +291,22 @@ def test_a_card_follows_the_model_while_its_weights_are_the_same(base: str, tmp_
         weight.data += 0.5
     loaded.save(str(tmp_path / "c"))
     assert "mine.jsonl" not in (tmp_path / "c" / "README.md").read_text()
+
+
+def test_damaged_facts_do_not_keep_a_model_from_loading(base: str, tmp_path: Path) -> None:
+    build(base).save(str(tmp_path / "model"))
+    (tmp_path / "model" / "card.yaml").write_text("name: [")
+    assert load_model(tmp_path / "model").known_facts is None
+
+
+def test_a_licence_that_was_filled_in_is_kept(base: str, tmp_path: Path) -> None:
+    build(base, method="full").save(str(tmp_path / "a"))
+    path = tmp_path / "a" / "card.yaml"
+    facts = yaml.safe_load(path.read_text())
+    facts["model"]["base"]["licence"] = "mit"
+    path.write_text(yaml.safe_dump(facts))
+    load_model(tmp_path / "a").save(str(tmp_path / "b"))
+    assert "license: mit\n" in (tmp_path / "b" / "README.md").read_text()
 
 
 def test_a_model_saved_by_an_older_version_loads(base: str, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_a_licence_can_be_filled_in(hub: Hub, base: str, tmp_path: Path) -> None
 def test_the_same_model_is_updated_and_another_is_not_sent_over_it(hub: Hub, base: str, tmp_path: Path) -> None:
     saved(tmp_path / "model", base)
     first = push_bundle(build_bundle(tmp_path / "model", "alice/mine"))
+    hub.repositories["alice/mine"].add("main", hub.files("alice/mine") | {"onnx/model.safetensors": b"exported"})
     again = push_bundle(build_bundle(tmp_path / "model", "alice/mine", include_base=True))
     assert not again.is_new and again.commit != first.commit
     assert "base/config.json" in hub.files("alice/mine")
@@ -177,17 +178,20 @@ def test_the_same_model_is_updated_and_another_is_not_sent_over_it(hub: Hub, bas
     after = hub.files("alice/mine")
     assert {name.partition("/")[0] for name in after} == {
         *("1_MeanPooling", "README.md", "card.yaml", "config_sentence_transformers.json", ".gitattributes"),
-        *("modules.json", "poolwise.json", "2_Normalize"),
+        *("modules.json", "poolwise.json", "2_Normalize", "onnx"),
     } - ({"2_Normalize"} if not any(name.startswith("2_") for name in after) else set())
     assert hub.files("alice/mine", again.commit) == before  # the history keeps it
 
 
 def test_a_model_not_made_by_poolwise_is_not_sent_over(hub: Hub, base: str, tmp_path: Path) -> None:
     hub.create("alice/theirs", "alice").add("main", {"config.json": b"{}", "model.safetensors": b"x", "README.md": b""})
+    hub.create("alice/gguf", "alice").add("main", {"weights.gguf": b"x"})
     hub.create("alice/empty", "alice").add("main", {"README.md": b"soon", ".gitattributes": b""})
     saved(tmp_path / "model", base)
     with pytest.raises(ConfigError, match=r"holds another model, not made by poolwise \(config.json, model.safetens"):
         push_bundle(build_bundle(tmp_path / "model", "alice/theirs"))
+    with pytest.raises(ConfigError, match=r"holds another model, not made by poolwise \(weights.gguf\)"):
+        push_bundle(build_bundle(tmp_path / "model", "alice/gguf"))
     assert not push_bundle(build_bundle(tmp_path / "model", "alice/empty")).is_new
 
 
