@@ -51,6 +51,6 @@ def push(
         print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB; nothing was sent\n\n{bundle.card}", end="")
         return
     say(f"sending {len(bundle.files)} files, {sum(bundle.sizes.values()) / 1e6:,.1f} MB, to {repository}")
-    pushed = push_bundle(bundle, private=private, branch=branch, replace=replace)
+    pushed = push_bundle(bundle, private=private, branch=branch, replaces=replace)
     print(f"{'created' if pushed.is_new else 'updated'}: {pushed.url}")
     print(f'load it with: poolwise.load_model("{pushed.repository}@{pushed.commit}")')

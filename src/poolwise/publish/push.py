@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +36,15 @@ class Pushed:
 
 @dataclass(frozen=True)
 class _Remote:
-    """What is in a repository: its commit, and for every file the hash by which the hub knows it."""
+    """What is in a repository: its commit, and for every file the hash by which the hub knows it.
+
+    ``lacks_branch``: the branch that is pushed to does not exist yet and will start from this commit.
+    """
 
     commit: str
     is_private: bool
     hashes: dict[str, str]
+    lacks_branch: bool = False
 
 
 def push_bundle(
@@ -48,7 +52,7 @@ def push_bundle(
     *,
     private: bool = False,
     branch: str | None = None,
-    replace: bool = False,
+    replaces: bool = False,
     token: str | None = None,
 ) -> Pushed:
     """Send a bundle to the hub that ``HF_ENDPOINT`` names, in one commit, and return the commit.
@@ -58,7 +62,7 @@ def push_bundle(
     Args:
         private: create the repository as a private one.
         branch: commit to this branch, which is created if needed; None is ``main``.
-        replace: commit over another model that is in the repository; it stays in the history.
+        replaces: commit over another model that is on the branch; it stays in the history.
         token: of the hub; None takes ``HF_TOKEN`` or the one that ``hf auth login`` saved.
     Raises: ModelError where the hub does not answer, there is no valid token, or the token may not write there;
         ConfigError where the repository holds another model, or is public and ``private`` is asked for.
@@ -78,16 +82,16 @@ def push_bundle(
             remote = _look(api, repository, None)
         is_new = True
     else:
-        is_new = False
-        _check(api, bundle, remote, private=private, replace=replace)
+        is_new, replaces = False, replaces or remote.lacks_branch
+        with _explained(f"cannot read {repository} at {endpoint()}"):
+            _check(api, bundle, remote, private=private, replaces=replaces)
     assert remote is not None
     with _explained(f"{user} cannot write to {repository}"):
-        if branch is not None:
+        if branch is not None and (is_new or remote.lacks_branch):
             api.create_branch(repository, branch=branch, exist_ok=True)
-            remote = _look(api, repository, branch) or remote
         info = api.create_commit(
             repository,
-            operations=_operations(bundle, remote, replace=replace),
+            operations=_operations(bundle, remote, replaces=replaces),
             commit_message="Upload a model with poolwise",
             revision=branch,
             parent_commit=remote.commit,
@@ -143,8 +147,9 @@ def _look(api: HfApi, repository: str, branch: str | None) -> _Remote | None:
         info = api.model_info(repository, revision=branch)
     except RepositoryNotFoundError:
         return None
-    except RevisionNotFoundError:  # a branch that will be made from main
-        return _look(api, repository, None)
+    except RevisionNotFoundError:
+        found = _look(api, repository, None)
+        return None if found is None else replace(found, lacks_branch=True)
     commit = str(info.sha)
     listed = api.list_repo_tree(repository, recursive=True, revision=commit)
     hashes = {
@@ -153,7 +158,7 @@ def _look(api: HfApi, repository: str, branch: str | None) -> _Remote | None:
     return _Remote(commit, bool(info.private), hashes)
 
 
-def _check(api: HfApi, bundle: Bundle, remote: _Remote, *, private: bool, replace: bool) -> None:
+def _check(api: HfApi, bundle: Bundle, remote: _Remote, *, private: bool, replaces: bool) -> None:
     """Raise ConfigError where a push would publish what should be private, or put a model over another one."""
     if private and not remote.is_private:
         raise ConfigError(
@@ -161,7 +166,7 @@ def _check(api: HfApi, bundle: Bundle, remote: _Remote, *, private: bool, replac
             "wanted a new or a private repository with --private",
             "change it in its settings on the hub, or leave --private out",
         )
-    if replace or not (other := _other_model(api, bundle, remote)):
+    if replaces or not (other := _other_model(api, bundle, remote)):
         return
     raise ConfigError(
         f"{bundle.repository} holds {other}",
@@ -210,7 +215,7 @@ def _hashes(found: Path | bytes) -> tuple[str, str]:
     return sha256, hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _operations(bundle: Bundle, remote: _Remote, *, replace: bool) -> Sequence[Any]:
+def _operations(bundle: Bundle, remote: _Remote, *, replaces: bool) -> Sequence[Any]:
     """Return the additions and, where a model is replaced, deletions of files that only the old one has."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -219,4 +224,4 @@ def _operations(bundle: Bundle, remote: _Remote, *, replace: bool) -> Sequence[A
         for name, found in sorted(bundle.files.items())
     ]
     stale = [name for name in remote.hashes if name not in bundle.files and _is_part(name)]
-    return [*(CommitOperationDelete(path_in_repo=name) for name in stale if replace), *added]
+    return [*(CommitOperationDelete(path_in_repo=name) for name in stale if replaces), *added]

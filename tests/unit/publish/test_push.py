@@ -174,7 +174,7 @@ def test_the_same_model_is_updated_and_another_is_not_sent_over_it(hub: Hub, bas
         with pytest.raises(ConfigError, match=rf"alice/mine holds {words}.*--replace"):
             push_bundle(bundle)
     assert hub.files("alice/mine") == before
-    push_bundle(build_bundle(tmp_path / "mean", "alice/mine"), replace=True)
+    push_bundle(build_bundle(tmp_path / "mean", "alice/mine"), replaces=True)
     after = hub.files("alice/mine")
     assert {name.partition("/")[0] for name in after} == {
         *("1_MeanPooling", "README.md", "card.yaml", "config_sentence_transformers.json", ".gitattributes"),
@@ -199,9 +199,12 @@ def test_a_branch(hub: Hub, base: str, tmp_path: Path) -> None:
     model = saved(tmp_path / "model", base)
     push_bundle(build_bundle(tmp_path / "model", "alice/mine"))
     saved(tmp_path / "other", base, by=0.02)
-    pushed = push_bundle(build_bundle(tmp_path / "other", "alice/mine"), branch="second", replace=True)
+    pushed = push_bundle(build_bundle(tmp_path / "other", "alice/mine"), branch="second")
     found = load_model("alice/mine@second", base=base, precision="fp32").encode(TEXTS)
     assert pushed.commit == hub.repositories["alice/mine"].branches["second"]
+    with pytest.raises(ConfigError, match="another training of multilayer"):  # on the branch, as on main
+        push_bundle(build_bundle(tmp_path / "model", "alice/mine"), branch="second")
+    push_bundle(build_bundle(tmp_path / "other", "alice/mine"), branch="second")
     assert not np.allclose(found, model.encode(TEXTS), atol=1e-4)
     assert (load_model("alice/mine", base=base, precision="fp32").encode(TEXTS) == model.encode(TEXTS)).all()
 
