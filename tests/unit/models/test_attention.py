@@ -187,7 +187,7 @@ def test_a_family_that_ignores_the_switch_is_stopped_at(step, attention, base, t
     def build():
         return build_model(f"mean+{attention}", base, max_tokens=32)
 
-    build().save(str(tmp_path), create_model_card=False)
+    build().save(str(tmp_path / "saved"), create_model_card=False)
     monkeypatch.setattr("poolwise.models.backbone.set_attention", lambda model, mode: None)
     with pytest.raises(ModelError, match=r"behaves causal.*ignores config\.is_causal"):
-        build() if step == "build" else load_model(tmp_path)
+        build() if step == "build" else load_model(tmp_path / "saved")
