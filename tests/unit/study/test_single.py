@@ -15,7 +15,7 @@ import toys
 from poolwise.config import EvalConfig, Prompts
 from poolwise.encoding.encode import encode_texts
 from poolwise.errors import ConfigError, DataError, ModelError
-from poolwise.models import build_model, load, load_model
+from poolwise.models import build_model, custom_code, load, load_model, saved_folder
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 from poolwise.study.single_training import build_single_run, train_single
 
@@ -100,7 +100,8 @@ def test_the_hub_is_asked_once_whether_a_model_is_ours(tmp_path: Path, monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(load, "snapshot", snapshot)
+    for module in (load, saved_folder, custom_code):
+        monkeypatch.setattr(module, "snapshot", snapshot)
     monkeypatch.setattr(load, "SentenceTransformer", refuse)
     with pytest.raises(ModelError, match="cannot load someone/some-model"):
         scores("someone/some-model", toys.write_suite(tmp_path / "suite") / "retrieval")
