@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Comparison = Literal["reference", "pooling_given_attention", "attention_given_pooling"]
 
-MACHINE_KEYS = ("processes", "report_to")
+MACHINE_KEYS = ("processes", "shard", "report_to")
 """The keys of ``train`` that fit a training to a machine. Runs that differ only in them are the same runs: no key of a
 job and no hash depends on them."""
 
@@ -193,7 +193,12 @@ class TrainConfig(Section):
         description="processes that share each batch, one per GPU ([how](../how-to/several-gpus.md)); batch_size stays "
         "that of all together",
     )
-
+    shard: bool = Field(
+        default=False,
+        exclude_if=lambda is_asked: not is_asked,  # as for processes
+        description="each process holds a part of the weights, for bases that one GPU cannot hold "
+        "([how](../how-to/several-gpus.md#weights-that-one-gpu-cannot-hold))",
+    )
     matryoshka: list[int] = Field(
         default=[],
         exclude_if=lambda dimensions: not dimensions,  # as for processes
@@ -226,9 +231,11 @@ class TrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _looks_in_one_process(self) -> TrainConfig:
-        if self.processes > 1 and self.early_stopping is not None:
-            raise ValueError(f"early_stopping with processes {self.processes} is not supported: leave one of them out")
+    def _looks_at_whole_weights(self) -> TrainConfig:
+        if self.shard and self.early_stopping is not None:
+            raise ValueError(
+                "shard and early_stopping: a look needs the whole model on one device; leave one of them out"
+            )
         return self
 
 
@@ -330,7 +337,9 @@ class PriceConfig(Section):
     base_config: str | None = Field(
         default=None, description="a config.json with the architecture of the base; null reads that of `base`"
     )
-    gpu: Literal["h200", "h100", "a100", "l40s", "rtx4090"] = Field(default="h100", description="the GPU, one of it")
+    gpu: Literal["h200", "h100", "a100", "l40s", "rtx4090"] = Field(
+        default="h100", description="the GPU, one for each process of a training"
+    )
     utilisation: float = Field(
         default=0.35, gt=0, le=1, description="share of the GPU's peak in bf16 that training and encoding reach"
     )
@@ -478,6 +487,20 @@ class Recipe(Section):
         adapts, precisions = self.adapt is not None, self.precisions
         if reason := reason_against(self.base_dtype, method=self.train.method, precisions=precisions, adapts=adapts):
             raise ValueError(reason)
+        return self
+
+    @model_validator(mode="after")
+    def _weights_can_be_shared_out(self) -> Recipe:
+        if self.train.shard and self.base_dtype == "nf4":
+            raise ValueError(
+                "train.shard and base_dtype nf4: 4-bit weights cannot be shared out over processes; wanted base_dtype "
+                "bf16 with train.shard, or nf4 without it"
+            )
+        if self.train.shard and self.adapt is not None:
+            raise ValueError(
+                "train.shard and adapt: the LM head of an adaptation may be the embeddings, and such weights cannot be "
+                "shared out; adapt in a recipe without train.shard, and give the adapted folder as base"
+            )
         return self
 
     @property
