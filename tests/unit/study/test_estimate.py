@@ -55,12 +55,11 @@ def test_an_echo_needs_twice_the_memory_for_activations(monkeypatch):
 
 @pytest.mark.parametrize(("gpus", "share"), [(["0", "1", "2"], 3.0), ([], 1.0)])
 def test_processes_share_a_training_but_not_an_evaluation(monkeypatch, gpus, share):
-    train = {"batch_size": 12, "mini_batch_size": 12}
-    alone, shared = (found(monkeypatch, "last+causal", gpus=gpus, processes=n, **train) for n in (1, 3))
-    assert list(alone.seconds.values()) == [
-        pytest.approx(s) for s in (share * shared.seconds["train-last+causal"], 4.0)
-    ]
-    assert shared.seconds["eval-last+causal"] == pytest.approx(4.0)
+    rows = {"batch_size": 12, "mini_batch_size": 12}
+    alone, shared = (found(monkeypatch, "last+causal", gpus=gpus, processes=n, **rows) for n in (1, 3))
+    (train, evaluation), (own, same) = (list(guess.seconds.values()) for guess in (alone, shared))
+    assert train == pytest.approx(share * own)
+    assert evaluation == same == pytest.approx(4.0)
     # A process keeps the activations of a third of the rows, on a CPU too.
     fixed = estimate.LIBRARIES_GIB
     assert alone.peak_memory_gib - fixed == pytest.approx(3 * (shared.peak_memory_gib - fixed), rel=1e-3)
