@@ -94,7 +94,7 @@ def test_a_study_shares_out_the_weights_of_its_trainings(tmp_path: Path) -> None
     assert abs(apart).max() < 1e-5
 
 
-def test_what_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", "llama")
     with pytest.raises(ConfigError, match=r"train\.shard with one process: nothing shares the weights"):
         run_study(recipe(tmp_path, base, adapts=False, shard=True), tmp_path / "out", workers=1)
@@ -103,7 +103,7 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"shard and early_stopping: a look needs the whole model"):
         recipe(tmp_path, base, shard=True, early_stopping={"dev": ["d"], "every": 1})
     with pytest.raises(ConfigError, match=r"train\.shard and base_dtype nf4"):
-        build_recipe(tree(tmp_path, base, False, {"shard": True}) | {"base_dtype": "nf4"})
+        build_recipe(tree(tmp_path, base, False, {"shard": True, "precision": "bf16"}) | {"base_dtype": "nf4"})
     run = build_single_run("mean+causal", base, [str(tmp_path / "train.jsonl")], 1, 0, None, ["shard=true"])
     with pytest.raises(ConfigError, match=r"train\.shard with one process.*set train\.processes"):
         train_single(run, tmp_path / "single", lambda *_: None)
