@@ -67,7 +67,7 @@ def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) ->
     ("arguments", "message"),
     [
         (["--set", "processes=4"], "error: train.processes is 4, but 2 processes were started"),
-        (["--steps", "many"], "'many' is not a valid int"),
+        (["--steps", "many"], "Usage: python -m poolwise train"),
     ],
 )
 def test_torchrun_prints_an_error_once(arguments: list[str], message: str, folder: Path) -> None:
