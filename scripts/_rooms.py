@@ -24,6 +24,7 @@ ROOMS: list[list[str]] = [
     ["records"],
     ["results"],
     ["overrides", "recipe_paths"],
+    ["recipe_keys"],
     ["config"],
     ["prompts", "cards"],
     ["embedded", "base_sources"],

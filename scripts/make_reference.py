@@ -5,6 +5,7 @@ make docs
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -111,8 +112,7 @@ def _is_model(part: Any) -> bool:
 
 def _type(field: FieldInfo) -> str:
     text = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-    for noise in ("typing.", "poolwise.config.", "poolwise.records."):
-        text = text.replace(noise, "")
+    text = re.sub(r"typing\.|poolwise(\.\w+)*\.", "", text)
     return f"`{text}`".replace("|", "\\|")
 
 

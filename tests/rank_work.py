@@ -17,6 +17,8 @@ from poolwise.records import load_steps
 from poolwise.training.batches import TripleCollator
 from poolwise.training.exchange import sum_gradients
 from poolwise.training.losses import build_loss
+from poolwise.training.optimizer import build_optimizer, trainable_parameters
+from poolwise.training.shards import sharded
 from toy_adaptation import toy_adapted
 from toy_training import toy_config, toy_model, toy_train, toy_triples
 
@@ -25,16 +27,22 @@ DESIGN = "multilayer+bidirectional"
 
 @dataclass(frozen=True)
 class Case:
-    """One toy training. ``signal_after`` is the step after which the last rank gets a signal."""
+    """One toy training.
+
+    Args:
+        signal_after: the step after which the last rank gets a signal.
+        family: of the base, whose folder is beside the usual one; empty for the usual one.
+    """
 
     changes: dict[str, Any] = field(default_factory=dict)
     design: str = DESIGN
     signal_after: int = 0
+    family: str = ""
 
     def train(self, base: str, out: Path) -> None:
         """Train, from the checkpoint in ``out`` if there is one; save the weights of each rank, if it ends."""
         config = toy_config(**({"lora_dropout": 0.0, "temperature": 0.2, "learning_rate": 5e-3} | self.changes))
-        model = toy_model(self.design, base, config)
+        model = toy_model(self.design, str(Path(base).with_name(self.family)) if self.family else base, config)
         ranks = current_ranks()
         if self.signal_after and ranks.rank == ranks.size - 1:
             _signal_in_step(model, self.signal_after)
@@ -57,6 +65,31 @@ class Stopping:
         scores = iter([0.1, 0.5, 0.3] if current_ranks().is_first else [])
         toy_train(model, config, out, triples=uneven_triples(), dev_score=lambda: next(scores))
         _save(model, out)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How many numbers each rank holds of a sharded model, and of an optimiser's state after a step."""
+
+    design: str = DESIGN
+    method: str = "full"
+
+    def train(self, base: str, out: Path) -> None:
+        """Save, for each rank: numbers of the model, held of it, trained, and held by the optimiser."""
+        config = toy_config(batch_size=5, method=self.method)
+        model = toy_model(self.design, base, config)
+        every = sum(weight.numel() for weight in model.parameters())
+        with sharded(model, "cpu") as parts:
+            optimizer = build_optimizer(parts, config)
+            for weight in trainable_parameters(parts).values():
+                weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+            trained = sum(weight.numel() for weight in trainable_parameters(parts).values())
+            held = sum(weight.to_local().numel() for weight in parts.parameters())
+            state = sum(values["exp_avg"].to_local().numel() for values in optimizer.state.values())
+        is_kept = not any(weight.is_meta for weight in model.parameters())
+        out.mkdir(parents=True, exist_ok=True)
+        torch.save((every, held, trained, state, is_kept), out / f"parts-{current_ranks().rank}.pt")
 
 
 @dataclass(frozen=True)
@@ -125,6 +158,8 @@ def weights_of(out: Path, rank: int = 0) -> dict[str, torch.Tensor]:
 
 
 def _save(model: Any, out: Path) -> None:
+    if any(weight.is_meta for weight in model.parameters()):
+        return  # after a training of parts only rank 0 has a model
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     torch.save(trained, out / f"weights-{current_ranks().rank}.pt")
 
@@ -136,4 +171,5 @@ def _signal_in_step(model: Any, step: int) -> None:
         if next(calls) == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    # Also in the copy that a training of parts makes: a copied hook is the same function.
     model[1].register_forward_hook(hook)

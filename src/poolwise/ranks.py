@@ -60,6 +60,7 @@ class Ranks:
 ALONE = Ranks()
 _ranks = ALONE
 _store: Store | None = None
+_failed_first: bool | None = None
 
 
 def current_ranks() -> Ranks:
@@ -126,22 +127,28 @@ def _join(store: Store, ranks: Ranks) -> Ranks:
 
 def leave() -> None:
     """Leave the other ranks, after the work is done; this process is alone again."""
-    global _ranks, _store
+    global _ranks, _store, _failed_first
     if _ranks.size > 1:
         from torch import distributed
 
         wait_for_all()
         distributed.destroy_process_group()
-        _ranks, _store = ALONE, None
+        _ranks, _store, _failed_first = ALONE, None, None
 
 
 def is_first_to_fail() -> bool:
-    """Return whether no other rank has asked this before: an error of all ranks is printed once."""
+    """Return whether no other rank has asked this before: an error of all ranks is printed once.
+
+    Asked again, it gives the same answer.
+    """
+    global _failed_first
     if _store is None:
         return True
-    with contextlib.suppress(RuntimeError):  # the process that holds the store has ended
-        return bool(_store.add("failed", 1) == 1)
-    return _ranks.is_first
+    if _failed_first is None:
+        _failed_first = _ranks.is_first
+        with contextlib.suppress(RuntimeError):  # the process that holds the store has ended
+            _failed_first = bool(_store.add("failed", 1) == 1)
+    return _failed_first
 
 
 def visible_gpus() -> list[str]:

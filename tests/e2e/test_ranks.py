@@ -63,11 +63,18 @@ def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) ->
     assert (mine.hashes, mine.training) == (theirs.hashes, theirs.training)
 
 
-def test_torchrun_prints_an_error_once(folder: Path) -> None:
-    done = start([*TORCHRUN, *options(folder, 3, "processes=4")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "processes=4"], "error: train.processes is 4, but 2 processes were started"),
+        (["--steps", "many"], "Usage: python -m poolwise train"),
+    ],
+)
+def test_torchrun_prints_an_error_once(arguments: list[str], message: str, folder: Path) -> None:
+    done = start([*TORCHRUN, *options(folder, 3), *arguments])
     _, errors = done.communicate(timeout=300)
     assert done.returncode != 0
-    assert errors.count("error: train.processes is 4, but 2 processes were started") == 1
+    assert errors.count(message) == 1
     assert not (folder / "out").exists()
 
 

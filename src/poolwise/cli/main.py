@@ -8,7 +8,8 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -25,12 +26,34 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     """A signal ended the command; the message names it."""
 
 
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""The class of all errors in how a command is called: typer exports only this one of its subclasses."""
+
+
+@contextmanager
+def _printed_once() -> Iterator[None]:
+    """Let one rank print a usage error, which all ranks make; the others end without a message."""
+    try:
+        yield
+    except USAGE_ERROR:
+        if is_launched():
+            join_launched()
+        if not is_first_to_fail():
+            sys.exit(2)
+        raise
+
+
 class _Verbs(TyperGroup):
     """The subcommands; typer alone would end an interrupted one without a message."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _printed_once():
+            return list(super().parse_args(ctx, args))
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printed_once():
+                return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise Interrupted(str(stop) or "Ctrl-C") from stop
 

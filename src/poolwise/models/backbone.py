@@ -255,10 +255,15 @@ class Backbone(InputModule):
         """Take the trained differences between EOS and the tokens after it (K D), which the pooling owns."""
         self.__dict__["_soft"] = soft  # not registered: it is a parameter of the pooling alone
 
+    @property
+    def soft_tokens(self) -> nn.Parameter | None:
+        """The trained differences that ``lend_soft_tokens`` took; None without trained tokens."""
+        found: nn.Parameter | None = self.__dict__.get("_soft")
+        return found
+
     def _inputs(self, ids: Int[Tensor, "B T"]) -> dict[str, Tensor]:
         """Return ids as the model takes them, or their embeddings if some of them are trained tokens."""
-        soft: Tensor | None = self.__dict__.get("_soft")
-        if soft is None:
+        if (soft := self.soft_tokens) is None:
             return token_inputs(self.model, ids)
         is_soft = ids >= self.tokens.vocab_size
         known: Tensor = self.model.get_input_embeddings()(torch.where(is_soft, self.eos_id, ids))

@@ -48,6 +48,11 @@ def hold_base_in(
     return asked
 
 
+def resolved_precision(precision: Precision, device: str | None) -> Precision:
+    """Return "bf16" or "fp32", as "auto" means it on a device; None is a GPU if there is one."""
+    return "bf16" if uses_bf16(precision, device or get_device_name()) else "fp32"
+
+
 def held_when_loaded(trained_in: HeldDtype, precision: Precision, device: str | None) -> HeldDtype:
     """Return the dtype in which a saved model's base is held, given the dtype that it was held in for training.
 

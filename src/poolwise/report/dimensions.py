@@ -1,9 +1,10 @@
-"""The part of a report on shorter embeddings: the mean scores at each dimension that was trained."""
+"""Shorter embeddings in a report and in a terminal: the mean scores at each dimension that was trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from poolwise.records import CATEGORIES, Category, Run
 from poolwise.report.amounts import score_text
 from poolwise.report.blocks import Cell, Column, Csv, Table
 from poolwise.report.view import category_title
@@ -13,6 +14,28 @@ NOTE = (
     "Mean over seeds and tasks. A score at N dimensions uses the first N of each embedding, normalised again; the last "
     "column is the full width, which all other tables show. No test compares dimensions."
 )
+
+
+def dimension_means(runs: Sequence[Run]) -> list[DimensionMean]:
+    """Return the mean scores of runs at each dimension that they were trained with, by category and model.
+
+    Only tasks that all models with scores at a dimension have, so that means at one dimension can be compared.
+    """
+    found: dict[tuple[Category, int], dict[str, dict[str, list[float]]]] = {}
+    for run in runs:
+        for task, record in run.scores.items():
+            for dimension, score in record.by_dimension.items():
+                models = found.setdefault((record.category, dimension), {})
+                models.setdefault(run.manifest.label, {}).setdefault(task, []).append(score)
+    means = []
+    for (category, dimension), models in sorted(found.items(), key=lambda item: CATEGORIES.index(item[0][0])):
+        shared = sorted(set.intersection(*(set(tasks) for tasks in models.values())))
+        for name, tasks in models.items() if shared else ():
+            scores = [sum(tasks[task]) / len(tasks[task]) for task in shared]
+            means.append(
+                DimensionMean(category=category, name=name, dimension=dimension, mean=sum(scores) / len(scores))
+            )
+    return means
 
 
 def dimension_table(means: Sequence[DimensionMean]) -> Table | None:

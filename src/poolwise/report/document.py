@@ -23,7 +23,7 @@ from poolwise.report.blocks import (
 )
 from poolwise.report.card import decision_cards
 from poolwise.report.decided import decided_sentences
-from poolwise.report.dimensions import dimension_table
+from poolwise.report.dimensions import dimension_means, dimension_table
 from poolwise.report.evidence import contrast_table, posterior_table, power_table, variance_table
 from poolwise.report.figures.critical import ranks_figure
 from poolwise.report.figures.curves import curves_figure
@@ -107,6 +107,7 @@ def comparison_document(
     sections = [
         *_first_sections(view, decision_cards(view)),
         *_comparison_sections(view),
+        _section("dimensions", "Scores by embedding dimension", dimension_table(dimension_means(runs))),
         *_test_sections(view),
         _section("repeat", "How to repeat this comparison", *repeat),
         *_last_sections(comparison),

@@ -12,6 +12,7 @@ from poolwise.report.benchmark import benchmark_lines, benchmark_table, narrow_t
 from poolwise.report.blocks import CHIPS, Card, Cell, Column, Table
 from poolwise.report.card import decision_cards
 from poolwise.report.decided import decided_sentences
+from poolwise.report.dimensions import dimension_means, dimension_table
 from poolwise.report.document import WITHIN_NOTE, comparison_document
 from poolwise.report.evidence import verdict_cell
 from poolwise.report.markdown import markdown_document
@@ -20,7 +21,7 @@ from poolwise.report.provenance import looks_text
 from poolwise.report.tables import BOLD, paper_table
 from poolwise.report.view import View, category_title, runs_view, stars, study_view
 from poolwise.report.within import within_contrasts
-from poolwise.results import Comparison, Contrast, StudyResults
+from poolwise.results import Comparison, Contrast, DimensionMean, StudyResults
 
 _LISTED = {"contrasts", "tasks_like_these", "seed_contrasts", "task_contrasts"}
 MAX_LINES = 24
@@ -37,7 +38,7 @@ def comparison_text(comparison: Comparison, runs: Sequence[Run] = (), *, verbose
         runs: the runs that were compared; the decision then has costs and folders.
         verbose: also all contrasts, all notes, the rule and the methods, before the decision.
     """
-    return _text(runs_view(comparison, runs), verbose, is_screen=False)
+    return _text(runs_view(comparison, runs), verbose, is_screen=False, dimensions=dimension_means(runs))
 
 
 def study_text(study: StudyResults, folder: Path, *, verbose: bool = False) -> str:
@@ -46,10 +47,13 @@ def study_text(study: StudyResults, folder: Path, *, verbose: bool = False) -> s
     view = replace(view, folders={name: str(folder / path) for name, path in view.folders.items()})
     found = study.results.sequential
     looks = f"Looks: {looks_text(found)}." if found else ""
-    return _text(view, verbose, looks, is_screen=study.results.kind == "screen")
+    results = study.results
+    return _text(view, verbose, looks, is_screen=results.kind == "screen", dimensions=results.dimensions)
 
 
-def _text(view: View, verbose: bool, looks: str = "", *, is_screen: bool) -> str:
+def _text(
+    view: View, verbose: bool, looks: str = "", *, is_screen: bool, dimensions: Sequence[DimensionMean] = ()
+) -> str:
     comparison = view.comparison
     table = paper_table(view)
     # A terminal is narrow and has no bold: no second line in the column titles.
@@ -62,6 +66,7 @@ def _text(view: View, verbose: bool, looks: str = "", *, is_screen: bool) -> str
         _benchmark(comparison, verbose),
         f"{table.caption}\n{plain_table(table)}",
         table.note,
+        _dimensions(dimensions),
         *(_matrices(view) if has_matrix(view) and not verbose else [_contrasts(comparison.contrasts, verbose)]),
         *decided_sentences(view),
         looks,
@@ -71,6 +76,11 @@ def _text(view: View, verbose: bool, looks: str = "", *, is_screen: bool) -> str
         *(_card(card) for card in (cards.items if cards else ())),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _dimensions(means: Sequence[DimensionMean]) -> str:
+    table = dimension_table(means)
+    return "" if table is None else f"{table.caption}\n{plain_table(table)}\n\n{table.note}"
 
 
 def _benchmark(comparison: Comparison, verbose: bool) -> str:

@@ -17,6 +17,9 @@ from poolwise.study.adapt_estimate import (
     STEP_PER_FORWARD,
     adaptation_memory,
     adaptation_seconds,
+    bytes_held,
+    num_devices,
+    rows_at_once,
     weight_bytes,
 )
 from poolwise.study.inputs import StudyInputs
@@ -138,7 +141,7 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
     texts_per_step = recipe.train.batch_size * 3
     if job.kind in ("train", "tune", "eval"):
         speed = speed.of_design(parse_design(job.name))
-    step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second
+    step = STEP_PER_FORWARD * texts_per_step / speed.train_texts_per_second / num_devices(recipe.train)
     scoring = SCORING_SECONDS_PER_TASK * len(inputs.tasks)
     evaluation = speed.num_eval_texts / speed.eval_texts_per_second + scoring
     if job.kind == "adapt":
@@ -155,8 +158,9 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
 
 
 def _memory(recipe: Recipe, speed: _Speed, dtype: HeldDtype) -> float:
-    rows = min(recipe.train.batch_size, recipe.train.mini_batch_size) * 3
+    rows = rows_at_once(recipe.train) * 3
     tokens = rows * max(parse_design(name).num_read(recipe.train.max_tokens) for name in recipe.designs)
     activations = tokens * speed.num_layers * speed.hidden_size * ACTIVATION_BYTES
-    weights = speed.num_parameters * weight_bytes(recipe, dtype)
+    whole = speed.num_parameters * weight_bytes(recipe, dtype)
+    weights = bytes_held(recipe.train, whole, speed.num_parameters / speed.num_layers)
     return (activations + weights) / 2**30 + LIBRARIES_GIB

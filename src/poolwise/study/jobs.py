@@ -73,12 +73,14 @@ def train_run(
         run_in_ranks(work, config.processes, report, device)
         return load_record(RunManifest, folder / "run.json")
     from poolwise.models import build_model, check_attention, count_trainable, init_hashes, layer_weights
-    from poolwise.training import train_model
+    from poolwise.models.base_dtype import resolved_precision
+    from poolwise.training import shares_weights, train_model
     from poolwise.training.checkpoints import resumed_step
     from poolwise.training.looks import FILE as LOOKS
     from poolwise.training.losses import nested_dimensions
 
     folder.mkdir(parents=True, exist_ok=True)
+    shares = shares_weights(config)
     model = build_model(
         design,
         inputs.base,
@@ -88,11 +90,11 @@ def train_run(
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         max_tokens=config.max_tokens,
-        precision=config.precision,
+        precision=resolved_precision(config.precision, device) if shares else config.precision,
         base_dtype=inputs.hashes.base_dtype,
         prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
-        device=device,
+        device="cpu" if shares else device,  # no GPU may be able to hold it whole
     )
     adaptation = load_adaptation(inputs.base)
     hashes = init_hashes(model) | {"schedule": schedule.hash}
@@ -116,6 +118,7 @@ def train_run(
         source_category=inputs.source_category,
         on_step=on_step,
         dev_score=partial(dev_score, model, stopping, max_tokens) if stopping else None,
+        device=device,
     )
     if not ranks.is_first:
         wait_for_all()
@@ -129,7 +132,7 @@ def train_run(
     notes = [
         *_base_notes(adaptation, inputs.base),
         *model[0].notes,
-        *([f"trained by {ranks.size} processes"] if ranks.size > 1 else []),
+        *([f"trained by {ranks.size} processes" + ", each with a part of the weights" * shares] * (ranks.size > 1)),
     ]
     settings = _plain(config.model_dump(exclude=_NOT_FACTS))
     model.training_facts = training_history(inputs.triples, settings, seed, notes, cost.train_seconds)

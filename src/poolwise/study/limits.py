@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from poolwise.attentions import parse_attention
-from poolwise.config import Recipe, too_wide
+from poolwise.config import Recipe, TrainConfig, too_wide
 from poolwise.design import narrowest, parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.ranks import visible_gpus
@@ -97,12 +97,23 @@ def _processes(recipe: Recipe) -> list[str]:
 
     count = recipe.train.processes
     try:
+        require_sharers(recipe.train, count)
         require_processes(count, None, len(visible_gpus()))
     except ConfigError as error:
         return [str(error)]
     if recipe.adapt is not None and count > recipe.adapt.batch_size:
         return [f"train.processes is {count}; wanted at most adapt.batch_size, {recipe.adapt.batch_size}; lower it"]
     return []
+
+
+def require_sharers(train: TrainConfig, num_processes: int) -> None:
+    """Raise ConfigError if a training shares out its weights, but has one process only."""
+    if train.shard and num_processes == 1:
+        raise ConfigError(
+            "train.shard with one process: nothing shares the weights",
+            "wanted two processes or more",
+            "set train.processes, start poolwise train with torchrun, or leave train.shard out",
+        )
 
 
 def _device() -> str:

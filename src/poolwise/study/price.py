@@ -5,6 +5,7 @@ Every figure is computed from sizes; nothing is measured. ``estimate`` measures 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from poolwise.config import GPUS, PriceConfig, Recipe, TrainConfig, too_wide
 from poolwise.design import Design, narrowest, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
-from poolwise.study.adapt_estimate import ACTIVATION_BYTES, LIBRARIES_GIB, weight_bytes
+from poolwise.study.adapt_estimate import ACTIVATION_BYTES, LIBRARIES_GIB, bytes_held, rows_at_once, weight_bytes
 from poolwise.study.estimate import BM25_SECONDS, SCORING_SECONDS_PER_TASK, Estimate
 from poolwise.study.jobs import UNTUNED_DESIGN
 from poolwise.study.plan import InputHashes, plan_jobs
@@ -57,7 +58,9 @@ class _Parts:
 
 
 def price_study(recipe: Recipe) -> Estimate:
-    """Return the jobs of a study with their hours on one GPU, its memory and disk, and what was assumed.
+    """Return the jobs of a study with their hours, the memory of one GPU, disk, and what was assumed.
+
+    A training has as many GPUs as ``train.processes`` says; an evaluation has one.
 
     Raises: ConfigError where a key of the recipe cannot be priced; DataError where the size of a task is not known.
     """
@@ -89,6 +92,7 @@ def _require_priced(recipe: Recipe, config: object) -> None:
     for name in recipe.designs:
         try:
             parse_design(name).require_layers(config.num_hidden_layers)  # type: ignore[attr-defined]
+            parse_design(name).require_width(config.hidden_size)  # type: ignore[attr-defined]
         except ConfigError as error:
             problems.append(str(error))
     width = narrowest(recipe.designs, config.hidden_size)  # type: ignore[attr-defined]
@@ -104,8 +108,8 @@ def passes(train: TrainConfig) -> float:
     GradCache reads a batch once more, and so does gradient checkpointing.
     """
     backward = {"frozen": 0, "lora": 1, "full": 2}[train.method]
-    again = (train.batch_size > train.mini_batch_size) + (train.gradient_checkpointing and train.method != "frozen")
-    return 1.0 + backward + again
+    is_cached = math.ceil(train.batch_size / train.processes) > train.mini_batch_size
+    return 1.0 + backward + is_cached + (train.gradient_checkpointing and train.method != "frozen")
 
 
 def _seconds(job: Job, parts: _Parts) -> float:
@@ -119,7 +123,7 @@ def _seconds(job: Job, parts: _Parts) -> float:
         trained = num_texts * parts.train_tokens
         base = parts.forward_flops(design, num_texts, trained) * passes(train)
         head = num_texts * head_flops(design, parts.sizes, parts.train_tokens) * (passes(train) + 1)
-        return (base + head) / parts.flops_per_second
+        return (base + head) / parts.flops_per_second / train.processes
     total = 0.0
     for task in parts.tasks:
         num_tokens = task.num_tokens(parts.price.chars_per_token, parts.recipe.max_tokens)
@@ -146,7 +150,7 @@ def _dtype(recipe: Recipe) -> HeldDtype:
 def _memory_gib(parts: _Parts) -> float:
     """Return the memory of the largest training: weights, optimiser, and the activations of a mini-batch."""
     train, sizes = parts.recipe.train, parts.sizes
-    tokens = min(train.batch_size, train.mini_batch_size) * parts.price.texts_per_row * train.max_tokens
+    tokens = rows_at_once(train) * parts.price.texts_per_row * train.max_tokens
     # With checkpoints, the input of each layer in fp32, and everything of one layer at a time.
     per_unit = (
         4 * sizes.num_layers + ACTIVATION_BYTES
@@ -156,7 +160,8 @@ def _memory_gib(parts: _Parts) -> float:
     activations = 0 if train.method == "frozen" else tokens * sizes.dim * per_unit
     trained = max(_trained(name, parts) for name in parts.recipe.designs)
     trained -= sizes.num_parameters if train.method == "full" else 0  # counted with the base
-    weights = sizes.num_parameters * weight_bytes(parts.recipe, _dtype(parts.recipe)) + trained * TRAINED_BYTES
+    whole = sizes.num_parameters * weight_bytes(parts.recipe, _dtype(parts.recipe)) + trained * TRAINED_BYTES
+    weights = bytes_held(train, whole, sizes.num_decoder / sizes.num_layers)
     return (weights + activations) / 2**30 + LIBRARIES_GIB
 
 
@@ -170,9 +175,11 @@ def _fits(memory: float, parts: _Parts) -> list[str]:
     gpu = GPUS[parts.price.gpu]
     if memory <= gpu.memory_gib:
         return []
+    train = parts.recipe.train
+    more = "" if train.shard else ", or share the weights out with train.processes and train.shard: true"
     return [
         f"one {gpu.name} has {gpu.memory_gib} GiB, but training needs about {memory:.0f}: lower train.mini_batch_size "
-        "or train.max_tokens, or set train.gradient_checkpointing: true"
+        f"or train.max_tokens, set train.gradient_checkpointing: true{more}"
     ]
 
 
@@ -181,11 +188,13 @@ def _assumed(parts: _Parts) -> list[str]:
     num_texts = sum(task.num_texts for task in parts.tasks)
     num_tokens = sum(task.num_tokens(price.chars_per_token, recipe.max_tokens) for task in parts.tasks)
     embeddings = num_texts * sizes.dim * 4 / 2**30
+    count = recipe.train.processes
+    shared = f"; {count} of it share a training, assumed {count} times as fast as one" if count > 1 else ""
     return [
         "computed from sizes, not measured; the job ids are not those of a real run",
         f"base: {sizes.num_parameters / 1e9:.2f} B parameters, {sizes.num_layers} layers of width {sizes.dim}, from "
         f"{price.base_config or recipe.base}, held in {_dtype(recipe)}; no weights were read",
-        f"GPU: one {gpu.name}, {gpu.tflops:,.0f} TFLOP/s in bf16, of which {price.utilisation:.0%} are reached",
+        f"GPU: one {gpu.name}, {gpu.tflops:,.0f} TFLOP/s in bf16, of which {price.utilisation:.0%} are reached{shared}",
         f"training: {parts.train_tokens} tokens in each of {price.texts_per_row} texts per row, "
         f"{passes(recipe.train):g} passes over the base per step",
         f"evaluation of one model: {num_texts:,} texts with {num_tokens / 1e6:,.0f} M tokens, from mteb's own figures "

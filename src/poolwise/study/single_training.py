@@ -15,6 +15,7 @@ from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gp
 from poolwise.records import RunManifest, load_record
 from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
+from poolwise.study.limits import require_sharers
 
 _READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
@@ -127,6 +128,7 @@ def train_single(
         require_processes(ranks.local_size, device, ranks.num_gpus)
     else:
         require_processes(recipe.train.processes, device, len(visible_gpus()))
+    require_sharers(recipe.train, max(recipe.train.processes, ranks.size))
     hashes = InputHashes(recipe.base, {}, {}, {}, {}, base_dtype=held_dtype(recipe, device))
     spec = run.spec | hashes.held
     if ranks.is_first:

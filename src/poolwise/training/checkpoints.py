@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from poolwise.errors import ConfigError
 from poolwise.storage.whole_files import flush_folder
 from poolwise.training.optimizer import trainable_parameters
+from poolwise.training.shards import part_of
 
 _WEIGHTS, _RUN = "trained.safetensors", "run.json"
 _PREFIX = "checkpoint-"
@@ -20,20 +23,19 @@ FOLDER = "checkpoints"
 """The folder of checkpoints inside the folder of a run."""
 
 
-def save_weights(model: SentenceTransformer, folder: Path, run_hash: str) -> None:
-    """Write the trained parameters and the hash of their run."""
+def save_weights(weights: Mapping[str, Tensor], folder: Path, run_hash: str) -> None:
+    """Write the trained parameters, as ``whole_weights`` returns them, and the hash of their run."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: p.detach().cpu().contiguous() for name, p in trainable_parameters(model).items()}
-    save_file(weights, folder / _WEIGHTS)
+    save_file(dict(weights), folder / _WEIGHTS)
     (folder / _RUN).write_text(json.dumps({"run": run_hash}) + "\n")
 
 
 def load_weights(model: SentenceTransformer, folder: Path) -> None:
-    """Load stored parameters into the model, bit for bit."""
+    """Load stored parameters into the model, bit for bit; a rank of a sharded model loads its parts."""
     stored = load_file(folder / _WEIGHTS)
     with torch.no_grad():
         for name, parameter in trainable_parameters(model).items():
-            parameter.copy_(stored[name])
+            parameter.copy_(part_of(stored[name], parameter))
 
 
 def publish(partial: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from poolwise.ranks import current_ranks, exchange
@@ -49,10 +50,11 @@ class _Gathered(torch.autograd.Function):
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its sum over the ranks."""
+    """Replace every gradient by its sum over the ranks, except those of which each rank has a part: they are sums."""
     if current_ranks().size == 1:
         return
-    for bucket in _buckets([parameter.grad for parameter in parameters if parameter.grad is not None]):
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for bucket in _buckets([gradient for gradient in gradients if not isinstance(gradient, DTensor)]):
         flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
         distributed.all_reduce(flat)
         parts = flat.split([gradient.numel() for gradient in bucket])

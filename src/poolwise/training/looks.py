@@ -13,6 +13,7 @@ from poolwise.errors import ModelError
 from poolwise.ranks import current_ranks, from_first
 from poolwise.records import DevLook, load_looks, save_looks
 from poolwise.training.checkpoints import load_weights, save_weights
+from poolwise.training.shards import whole_weights
 
 FOLDER, FILE = "best", "looks.json"
 """Inside the folder of a run: the weights of the best looks, deleted at the end, and the scores of all looks."""
@@ -81,7 +82,7 @@ class Looks:
         root = self._out / FOLDER
         partial = root / "partial"
         shutil.rmtree(partial, ignore_errors=True)
-        save_weights(self._model, partial, self._run_hash)
+        save_weights(whole_weights(self._model), partial, self._run_hash)
         shutil.rmtree(self._folder(step), ignore_errors=True)
         partial.replace(self._folder(step))
         kept = {self._folder(step), *([self._folder(before.step)] if before else [])}

@@ -19,8 +19,9 @@ from torch.nn import functional
 from poolwise.config import TrainConfig, too_wide
 from poolwise.errors import ConfigError
 from poolwise.models import Backbone
-from poolwise.ranks import current_ranks
+from poolwise.ranks import current_ranks, exchange
 from poolwise.training.exchange import gather_rows
+from poolwise.training.shards import is_sharded
 
 
 class JointRankingLoss(MultipleNegativesRankingLoss):
@@ -50,13 +51,27 @@ class JointRankingLoss(MultipleNegativesRankingLoss):
 
 
 class CachedRankingLoss(CachedMultipleNegativesRankingLoss):
-    """The same loss by GradCache: a batch in mini-batches, each rank its own part."""
+    """The same loss by GradCache: a batch in mini-batches, each rank its own part.
+
+    The ranks of a sharded model must read equally many mini-batches, because they gather its layers together. A rank
+    with a row less reads its last row twice, and the second embedding is dropped.
+    """
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
+        """Return the loss of a batch; arguments as in ``JointRankingLoss``."""
+        columns = list(sentence_features)
+        self.num_rows = len(columns[0]["input_ids"])
+        if is_sharded(self.model):
+            most = max(count for (count,) in exchange([self.num_rows]))
+            columns = [with_rows(column, most) for column in columns]
+        loss: Tensor = super().forward(columns, labels)
+        return loss
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
         """Return the loss of the embeddings of all ranks, given by column and mini-batch."""
-        gathered = [[gather_rows(torch.cat(column))] for column in reps]
+        gathered = [[gather_rows(torch.cat(column)[: self.num_rows])] for column in reps]
         loss: Tensor = super().calculate_loss(gathered, labels, with_backward=with_backward)
         return loss
 
@@ -67,6 +82,12 @@ def join_columns(columns: Sequence[dict[str, Tensor]]) -> dict[str, Shaped[Tenso
     # Every feature from preprocessing has one number per token, and padding is 0.
     padded = {n: [functional.pad(c[n], (0, width - c[n].shape[1])) for c in columns] for n in columns[0]}
     return {name: torch.cat(parts) for name, parts in padded.items()}
+
+
+def with_rows(column: dict[str, Tensor], count: int) -> dict[str, Shaped[Tensor, "B T"]]:
+    """Return the features of a batch with ``count`` rows, of which the ones after the last are equal to it."""
+    places = torch.arange(count).clamp(max=len(column["input_ids"]) - 1)
+    return {name: values[places.to(values.device)] for name, values in column.items()}
 
 
 class NestedLoss(MatryoshkaLoss):

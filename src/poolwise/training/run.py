@@ -26,6 +26,7 @@ from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog, training_cost
 from poolwise.training.optimizer import trainable_parameters
+from poolwise.training.shards import is_sharded
 from poolwise.training.trackers import close_trackers
 from poolwise.training.trainer import ScheduleTrainer
 
@@ -153,8 +154,8 @@ def _shared_checkpoint(found: Path | None) -> Path | None:
 
 
 def _fused(model: SentenceTransformer) -> AbstractContextManager[Any]:
-    if not isinstance(backbone := model[0], Backbone):
-        return nullcontext()  # stored states have no layers
+    if not isinstance(backbone := model[0], Backbone) or is_sharded(model):
+        return nullcontext()  # stored states have no layers; the faster forms keep whole weights
     dtype = torch.bfloat16 if uses_bf16(backbone.precision, model.device) else torch.float32
     return fused_training(backbone.model, dtype)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
@@ -12,12 +13,14 @@ from poolwise.config import Prompts, TrainConfig, hashed_training
 from poolwise.data import Schedule, Triple
 from poolwise.errors import ConfigError
 from poolwise.models import design_of
+from poolwise.ranks import current_ranks
 from poolwise.records import Category, Cost, TrainingStep
 from poolwise.storage.fingerprints import fingerprint
 from poolwise.training.batches import TripleCollator, source_prompts
 from poolwise.training.losses import build_loss
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.run import Hints, run_steps
+from poolwise.training.shards import sharded
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,7 @@ def train_model(
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
     dev_score: Callable[[], float] | None = None,
+    device: str | None = None,
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost.
 
@@ -52,6 +56,8 @@ def train_model(
         dev_score: returns the score of the model on dev tasks during training; needed for early stopping, higher is
             better.
         resume: resume from the checkpoint of an interrupted run; False starts again.
+        device: where the parts of a model are with ``config.shard``; None is a GPU if there is one. The model itself is
+            in CPU memory then, and only rank 0's is trained in the end.
     Law: after a stop and a resume, the weights are bit for bit those of a run without a stop, by the same number of
     processes. Without dropout, any number of processes gives the same weights, up to rounding.
     Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if the schedule was made for
@@ -74,21 +80,35 @@ def train_model(
         smaller=f"lower train.mini_batch_size ({config.mini_batch_size}; below batch_size {config.batch_size} it "
         f"bounds the memory) or train.max_tokens ({config.max_tokens}), or set train.gradient_checkpointing: true",
     )
-    collator, loss = TripleCollator(model, triples, by_source), build_loss(model, config)
-    return run_steps(
-        model,
-        config,
-        schedule.batches,
-        collator,
-        loss,
-        hints,
-        run_hash=_run_hash(model, schedule, config, seed, by_source),
-        out=out,
-        seed=seed,
-        on_step=on_step,
-        resume=resume,
-        dev_score=dev_score,
-    )
+    run_hash = _run_hash(model, schedule, config, seed, by_source)
+    with _parts_of(model, config, device) as trained:
+        return run_steps(
+            trained,
+            config,
+            schedule.batches,
+            TripleCollator(trained, triples, by_source),
+            build_loss(trained, config),
+            hints,
+            run_hash=run_hash,
+            out=out,
+            seed=seed,
+            on_step=on_step,
+            resume=resume,
+            dev_score=dev_score,
+        )
+
+
+def _parts_of(
+    model: SentenceTransformer, config: TrainConfig, device: str | None
+) -> AbstractContextManager[SentenceTransformer]:
+    """Return the model to train: sharded if the settings and the ranks ask for it and there is something to train."""
+    is_trained = config.steps > 0 and bool(trainable_parameters(model))
+    return sharded(model, device) if is_trained and shares_weights(config) else nullcontext(model)
+
+
+def shares_weights(config: TrainConfig) -> bool:
+    """Return whether a training with ``config`` shares the weights out over the ranks; a process alone has them all."""
+    return config.shard and current_ranks().size > 1
 
 
 def _run_hash(

@@ -27,6 +27,7 @@ from poolwise.training.exchange import sum_gradients
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
+from poolwise.training.shards import WholeState, clip_gradients, is_sharded, whole_weights
 from poolwise.training.trackers import PROJECT, keep_logs
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
@@ -35,7 +36,8 @@ from poolwise.upstream.transformers import use_one_gpu
 class ScheduleTrainer(StepTrainer):
     """Trains a model on given batches, in order, with one optimiser step per batch.
 
-    If several ranks train together, each reads its part of a batch, and each has the same loss, gradients and weights.
+    If several ranks train together, each reads its part of a batch, and each has the same loss, gradients and weights,
+    or its part of them if the model is sharded.
 
     Args:
         batches: row numbers of each batch, for the collator; the first ``config.steps`` are used.
@@ -71,7 +73,9 @@ class ScheduleTrainer(StepTrainer):
         self.remedy, self.seed, self.ranks = remedy, seed, current_ranks()
         self.batches = [list(batch) for batch in batches[: config.steps]]
         self.record: dict[str, Any] = {}
+        self.weights: dict[str, torch.Tensor] = {}
         self.counts = (0, 0)
+        self.has_placed_model = is_sharded(model)
         super().__init__(
             model=model,
             args=_arguments(config, folder, model.device),
@@ -94,6 +98,7 @@ class ScheduleTrainer(StepTrainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Return AdamW with separate learning rates for base and head."""
         self.optimizer = build_optimizer(self.model, self.config)
+        self.whole_state = WholeState(self.optimizer)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -122,7 +127,7 @@ class ScheduleTrainer(StepTrainer):
 
         Raises: ModelError if the norm is not finite.
         """
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.max_grad_norm)
+        norm = clip_gradients(model, self.config.max_grad_norm)
         self.record["grad_norm"] = self._finite("gradient norm", float(norm))
         rate, head_rate = learning_rates(self.optimizer)
         self.record |= {"learning_rate": rate, "head_learning_rate": head_rate}
@@ -141,7 +146,7 @@ class ScheduleTrainer(StepTrainer):
 
     def save_trained(self, folder: Path) -> None:
         """Write the trained parameters and the hash of their run."""
-        save_weights(self.model, folder, self.run_hash)
+        save_weights(self.weights, folder, self.run_hash)
 
     def load_trained(self, folder: Path) -> None:
         """Load what ``save_trained`` wrote."""
@@ -153,10 +158,13 @@ class ScheduleTrainer(StepTrainer):
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Write a checkpoint into the temporary folder, and publish it when it is complete."""
-        if self.ranks.is_first:
-            shutil.rmtree(self.partial_folder(), ignore_errors=True)
-            write()
-            publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+        self.weights = whole_weights(self.model)
+        with self.whole_state.gathered():
+            if self.ranks.is_first:
+                shutil.rmtree(self.partial_folder(), ignore_errors=True)
+                write()
+                publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+        self.weights = {}
         wait_for_all()
 
 

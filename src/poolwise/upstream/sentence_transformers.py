@@ -6,7 +6,8 @@ If one is renamed, ``models.embedding_model.EmbeddingModel`` encodes with senten
 
 The training loop calls ``_clip_grad_norm``, ``_get_output_dir``, ``_save``, ``_load_from_checkpoint`` and
 ``_save_checkpoint``. If one is renamed, ``training.trainer.ScheduleTrainer`` would silently clip by other rules, write
-whole models into checkpoints, or resume from the wrong weights.
+whole models into checkpoints, or resume from the wrong weights. Without ``_move_model_to_device`` it could not train
+sharded models, which cannot be moved.
 """
 
 from __future__ import annotations
@@ -53,6 +54,13 @@ class DirectModel(SentenceTransformer):
 class StepTrainer(SentenceTransformerTrainer):
     """sentence-transformers' trainer with a public method for each private one that a subclass must implement."""
 
+    has_placed_model = False
+    """Whether the model is already where it trains, and must not be moved."""
+
+    def prepare_loss(self, loss: Any, model: Any) -> Any:
+        """Return the loss for a model; a loss contains the model, so it is moved with it."""
+        return loss if self.has_placed_model else super().prepare_loss(loss, model)
+
     def clip_gradients(self, model: nn.Module) -> Tensor:
         """Clip the gradients of a model in place and return their norm before clipping."""
         raise NotImplementedError
@@ -72,6 +80,10 @@ class StepTrainer(SentenceTransformerTrainer):
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Write a checkpoint; ``write`` saves weights, optimiser, random states and the loop's own state."""
         raise NotImplementedError
+
+    def _move_model_to_device(self, model: Any, device: Any) -> None:
+        if not self.has_placed_model:
+            super()._move_model_to_device(model, device)
 
     def _clip_grad_norm(self, model: Any) -> Tensor:
         return self.clip_gradients(model)

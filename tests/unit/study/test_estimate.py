@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from poolwise.config import build_recipe
 from poolwise.jobs import Job
-from poolwise.study import estimate
+from poolwise.study import adapt_estimate, estimate
 from poolwise.study.estimate import estimate_jobs
 
 SPEED = estimate._Speed(
@@ -24,11 +25,14 @@ SPEED = estimate._Speed(
 )
 
 
-def found(monkeypatch, *designs):
+def found(monkeypatch, *designs, gpus=(), **train):
     """Return the estimate of training and evaluating some designs at a known speed."""
+    monkeypatch.setattr(adapt_estimate, "visible_gpus", lambda: list(gpus))
     monkeypatch.setattr(estimate, "_measure", lambda recipe, inputs: SPEED)
     tree = {"name": "toy", "base": "b", "designs": list(designs), "reference": designs[0], "tasks": ["t"]}
-    recipe = build_recipe(tree | {"data": {"train": ["x"]}, "train": {"steps": 2, "batch_size": 4, "max_tokens": 32}})
+    recipe = build_recipe(
+        tree | {"data": {"train": ["x"]}, "train": {"steps": 2, "batch_size": 4, "max_tokens": 32} | train}
+    )
     jobs = [Job(kind, name, 0, f"{kind}-{name}", "run", name) for name in designs for kind in ("train", "eval")]
     return estimate_jobs(jobs, recipe, SimpleNamespace(tasks=[], base="b", hashes=SimpleNamespace(base_dtype="fp32")))
 
@@ -47,3 +51,26 @@ def test_an_echo_needs_twice_the_memory_for_activations(monkeypatch):
     fixed = estimate.LIBRARIES_GIB
     once, twice = (found(monkeypatch, "last+causal", f"mean{o}+causal").peak_memory_gib for o in ("", "(echo=true)"))
     assert twice - fixed == pytest.approx(2 * (once - fixed), rel=1e-3)
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(["0", "1", "2"], 3.0), ([], 1.0)])
+def test_processes_share_a_training_but_not_an_evaluation(monkeypatch, gpus, share):
+    rows = {"batch_size": 12, "mini_batch_size": 12}
+    alone, shared = (found(monkeypatch, "last+causal", gpus=gpus, processes=n, **rows) for n in (1, 3))
+    (train, evaluation), (own, same) = (list(guess.seconds.values()) for guess in (alone, shared))
+    assert train == pytest.approx(share * own)
+    assert evaluation == same == pytest.approx(4.0)
+    # A process keeps the activations of a third of the rows, on a CPU too.
+    fixed = estimate.LIBRARIES_GIB
+    assert alone.peak_memory_gib - fixed == pytest.approx(3 * (shared.peak_memory_gib - fixed), rel=1e-3)
+
+
+def test_shared_out_weights_are_a_part_of_each_process(monkeypatch):
+    big = replace(SPEED, num_parameters=8 * 2**30, num_layers=64, hidden_size=1)
+    fixed, found_for = estimate.LIBRARIES_GIB, {}
+    monkeypatch.setitem(globals(), "SPEED", big)
+    for shard in (False, True):
+        found_for[shard] = found(monkeypatch, "last+causal", processes=4, batch_size=4, shard=shard, method="full")
+    assert found_for[False].peak_memory_gib - fixed == pytest.approx(16 * 8, rel=1e-3)
+    # A quarter of them, and two whole layers in fp32.
+    assert found_for[True].peak_memory_gib - fixed == pytest.approx(16 * 8 / 4 + 2 * 4 * 8 / 64, rel=1e-3)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+import poolwise
 import toys
 from poolwise.config import EvalConfig, Recipe, TrainConfig, build_recipe
 from poolwise.errors import ConfigError
 from poolwise.models import load_model, trained_dimensions
 from poolwise.records import iter_run_folders, load_run
-from poolwise.report.dimensions import dimension_table
+from poolwise.report import comparison_text, write_comparison_report
+from poolwise.report.dimensions import dimension_means, dimension_table
 from poolwise.results import DimensionMean
 from poolwise.storage.json_lines import iter_json_lines
 from poolwise.study.inputs import load_inputs
@@ -78,6 +80,31 @@ def test_the_report_has_a_table_of_scores_by_dimension(study: Path) -> None:
     runs = {run.manifest.design: run for run in map(load_run, iter_run_folders(study / "out"))}
     scores = runs["mean+causal"].scores["sts/toy-sts"].by_dimension
     assert f"| {scores[64]:.4f} | {scores[128]:.4f} | {scores[256]:.4f} |" in page
+
+
+def test_a_comparison_shows_them_too(study: Path, tmp_path: Path) -> None:
+    runs = [load_run(run) for run in iter_run_folders(study / "out")]
+    comparison = poolwise.compare(study / "out", num_resamples=100)
+    text = comparison_text(comparison, runs)
+    page = write_comparison_report(comparison, runs, tmp_path).with_suffix(".md").read_text()
+    (means,) = [run.scores["sts/toy-sts"].by_dimension for run in runs if run.manifest.design == "mean+causal"]
+    assert "Score by embedding dimension" in text and all(f"{score:.4f}" in text for score in means.values())
+    assert "| Design | Category | 64 | 128 | 256 |" in page
+
+
+def test_means_by_dimension_are_of_tasks_that_all_models_have(study: Path) -> None:
+    first, second = (run for run in map(load_run, iter_run_folders(study / "out")) if run.manifest.kind == "trained")
+    record = first.scores["sts/toy-sts"]
+    one, two = (record.model_copy(update={"by_dimension": found}) for found in ({64: 0.25, 128: 0.5}, {64: 0.75}))
+    runs = [
+        first.model_copy(update={"scores": {"sts/a": one, "sts/b": two}}),
+        second.model_copy(update={"scores": {"sts/b": two}}),
+    ]
+    found = {(mean.name, mean.dimension): mean.mean for mean in dimension_means(runs)}
+    names = [run.manifest.label for run in runs]
+    assert found == {(names[0], 64): 0.75, (names[1], 64): 0.75, (names[0], 128): 0.5}
+    apart = [runs[0].model_copy(update={"scores": {"sts/a": one}}), runs[1]]
+    assert {mean.dimension for mean in dimension_means(apart)} == {128}
 
 
 def test_poolwise_eval_scores_the_dimensions_of_a_model_too(study: Path) -> None:

@@ -21,6 +21,7 @@ from support import ROOT
 from tiny_models import save_tiny_base
 
 PAPER = ROOT / "recipes" / "paper.yaml"
+EIGHT = {"processes": 8}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,17 @@ def test_the_paper_is_priced_without_weights_data_or_network(paper: Recipe) -> N
     assert "7.11 B parameters" in text and "256 tokens in each of 3 texts" in text and "4 passes" in text
 
 
+def test_processes_share_a_training(paper: Recipe) -> None:
+    one, eight, shared = (price_study(changed(paper, train=keys)) for keys in ({}, EIGHT, EIGHT | {"shard": True}))
+    train, evaluation = (one.jobs[place].id for place in (0, 1))
+    assert one.seconds[train] == pytest.approx(8 * eight.seconds[train])
+    assert one.seconds[evaluation] == eight.seconds[evaluation]
+    assert one.peak_memory_gib == eight.peak_memory_gib > shared.peak_memory_gib
+    assert "; 8 of it share a training" in "\n".join(eight.notes)
+    # 256 rows of each process are no more than a mini-batch: no GradCache, which reads a batch once more.
+    assert passes(TrainConfig(batch_size=2048, mini_batch_size=256, processes=8)) == 2
+
+
 def test_a_setting_that_does_not_fit_the_gpu_is_said(paper: Recipe) -> None:
     found = price_study(changed(paper, train={"mini_batch_size": 64}))
     assert found.notes[0].startswith("one H100 SXM has 75 GiB, but training needs about")
@@ -115,6 +127,8 @@ def test_what_cannot_be_priced_is_one_error(paper: Recipe) -> None:
         price_study(changed(paper, tasks=["poolwise/pydoc"]))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="MTEB has no task 'STS99'"):
         price_study(changed(paper, tasks=["mteb:STS99"]))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"pma\(heads=3\)"):  # heads that do not divide the width
+        price_study(changed(paper, designs=["paper:1", "pma(heads=3)+causal"]))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"price\.base_config: cannot read"):
         price_study(changed(paper, price={"base_config": "nothing.json"}))
 

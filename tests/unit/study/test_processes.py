@@ -14,6 +14,7 @@ from poolwise.config import Recipe, build_recipe
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job, Processes, Progress, choose_workers, processes, run_jobs, share_gpus
 from poolwise.kernels.devices import require_processes
+from poolwise.models import load_model
 from poolwise.ranks import ALONE, is_launched, join_launched, visible_gpus
 from poolwise.records import RunManifest, iter_run_folders, load_record, load_steps
 from poolwise.study import limits, study
@@ -37,26 +38,31 @@ SEEING = """
 """
 
 
-def recipe(folder: Path, base: str, **train: object) -> Recipe:
-    return build_recipe(
-        {
-            "name": "toy",
-            "base": base,
-            "designs": ["mean+bidirectional"],
-            "reference": "mean+bidirectional",
-            "seeds": [0],
-            "data": {"train": [str(toys.write_training(folder / "train.jsonl"))]},
-            "train": {"steps": 2, "batch_size": 5, "max_tokens": 16, "lora_dropout": 0, "precision": "fp32"} | train,
-            "adapt": {"steps": 2, "batch_size": 3, "max_tokens": 16, "mask_token": "<unk>"},
-            "tasks": [str(toys.write_suite(folder / "suite") / "sts")],
-            "anchors": [],
-        }
-    )
+def recipe(folder: Path, base: str, *, adapts: bool = True, **train: object) -> Recipe:
+    return build_recipe(tree(folder, base, adapts, train))
+
+
+def tree(folder: Path, base: str, adapts: bool, train: dict[str, object]) -> dict[str, object]:
+    pairs = toys.write_suite(folder / "suite") / "sts" / "toy-sts"
+    (pairs / "dev.jsonl").write_text((pairs / "test.jsonl").read_text().replace("the ", "this "))
+    return {
+        "name": "toy",
+        "base": base,
+        "designs": ["mean+bidirectional"],
+        "reference": "mean+bidirectional",
+        "seeds": [0],
+        "data": {"train": [str(toys.write_training(folder / "train.jsonl"))]},
+        "train": {"steps": 2, "batch_size": 5, "max_tokens": 16, "lora_dropout": 0, "precision": "fp32"} | train,
+        "adapt": {"steps": 2, "batch_size": 3, "max_tokens": 16, "mask_token": "<unk>"} if adapts else None,
+        "tasks": [str(pairs)],
+        "anchors": [],
+    }
 
 
 def test_a_study_trains_and_adapts_in_two_processes(tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", "llama", with_head=True)
-    one, two = recipe(tmp_path, base), recipe(tmp_path, base, processes=2)
+    looks = {"early_stopping": {"dev": [str(tmp_path / "suite" / "sts" / "toy-sts") + "@dev"], "every": 1}}
+    one, two = recipe(tmp_path, base, **looks), recipe(tmp_path, base, processes=2, **looks)
     assert one.fingerprint == two.fingerprint
     for name, wanted in (("one", one), ("two", two)):
         run_study(wanted, tmp_path / name, workers=1)
@@ -67,8 +73,41 @@ def test_a_study_trains_and_adapts_in_two_processes(tmp_path: Path) -> None:
     results = run_study(one, tmp_path / "two", workers=1)
     (folder,) = iter_run_folders(tmp_path / "two")
     manifest = load_record(RunManifest, folder / "run.json")
-    assert "processes" not in manifest.training
+    assert "processes" not in manifest.training and manifest.notes[-1] == "trained by 2 processes"
+    assert [look.step for look in manifest.looks] == [1, 2] and manifest.chosen_step in (1, 2)
     assert results.results.failures == {}
+
+
+def test_a_study_shares_out_the_weights_of_its_trainings(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "base", "llama")
+    one, two = (recipe(tmp_path, base, adapts=False, **keys) for keys in ({}, {"processes": 2, "shard": True}))
+    assert one.fingerprint == two.fingerprint
+    for name, wanted in (("one", one), ("two", two)):
+        run_study(wanted, tmp_path / name, workers=1)
+    assert study_files(tmp_path / "one") == study_files(tmp_path / "two")
+    mine, theirs = (next(iter_run_folders(tmp_path / name)) for name in ("one", "two"))
+    first, second = (load_record(RunManifest, folder / "run.json") for folder in (mine, theirs))
+    assert (first.hashes, first.training, first.probe) == (second.hashes, second.training, second.probe)
+    assert second.notes[-1] == "trained by 2 processes, each with a part of the weights"
+    texts = ["a dog runs", "the old man plays"]
+    apart = load_model(mine).encode(texts) - load_model(theirs).encode(texts)
+    assert abs(apart).max() < 1e-5
+
+
+def test_what_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "base", "llama")
+    with pytest.raises(ConfigError, match=r"train\.shard with one process: nothing shares the weights"):
+        run_study(recipe(tmp_path, base, adapts=False, shard=True), tmp_path / "out", workers=1)
+    with pytest.raises(ConfigError, match=r"train\.shard and adapt: the LM head"):
+        recipe(tmp_path, base, processes=2, shard=True)
+    with pytest.raises(ConfigError, match=r"shard and early_stopping: a look needs the whole model"):
+        recipe(tmp_path, base, shard=True, early_stopping={"dev": ["d"], "every": 1})
+    with pytest.raises(ConfigError, match=r"train\.shard and base_dtype nf4"):
+        build_recipe(tree(tmp_path, base, False, {"shard": True, "precision": "bf16"}) | {"base_dtype": "nf4"})
+    run = build_single_run("mean+causal", base, [str(tmp_path / "train.jsonl")], 1, 0, None, ["shard=true"])
+    with pytest.raises(ConfigError, match=r"train\.shard with one process.*set train\.processes"):
+        train_single(run, tmp_path / "single", lambda *_: None)
+    assert not (tmp_path / "single").exists() and not (tmp_path / "out" / "study.json").exists()
 
 
 def study_files(out: Path) -> list[str]:
