@@ -66,6 +66,7 @@ class Backbone(InputModule):
         max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
         base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
+        ending: the ids that end every text; None is EOS.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
     """
@@ -86,11 +87,12 @@ class Backbone(InputModule):
         padding_side: PaddingSide = "right",
         base_dtype: HeldDtype = "fp32",
         base_name: str | None = None,
+        ending: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens)
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens, ending)
         self.design = str(design)
         self.base = base
         self.base_name = base_name
@@ -391,7 +393,8 @@ class Backbone(InputModule):
         fingerprint = None if self.method == "full" else base_fingerprint(self.base)
         held = {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
         named = {"base": base_record(self.base, Path(), self.base_name)["base"]}
-        return {**super().get_config_dict(), **named, "base_fingerprint": fingerprint, **held}
+        ending = {} if self.tokens.ends_in_eos else {"ending": self.tokens.ending}
+        return {**super().get_config_dict(), **named, "base_fingerprint": fingerprint, **held, **ending}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
@@ -458,6 +461,7 @@ class Backbone(InputModule):
             precision=precision,
             base_dtype=dtype,
             base_name=None if Path(config["base"]).is_absolute() else config["base"],
+            ending=config.get("ending"),
         )
         loaded.matryoshka = tuple(config.get("matryoshka", ()))
         return loaded
