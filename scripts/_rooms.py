@@ -30,7 +30,7 @@ ROOMS: list[list[str]] = [
     ["data", "kernels"],
     ["models"],
     ["encoding"],
-    ["training", "mining"],
+    ["training", "mining", "checks"],
     ["tasks", "stats.core"],
     ["stats.designs"],
     ["stats"],
