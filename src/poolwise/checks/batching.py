@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from poolwise.checks.check import Check, Measured
+from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import Subject
-from poolwise.checks.texts import MIXED
 from poolwise.models.attention import rounds
 
 TOLERANCE = 1e-4

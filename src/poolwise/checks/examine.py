@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from poolwise.checks.base import diagnose_base
+from poolwise.checks.as_base import diagnose_base
 from poolwise.checks.check import Diagnosis
 from poolwise.checks.diagnose import OnProgress, diagnose
 from poolwise.checks.fix import fix_model, require_empty
-from poolwise.checks.load import check_code, find, load_found
+from poolwise.checks.lookup import check_code, find, load_found
 from poolwise.checks.subject import Subject
 from poolwise.errors import ModelError
 from poolwise.kernels.devices import require_device

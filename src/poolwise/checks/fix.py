@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import AutoTokenizer
 from poolwise.checks.attention import claimed_attention, config_path, transformer_path
 from poolwise.checks.check import Check, Diagnosis, Fix
 from poolwise.checks.diagnose import OnProgress, diagnose
-from poolwise.checks.load import Found
+from poolwise.checks.lookup import Found
 from poolwise.checks.pooling import find_pooling, keys_for, pooling_path
 from poolwise.checks.subject import Subject, examined, read_json, read_modules
 from poolwise.errors import DataError, ModelError
@@ -57,7 +58,7 @@ def fix_model(
             "wanted one, because only its settings can be corrected",
             "build or train the model again with poolwise" if found.kind == "poolwise" else "",
         )
-    tried = [name for name in _FIXES if name in wrong]
+    tried = [name for name in FIXES if name in wrong]
     if not tried:
         left = f": {', '.join(wrong)} cannot be fixed by one" if wrong else ": every check passed"
         raise ModelError(f"no setting of {found.name} to correct{left}", hint="the table says what to do")
@@ -66,7 +67,7 @@ def fix_model(
         while True:
             _copy(source, partial)
             with examined(subject):
-                changes = {name: said for name in tried if (said := _FIXES[name](partial, subject))}
+                changes = {name: said for name in tried if (said := FIXES[name].apply(partial, subject))}
             if not changes:
                 raise ModelError(
                     f"no setting of {found.name} corrects {', '.join(tried)}", hint="the table says what to do"
@@ -203,16 +204,31 @@ def _fix_normalisation(folder: Path, subject: Subject) -> str:
     return f"{len(modules) - len(kept)} Normalize removed from modules.json"
 
 
-_FIXES: Mapping[str, Callable[[Path, Subject], str]] = {
-    "attention": _fix_attention,
-    "eos": _fix_eos,
-    "truncation": _fix_eos,
-    "padding token": _fix_padding_token,
-    "max length": _fix_length,
-    "batch invariance": _fix_mask,
-    "padding side": _fix_side,
-    "pooling": _fix_pooling,
-    "normalisation": _fix_normalisation,
+@dataclass(frozen=True)
+class Correction:
+    """What corrects a line in a copy.
+
+    Args:
+        setting: which setting it changes.
+        apply: changes it in the copy's folder and returns what it changed, or an empty text if it does not apply.
+    """
+
+    setting: str
+    apply: Callable[[Path, Subject], str]
+
+
+_EOS = "EOS in the post-processor of `tokenizer.json`, after BOS and the text"
+FIXES: dict[str, Correction] = {
+    "attention": Correction(
+        "`is_causal: false` in `config.json`, if the model claims to be bidirectional", _fix_attention
+    ),
+    "eos": Correction(_EOS, _fix_eos),
+    "truncation": Correction(_EOS, _fix_eos),
+    "padding token": Correction("`pad_token` in `tokenizer_config.json`: EOS", _fix_padding_token),
+    "max length": Correction("`max_seq_length` in `sentence_bert_config.json`: the positions", _fix_length),
+    "batch invariance": Correction("`attention_mask` in `model_input_names` of `tokenizer_config.json`", _fix_mask),
+    "padding side": Correction("`padding_side` in `tokenizer_config.json`", _fix_side),
+    "pooling": Correction("both kinds of keys in the pooling's `config.json`, if they disagree", _fix_pooling),
+    "normalisation": Correction("`modules.json`: one Normalize of several in a row", _fix_normalisation),
 }
-"""What corrects a line in a copy: it returns what it changed, or an empty text if it does not apply."""
-FIXABLE = tuple(_FIXES)
+"""What corrects a line, by its name."""

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from poolwise.checks.check import Check
+from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import Subject, Trace, read_json, read_modules
-from poolwise.checks.texts import MIXED
 from poolwise.design import Design, parse_design
 
 PROMPT = "query: "
@@ -99,13 +99,8 @@ class Found:
 
 def find_pooling(subject: Subject) -> Found | None:
     """Return the pooling in use; None if the model gives no token states."""
-    tolerance = _SAME
-    try:
-        with subject.in_fp32():
-            traces = [subject.trace(text) for text in MIXED[1:]]
-    except RuntimeError:  # an architecture that casts to the dtype of its weights
-        tolerance = _SAME_ROUNDED
-        traces = [subject.trace(text) for text in MIXED[1:]]
+    traces, is_exact = subject.traces(MIXED[1:])
+    tolerance = _SAME if is_exact else _SAME_ROUNDED
     usable = [t for t in traces if t.tokens is not None and len(t.tokens) >= 3 and t.stages and bool(t.pooled.any())]
     if not usable:
         return None
@@ -230,8 +225,7 @@ def _check_prompt(subject: Subject) -> Check:
     if claimed is None or not set(claimed) & {"mean", "weighted mean", "max", "first"}:
         kind = "reads the last token only" if claimed else "is not one whose tokens can be counted"
         return Check("prompt", "skip", f"the pooling {kind}")
-    with subject.in_fp32():
-        skipped = _skipped(subject, prompt, claimed)
+    skipped = _skipped(subject, prompt, claimed)
     if skipped is None:
         return Check("prompt", "skip", "the pooled tokens match no part of a text with a prompt; see pooling")
     measured = {"prompt": prompt, "num_skipped": skipped, "is_left_out": skipped > 0, "is_claimed": is_left_out}
@@ -245,7 +239,8 @@ def _check_prompt(subject: Subject) -> Check:
 
 def _skipped(subject: Subject, prompt: str, claimed: tuple[str, ...]) -> int | None:
     """Return how many tokens at the start are not pooled when a text has a prompt; None if no number fits."""
-    trace = subject.trace(MIXED[1], prompt)
+    (trace,), is_exact = subject.traces(MIXED[1:2], prompt)
+    tolerance = _SAME if is_exact else _SAME_ROUNDED
     if trace.tokens is None or not trace.stages:
         return None
     parts = _parts(trace.pooled, trace.tokens.shape[1])
@@ -258,6 +253,6 @@ def _skipped(subject: Subject, prompt: str, claimed: tuple[str, ...]) -> int | N
         tries = [CANDIDATES[claimed[place]](kept)]
         if claimed[place] == "weighted mean":
             tries.append(_weighted(kept, start))
-        if any(_angle(parts[place], vector) <= _SAME for vector in tries):
+        if any(_angle(parts[place], vector) <= tolerance for vector in tries):
             return start
     return None

@@ -9,8 +9,8 @@ from sentence_transformers.base.modules import Normalize
 from torch import Tensor, nn
 
 from poolwise.checks.check import Check, Measured
+from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import Subject
-from poolwise.checks.texts import MIXED
 from poolwise.errors import ModelError
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.precision import uses_bf16
@@ -28,8 +28,7 @@ def check_final_norm(subject: Subject) -> list[Check]:
         layers = decoder_layers(subject.transformer)
     except ModelError as error:
         return [Check("final norm", "skip", error.got)]
-    with subject.in_fp32():
-        raw, normed, tokens = _around_the_norm(subject, layers)
+    raw, normed, tokens = _around_the_norm(subject, layers)
     if raw is None or tokens is None:
         return [Check("final norm", "skip", "the model gives no token states")]
     width = min(len(raw), len(tokens))
@@ -67,22 +66,26 @@ def _around_the_norm(subject: Subject, layers: nn.ModuleList) -> tuple[Tensor | 
     raw: list[Tensor] = []
     normed: list[Tensor] = []
 
-    def keep(into: list[Tensor], _module: nn.Module, _inputs: Any, output: Any) -> None:
+    def flat(output: Any) -> Tensor:
         states = output[0] if isinstance(output, tuple) else output
-        if into is normed and not raw:
-            return  # a norm before the layers, of the embeddings
-        if states.ndim >= 2:
-            into.append(states.reshape(-1, states.shape[-1]).detach().float().clone())
+        return states.reshape(-1, states.shape[-1]).detach().float().clone()
+
+    def keep_raw(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        raw[:] = [flat(output)]
+        normed.clear()  # norms of the embeddings, before the layers
+
+    def keep_normed(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        normed.append(flat(output))
 
     inside = {id(module) for module in layers.modules()}
-    handles = [layers[-1].register_forward_hook(lambda *args: keep(raw, *args))]
+    handles = [layers[-1].register_forward_hook(keep_raw)]
     handles += [
-        module.register_forward_hook(lambda *args: keep(normed, *args))
+        module.register_forward_hook(keep_normed)
         for module in subject.transformer.modules()
         if "norm" in type(module).__name__.lower() and id(module) not in inside
     ]
     try:
-        trace = subject.trace(MIXED[1])
+        (trace,), _ = subject.traces(MIXED[1:2])
     finally:
         for handle in handles:
             handle.remove()

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from poolwise.checks.texts import UNRELATED
+from poolwise.checks.probe_texts import UNRELATED
 from poolwise.errors import ModelError
 from poolwise.models.attention import exact, rounds
 from poolwise.models.backbone import Backbone
@@ -153,6 +153,19 @@ class Subject:
         real = mask[0].bool() if mask is not None and mask[0].shape == ids.shape else torch.ones_like(ids).bool()
         states = tokens[0] if tokens and len(tokens[0]) == len(real) else None
         return Trace(tuple(int(i) for i in ids[real]), None if states is None else states[real], tuple(stages))
+
+    def traces(self, texts: Sequence[str], prompt: str | None = None) -> tuple[list[Trace], bool]:
+        """Return how texts go through the model, each alone, and whether that was computed in fp32.
+
+        It is not where an architecture casts to the dtype of its weights.
+        """
+        try:
+            with self.in_fp32():
+                return [self.trace(text, prompt) for text in texts], True
+        except RuntimeError:
+            if not rounds(self.model):
+                raise
+            return [self.trace(text, prompt) for text in texts], False
 
     @contextmanager
     def in_fp32(self) -> Iterator[None]:

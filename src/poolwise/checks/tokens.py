@@ -7,8 +7,8 @@ from typing import Any
 
 from poolwise.checks.check import Check, Status
 from poolwise.checks.pooling import reads_last
+from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import NO_LIMIT, Subject, num_embeddings
-from poolwise.checks.texts import MIXED
 
 _WORD = "dog "
 

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import cosine_similarity, normalize
 
 from poolwise.checks.check import Check
+from poolwise.checks.probe_texts import IRRELEVANT, RELEVANT, UNRELATED
 from poolwise.checks.subject import Subject
-from poolwise.checks.texts import IRRELEVANT, RELEVANT, UNRELATED
 
 _LENGTHS = (0, 1, 2, 5, 16, 60, 200)
 """Words of the texts of mixed lengths."""

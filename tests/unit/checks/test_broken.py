@@ -15,6 +15,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from doctor_models import POSITIONS, change, save_base, save_stock, stock
 from poolwise.checks import diagnose, examine
+from poolwise.models import build_model
+from poolwise.models.attention import set_attention
 from tiny_models import HIDDEN
 
 
@@ -173,6 +175,27 @@ def test_a_model_that_stops_with_an_error_fails_and_says_so(llama: str) -> None:
     said = {check.name: check for check in checks}
     assert said["finite values"].status == "fail"
     assert said["finite values"].found.startswith("the model stops with an error: no embedding of (1, ")
+
+
+@pytest.mark.parametrize("attention", ["bidirectional", "bidirectional(top=1)"])
+def test_our_own_model_that_is_silently_causal_is_found(llama: str, attention: str) -> None:
+    model = build_model(f"mean+{attention}", llama, method="frozen", max_tokens=512)
+    set_attention(model[0].model, "causal")
+    assert wrong(diagnose(model)) == {"attention": "fail"}
+
+
+def test_what_moved_under_a_partial_attention_is_told(llama: str) -> None:
+    for option, moved in (("top=1", "layer 2 False, layer 3 True)"), ("on=prompt", "right False, prompt True)")):
+        model = build_model(f"mean+bidirectional({option})", llama, method="frozen", max_tokens=512)
+        (found,) = [check.found for check in diagnose(model) if check.name == "attention"]
+        assert found.startswith(f"bidirectional({option}) (token 0 moved: unpadded ") and moved in found
+
+
+def test_our_own_model_that_depends_on_the_batch_is_found(llama: str) -> None:
+    backbone = build_model("mean+causal", llama, method="frozen", max_tokens=512)[0]
+    backbone.packs = False  # packed, the padding is zero and the mean only shrinks, which no cosine shows
+    model = SentenceTransformer(modules=[backbone, Pooled(lambda states, _: states.mean(dim=1))], device="cpu")
+    assert wrong(diagnose(model)) == {"batch invariance": "fail"}
 
 
 Folder = Callable[[Path], None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import transformers
 from sentence_transformers import SentenceTransformer
 from transformers import CONFIG_MAPPING
 
@@ -106,9 +108,16 @@ def _code(folder: Path) -> tuple[tuple[str, ...], bool]:
             for target in (stored.get("auto_map") or {}).values():
                 targets = target if isinstance(target, list) else [target]
                 named += [f"{one} ({(place / file).relative_to(folder)})" for one in targets if one]
-            if file == "config.json" and stored.get("auto_map"):
-                needs = needs or stored.get("model_type") not in CONFIG_MAPPING
+            if stored.get("auto_map") and not _is_known(file, stored):
+                needs = True
     return tuple(dict.fromkeys(named)), needs
+
+
+def _is_known(file: str, stored: Mapping[str, Any]) -> bool:
+    """Return whether transformers has a class of its own for what a configuration or a tokenizer names."""
+    if file == "config.json":
+        return stored.get("model_type") in CONFIG_MAPPING
+    return hasattr(transformers, str(stored.get("tokenizer_class", "PreTrainedTokenizerFast")))
 
 
 def check_code(found: Found, is_trusted: bool) -> Check:
