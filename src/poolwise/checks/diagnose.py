@@ -21,8 +21,8 @@ OnProgress = Callable[[int, int, str], None]
 
 STEPS: tuple[tuple[Callable[[Subject], list[Check]], tuple[str, ...]], ...] = (
     (check_attention, ("attention", "attention kernels")),
-    (check_tokens, ("chat template", "bos", "eos", "truncation", "padding token", "max length")),
     (check_finite, ("finite values",)),
+    (check_tokens, ("chat template", "bos", "eos", "truncation", "padding token", "max length")),
     (check_vectors, ("distinct vectors", "spread", "distractors")),
     (check_batches, ("batch invariance", "padding side")),
     (check_pooling, ("pooling", "prompt")),
@@ -54,21 +54,28 @@ def diagnose(
     """
     subject = Subject(model, folder)
     found = list(first)
+    stopped: list[str] = []
     with examined(subject):
         for place, (step, names) in enumerate(STEPS):
             on_progress(place, len(STEPS), ", ".join(names))
-            found += _performed(step, names, subject)
+            found += _performed(step, names, subject, stopped)
     on_progress(len(STEPS), len(STEPS), "done")
     order = list(LINES)
     return Diagnosis("embedding model", tuple(sorted(found, key=lambda check: order.index(check.name))))
 
 
-def _performed(step: Callable[[Subject], list[Check]], names: tuple[str, ...], subject: Subject) -> list[Check]:
+def _performed(
+    step: Callable[[Subject], list[Check]], names: tuple[str, ...], subject: Subject, stopped: list[str]
+) -> list[Check]:
+    """Return the checks of one step. The first step that the model stops with an error fails; later ones name it."""
     try:
         return step(subject)
     except (RuntimeError, ValueError, IndexError) as error:
         if is_out_of_memory(error):
             raise
+        if stopped:
+            return [Check(name, "skip", f"not judged: see {stopped[0]}") for name in names]
+        stopped.append(names[0])
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        others = [Check(name, "skip", f"not judged: see {names[0]}") for name in names[1:]]
-        return [Check(names[0], "fail", f"the model stops with an error: {reason}"), *others]
+        failed = Check(names[0], "fail", f"the model stops with an error: {reason}")
+        return [failed, *(Check(name, "skip", f"not judged: see {names[0]}") for name in names[1:])]

@@ -58,6 +58,10 @@ def fix_model(
             "wanted one, because only its settings can be corrected",
             "build or train the model again with poolwise" if found.kind == "poolwise" else "",
         )
+    if found.needs_code:
+        raise ModelError(
+            f"{found.name} needs Python code of its own", "wanted a model of stock modules", "correct it by hand"
+        )
     tried = [name for name in FIXES if name in wrong]
     if not tried:
         left = f": {', '.join(wrong)} cannot be fixed by one" if wrong else ": every check passed"

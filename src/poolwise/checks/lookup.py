@@ -18,7 +18,8 @@ from poolwise.checks.subject import read_json, read_modules
 from poolwise.errors import ModelError
 from poolwise.hub import is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
-from poolwise.models.load import load_foreign, load_model, own_folder
+from poolwise.models import load_model, own_folder
+from poolwise.models.load import load_foreign
 from poolwise.records import require_finished
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.py"]
@@ -157,17 +158,23 @@ def load_found(found: Found, device: str | None, is_trusted: bool) -> SentenceTr
     if is_trusted and found.code:
         return _load_with_code(found, device)
     try:
-        return load_foreign(found.name, device=device)
+        return load_foreign(_loadable(found.name), device=device)
     except ModelError as error:
         if found.code:
             raise _refused(found) from error
         raise
 
 
+def _loadable(name: str) -> str:
+    """Return a name that sentence-transformers takes: it knows no ``org/name@revision``."""
+    is_revision = "@" in name and not Path(name).expanduser().is_dir()
+    return str(snapshot(name, ["*"])) if is_revision else name
+
+
 def _load_with_code(found: Found, device: str | None) -> SentenceTransformer:
     """Run the code that comes with a model, which the user has allowed for this call."""
     try:
-        return SentenceTransformer(found.name, device=device, trust_remote_code=True)
+        return SentenceTransformer(_loadable(found.name), device=device, trust_remote_code=True)
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
         raise ModelError(
             f"cannot load {found.name} with its own code: {str(error).splitlines()[0]}",

@@ -62,6 +62,11 @@ _OLD_KEYS = {
 }
 
 
+def is_usable(vector: Tensor) -> bool:
+    """Return whether a vector has a direction: neither zero nor NaN."""
+    return bool(vector.any()) and bool(vector.isfinite().all())
+
+
 def _angle(a: Tensor, b: Tensor) -> float:
     """Return the distance between two vectors scaled to length 1."""
     lengths = (a.norm(), b.norm())
@@ -98,10 +103,17 @@ class Found:
 
 
 def find_pooling(subject: Subject) -> Found | None:
-    """Return the pooling in use; None if the model gives no token states."""
+    """Return the pooling in use, measured once; None if the model gives no token states."""
+    if "pooling" not in subject.known:
+        subject.known["pooling"] = _measured_pooling(subject)
+    found: Found | None = subject.known["pooling"]
+    return found
+
+
+def _measured_pooling(subject: Subject) -> Found | None:
     traces, is_exact = subject.traces(MIXED[1:])
     tolerance = _SAME if is_exact else _SAME_ROUNDED
-    usable = [t for t in traces if t.tokens is not None and len(t.tokens) >= 3 and t.stages and bool(t.pooled.any())]
+    usable = [t for t in traces if t.tokens is not None and len(t.tokens) >= 3 and t.stages and is_usable(t.pooled)]
     if not usable:
         return None
     return _matching(usable, tolerance)
@@ -125,14 +137,13 @@ def _matching(traces: list[Trace], tolerance: float) -> Found | None:
 
 def reads_last(subject: Subject) -> bool:
     """Return whether the last token alone decides an embedding, by comparison or by the design."""
-    if "reads_last" not in vars(subject):
-        found = find_pooling(subject) if not subject.blocked else None
-        design = _design(subject)
-        by_design = design is not None and (design.pooling == "last" or design.option("tokens") == "last")
-        claimed = claimed_pooling(subject)
-        is_last = found is not None and any("last" in part for part in found.names)
-        vars(subject)["reads_last"] = is_last or by_design or (found is None and "last" in (claimed or ()))
-    return bool(vars(subject)["reads_last"])
+    found = find_pooling(subject) if not subject.blocked else None
+    design = _design(subject)
+    if design is not None and (design.pooling == "last" or design.option("tokens") == "last"):
+        return True
+    if found is None:
+        return "last" in (claimed_pooling(subject) or ())
+    return any("last" in part for part in found.names)
 
 
 def _design(subject: Subject) -> Design | None:

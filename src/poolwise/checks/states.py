@@ -9,6 +9,7 @@ from sentence_transformers.base.modules import Normalize
 from torch import Tensor, nn
 
 from poolwise.checks.check import Check, Measured
+from poolwise.checks.pooling import is_usable
 from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import Subject
 from poolwise.errors import ModelError
@@ -102,7 +103,7 @@ def check_normalisation(subject: Subject) -> list[Check]:
     """Return the check of how often embeddings are scaled to length 1."""
     if reason := subject.blocked:
         return [Check("normalisation", "skip", reason)]
-    trace = next((t for text in MIXED if bool((t := subject.trace(text)).stages[-1][1].any())), None)
+    trace = next((t for text in MIXED if is_usable((t := subject.trace(text)).stages[-1][1])), None)
     if trace is None:
         return [Check("normalisation", "skip", "not judged: see distinct vectors")]
     are_unit = [abs(float(vector.norm()) - 1) <= _UNIT for _, vector in trace.stages]

@@ -56,6 +56,8 @@ class Subject:
             raise ModelError(f"the model starts with {type(model[0]).__name__}", "wanted a model with a transformer")
         self.model = model
         self.folder = folder
+        self.known: dict[str, Any] = {}
+        """What a check has measured once for others."""
         self.has_lent_padding = False
         """Whether the tokenizer has no padding token that can be used, so the checks pad with another one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -131,6 +132,8 @@ def _check_distractors(subject: Subject) -> Check:
         asked, before, after = subject.embed_alone([question, without, with_answer])
         moved.append(float((after - before).norm()) / subject.distance)
         gains.append(float(cosine_similarity(asked, after, dim=0) - cosine_similarity(asked, before, dim=0)))
+    if not all(map(math.isfinite, moved)):
+        return Check("distractors", "skip", "not judged: see finite values")
     mean, gain, nearer = sum(moved) / len(moved), sum(gains) / len(gains), sum(g > 0 for g in gains)
     measured = {
         "movement": mean,
