@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from poolwise.checks.attention import claimed_attention, config_path, transformer_path
@@ -137,18 +135,27 @@ def _fix_eos(folder: Path, subject: Subject) -> str:
     before = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     bare = before("a", add_special_tokens=False)["input_ids"]
     full = before("a")["input_ids"]
-    prefix = before.convert_ids_to_tokens(
-        full[: next((i for i in range(len(full)) if full[i:][: len(bare)] == bare), 0)]
-    )
-    tokenizer = Tokenizer.from_file(str(file))
-    names = dict.fromkeys([*prefix, eos])
-    tokenizer.post_processor = TemplateProcessing(
-        single=[*prefix, "$A", eos],
-        pair=[*prefix, "$A", eos, "$B", eos],
-        special_tokens=[(name, before.convert_tokens_to_ids(name)) for name in names],
-    )
-    tokenizer.save(str(file))
+    start = next((place for place in range(len(full)) if full[place:][: len(bare)] == bare), 0)
+    prefix = before.convert_ids_to_tokens(full[:start])
+    _set(file, post_processor=_template(prefix, eos, before.get_vocab()))
     return f"{eos!r} appended by the post-processor in tokenizer.json"
+
+
+def _template(prefix: list[str], eos: str, vocabulary: Mapping[str, int]) -> dict[str, Any]:
+    """Return the post-processor of a tokenizer.json that puts a text between a prefix and EOS."""
+
+    def special(name: str) -> dict[str, Any]:
+        return {"SpecialToken": {"id": name, "type_id": 0}}
+
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [*map(special, prefix), first, special(eos)],
+        "pair": [*map(special, prefix), first, special(eos), second, special(eos)],
+        "special_tokens": {
+            name: {"id": name, "ids": [vocabulary[name]], "tokens": [name]} for name in dict.fromkeys([*prefix, eos])
+        },
+    }
 
 
 def _fix_padding_token(folder: Path, subject: Subject) -> str:
