@@ -57,7 +57,7 @@ def options_of_scripts() -> set[str]:
 
 
 THEIRS = {"eos_token", "pad_token", "padding_side", "max_seq_length", "include_prompt", "is_causal"}
-"""Keys of other programs' files: config.json, tokenizer_config.json, sentence_bert_config.json and a pooling's config.json."""
+"""Keys of other programs' files: config.json, tokenizer_config.json, sentence_bert_config.json, the pooling's."""
 FOREIGN = {"--group", "--depth", "--no-deps", "--only-binary", "--no-input", "--disable-pip-version-check", "--dest"}
 FOREIGN |= {"--nproc-per-node", "--merge"}
 """Options of other programs: pip, git, torchrun, llama-gguf-split."""

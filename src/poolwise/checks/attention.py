@@ -110,8 +110,10 @@ def kernel_reaches(subject: Subject) -> tuple[dict[str, Reach], dict[str, str]]:
         try:
             with kernel_of(transformer, kernel), subject.in_fp32():
                 found[kernel] = measure_reach(transformer, ids)
-        except (ValueError, ImportError, NotImplementedError, RuntimeError, TypeError, KeyError) as error:
-            absent[kernel] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (ValueError, ImportError):
+            absent[kernel] = "not in this architecture"
+        except RuntimeError as error:
+            absent[kernel] = str(error).splitlines()[0]
         except ModelError as error:
             return {}, {kernel: error.got}
     return found, absent

@@ -138,8 +138,9 @@ def _matching(traces: list[Trace], tolerance: float) -> Found | None:
 def reads_last(subject: Subject) -> bool:
     """Return whether the last token alone decides an embedding, by comparison or by the design."""
     found = find_pooling(subject) if not subject.blocked else None
-    design = _design(subject)
-    if design is not None and (design.pooling == "last" or design.option("tokens") == "last"):
+    if (
+        subject.backbone is not None and subject.backbone.layer_tokens == "last"
+    ):  # pooled layers, as the probe sees them
         return True
     if found is None:
         return "last" in (claimed_pooling(subject) or ())

@@ -153,6 +153,9 @@ def kernel_of(transformer: PreTrainedModel, kernel: str) -> Iterator[None]:
     before = attention_in_use(transformer.config)
     try:
         transformer.set_attn_implementation(kernel)
+        # transformers only warns where an architecture has one kernel.
+        if attention_in_use(transformer.config) != kernel:
+            raise ValueError(f"{transformer.config.model_type} has no {kernel} attention")
         yield
     finally:
         transformer.set_attn_implementation(before)

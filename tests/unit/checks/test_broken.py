@@ -12,11 +12,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling
+from transformers import AttentionInterface
 
 from doctor_models import POSITIONS, change, save_base, save_stock, stock
-from poolwise.checks import diagnose, examine
+from poolwise.checks import attention, diagnose, examine
 from poolwise.models import build_model
 from poolwise.models.attention import set_attention
+from poolwise.upstream.transformers import attention_in_use
 from tiny_models import HIDDEN
 
 
@@ -178,9 +180,9 @@ def test_a_model_that_stops_with_an_error_fails_and_says_so(llama: str) -> None:
     assert said["finite values"].found.startswith("the model stops with an error: no embedding of (1, ")
 
 
-@pytest.mark.parametrize("attention", ["bidirectional", "bidirectional(top=1)"])
-def test_our_own_model_that_is_silently_causal_is_found(llama: str, attention: str) -> None:
-    model = build_model(f"mean+{attention}", llama, method="frozen", max_tokens=512)
+@pytest.mark.parametrize("mode", ["bidirectional", "bidirectional(top=1)"])
+def test_our_own_model_that_is_silently_causal_is_found(llama: str, mode: str) -> None:
+    model = build_model(f"mean+{mode}", llama, method="frozen", max_tokens=512)
     set_attention(model[0].model, "causal")
     assert wrong(diagnose(model)) == {"attention": "fail"}
 
@@ -287,13 +289,18 @@ def test_a_bos_that_is_promised_and_missing_is_found(gpt2: str) -> None:
     assert wrong(diagnose(model)) == {"bos": "fail"}
 
 
-def test_kernels_that_disagree_are_a_warning(tmp_path: Path) -> None:
-    """Bloom's sdpa ignores is_causal."""
-    from sentence_transformers.base.modules import Transformer
+def test_kernels_that_disagree_are_a_warning(llama: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sees_all(_module: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: Any, **__: Any) -> Any:
+        groups = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2), None
 
-    base = save_base(tmp_path / "base", "bloom")
-    change(tmp_path / "base" / "config.json", is_causal=False)
-    for kernel, expected in (("eager", {}), ("sdpa", {"attention": "fail"})):
-        transformer = Transformer(base, model_kwargs={"attn_implementation": kernel}, max_seq_length=256)
-        checks = diagnose(SentenceTransformer(modules=[transformer, MEAN()], device="cpu"))
-        assert wrong(checks) == expected | {"attention kernels": "warn"}
+    AttentionInterface.register("sees_all", sees_all)
+    monkeypatch.setattr(attention, "_KERNELS", ("eager", "sees_all"))
+    model = stock(llama)
+    checks = diagnose(model)
+    assert wrong(checks) == {"attention kernels": "warn"}
+    (check,) = [check for check in checks if check.name == "attention kernels"]
+    assert check.found.startswith("sdpa, eager: all 3 layers causal; sees_all: all 3 layers bidirectional")
+    assert check.hint == "load the model with attn_implementation='sdpa' wherever it is used"
+    assert attention_in_use(model[0].model.config) == "sdpa"
