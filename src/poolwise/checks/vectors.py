@@ -116,7 +116,7 @@ def _documents(subject: Subject, answer: str) -> tuple[str, str, int] | None:
         without = list(IRRELEVANT[:count])
         with_answer = [*without[: count // 2], answer, *without[count // 2 + 1 :]]
         both = " ".join(without), " ".join(with_answer)
-        if all(len(subject.tokenizer(text)["input_ids"]) + 4 <= room for text in both):
+        if all(len(subject.tokenizer(text, verbose=False)["input_ids"]) + 4 <= room for text in both):
             return *both, count
     return None
 
