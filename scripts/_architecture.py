@@ -16,7 +16,7 @@ FLOORS: list[tuple[str, list[str]]] = [
     ("studies and screens", ["study", "screening", "jobs"]),
     ("reports", ["report"]),
     ("scores and tests", ["tasks", "stats", "foreign"]),
-    ("embeddings", ["encoding", "training"]),
+    ("embeddings", ["encoding", "training", "checks"]),
     ("designs", ["models"]),
     ("data and fast forwards", ["data", "embedded", "kernels"]),
     ("values", ["config", "design", "records", "results"]),

@@ -31,7 +31,7 @@ ROOMS: list[list[str]] = [
     ["data", "kernels"],
     ["models"],
     ["encoding", "publish"],
-    ["training", "mining"],
+    ["training", "mining", "checks"],
     ["tasks", "stats.core"],
     ["stats.designs"],
     ["stats"],

@@ -12,15 +12,19 @@ from typing import Any, get_args
 
 from _api import api_page
 from _architecture import IMAGES, page_text, rooms_svg, way_svg
+from _pages import replace_between
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from poolwise.checks import LINES
+from poolwise.checks.fix import FIXES
 from poolwise.config import Recipe
 from poolwise.design import DEFAULTS, PAPER, POOLINGS, OptionKind, default_tokens
 from poolwise.layer_subsets import LayerSubset
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
+DOCTOR = ROOT / "docs" / "how-to" / "doctor.md"
 NOTE = "<!-- Made from the code by `make docs`; edits here are lost. -->\n\n"
 
 
@@ -123,12 +127,24 @@ def _default(field: FieldInfo) -> str:
     return "required" if field.is_required() else f"`{field.default!r}`"
 
 
+def doctor_page() -> str:
+    """Return the doctor's page, with its tables made from the checks."""
+    lines = ["| line | measures | guards against | to do |", "|---|---|---|---|"]
+    for name, line in LINES.items():
+        cells = (f"`{name}`", line.measures, line.guards or "(a figure)", line.todo)
+        lines.append(f"| {' | '.join(cells)} |")
+    fixes = ["| line | setting |", "|---|---|", *(f"| `{name}` | {fix.setting} |" for name, fix in FIXES.items())]
+    page = replace_between(DOCTOR.read_text(), "lines", "\n".join(lines))
+    return replace_between(page, "fixes", "\n".join(fixes))
+
+
 def pages() -> dict[Path, str]:
     """Return every made file and its text."""
     return {
         FOLDER / "designs.md": NOTE + designs_page(),
         FOLDER / "recipe.md": NOTE + recipe_page(),
         FOLDER / "api.md": NOTE + api_page(),
+        DOCTOR: doctor_page(),
         ROOT / "docs" / "architecture.md": NOTE + page_text(),
         IMAGES / "rooms.svg": rooms_svg(),
         IMAGES / "data-way.svg": way_svg(),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from sentence_transformers import SentenceTransformer
 
+    from poolwise.checks import Diagnosis
     from poolwise.jobs import Progress
-    from poolwise.models import Check, EmbeddingModel
+    from poolwise.models import EmbeddingModel
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -276,25 +277,49 @@ def compare(
     return compare_inputs(inputs, [*listed, *given.values()], reference, equivalence, family, num_resamples)
 
 
-def doctor(model: str | Path | SentenceTransformer, *, device: str | None = None) -> list[Check]:
-    """Return measured checks of a model: attention (by probe), EOS, padding side, batch invariance.
+def doctor(
+    model: str | Path | SentenceTransformer,
+    *,
+    device: str | None = None,
+    fix: str | Path | None = None,
+    trust_remote_code: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Diagnosis:
+    """Return measured checks of a model: attention, tokens, padding, pooling, norms, embeddings, speed.
+
+    The result is a sequence of checks, each with ``name``, ``status`` (pass, warn, fail, skip), ``found``, ``wanted``,
+    ``hint`` and ``measured``. A base, which has no embedding head, is judged by what poolwise can build on it.
 
     Args:
-        model: a folder, a run's folder, a hub id, or a loaded model; ours or any other.
+        model: a folder, a run's folder, a hub id, a base, or a loaded model; ours or any other.
         device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
-    Raises: ModelError where the model cannot be loaded, or has no transformer.
+        fix: a new or empty folder for a copy in which settings are corrected; the copy is checked before it counts.
+        trust_remote_code: run Python code that comes with the model; without it, that code is only named.
+        on_progress: called with the steps done, the total steps, and what is measured now.
+    Raises: ModelError where the model cannot be loaded, needs code that is not trusted, has no transformer, or no
+        setting fixes it; DataError where ``fix`` is not empty.
 
     Example:
 
         >>> import poolwise
         >>> checks = poolwise.doctor(poolwise.build_model("mean+bidirectional", "poolwise/nano"))
-        >>> [(check.name, check.status) for check in checks][:2]
-        [('attention', 'ok'), ('eos', 'ok')]
+        >>> checks.status, [(check.name, check.status) for check in checks][:2]
+        ('pass', [('attention', 'pass'), ('attention kernels', 'pass')])
     """
-    from poolwise.models import diagnose, load_any
+    from poolwise.checks import diagnose, examine
 
-    loaded = load_any(str(model), device=device, for_encoding=False) if isinstance(model, str | Path) else model
-    return diagnose(loaded)
+    report = on_progress or _ignore
+    if not isinstance(model, str | Path):
+        if fix is not None:
+            raise ConfigError("fix needs a model's folder", "wanted a path or a hub id, not a loaded model")
+        return diagnose(model, None, report)
+    return examine(
+        str(model),
+        device=device,
+        fix=None if fix is None else Path(fix),
+        is_trusted=trust_remote_code,
+        on_progress=report,
+    )
 
 
 def _recipe(recipe: Recipe | str | Path) -> Recipe:

@@ -133,9 +133,9 @@ def test_report_is_written_again_from_the_records(study: Path) -> None:
 
 def test_doctor_passes_our_models_and_exits_zero(study: Path) -> None:
     run = next((study / "out" / "runs").glob("last+causal-s0-*"))
-    checks = json.loads(poolwise("doctor", run, "--json", cwd=study).stdout)
-    assert {check["status"] for check in checks} <= {"ok", "warn"}
-    assert any("attention" in check["name"] for check in checks)
+    found = json.loads(poolwise("doctor", run, "--json", cwd=study).stdout)
+    assert found["kind"] == "embedding model" and found["status"] in ("pass", "warn")
+    assert {check["name"] for check in found["checks"]} >= {"attention", "pooling", "spread", "speed"}
 
 
 def test_tuning_gives_every_design_the_same_trials_and_records_its_choice(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ def options_of_scripts() -> set[str]:
     return {name for path in files for name in re.findall(r"\"(--[a-z-]+)\"", path.read_text())}
 
 
-THEIRS = {"eos_token"}
-"""Keys of other programs' files: tokenizer_config.json."""
+THEIRS = {"eos_token", "pad_token", "padding_side", "max_seq_length", "include_prompt", "is_causal"}
+"""Keys of other programs' files: config.json, tokenizer_config.json, sentence_bert_config.json, the pooling's."""
 FOREIGN = {"--group", "--depth", "--no-deps", "--only-binary", "--no-input", "--disable-pip-version-check", "--dest"}
 FOREIGN |= {"--nproc-per-node", "--merge"}
 """Options of other programs: pip, git, torchrun, llama-gguf-split."""

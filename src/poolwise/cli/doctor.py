@@ -1,38 +1,80 @@
-"""``poolwise doctor``: checks whether a model behaves as its model card says."""
+"""``poolwise doctor``: measures how a model or a base behaves, and writes a corrected copy."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json
+from poolwise.cli.options import Device, Json, prepare_base, say, step_view
 from poolwise.records import require_finished
 
-EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor sentence-transformers/all-MiniLM-L6-v2 --json")
+if TYPE_CHECKING:
+    from poolwise.checks import Check, Fix
+
+EXAMPLES = ("poolwise doctor runs/mine", "poolwise doctor path/to/model --fix path/to/copy")
+_FAILED = 1
 
 
 def doctor(
-    model: Annotated[str, typer.Argument(help="Folder or hub id of an embedding model.")],
+    model: Annotated[str, typer.Argument(help="Folder or hub id of an embedding model or a base.")],
+    fix: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT",
+            help="New or empty folder for a copy in which settings are corrected; the copy is checked too.",
+            show_default="no copy",
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Check a model's attention (by probe), EOS and padding side, and that batching does not change embeddings."""
-    require_finished(Path(model))
-    from poolwise.models import diagnose
-    from poolwise.models.load import load_any
+    """Measure what a model does: attention, tokens, padding, pooling, norms, embeddings, speed.
 
-    checks = diagnose(load_any(model, for_encoding=False, device=device))
+    A base, which has no embedding head, is judged by what poolwise can build on it. Exit code 1: a check failed.
+    """
+    require_finished(Path(model))
+    prepare_base(model)
+    from poolwise.checks import examine
+
+    with step_view("doctor") as view:
+        found = examine(model, device=device, fix=fix, is_trusted=trust_remote_code, on_progress=view.advance)
     if as_json:
-        print(
-            json.dumps(
-                [{"name": c.name, "status": c.status, "found": c.found, "hint": c.hint} for c in checks], indent=2
-            )
-        )
+        print(json.dumps({"model": model, **found.as_dict()}, indent=2))
     else:
-        for check in checks:
-            print(f"{check.status:4}  {check.name}: {check.found}" + (f"; {check.hint}" if check.hint else ""))
-    if any(check.status == "fail" for check in checks):
-        raise typer.Exit(2)
+        _print_table(found.checks)
+        if found.fix is not None:
+            _print_fix(found.fix)
+    if found.has_failed if found.fix is None else found.fix.has_failed:
+        raise typer.Exit(_FAILED)
+
+
+def _print_table(checks: Sequence[Check]) -> None:
+    width = max(len(check.name) for check in checks)
+    indent = " " * (6 + width + 2)
+    for check in checks:
+        is_wrong = check.status in ("warn", "fail")
+        wanted = f"; wanted: {check.wanted}" if is_wrong and check.wanted else ""
+        print(f"{check.status:4}  {check.name:{width}}  {check.found}{wanted}")
+        if check.guards:
+            print(f"{indent}guards against {check.guards}")
+        if is_wrong and check.hint:
+            print(f"{indent}to do: {check.hint}")
+    counts = Counter(check.status for check in checks)
+    print(", ".join(f"{counts[status]} {status}" for status in ("pass", "warn", "fail", "skip") if counts[status]))
+
+
+def _print_fix(fix: Fix) -> None:
+    for name, change in fix.changes.items():
+        print(f"fixed {name}: {change}")
+    left = [check for check in fix.checks if check.status in ("warn", "fail")]
+    for check in left:
+        print(f"left  {check.name}: {check.status}; {check.hint or check.found}")
+    say(f"copy: {fix.out}")

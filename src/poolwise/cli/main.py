@@ -1,6 +1,7 @@
 """The ``poolwise`` command: its subcommands, exit codes, and errors on one line.
 
-Exit codes: 0 success, 1 a bug in poolwise, 2 an error that the user can fix, 130 interrupted.
+Exit codes: 0 success, 1 a bug in poolwise or a failed check of ``poolwise doctor``, 2 an error that the user can fix,
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from poolwise.models.attention import AttentionProbe, check_attention, probe_att
 from poolwise.models.backbone import Backbone
 from poolwise.models.bases import base_origin, base_shape, pinned_base, prepare_base, resolve_base, vocabulary_size
 from poolwise.models.build import build_model, design_of, trained_dimensions
-from poolwise.models.doctor import Check, diagnose
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.inspection import count_trainable, head_hash, head_parameters, init_hashes, layer_weights
 from poolwise.models.language import AdaptableBase, LanguageHead
@@ -18,7 +17,6 @@ __all__ = [
     "AdaptableBase",
     "AttentionProbe",
     "Backbone",
-    "Check",
     "EmbeddingModel",
     "LanguageHead",
     "Pooling",
@@ -29,7 +27,6 @@ __all__ = [
     "count_trainable",
     "derive_seed",
     "design_of",
-    "diagnose",
     "head_hash",
     "head_parameters",
     "init_hashes",
