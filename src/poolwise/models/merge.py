@@ -41,6 +41,22 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
     The copy shares all weights that need no change: in a full fp32 model all but q, k and v, which are joined into one
     product. Adapted weights are copied, because the adapter is merged into them.
     """
+    copied = _copied(model)
+    _prepare(copied)
+    return copied.eval()
+
+
+def merged_copy(model: SentenceTransformer) -> nn.Sequential:
+    """Return a copy of a model's modules with the adapter merged, and nothing else changed; the model is not changed.
+
+    It shares all weights that are not adapted. Its parameters are its own: casting or moving them leaves the model's.
+    """
+    copied = _copied(model).requires_grad_(False)
+    merge_adapters(copied[0])
+    return copied.eval()
+
+
+def _copied(model: SentenceTransformer) -> nn.Sequential:
     backbone = model[0]
     assert isinstance(backbone, Backbone)
     modules = nn.Sequential(*model.children())
@@ -54,9 +70,7 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
         if id(w) not in own
     }
     shared |= {id(buffer): buffer.detach() for buffer in modules.buffers()}
-    copied = copy.deepcopy(modules, shared)
-    _prepare(copied)
-    return copied.eval()
+    return copy.deepcopy(modules, shared)
 
 
 def _prepare(modules: nn.Sequential) -> None:

@@ -145,6 +145,8 @@ class CrossAttention(LatentHead):
         return self._folding_pays(num_keys)
 
     def _folding_pays(self, num_keys: int) -> bool:
+        if isinstance(num_keys, torch.SymInt):  # not known while a graph is exported
+            return False
         # Each head is a product of three matrices, (keys x E)(E x D)(D x latents), from the left or from the right.
         dim, latents, width = self.dim, self.size.latents, self.size.head_dim
         return num_keys * dim * (width + latents) < latents * width * (num_keys + dim)
