@@ -29,7 +29,7 @@ ROOMS: list[list[str]] = [
     ["embedded", "base_sources"],
     ["data", "kernels"],
     ["models"],
-    ["encoding"],
+    ["encoding", "export"],
     ["training", "mining"],
     ["tasks", "stats.core"],
     ["stats.designs"],
