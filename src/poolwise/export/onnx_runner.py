@@ -4,18 +4,17 @@ It needs onnxruntime, tokenizers and numpy, and nothing else. The README.md of a
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 
 class Encoder:
     """Texts to unit vectors, with the model in a folder."""
 
-    def __init__(self, folder="."):
+    def __init__(self, folder: str = ".") -> None:
         self.settings = json.loads(Path(folder, "poolwise_export.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
         self.tokenizer.no_padding()
@@ -23,7 +22,7 @@ class Encoder:
             str(Path(folder, "model.onnx")), providers=["CPUExecutionProvider"]
         )
 
-    def encode(self, texts, prompt_name=None, batch_size=None):
+    def encode(self, texts: list[str], prompt_name: str | None = None, batch_size: int | None = None) -> np.ndarray:
         """Return one vector per text, in fp32; ``prompt_name`` selects a prompt of ``poolwise_export.json``."""
         prompt = self.settings["prompts"][prompt_name] if prompt_name else ""
         found = self.tokenizer.encode_batch([prompt + text for text in texts])
@@ -36,7 +35,7 @@ class Encoder:
             (vectors[numbers],) = self.session.run(None, self.arrays([rows[number] for number in numbers]))
         return vectors
 
-    def row(self, encoding, prompt):
+    def row(self, encoding: Encoding, prompt: str) -> tuple[list[int], int]:
         """Return the ids of a text, and how many of them belong to its prompt."""
         first, last = self.settings["num_prefix"], len(encoding.ids) - self.settings["num_suffix"]
         text, ends = encoding.ids[first:last], [end for _, end in encoding.offsets[first:last]]
@@ -48,7 +47,7 @@ class Encoder:
         ids = encoding.ids[:first] + text + again + encoding.ids[last:]
         return ids, first + skipped if prompt else 0
 
-    def arrays(self, rows):
+    def arrays(self, rows: list[tuple[list[int], int]]) -> dict[str, np.ndarray]:
         """Return the inputs of the graph for some rows."""
         longest = max(len(ids) for ids, _ in rows)
         ids = np.full((len(rows), longest), self.settings["pad_id"], dtype=np.int64)
@@ -61,12 +60,17 @@ class Encoder:
         return inputs
 
 
-if __name__ == "__main__":
-    folder, asked, given = sys.argv[1:]
-    encoder = Encoder(folder)
-    texts = json.loads(Path(asked).read_text(encoding="utf-8"))
-    found = np.empty((len(texts), encoder.settings["width"]), dtype=np.float32)
+def embed(encoder: Encoder, texts: list[dict[str, str | None]], batch_size: int | None = None) -> np.ndarray:
+    """Return one vector for each ``{"text": ..., "prompt_name": ... or None}``."""
+    vectors = np.empty((len(texts), encoder.settings["width"]), dtype=np.float32)
     for name in {row["prompt_name"] for row in texts}:
         numbers = [number for number, row in enumerate(texts) if row["prompt_name"] == name]
-        found[numbers] = encoder.encode([texts[number]["text"] for number in numbers], name)
-    np.save(given, found)
+        vectors[numbers] = encoder.encode([str(texts[number]["text"]) for number in numbers], name, batch_size)
+    return vectors
+
+
+if __name__ == "__main__":
+    import sys
+
+    folder, asked, given = sys.argv[1:]
+    np.save(given, embed(Encoder(folder), json.loads(Path(asked).read_text(encoding="utf-8"))))

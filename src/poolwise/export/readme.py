@@ -11,12 +11,14 @@ from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.storage.whole_files import write_text
 
 
-def write_readme(folder: Path, model: EmbeddingModel, target: Target, checked: Checked) -> None:
-    """Write the README.md of an export that was checked."""
-    write_text(folder / "README.md", readme_text(model, target, checked))
+def write_readme(
+    folder: Path, model: EmbeddingModel, target: Target, checked: Checked, notes: str | None = None
+) -> None:
+    """Write the README.md of an export that was checked; ``notes`` is what the target says about this export."""
+    write_text(folder / "README.md", readme_text(model, target, checked, notes))
 
 
-def readme_text(model: EmbeddingModel, target: Target, checked: Checked) -> str:
+def readme_text(model: EmbeddingModel, target: Target, checked: Checked, notes: str | None = None) -> str:
     """Return the README.md of an export."""
     backbone, golden = model[0], checked.golden
     assert isinstance(backbone, Backbone)
@@ -24,7 +26,7 @@ def readme_text(model: EmbeddingModel, target: Target, checked: Checked) -> str:
     prompts = "".join(f"- `{name}`: {prompt!r}\n" for name, prompt in model.prompts.items() if prompt)
     return f"""# {golden.design}, exported to {golden.target}
 
-{target.usage(model).strip()}
+{target.usage(model).strip()}{f"{chr(10)}{chr(10)}{notes.strip()}" if notes else ""}
 
 ## The model
 

@@ -35,8 +35,11 @@ class Target(Protocol):
     def refusal(self, model: EmbeddingModel) -> str | None:
         """Return why this target cannot express the model, and which target can; None if it can express it."""
 
-    def write(self, model: EmbeddingModel, folder: Path, *, options: Mapping[str, object]) -> None:
-        """Write the model into an empty folder; the model is not changed. Raises: ModelError where it cannot."""
+    def write(self, model: EmbeddingModel, folder: Path, *, options: Mapping[str, object]) -> str | None:
+        """Write the model into an empty folder; the model is not changed. Raises: ModelError where it cannot.
+
+        Return what the README.md should say about this export, in Markdown, beside ``usage``; None for nothing.
+        """
 
     def usage(self, model: EmbeddingModel) -> str:
         """Return, in Markdown, how to load the export: Python that runs in the folder of the export, and its limits."""
@@ -55,6 +58,15 @@ def load_target(name: str) -> Target:
         raise ConfigError(
             f"target {name} cannot be used: {error}", "wanted the libraries it needs", "install them, or give --target"
         ) from error
+
+
+def tolerance(target: Target, options: Mapping[str, object]) -> float:
+    """Return the largest difference that is allowed: that of the target, or of an option that rounds its weights.
+
+    A target names such options in ``ROUNDING``, with the difference that each may make.
+    """
+    rounding: Mapping[str, float] = getattr(target, "ROUNDING", {})
+    return max([target.TOLERANCE, *(amount for name, amount in rounding.items() if options.get(name))])
 
 
 def require_options(name: str, target: Target, options: Mapping[str, object]) -> None:

@@ -9,7 +9,7 @@ from poolwise.errors import ConfigError, ModelError
 from poolwise.export.check import Checked, check_export, require_equal
 from poolwise.export.golden import make_golden, save_golden
 from poolwise.export.readme import write_readme
-from poolwise.export.targets import load_target, require_options
+from poolwise.export.targets import load_target, require_options, tolerance
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.load import load_model
 from poolwise.storage.whole_files import whole_folder
@@ -52,11 +52,11 @@ def export_model(
     if reason := module.refusal(loaded):
         raise ModelError(f"{loaded[0].design} cannot be exported to {target}: {reason}")
     with whole_folder(folder) as partial:
-        module.write(loaded, partial, options=given)
-        save_golden(make_golden(loaded, target, module.TOLERANCE), partial)
+        notes = module.write(loaded, partial, options=given)
+        save_golden(make_golden(loaded, target, tolerance(module, given)), partial)
         checked = check_export(partial)
         require_equal(checked, f"the export to {target}", "nothing was written; see the Limits of this target")
-        write_readme(partial, loaded, module, checked)
+        write_readme(partial, loaded, module, checked, notes)
     return checked
 
 

@@ -1,0 +1,216 @@
+"""Target ``onnx``: one graph from token ids to the embedding, which runs in onnxruntime; in int8 where asked."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from poolwise.errors import ConfigError, ModelError
+from poolwise.export.golden import probe_texts
+from poolwise.export.graph import EmbeddingGraph, counts_prompt
+from poolwise.export.tokenizer_json import has_tokenizer_json, tokenizer_json
+from poolwise.models.backbone import Backbone
+from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.storage.whole_files import write_text
+
+try:
+    import onnxscript  # noqa: F401  torch's exporter imports it, and onnx, only once it exports
+
+    from poolwise.export.int8 import LARGEST_DIFFERENCE, Drift, quantise, require_close
+except ImportError as missing:
+    raise ConfigError(
+        f"the target onnx needs the package {missing.name}", "wanted the extra onnx", "pip install 'poolwise[onnx]'"
+    ) from missing
+
+RUNNER = str(Path(__file__).with_name("onnx_runner.py"))
+OPTIONS = ("int8",)
+TOLERANCE = 1e-4
+ROUNDING = {"int8": LARGEST_DIFFERENCE}
+OPSET = 18
+"""The version of ONNX's operators that a graph uses: the one that torch's exporter is written in."""
+GRAPH, SETTINGS = "model.onnx", "poolwise_export.json"
+_BATCH_SIZE = 32
+_MOST_BYTES = 1_900_000_000
+"""Weights beyond this are in ``model.onnx.data``: a file in ONNX's format holds at most 2 GiB."""
+_INPUTS = ("input_ids", "attention_mask", "num_prompt")
+
+
+def refusal(model: EmbeddingModel) -> str | None:
+    """Return why a model has no such graph; None for any design whose tokenizer exists outside Python."""
+    backbone = model[0]
+    assert isinstance(backbone, Backbone)
+    if has_tokenizer_json(backbone):
+        return None
+    return (
+        f"its tokenizer, {type(backbone.tokenizer).__name__}, is written in Python and has no tokenizer.json; "
+        "the targets sentence-transformers and merged can take it"
+    )
+
+
+def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object]) -> str | None:
+    """Write graph, tokenizer and settings into a folder; with ``int8`` return the measured drift in words.
+
+    Raises: ModelError with the reason where torch cannot export the architecture, or int8 changes too much.
+    """
+    backbone = model[0]
+    assert isinstance(backbone, Backbone)
+    graph = EmbeddingGraph(model)
+    export_graph(graph, folder / GRAPH)
+    write_text(folder / "tokenizer.json", tokenizer_json(backbone))
+    settings = _settings(model, backbone)
+    _write_settings(settings, folder)
+    if not options.get("int8"):
+        return None
+    drift = quantise(folder, probe_texts(model), is_large=is_large(graph))
+    # A text alone in its batch: in int8 its embedding would depend on the others.
+    _write_settings({**settings, "weights": "int8", "batch_size": 1, "int8": asdict(drift)}, folder)
+    require_close(drift)
+    return _int8_notes(drift)
+
+
+def is_large(graph: EmbeddingGraph) -> bool:
+    """Return whether the weights of a graph need a file of their own."""
+    tensors = [*graph.parameters(), *graph.buffers()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) > _MOST_BYTES
+
+
+@torch.no_grad()
+def export_graph(graph: EmbeddingGraph, path: Path) -> None:
+    """Write a graph with free numbers of texts and tokens.
+
+    Raises: ModelError with the reason where torch cannot export it.
+    """
+    ids = torch.arange(14).view(2, 7) % graph.backbone.tokens.vocab_size
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    arguments, axes = [ids, mask], [{0: "batch", 1: "length"}, {0: "batch", 1: "length"}]
+    if graph.counts_prompt:
+        arguments, axes = [*arguments, torch.tensor([0, 2])], [*axes, {0: "batch"}]
+    try:
+        with _quiet():
+            torch.onnx.export(
+                graph,
+                tuple(arguments),
+                path,
+                input_names=_INPUTS[: len(arguments)],
+                output_names=["sentence_embedding"],
+                dynamic_shapes=tuple(axes),
+                opset_version=OPSET,
+                external_data=is_large(graph),
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ModelError(
+            f"torch {torch.__version__} cannot export {graph.backbone.model.config.model_type} to ONNX: {_reason(error)}",
+            "wanted an architecture whose forward does not depend on the values of its inputs",
+            "use the target sentence-transformers, or load the model with poolwise.load_model",
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide what torch's exporter tells its developers."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
+    tokens = backbone.tokens
+    return {
+        "design": backbone.design,
+        "base": backbone.base,
+        "weights": "fp32",
+        "opset": OPSET,
+        "width": model.truncate_dim or model.get_embedding_dimension(),
+        "max_tokens": backbone.max_tokens,
+        "prompts": dict(model.prompts),
+        "batch_size": _BATCH_SIZE,
+        "num_prefix": len(tokens.prefix),
+        "num_suffix": 1 + len(tokens.soft_ids),
+        "eos_id": tokens.eos_id,
+        "pad_id": tokens.pad_id,
+        "reads_twice": tokens.echoes,
+        "counts_prompt": counts_prompt(backbone),
+    }
+
+
+def _write_settings(settings: Mapping[str, object], folder: Path) -> None:
+    write_text(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+
+def usage(model: EmbeddingModel) -> str:
+    """Return how to use the graph in onnxruntime, with the code that the check has run."""
+    backbone = model[0]
+    assert isinstance(backbone, Backbone)
+    third = (
+        "\nA third input, `num_prompt` (texts), says how many first tokens of each text belong to its prompt: this "
+        "design treats them differently. The code below counts them.\n"
+        if counts_prompt(backbone)
+        else ""
+    )
+    name = next((name for name, prompt in model.prompts.items() if prompt), None)
+    prompted = f", prompt_name={name!r}" if name else ""
+    return f"""`{GRAPH}` (opset {OPSET}) takes `input_ids` and `attention_mask`, both int64 (texts, tokens) with free lengths, and
+returns `sentence_embedding`, fp32 (texts, {model.truncate_dim or model.get_embedding_dimension()}): unit vectors.
+Padding may be on either side.
+{third}
+`tokenizer.json` truncates a text and adds what the model reads before and after it, EOS at the end. Prompts are in
+`{SETTINGS}`. Install `pip install onnxruntime tokenizers`, and run in this folder:
+
+```python
+{_runner_code()}
+
+encoder = Encoder(".")
+vectors = encoder.encode(["a dog runs in the park", "how do I sort a list of words"]{prompted})
+print(vectors.shape, vectors @ vectors.T)
+```
+
+## Limits
+
+- Used without this code, `tokenizer.json` adds a second EOS to a text that ends in EOS itself; poolwise does not.
+- The graph is in fp32 and was checked on a CPU."""
+
+
+def _runner_code() -> str:
+    """Return the runner without its docstring and its command line."""
+    source = Path(RUNNER).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    first, last = tree.body[1].lineno - 1, tree.body[-1].lineno - 1
+    return "\n".join(source.splitlines()[first:last]).strip()
+
+
+def _int8_notes(drift: Drift) -> str:
+    return f"""## int8
+
+The matrices are in int8 (7 bits, one scale per column, so that no processor saturates); token embeddings are in fp32.
+Measured on the texts of `golden.json`, against the same graph in fp32:
+
+- largest cosine distance of a text: {drift.distance:.1e}
+- rank agreement of the similarities of all pairs of texts (Spearman): {drift.agreement:.4f}
+- **An embedding depends on the other texts of its batch**, by up to {drift.batch_distance:.1e} in cosine distance,
+  because activations share one scale per batch. The code above therefore reads one text at a time; with another
+  `batch_size`, the same text gets different vectors in different batches."""
