@@ -39,8 +39,8 @@ def readme_text(model: EmbeddingModel, target: Target, checked: Checked, notes: 
 ## Check
 
 A fresh process without poolwise loaded this folder and embedded the {len(golden.texts)} texts in `golden.json`. Its
-unit vectors differ from poolwise's, in `golden.npy`, by at most {checked.worst:.1e}; {golden.tolerance:.0e} was allowed.
-`poolwise verify FOLDER` repeats this on another machine.
+unit vectors differ from poolwise's, in `golden.npy`, by at most {checked.worst:.1e}
+({golden.tolerance:.0e} is allowed). `poolwise verify FOLDER` repeats this on another machine.
 
 Made with {versions}.
 """
