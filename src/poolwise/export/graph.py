@@ -7,7 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from poolwise.errors import ModelError
 from poolwise.kernels.reduction import without_first
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
@@ -24,21 +23,13 @@ class EmbeddingGraph(nn.Module):
     then stays finite in every runtime.
 
     Law: the embeddings equal those of the model, up to rounding, on either padding side.
-
-    Raises: ModelError for weights in 4 bits, which other runtimes do not have.
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
         super().__init__()
-        backbone, pooling, _ = copied = merged_copy(model)
+        copied = merged_copy(nn.Sequential(*model.children())).requires_grad_(False).float().cpu()
+        backbone, pooling, _ = copied.children()
         assert isinstance(backbone, Backbone) and isinstance(pooling, Pooling)
-        if not all(weight.is_floating_point() for weight in copied.parameters()):
-            raise ModelError(
-                f"the base's weights are held in {backbone.base_dtype}",
-                "wanted floating-point weights",
-                "load the model with precision='fp32' on a CPU, which widens them",
-            )
-        copied.float().cpu()
         backbone.use_kernel(EAGER)
         if backbone.tokens.soft_ids:
             backbone.lend_soft_tokens(pooling.soft)  # type: ignore[arg-type]
@@ -72,7 +63,8 @@ class EmbeddingGraph(nn.Module):
             prompt = mask & (place < num_prompt[:, None])
         states = self.backbone.read_padded(input_ids, attention_mask, pooled, prompt)
         vectors = self.pooling.embed({"attention_mask": attention_mask, "pooling_mask": pooled, **states})
-        return functional.normalize(vectors, p=2, dim=1)[:, : self.width]
+        vectors = functional.normalize(vectors, p=2, dim=1)
+        return vectors if self.width is None else vectors[:, : self.width]
 
     def _num_skipped(self, mask: Int[Tensor, "B T"], num_prompt: Int[Tensor, " B"] | None) -> Int[Tensor, " B"]:
         """Return how many first tokens of each text are read but not pooled; the same as ``Backbone.arrange``."""

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 
 from poolwise.errors import ModelError
 from poolwise.export.golden import ProbeText
-from poolwise.export.onnx_runner import Encoder, embed
+from poolwise.export.run_onnx import Encoder, embed
 
 LARGEST_DISTANCE, LEAST_AGREEMENT = 0.02, 0.98
 LARGEST_DIFFERENCE = 0.1
@@ -84,8 +84,8 @@ def require_close(drift: Drift) -> None:
     if drift.distance <= LARGEST_DISTANCE and drift.agreement >= LEAST_AGREEMENT:
         return
     raise ModelError(
-        f"int8 moves an embedding by a cosine distance of {drift.distance:.3f}, and the similarities of its texts agree "
-        f"in rank by {drift.agreement:.3f}",
+        f"int8 moves an embedding by a cosine distance of {drift.distance:.3f}, and similarities agree in rank by "
+        f"{drift.agreement:.3f}",
         f"wanted at most {LARGEST_DISTANCE} and at least {LEAST_AGREEMENT}",
         "export in fp32",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,9 +13,11 @@ from pathlib import Path
 import torch
 
 from poolwise.errors import ConfigError, ModelError
+from poolwise.export.expressible import base_refusal
 from poolwise.export.golden import probe_texts
 from poolwise.export.graph import EmbeddingGraph, counts_prompt
-from poolwise.export.tokenizer_json import has_tokenizer_json, tokenizer_json
+from poolwise.export.plain_folder import backbone_of, write_settings
+from poolwise.export.tokenizer_json import tokenizer_json
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.storage.whole_files import write_text
@@ -30,7 +31,7 @@ except ImportError as missing:
         f"the target onnx needs the package {missing.name}", "wanted the extra onnx", "pip install 'poolwise[onnx]'"
     ) from missing
 
-RUNNER = str(Path(__file__).with_name("onnx_runner.py"))
+RUNNER = str(Path(__file__).with_name("run_onnx.py"))
 OPTIONS = ("int8",)
 TOLERANCE = 1e-4
 ROUNDING = {"int8": LARGEST_DIFFERENCE}
@@ -44,15 +45,8 @@ _INPUTS = ("input_ids", "attention_mask", "num_prompt")
 
 
 def refusal(model: EmbeddingModel) -> str | None:
-    """Return why a model has no such graph; None for any design whose tokenizer exists outside Python."""
-    backbone = model[0]
-    assert isinstance(backbone, Backbone)
-    if has_tokenizer_json(backbone):
-        return None
-    return (
-        f"its tokenizer, {type(backbone.tokenizer).__name__}, is written in Python and has no tokenizer.json; "
-        "the targets sentence-transformers and merged can take it"
-    )
+    """Return why a base cannot be a graph; None for every design on a base with plain weights and a tokenizer.json."""
+    return base_refusal(model)
 
 
 def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object]) -> str | None:
@@ -60,18 +54,17 @@ def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object])
 
     Raises: ModelError with the reason where torch cannot export the architecture, or int8 changes too much.
     """
-    backbone = model[0]
-    assert isinstance(backbone, Backbone)
-    graph = EmbeddingGraph(model)
+    backbone, graph = backbone_of(model), EmbeddingGraph(model)
     export_graph(graph, folder / GRAPH)
     write_text(folder / "tokenizer.json", tokenizer_json(backbone))
     settings = _settings(model, backbone)
-    _write_settings(settings, folder)
+    write_settings(folder / SETTINGS, settings)
     if not options.get("int8"):
         return None
     drift = quantise(folder, probe_texts(model), is_large=is_large(graph))
     # A text alone in its batch: in int8 its embedding would depend on the others.
-    _write_settings({**settings, "weights": "int8", "batch_size": 1, "int8": asdict(drift)}, folder)
+    settings |= {"weights": "int8", "batch_size": 1, "int8": asdict(drift)}
+    write_settings(folder / SETTINGS, settings)
     require_close(drift)
     return _int8_notes(drift)
 
@@ -109,8 +102,9 @@ def export_graph(graph: EmbeddingGraph, path: Path) -> None:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
+        kind = graph.backbone.model.config.model_type
         raise ModelError(
-            f"torch {torch.__version__} cannot export {graph.backbone.model.config.model_type} to ONNX: {_reason(error)}",
+            f"torch {torch.__version__} cannot export {kind} to ONNX: {_reason(error)}",
             "wanted an architecture whose forward does not depend on the values of its inputs",
             "use the target sentence-transformers, or load the model with poolwise.load_model",
         ) from error
@@ -145,7 +139,7 @@ def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
         "base": backbone.base,
         "weights": "fp32",
         "opset": OPSET,
-        "width": model.truncate_dim or model.get_embedding_dimension(),
+        "width": _width(model),
         "max_tokens": backbone.max_tokens,
         "prompts": dict(model.prompts),
         "batch_size": _BATCH_SIZE,
@@ -158,14 +152,13 @@ def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
     }
 
 
-def _write_settings(settings: Mapping[str, object], folder: Path) -> None:
-    write_text(folder / SETTINGS, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+def _width(model: EmbeddingModel) -> int:
+    return int(model.truncate_dim or model.get_embedding_dimension() or 0)
 
 
 def usage(model: EmbeddingModel) -> str:
     """Return how to use the graph in onnxruntime, with the code that the check has run."""
-    backbone = model[0]
-    assert isinstance(backbone, Backbone)
+    backbone = backbone_of(model)
     third = (
         "\nA third input, `num_prompt` (texts), says how many first tokens of each text belong to its prompt: this "
         "design treats them differently. The code below counts them.\n"
@@ -174,9 +167,9 @@ def usage(model: EmbeddingModel) -> str:
     )
     name = next((name for name, prompt in model.prompts.items() if prompt), None)
     prompted = f", prompt_name={name!r}" if name else ""
-    return f"""`{GRAPH}` (opset {OPSET}) takes `input_ids` and `attention_mask`, both int64 (texts, tokens) with free lengths, and
-returns `sentence_embedding`, fp32 (texts, {model.truncate_dim or model.get_embedding_dimension()}): unit vectors.
-Padding may be on either side.
+    return f"""`{GRAPH}` (opset {OPSET}) takes `input_ids` and `attention_mask`, both int64 (texts, tokens), for any number of
+texts and tokens, and returns `sentence_embedding`, fp32 (texts, {_width(model)}): unit vectors. Padding may be on
+either side.
 {third}
 `tokenizer.json` truncates a text and adds what the model reads before and after it, EOS at the end. Prompts are in
 `{SETTINGS}`. Install `pip install onnxruntime tokenizers`, and run in this folder:
@@ -196,10 +189,10 @@ print(vectors.shape, vectors @ vectors.T)
 
 
 def _runner_code() -> str:
-    """Return the runner without its docstring and its command line."""
+    """Return the imports and the class of the runner."""
     source = Path(RUNNER).read_text(encoding="utf-8")
     tree = ast.parse(source)
-    first, last = tree.body[1].lineno - 1, tree.body[-1].lineno - 1
+    first, last = tree.body[1].lineno - 1, tree.body[-2].lineno - 1
     return "\n".join(source.splitlines()[first:last]).strip()
 
 

@@ -12,11 +12,6 @@ _OFFSETS = "ByteLevel"
 """The post-processor that leaves spaces out of a token's offsets; prompts are counted by offsets, so it is kept."""
 
 
-def has_tokenizer_json(backbone: Backbone) -> bool:
-    """Return whether a model's tokenizer is one of the library tokenizers; others exist in Python only."""
-    return bool(backbone.tokenizer.is_fast)
-
-
 def tokenizer_json(backbone: Backbone) -> str:
     """Return the content of a ``tokenizer.json`` that gives the ids that poolwise reads: BOS, text, EOS.
 

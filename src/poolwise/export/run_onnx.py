@@ -18,9 +18,7 @@ class Encoder:
         self.settings = json.loads(Path(folder, "poolwise_export.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
         self.tokenizer.no_padding()
-        self.session = onnxruntime.InferenceSession(
-            str(Path(folder, "model.onnx")), providers=["CPUExecutionProvider"]
-        )
+        self.session = onnxruntime.InferenceSession(str(Path(folder, "model.onnx")), providers=["CPUExecutionProvider"])
 
     def encode(self, texts: list[str], prompt_name: str | None = None, batch_size: int | None = None) -> np.ndarray:
         """Return one vector per text, in fp32; ``prompt_name`` selects a prompt of ``poolwise_export.json``."""
