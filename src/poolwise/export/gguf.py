@@ -137,7 +137,8 @@ def usage(model: EmbeddingModel) -> str:
     """Return how to run the file with llama.cpp."""
     backbone = backbone_of(model)
     size = backbone.max_tokens
-    return f"""`{FILE}` is for llama.cpp. Pooling, attention and EOS are in its metadata. Put a prompt of `{SETTINGS}` before a text.
+    return f"""`{FILE}` is for llama.cpp. Pooling, attention and EOS are in its metadata. Prompts are in
+`{SETTINGS}`; put one before a text.
 
 ```console
 $ llama-server -m {FILE} --embeddings -c {size} -b {size} -ub {size}
@@ -146,5 +147,6 @@ $ curl http://127.0.0.1:8080/v1/embeddings -d '{{"input": "a dog runs in the par
 
 ## Limits
 
-- llama.cpp does not truncate: a text of more than {size} tokens is refused. poolwise keeps the first {size - 1} and EOS.
+- llama.cpp does not truncate: it refuses a text of more than {size} tokens, of which poolwise keeps the first
+  {size - 1} and EOS.
 - The file is in fp32. `llama-quantize` makes it smaller; how far that moves embeddings was not measured."""

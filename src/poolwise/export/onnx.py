@@ -167,9 +167,9 @@ def usage(model: EmbeddingModel) -> str:
     )
     name = next((name for name, prompt in model.prompts.items() if prompt), None)
     prompted = f", prompt_name={name!r}" if name else ""
-    return f"""`{GRAPH}` (opset {OPSET}) takes `input_ids` and `attention_mask`, both int64 (texts, tokens), for any number of
-texts and tokens, and returns `sentence_embedding`, fp32 (texts, {_width(model)}): unit vectors. Padding may be on
-either side.
+    return f"""`{GRAPH}` (opset {OPSET}) takes `input_ids` and `attention_mask`, both int64 (texts, tokens), for any
+number of texts and tokens, and returns `sentence_embedding`, fp32 (texts, {_width(model)}): unit vectors.
+Padding may be on either side.
 {third}
 `tokenizer.json` truncates a text and adds what the model reads before and after it, EOS at the end. Prompts are in
 `{SETTINGS}`. Install `pip install onnxruntime tokenizers`, and run in this folder:
