@@ -7,13 +7,17 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test install lint types bench bench-large levels docs clean
+.PHONY: study test interop install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
 # Files in order of their names: the slowest, in e2e and parity, then come early and no core waits for them.
 test: $(STAMP) lint types  ## everything CI checks
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+
+interop: $(STAMP)  ## LangChain, LlamaIndex and Haystack load exports; installs them
+	$(BIN)/python -m pip install -q -c constraints.txt --group interop
+	$(BIN)/pytest tests/interop
 
 install: $(STAMP)
 

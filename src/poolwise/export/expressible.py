@@ -22,9 +22,7 @@ def extras(design: Design) -> list[str]:
         "leaves BOS out of the pooling": design.skips_bos,
         # The last token is never the prompt's.
         "leaves the prompt out of the pooling": design.skips_prompt and design.pooling != "last",
-        f"has {design.attention} attention, which is not the same for all layers or tokens": parse_attention(
-            design.attention
-        ).is_partial,
+        f"has {attention} attention, which is not the same for all layers or tokens": attention.is_partial,
     }
     return [words for words, is_so in found.items() if is_so]
 

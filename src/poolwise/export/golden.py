@@ -12,6 +12,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 
 from poolwise.errors import ModelError
+from poolwise.models.attention import exact
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.records import Record, save_record
@@ -85,14 +86,15 @@ def probe_texts(model: EmbeddingModel) -> list[ProbeText]:
 
 
 def golden_vectors(model: EmbeddingModel, texts: list[ProbeText]) -> Float[np.ndarray, "N D"]:
-    """Return the unit vectors of texts, each with its prompt, encoded one at a time.
+    """Return the unit vectors of texts, each with its prompt, encoded one at a time and in fp32.
 
     Encoded alone, no text depends on how a batch is padded; an export is compared in batches.
     """
-    rows = [
-        model.encode(probe.text, prompt_name=probe.prompt_name, prompt=None if probe.prompt_name else "")
-        for probe in texts
-    ]
+    with exact(model):
+        rows = [
+            model.encode(probe.text, prompt_name=probe.prompt_name, prompt=None if probe.prompt_name else "")
+            for probe in texts
+        ]
     return unit(np.stack(rows).astype(np.float32))
 
 
