@@ -41,19 +41,7 @@ DESIGNS = (
     "weighted_mean(prompt=skip)+bidirectional(on=prompt)",
 )
 """Every pooling, every attention, and every option that changes what is read or pooled."""
-ARCHITECTURES = (
-    "qwen2",
-    "qwen3",
-    "mistral",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "phi3",
-    "olmo2",
-    "gpt2",
-    "gpt_neox",
-    "opt",
-)
+ARCHITECTURES = ("qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "gpt2", "opt", "bloom")
 TOLERANCE = 1e-5
 """The largest difference was X over all cases of this file."""
 
