@@ -26,7 +26,7 @@ def export(
     target: Annotated[str, typer.Option(help="sentence-transformers, merged, onnx or gguf.")],
     out: Annotated[Path, typer.Option(help="New folder for the export.")],
     int8: Annotated[
-        bool, typer.Option("--int8", help="With onnx: also write the graph in 8 bits, and how far it drifts.")
+        bool, typer.Option("--int8", help="With onnx: matrices in int8. The README says how far embeddings moved.")
     ] = False,
     device: Device = None,
     as_json: Json = False,
