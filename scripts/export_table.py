@@ -34,6 +34,13 @@ DESIGNS = (
     *("nv_latent+bidirectional", "pma+bidirectional", "layer_mean+causal", "layer_mix+causal"),
     *("multilayer+causal", "multilayer+bidirectional", "mean+bidirectional(top=4)", "mean+bidirectional(on=prompt)"),
 )
+_INTRODUCTION = """# Exports
+
+`python scripts/export_table.py` on `poolwise/nano`, with adapter and head moved from where they start. Each export was
+loaded in a fresh process without poolwise. A number is the largest absolute difference of unit vectors from poolwise's
+over the probe set, in fp32. *with code*: it loads with `trust_remote_code=True`, which runs the bundled file.
+*refused*: the target cannot express the design; `sentence-transformers` takes every design.
+"""
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "gguf")
 
 
@@ -83,26 +90,9 @@ def main(designs: list[str]) -> None:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    write_text(
-        PAGE,
-        "\n".join(
-            [
-                "# Exports",
-                "",
-                "`python scripts/export_table.py` on `poolwise/nano`, with adapter and head moved from where they start. Each export",
-                "was loaded in a fresh process without poolwise. A number is the largest absolute difference of unit vectors from",
-                "poolwise's over the probe set, in fp32. *with code*: it loads with `trust_remote_code=True`, which runs the bundled",
-                "file. *refused*: the target cannot express the design; `sentence-transformers` takes every design.",
-                "",
-                f"| design | {' | '.join(TARGETS)} |",
-                f"|---|{'---|' * len(TARGETS)}",
-                *rows,
-                "",
-                f"{datetime.date.today()}, {machine()['processor']}, {', '.join(versions)}.",
-                "",
-            ]
-        ),
-    )
+    where = f"{datetime.date.today()}, {machine()['processor']}, {', '.join(versions)}."
+    head = [f"| design | {' | '.join(TARGETS)} |", f"|---|{'---|' * len(TARGETS)}"]
+    write_text(PAGE, "\n".join([_INTRODUCTION, *head, *rows, "", where, ""]))
     print(PAGE)
 
 

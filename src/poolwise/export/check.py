@@ -101,8 +101,7 @@ def check_export(folder: Path) -> Checked:
     found = run_export(folder, Path(load_target(record.target).RUNNER), record.texts)
     if found.shape != wanted.shape:
         raise ModelError(f"{folder} gave embeddings of width {found.shape[1]}", f"wanted width {wanted.shape[1]}")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        amounts = np.abs(unit(found.astype(np.float32)) - wanted).max(axis=1)
+    amounts = np.abs(unit(found.astype(np.float32)) - wanted).max(axis=1)
     amounts = np.where(np.isfinite(amounts), amounts, np.inf)
     return Checked(
         record, [Difference(text, float(amount)) for text, amount in zip(record.texts, amounts, strict=True)]

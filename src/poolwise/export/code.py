@@ -37,7 +37,8 @@ def _foreign_modules(folder: Path) -> list[str]:
     path = folder / "modules.json"
     if not path.is_file():
         return []
-    named = [str(module.get("type", "")) for module in _read_json(path)]
+    modules = _read_json(path)
+    named = [str(module.get("type", "")) for module in modules] if isinstance(modules, list) else [path.name]
     return [name for name in named if not name.startswith((_LIBRARY, f"{Path(BUNDLED).stem}."))]
 
 

@@ -99,8 +99,9 @@ def golden_vectors(model: EmbeddingModel, texts: list[ProbeText]) -> Float[np.nd
 
 
 def unit(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
-    """Return vectors scaled to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    """Return vectors scaled to length 1; a vector of zeros stays one."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def make_golden(model: EmbeddingModel, target: str, tolerance: float) -> GoldenVectors:

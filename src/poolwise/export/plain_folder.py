@@ -13,6 +13,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast
 
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.models.families import EAGER
 from poolwise.models.merge import merged_copy
 from poolwise.models.tokens import TextTokens
 from poolwise.storage.whole_files import write_text
@@ -88,8 +89,11 @@ def _framing(tokenizer: Tokenizer, tokens: TextTokens) -> processors.TemplatePro
 
 
 def kernel_of(backbone: Backbone) -> str:
-    """Return the implementation of attention that the model needs: ``eager`` if others ignore its attention."""
-    return attention_in_use(backbone.model.config)
+    """Return the implementation of attention for an export: ``eager`` if the model needs it, else ``sdpa``.
+
+    poolwise's own, which reads packed texts, has the same arithmetic as sdpa and exists only here.
+    """
+    return EAGER if attention_in_use(backbone.model.config) == EAGER else "sdpa"
 
 
 def set_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -50,8 +50,11 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
 
 
 def merged_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of a model whose adapters are merged; it shares all weights without one. The model is unchanged."""
-    copied = _sharing_copy(model)
+    """Return a copy of a model in fp32 with its adapters merged; it shares fp32 weights without one.
+
+    Law: the model is not changed, and the sum of a weight and its adapter is not rounded to the dtype of the weight.
+    """
+    copied = _sharing_copy(model).float()
     merge_adapters(copied)
     return copied.eval()
 
