@@ -13,7 +13,7 @@ def extras(design: Design) -> list[str]:
 
     A projection (``dim=N``) is not among them.
     """
-    spec = POOLINGS[design.pooling]
+    spec, attention = POOLINGS[design.pooling], parse_attention(design.attention)
     found = {
         "pools the states of several layers": spec.uses_layers,
         "has a trained head": spec.is_trainable and not spec.uses_layers and not spec.appends_tokens,

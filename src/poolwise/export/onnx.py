@@ -23,7 +23,9 @@ from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.storage.whole_files import write_text
 
 try:
-    import onnxscript  # noqa: F401  torch's exporter imports it, and onnx, only once it exports
+    # torch's exporter imports these two only once it exports.
+    import onnx  # noqa: F401
+    import onnxscript  # noqa: F401
 
     from poolwise.export.int8 import LARGEST_DIFFERENCE, Drift, quantise, require_close
 except ImportError as missing:

@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from toy_exports import moved_model
 
 from poolwise.design import POOLINGS
 from poolwise.errors import ModelError
@@ -23,6 +22,7 @@ from poolwise.export.graph import EmbeddingGraph
 from poolwise.export.run_onnx import Encoder, embed
 from poolwise.models import EmbeddingModel
 from tiny_models import TEXTS, save_tiny_base
+from toy_exports import moved_model
 
 DESIGNS = (
     "last+causal",

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFReader, PoolingType
-from toy_exports import moved_model
 
 from poolwise.errors import ConfigError, ModelError
 from poolwise.export import gguf as target
@@ -20,6 +19,7 @@ from poolwise.export import run_gguf
 from poolwise.export.gguf_keys import read_key, set_keys
 from tiny_gguf import Q8_0, plain_model, write_gguf
 from tiny_models import save_tiny_base
+from toy_exports import moved_model
 
 _CONVERTER = """
 import json, pathlib, shutil, sys

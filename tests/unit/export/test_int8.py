@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from toy_exports import moved_model
 
 from poolwise.errors import ModelError
 from poolwise.export import export_model
 from poolwise.export.int8 import LARGEST_DISTANCE, LEAST_AGREEMENT, Drift, measure_drift, require_close
 from poolwise.export.targets import load_target, tolerance
+from toy_exports import moved_model
 
 
 def on_circle(*degrees: float) -> np.ndarray:
