@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from poolwise.export.expressible import base_refusal
 from poolwise.export.golden import probe_texts
 from poolwise.export.graph import EmbeddingGraph, counts_prompt
 from poolwise.export.plain_folder import backbone_of, write_settings
+from poolwise.export.quiet import quiet
 from poolwise.export.tokenizer_json import tokenizer_json
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
@@ -35,7 +33,7 @@ except ImportError as missing:
 
 RUNNER = str(Path(__file__).with_name("run_onnx.py"))
 OPTIONS = ("int8",)
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 ROUNDING = {"int8": LARGEST_DIFFERENCE}
 OPSET = 18
 """The version of ONNX's operators that a graph uses: the one that torch's exporter is written in."""
@@ -90,7 +88,7 @@ def export_graph(graph: EmbeddingGraph, path: Path) -> None:
     if graph.counts_prompt:
         arguments, axes = [*arguments, torch.tensor([0, 2])], [*axes, {0: "batch"}]
     try:
-        with _quiet():
+        with quiet():
             torch.onnx.export(
                 graph,
                 tuple(arguments),
@@ -116,22 +114,6 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide what torch's exporter tells its developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
