@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from poolwise.errors import ConfigError, ModelError
 from poolwise.export.expressible import base_refusal
-from poolwise.export.golden import probe_texts
+from poolwise.export.golden import golden_vectors, probe_texts
 from poolwise.export.graph import EmbeddingGraph, counts_prompt
 from poolwise.export.plain_folder import backbone_of, write_settings
 from poolwise.export.quiet import quiet
@@ -25,7 +26,7 @@ try:
     import onnx  # noqa: F401
     import onnxscript  # noqa: F401
 
-    from poolwise.export.int8 import LARGEST_DIFFERENCE, Drift, quantise, require_close
+    from poolwise.export.int8 import Drift, quantise, require_close
 except ImportError as missing:
     raise ConfigError(
         f"the target onnx needs the package {missing.name}", "wanted the extra onnx", "pip install 'poolwise[onnx]'"
@@ -34,7 +35,6 @@ except ImportError as missing:
 RUNNER = str(Path(__file__).with_name("run_onnx.py"))
 OPTIONS = ("int8",)
 TOLERANCE = 1e-5
-ROUNDING = {"int8": LARGEST_DIFFERENCE}
 OPSET = 18
 """The version of ONNX's operators that a graph uses: the one that torch's exporter is written in."""
 GRAPH, SETTINGS = "model.onnx", "poolwise_export.json"
@@ -61,12 +61,22 @@ def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object])
     write_settings(folder / SETTINGS, settings)
     if not options.get("int8"):
         return None
-    drift = quantise(folder, probe_texts(model), is_large=is_large(graph))
+    probes = probe_texts(model)
+    drift = quantise(folder, probes, golden_vectors(model, probes), is_large=is_large(graph))
     # A text alone in its batch: in int8 its embedding would depend on the others.
     settings |= {"weights": "int8", "batch_size": 1, "int8": asdict(drift)}
     write_settings(folder / SETTINGS, settings)
     require_close(drift)
     return _int8_notes(drift)
+
+
+def rounding(folder: Path) -> float | None:
+    """Return the largest difference that an export in int8 may have, twice the measured one; None in fp32.
+
+    The products of int8 are the same on every CPU, but what is rounded to them differs in its last bits.
+    """
+    measured = json.loads((folder / SETTINGS).read_text()).get("int8")
+    return None if measured is None else 2 * float(measured["difference"])
 
 
 def is_large(graph: EmbeddingGraph) -> bool:
@@ -184,7 +194,7 @@ def _int8_notes(drift: Drift) -> str:
     return f"""## int8
 
 The matrices are in int8 (7 bits, one scale per column, so that no processor saturates); token embeddings are in fp32.
-Measured on the texts of `golden.json`, against the same graph in fp32:
+Measured on the texts of `golden.json`, against poolwise in fp32:
 
 - largest cosine distance of a text: {drift.distance:.1e}
 - rank agreement of the similarities of all pairs of texts (Spearman): {drift.agreement:.4f}

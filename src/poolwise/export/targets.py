@@ -60,13 +60,14 @@ def load_target(name: str) -> Target:
         ) from error
 
 
-def tolerance(target: Target, options: Mapping[str, object]) -> float:
-    """Return the largest difference that is allowed: that of the target, or of an option that rounds its weights.
+def tolerance(target: Target, folder: Path) -> float:
+    """Return the largest difference that is allowed: that of the target, or of an export that was rounded.
 
-    A target names such options in ``ROUNDING``, with the difference that each may make.
+    A target that can round weights offers ``rounding(folder)``: the difference of one export, None if it is exact.
     """
-    rounding: Mapping[str, float] = getattr(target, "ROUNDING", {})
-    return max([target.TOLERANCE, *(amount for name, amount in rounding.items() if options.get(name))])
+    rounding = getattr(target, "rounding", None)
+    amount = None if rounding is None else rounding(folder)
+    return target.TOLERANCE if amount is None else float(amount)
 
 
 def require_options(name: str, target: Target, options: Mapping[str, object]) -> None:

@@ -53,7 +53,7 @@ def export_model(
         raise ModelError(f"{loaded[0].design} cannot be exported to {target}: {reason}")
     with whole_folder(folder) as partial:
         notes = module.write(loaded, partial, options=given)
-        save_golden(make_golden(loaded, target, tolerance(module, given)), partial)
+        save_golden(make_golden(loaded, target, tolerance(module, partial)), partial)
         checked = check_export(partial)
         require_equal(checked, f"the export to {target}", "nothing was written; see the Limits of this target")
         write_readme(partial, loaded, module, checked, notes)
