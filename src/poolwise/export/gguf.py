@@ -116,8 +116,8 @@ def convert(command: list[str], source: Path, out: Path) -> None:
     lines = [line for line in [*done.stdout.splitlines(), *done.stderr.splitlines()] if line.strip()]
     raise ModelError(
         f"llama.cpp's converter failed: {lines[-1].strip() if lines else f'exit code {done.returncode}'}",
-        "wanted a base whose architecture and tokenizer it knows",
-        "give --target sentence-transformers",
+        "wanted the packages it needs, and a base whose architecture and tokenizer it knows",
+        "install them, or give --target sentence-transformers",
     )
 
 
