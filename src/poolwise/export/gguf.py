@@ -13,7 +13,7 @@ from pathlib import Path
 from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
 from poolwise.export.expressible import design_refusal
-from poolwise.export.plain_folder import backbone_of, write_plain, write_settings
+from poolwise.export.plain_folder import backbone_of, write_settings, write_weights
 from poolwise.models.embedding_model import EmbeddingModel
 
 try:
@@ -93,7 +93,9 @@ def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object])
     command = find_converter(options.get("converter"))
     require_server()
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        write_plain(model, Path(place))
+        write_weights(backbone_of(model), Path(place))
+        # As it was published: the converter knows a tokenizer by the ids that it gives to one long text.
+        backbone_of(model).tokenizer.save_pretrained(place)
         convert(command, Path(place), folder / FILE)
     set_keys(folder / FILE, metadata(model))
     backbone = backbone_of(model)
