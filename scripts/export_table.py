@@ -9,6 +9,7 @@ the largest absolute difference of unit vectors over the probe set.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -76,15 +77,21 @@ def moved_model(design: str, base: str = "poolwise/nano", **settings: Any) -> Em
     return model
 
 
-def write_exports(design: str, place: Path) -> dict[str, str]:
+def usable_targets() -> list[str]:
+    """Return the targets whose libraries are installed."""
+    found = []
+    for name in TARGETS:
+        with contextlib.suppress(ConfigError):
+            load_target(name)
+            found.append(name)
+    return found
+
+
+def write_exports(design: str, place: Path, targets: Sequence[str]) -> dict[str, str]:
     """Write a design for each target that takes it into ``place``; return what became of the others, by target."""
     model, cells = moved_model(design), {}
-    for name in TARGETS:
-        try:
-            target = load_target(name)
-        except ConfigError:
-            cells[name] = "not installed"
-            continue
+    for name in targets:
+        target = load_target(name)
         if target.refusal(model):
             cells[name] = "refused"
             continue
@@ -123,16 +130,16 @@ def cell(folder: Path) -> str:
     return f"{worst:.0e}{', with code' if any(folder.glob('*.py')) else ''}"
 
 
-def table(designs: Sequence[str]) -> list[str]:
+def table(designs: Sequence[str], targets: Sequence[str]) -> list[str]:
     """Return the rows of the table."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        left = {design: write_exports(design, place) for design in designs}
+        left = {design: write_exports(design, place, targets) for design in designs}
         run_exports(place)
         return [
             " | ".join(
                 [f"| `{design}`"]
-                + [left[design].get(name) or cell(place / f"{parse_design(design).slug}-{name}") for name in TARGETS]
+                + [left[design].get(name) or cell(place / f"{parse_design(design).slug}-{name}") for name in targets]
             )
             + " |"
             for design in designs
@@ -141,7 +148,8 @@ def table(designs: Sequence[str]) -> list[str]:
 
 def main(designs: list[str]) -> None:
     """Print the rows of some designs, or write the page of all."""
-    rows = table(designs or DESIGNS)
+    targets = usable_targets()
+    rows = table(designs or DESIGNS, targets)
     if designs:
         print("\n".join(rows))
         return
@@ -152,7 +160,9 @@ def main(designs: list[str]) -> None:
         except metadata.PackageNotFoundError:
             continue
     where = f"{datetime.date.today()}, {machine()['processor']}, {', '.join(versions)}."
-    head = [f"| design | {' | '.join(TARGETS)} |", f"|---|{'---|' * len(TARGETS)}"]
+    if missing := sorted(set(TARGETS) - set(targets)):
+        where += f" Left out, because they could not be used there: {', '.join(missing)}."
+    head = [f"| design | {' | '.join(targets)} |", f"|---|{'---|' * len(targets)}"]
     write_text(PAGE, "\n".join([_INTRODUCTION, *head, *rows, "", where, ""]))
     print(PAGE)
 
