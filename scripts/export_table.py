@@ -3,23 +3,33 @@
 python scripts/export_table.py [DESIGN ...]    with designs: print their rows only
 
 The base is poolwise/nano. Adapter and head of each model are moved from where they start, so that an export that loses
-one of them differs. A cell says how far the embeddings of a fresh process without poolwise are from poolwise's: the
-largest absolute difference of unit vectors over the probe set.
+one of them differs. A cell says how far the embeddings of a process that cannot import poolwise are from poolwise's:
+the largest absolute difference of unit vectors over the probe set.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from poolwise.design import parse_design
 from poolwise.errors import ConfigError, ModelError
-from poolwise.export import TARGETS, export_model
+from poolwise.export.check import compare
+from poolwise.export.golden import load_golden, make_golden, save_golden, save_texts
+from poolwise.export.targets import TARGETS, load_target
 from poolwise.models import EmbeddingModel, build_model
 from poolwise.storage.whole_files import write_text
 from poolwise.study.provenance import machine
@@ -36,10 +46,20 @@ DESIGNS = (
 )
 _INTRODUCTION = """# Exports
 
-`python scripts/export_table.py` on `poolwise/nano`, with adapter and head moved from where they start. Each export was
-loaded in a fresh process without poolwise. A number is the largest absolute difference of unit vectors from poolwise's
-over the probe set, in fp32. *with code*: it loads with `trust_remote_code=True`, which runs the bundled file.
+`python scripts/export_table.py` on `poolwise/nano`, with adapter and head moved from where they start. The exports were
+loaded in a process that cannot import poolwise. A number is the largest absolute difference of unit vectors from
+poolwise's over the probe set, in fp32. *with code*: it needs `trust_remote_code=True`, which runs the bundled file.
 *refused*: the target cannot express the design; `sentence-transformers` takes every design.
+"""
+_RUN_ALL = """
+import json, runpy, sys, traceback
+sys.modules["poolwise"] = None
+for job in json.load(open(sys.argv[1])):
+    sys.argv = job
+    try:
+        runpy.run_path(job[0], run_name="__main__")
+    except Exception:
+        traceback.print_exc()
 """
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "gguf")
 
@@ -57,30 +77,79 @@ def moved_model(design: str, base: str = "poolwise/nano", **settings: Any) -> Em
     return model
 
 
-def cell(model: EmbeddingModel, target: str) -> str:
-    """Return what became of one export."""
-    with tempfile.TemporaryDirectory() as place:
+def usable_targets() -> list[str]:
+    """Return the targets whose libraries are installed."""
+    found = []
+    for name in TARGETS:
+        with contextlib.suppress(ConfigError):
+            load_target(name)
+            found.append(name)
+    return found
+
+
+def write_exports(design: str, place: Path, targets: Sequence[str]) -> dict[str, str]:
+    """Write a design for each target that takes it into ``place``; return what became of the others, by target."""
+    model, cells = moved_model(design), {}
+    for name in targets:
+        target = load_target(name)
+        if target.refusal(model):
+            cells[name] = "refused"
+            continue
+        folder = place / f"{parse_design(design).slug}-{name}"
+        folder.mkdir()
         try:
-            checked = export_model(model, target, Path(place) / "export")
-        except ConfigError:
-            return "not installed"
+            target.write(model, folder, options={})
         except ModelError as error:
-            return "refused" if "cannot be exported" in str(error) else f"failed: {error}"
-        code = ", with code" if any((Path(place) / "export").glob("*.py")) else ""
-        return f"{checked.worst:.0e}{code}"
+            cells[name] = f"failed: {error}"
+            shutil.rmtree(folder)
+            continue
+        save_golden(make_golden(model, name, target.TOLERANCE), folder)
+        save_texts(load_golden(folder).record.texts, place / f"{folder.name}.json")
+    return cells
 
 
-def row(design: str) -> str:
-    """Return the row of a design."""
-    model = moved_model(design)
-    cells = [cell(model, target) for target in TARGETS]
-    print(design, *cells, file=sys.stderr)
-    return f"| {' | '.join([f'`{design}`', *cells])} |"
+def run_exports(place: Path) -> None:
+    """Embed the texts of each export below ``place`` in one process that cannot import poolwise."""
+    jobs = [
+        [load_target(load_golden(folder).record.target).RUNNER, str(folder), f"{folder}.json", f"{folder}.npy"]
+        for folder in sorted(place.iterdir())
+        if folder.is_dir()
+    ]
+    (place / "jobs.txt").write_text(json.dumps(jobs))
+    offline = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(place / "modules.cache")}
+    command = [sys.executable, "-P", "-c", _RUN_ALL, str(place / "jobs.txt")]
+    subprocess.run(command, env={**os.environ, **offline}, check=True)
+
+
+def cell(folder: Path) -> str:
+    """Return how far an export is from poolwise, or that it does not load."""
+    out = folder.with_name(f"{folder.name}.npy")
+    if not out.is_file():
+        return "does not load"
+    worst = compare(load_golden(folder), np.load(out), folder).worst
+    return f"{worst:.0e}{', with code' if any(folder.glob('*.py')) else ''}"
+
+
+def table(designs: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Return the rows of the table."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        left = {design: write_exports(design, place, targets) for design in designs}
+        run_exports(place)
+        return [
+            " | ".join(
+                [f"| `{design}`"]
+                + [left[design].get(name) or cell(place / f"{parse_design(design).slug}-{name}") for name in targets]
+            )
+            + " |"
+            for design in designs
+        ]
 
 
 def main(designs: list[str]) -> None:
     """Print the rows of some designs, or write the page of all."""
-    rows = [row(design) for design in designs or DESIGNS]
+    targets = usable_targets()
+    rows = table(designs or DESIGNS, targets)
     if designs:
         print("\n".join(rows))
         return
@@ -91,7 +160,9 @@ def main(designs: list[str]) -> None:
         except metadata.PackageNotFoundError:
             continue
     where = f"{datetime.date.today()}, {machine()['processor']}, {', '.join(versions)}."
-    head = [f"| design | {' | '.join(TARGETS)} |", f"|---|{'---|' * len(TARGETS)}"]
+    if missing := sorted(set(TARGETS) - set(targets)):
+        where += f" Left out, because they could not be used there: {', '.join(missing)}."
+    head = [f"| design | {' | '.join(targets)} |", f"|---|{'---|' * len(targets)}"]
     write_text(PAGE, "\n".join([_INTRODUCTION, *head, *rows, "", where, ""]))
     print(PAGE)
 

@@ -6,7 +6,7 @@ python scripts/findings_tables.py
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from _pages import replace_between
@@ -42,6 +42,10 @@ class Contrasts:
     def __init__(self, contrasts: Iterable[Contrast], power: Iterable[Power]) -> None:
         self._found = {(c.category, c.a, c.b): c for c in contrasts}
         self._detectable = {(p.category, p.a, p.b): p.detectable for p in power}
+
+    def has(self, category: str, a: str, b: str) -> bool:
+        """Return whether a pair was declared and measured in a category."""
+        return bool({(category, a, b), (category, b, a)} & self._found.keys())
 
     def find(self, category: str, a: str, b: str) -> tuple[Contrast, float | None]:
         """Return the contrast as a - b, and the effect that would be found in 80 of 100 repeats."""
@@ -116,6 +120,36 @@ def paper_table(contrasts: Contrasts) -> str:
     return "\n".join(lines)
 
 
+def bases_table(bases: Mapping[str, Contrasts]) -> str:
+    """Return the paper's differences at each size of base; bold where a verdict was reached.
+
+    Args:
+        bases: contrasts by the size of their base.
+    """
+    lines = [
+        f"| Category | Designs | 7B (paper) | {' | '.join(bases)} |",
+        "| :--- | :--- | ---: |" + " ---: |" * len(bases),
+    ]
+    for category, label in CATEGORIES.items():
+        for first, second in PAPER_PAIRS:
+            star = "\\*" if second == 1 and (first, category) in PAPER_STARS else ""
+            cells = [f"{signed(PAPER[first][category] - PAPER[second][category])}{star}"]
+            for contrasts in bases.values():
+                if contrasts.has(category, NAMES[first], NAMES[second]):
+                    found, _ = contrasts.find(category, NAMES[first], NAMES[second])
+                    cells.append(_cell(found))
+                else:
+                    cells.append("not declared")
+            lines.append(f"| {label} | {first} − {second} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(found: Contrast) -> str:
+    value = signed(found.difference)
+    marked = {"better": f"**{value}**", "worse": f"**{value}**", "equal": f"{value} ="}.get(found.verdict or "", value)
+    return f"{marked} ({within(found.simultaneous or found.interval)})"
+
+
 def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]]) -> str:
     """Return differences of pairs of designs by category; bold where a verdict was reached."""
     lines = [
@@ -126,10 +160,7 @@ def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]]) -> str:
         cells = []
         for category in CATEGORIES:
             found, _ = contrasts.find(category, a, b)
-            value = signed(found.difference)
-            decided = found.verdict in ("better", "worse")
-            size = f"**{value}**" if decided else f"{value} =" if found.verdict == "equal" else value
-            cells.append(f"{size} ({within(found.simultaneous or found.interval)})")
+            cells.append(_cell(found))
         lines.append(f"| {a} − {b} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -323,6 +324,17 @@ def iter_run_folders(folder: Path) -> Iterator[Path]:
     found = sorted(path.parent for path in root.glob("*/run.json"))
     planned = planned_runs(folder)
     yield from (path for path in found if planned is None or path.name in planned)
+
+
+def run_folder_name(slug: str, seed: int, key: str) -> str:
+    """Return the name of the folder of a design's run in a study; ``key`` is the hash of its job."""
+    return f"{slug}-s{seed}-{key[:8]}"
+
+
+def seed_of_folder(name: str) -> int | None:
+    """Return the seed in a name made by ``run_folder_name``; None in another name."""
+    found = re.search(r"-s(\d+)-[0-9a-f]+$", name)
+    return int(found[1]) if found else None
 
 
 def planned_runs(folder: Path) -> list[str] | None:

@@ -43,9 +43,11 @@ def print_size_plan(plan: SizePlan, recipe: str, as_json: bool) -> None:
         table.add_row(*cells, one.origin)
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    has_looks = plan.outlooks[0].planned.family.has_looks
+    after_looks = ", at the last look of a study with until_decided" if has_looks else ""
     console.print(
         f'"can find": this difference is called better or worse in 80 of 100 studies, with {plan.num_tests} tests '
-        "corrected together"
+        f"corrected together{after_looks}"
     )
     console.print(_source(plan))
     for note in plan.pilot.notes:

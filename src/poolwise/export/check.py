@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from poolwise.errors import ModelError
 from poolwise.export.code import require_own_code
-from poolwise.export.golden import Golden, ProbeText, load_golden, save_texts, unit
+from poolwise.export.golden import Golden, GoldenVectors, ProbeText, load_golden, save_texts, unit
 from poolwise.export.targets import load_target
 
 _START = """
@@ -96,16 +96,22 @@ def check_export(folder: Path) -> Checked:
     Raises: ModelError where it has no golden vectors, would run code that is not poolwise's own, or cannot be loaded.
     """
     golden = load_golden(folder)
-    record, wanted = golden.record, golden.vectors
     require_own_code(folder)
-    found = run_export(folder, Path(load_target(record.target).RUNNER), record.texts)
+    found = run_export(folder, Path(load_target(golden.record.target).RUNNER), golden.record.texts)
+    return compare(golden, found, folder)
+
+
+def compare(golden: GoldenVectors, found: Float[np.ndarray, "N D"], folder: Path) -> Checked:
+    """Return how far the embeddings of an export, of any length, are from its golden vectors.
+
+    Raises: ModelError where they have another width.
+    """
+    record, wanted = golden.record, golden.vectors
     if found.shape != wanted.shape:
         raise ModelError(f"{folder} gave embeddings of width {found.shape[1]}", f"wanted width {wanted.shape[1]}")
     amounts = np.abs(unit(found.astype(np.float32)) - wanted).max(axis=1)
-    amounts = np.where(np.isfinite(amounts), amounts, np.inf)
-    return Checked(
-        record, [Difference(text, float(amount)) for text, amount in zip(record.texts, amounts, strict=True)]
-    )
+    amounts = np.where(np.isfinite(amounts), amounts, np.inf).tolist()
+    return Checked(record, [Difference(text, amount) for text, amount in zip(record.texts, amounts, strict=True)])
 
 
 def require_equal(checked: Checked, name: str, hint: str) -> None:

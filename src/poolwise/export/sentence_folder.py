@@ -95,8 +95,9 @@ def _write_stock(model: EmbeddingModel, folder: Path) -> None:
     width = backbone.get_embedding_dimension()
     modules = [("", f"{_STOCK}.Transformer"), ("1_Pooling", f"{_STOCK}.Pooling")]
     (folder / "1_Pooling").mkdir()
-    # sentence-transformers 6 reads the first two keys; older versions, TEI and vLLM read the others.
-    keys = {"embedding_dimension": width, "pooling_mode": mode, "word_embedding_dimension": width}
+    # pooling_mode is for sentence-transformers 6, which takes the width by its old name too and without a warning;
+    # the other keys are for older versions, TEI and vLLM.
+    keys = {"word_embedding_dimension": width, "pooling_mode": mode}
     write_settings(
         folder / "1_Pooling" / "config.json",
         keys | {old: name == mode for name, old in _OLD_KEYS.items()} | {"include_prompt": True},

@@ -48,6 +48,7 @@ def compare_inputs(
         equivalence=sizes,
         family=family or inputs.family,
         num_resamples=num_resamples,
+        share=inputs.share,
     )
     texts, damaged = _texts(paths)
     comparison = with_extremes(comparison, inputs.runs, texts)

@@ -12,12 +12,13 @@ from poolwise.foreign.csv_table import csv_head, read_csv
 from poolwise.foreign.harmony import joined
 from poolwise.foreign.json_runs import is_json_path, is_json_run
 from poolwise.foreign.mteb_models import NO_RESULT, read_mteb
+from poolwise.foreign.own_runs import read_own
 from poolwise.foreign.predictions import prediction_paths, read_predictions
 from poolwise.foreign.qrels import Qrels, is_qrels_line, load_qrels
-from poolwise.foreign.source import Source, first_line, read_json
+from poolwise.foreign.source import Source, first_line
 from poolwise.foreign.studies import by_place, by_training, identical_notes, named, once, seed_notes, told_apart
 from poolwise.foreign.trec import is_run_line, read_trec
-from poolwise.records import Run, iter_run_folders, load_run, planned_runs
+from poolwise.records import Run, iter_run_folders
 from poolwise.stats.designs.collect import Family
 
 WANTED = (
@@ -48,6 +49,11 @@ class Inputs:
     def family(self) -> Family:
         """Which contrasts are corrected together: what a study declares if it is the only input, else all."""
         return self.sources[0].family if len(self.sources) == 1 else "all"
+
+    @property
+    def share(self) -> float:
+        """The part of 0.05 that verdicts may use: the least of all inputs, below 1 if a study looks several times."""
+        return min(source.share for source in self.sources)
 
 
 def read_inputs(
@@ -136,7 +142,7 @@ def _sources(path: Path, everyone: Sequence[Qrels], include_external: bool, scop
     if path.is_file():
         return [_file_source(path, everyone, scope)]
     if folders := list(iter_run_folders(path)):
-        return [_own_source(path, folders)]
+        return [read_own(path, folders)]
     predictions = read_predictions(path, everyone) if prediction_paths(path) else None
     results = read_mteb(path, include_external, scope)
     found = [source for source in (predictions, results, _trec_source(path, everyone)) if source]
@@ -190,41 +196,6 @@ def _runs_source(path: Path, files: Sequence[Path], others: Sequence[Path], ever
 
 def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).suffix
-
-
-def _own_source(path: Path, folders: Sequence[Path]) -> Source:
-    planned, names = planned_runs(path), {folder.name for folder in folders}
-    # In the study's order, which decides `a` and `b` of a contrast.
-    places = {name: place for place, name in enumerate(planned or [])}
-    ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
-    source = Source(path, "poolwise")
-    for folder in ordered:
-        num_damaged = len(source.damaged)
-        try:
-            run = load_run(folder, source.set_aside)
-        except EvalError as error:
-            source.set_aside(error)
-            continue
-        if run.scores or len(source.damaged) == num_damaged:
-            source.runs.append(run)
-    source.declared, source.family = _declared(path / "study.json")
-    for name in (name for name in planned or [] if name not in names):
-        source.leave_out("not run yet", name)
-    for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
-        if folder.parent.name not in names:
-            source.leave_out("not in the study's present plan", folder.parent.name)
-    return source
-
-
-def _declared(path: Path) -> tuple[tuple[str | None, list[str]] | None, Family]:
-    recipe = read_json(path) if path.is_file() else {}
-    if not isinstance(recipe, dict):
-        # Which tests are made and corrected together depends on it, so it cannot be left out.
-        raise EvalError(f"{path} is not the recipe of a study", hint="run the study again")
-    if not isinstance(recipe.get("comparisons"), list):
-        return None, "all"
-    family: Family = "category" if recipe.get("family") == "category" else "all"
-    return (recipe.get("reference"), recipe["comparisons"]), family
 
 
 def _file_source(path: Path, everyone: Sequence[Qrels], scope: Scope) -> Source:

@@ -41,7 +41,8 @@ class Source:
     """One input: its runs, and in words what was not read from it.
 
     ``left_out`` maps a reason to what was left out for it; ``notes`` are limitations for the report. ``declared``
-    holds the reference and the comparisons of a study. ``other_scores`` are scores by model and task, one a seed, on
+    holds the reference and the comparisons of a study, ``share`` the part of 0.05 that its verdicts may use.
+    ``other_scores`` are scores by model and task, one a seed, on
     MTEB's types of tasks that are not compared here. ``damaged`` holds why files could not be read.
     """
 
@@ -54,6 +55,7 @@ class Source:
     details: dict[str, object] = field(default_factory=dict)
     declared: tuple[str | None, list[str]] | None = None
     family: Literal["all", "category"] = "all"
+    share: float = 1.0
     other_scores: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     damaged: list[EvalError] = field(default_factory=list)
 

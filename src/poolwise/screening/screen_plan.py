@@ -11,6 +11,7 @@ from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job
 from poolwise.models import base_shape
+from poolwise.records import run_folder_name
 from poolwise.results import RESULTS_VERSION
 from poolwise.screening import Need, StoreSpec, needs_of
 from poolwise.screening.arrays import Kept
@@ -154,7 +155,7 @@ def _anchor(recipe: Recipe, name: str, passes: dict[str, Job], tasks: dict[str, 
 def _train(recipe: Recipe, inputs: Inputs, name: str, seed: int, reads: Job) -> Job:
     spec = {"design": name, "seed": seed, "schedule": inputs.hashes.schedules[seed], "pass": reads.key}
     key = fingerprint(spec | {"train": hashed_training(recipe.train)})
-    return Job("train", name, seed, key, f"{parse_design(name).slug}-s{seed}-{key[:8]}", name, (reads.id,))
+    return Job("train", name, seed, key, run_folder_name(parse_design(name).slug, seed, key), name, (reads.id,))
 
 
 def states_folder(out: Path) -> Path:

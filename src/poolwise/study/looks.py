@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from poolwise.config import Recipe
 from poolwise.jobs import Job
 from poolwise.results import Comparison, Sequential
-from poolwise.stats.core.spending import spending
+from poolwise.stats.core.spending import look_shares
 from poolwise.stats.designs.verdict import ALPHA
-
-FIRST = 2
-"""Seeds at the first look; with one seed, no test knows how much training runs vary."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,7 @@ def looks(recipe: Recipe) -> list[Look]:
     if not recipe.until_decided:
         return [Look(tuple(recipe.seeds))]
     most = len(recipe.seeds)
-    sizes = range(FIRST, most + 1)
-    shares = spending(sizes)
-    return [Look(tuple(recipe.seeds[:n]), share, n == most) for n, share in zip(sizes, shares, strict=True)]
+    return [Look(tuple(recipe.seeds[:n]), share, n == most) for n, share in look_shares(most).items()]
 
 
 def described(recipe: Recipe, look: Look, comparison: Comparison) -> Sequential | None:

@@ -10,6 +10,7 @@ from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe, hashed_training
 from poolwise.design import parse_design
 from poolwise.jobs import Job
+from poolwise.records import run_folder_name
 from poolwise.results import RESULTS_VERSION
 from poolwise.storage.fingerprints import fingerprint
 
@@ -142,7 +143,7 @@ def _train(recipe: Recipe, inputs: InputHashes, name: str, seed: int, adapt: Job
     spec = {"design": name, "seed": seed, "schedule": inputs.schedules[seed], "train": hashed_training(recipe.train)}
     spec |= {"stopping": inputs.stopping} if inputs.stopping else {}
     key = fingerprint(_common(recipe, inputs) | spec | {"tune": tune.key if tune else None} | _on(adapt))
-    run = f"{parse_design(name).slug}-s{seed}-{key[:8]}"
+    run = run_folder_name(parse_design(name).slug, seed, key)
     return Job("train", name, seed, key, run, name, _ids(adapt, tune))
 
 

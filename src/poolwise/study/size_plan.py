@@ -57,13 +57,15 @@ class SizePlan:
 def outlooks(recipe: Recipe, tasks: Sequence[Task], pilot: Pilot) -> list[CategoryOutlook]:
     """Return what the recipe's study can find in each category of its tasks.
 
-    Law: the family is that of the study's report, the declared contrasts times the categories.
+    Law: the family is that of the study's report: the declared contrasts, times the categories where all are corrected
+    together.
     """
     totals: dict[str, list[int]] = {}
     for task in tasks:
         totals.setdefault(task.category, []).append(task.num_total)
     pairs = _pairs(recipe)
-    family = Family(len(pairs) * len(totals), len(recipe.designs))
+    count = len(pairs) if recipe.family == "category" else len(pairs) * len(totals)
+    family = Family(count, len(recipe.designs), recipe.until_decided)
     found = []
     for category, counts in totals.items():
         variances, origin = pilot.of(category)

@@ -92,7 +92,7 @@ def run_study(
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
-    settled = _settled(recipe, jobs, inputs, out)
+    settled, open_looks = _settled(recipe, jobs, inputs, out)
     remaining = [job for job in jobs if not is_done(out, job)] if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
     for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
@@ -113,7 +113,7 @@ def run_study(
             progress.note(where)
         try:
             with _executor(recipe, jobs, inputs, out, course, num_workers, gpus) as executor:
-                settled = _run_looks(recipe, jobs, inputs, out, executor, progress)
+                settled = _run_looks(recipe, jobs, inputs, out, executor, progress, open_looks)
         except KeyboardInterrupt:
             progress.note(interrupted(jobs, recipe, out))
             raise
@@ -130,10 +130,16 @@ def run_study(
 
 
 def _run_looks(
-    recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, executor: Executor, progress: Progress
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    inputs: StudyInputs,
+    out: Path,
+    executor: Executor,
+    progress: Progress,
+    open_looks: Sequence[Look],
 ) -> StudyResults:
     """Run the jobs of one look after the other until every contrast is decided, a job fails, or no seed is left."""
-    for look in looks(recipe):
+    for look in open_looks:
         part = look.jobs(jobs)
         failures = run_jobs(part, out, executor, progress)
         results = _collected(recipe, part, inputs, out, look, failures)
@@ -145,17 +151,20 @@ def _run_looks(
     return results
 
 
-def _settled(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path) -> StudyResults | None:
-    """Return the results of a study that needs no more jobs; None if it is not finished."""
-    for look in looks(recipe):
+def _settled(
+    recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path
+) -> tuple[StudyResults | None, list[Look]]:
+    """Return the results of a study that needs no more jobs, or None, and the looks that are still open."""
+    every = looks(recipe)
+    for place, look in enumerate(every):
         part = look.jobs(jobs)
         if not all(is_done(out, job) for job in part):
-            return None
+            return None, every[place:]
         save_texts(inputs.tasks, out)  # a study from before texts were kept gets them here
         results = _collected(recipe, part, inputs, out, look, {})
         if _is_final(look, results):
-            return results
-    return None
+            return results, []
+    raise AssertionError("the last look is final")
 
 
 def _is_final(look: Look, results: StudyResults) -> bool:

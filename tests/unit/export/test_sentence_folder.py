@@ -34,7 +34,7 @@ def read(path):
 def test_new_and_old_keys_of_the_pooling(tmp_path, design, mode, old) -> None:
     config = read(written(tmp_path, design) / "1_Pooling" / "config.json")
     assert config["pooling_mode"] == mode
-    assert config["embedding_dimension"] == config["word_embedding_dimension"] == 32
+    assert config["word_embedding_dimension"] == 32
     assert [key for key, value in config.items() if key.startswith("pooling_mode_") and value] == [old]
 
 

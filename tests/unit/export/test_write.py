@@ -142,6 +142,23 @@ def test_a_folder_with_files_is_left_alone(model, tmp_path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine.txt"]
 
 
+def test_a_path_without_a_model(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(ModelError, match="wanted a folder saved by poolwise"):
+            export_model(path, "merged", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_saved_model_whose_base_is_gone(tmp_path) -> None:
+    base = save_tiny_base(tmp_path / "base", "llama")
+    moved_model("mean+causal", base).save(str(tmp_path / "model"))
+    shutil.rmtree(base)
+    with pytest.raises(ModelError, match=f"base '{base}' is not a folder"):
+        export_model(tmp_path / "model", "merged", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_targets_and_options(model, tmp_path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'merged'"):
         export_model(model, "merge", tmp_path / "out")

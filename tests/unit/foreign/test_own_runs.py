@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poolwise.foreign import read_inputs
-from poolwise.records import RunManifest, items_path, save_record
+import pytest
+
+from poolwise.foreign import compare_inputs, read_inputs
+from poolwise.records import RunManifest, items_path, run_folder_name, save_record, seed_of_folder
+from poolwise.stats.core.spending import look_shares
 from unit.foreign.files import write_json, write_v2
 from unit.stats.designs.builders import values
 
@@ -38,6 +41,56 @@ def test_a_study_alone_is_compared_as_it_declared(tmp_path: Path) -> None:
     # A reference that has not run yet is none.
     write_json(recipe, {"reference": "last+bidirectional", "comparisons": comparisons})
     assert read_inputs([tmp_path / "study"]).declared == (None, ["attention_given_pooling"])
+
+
+DESIGNS = ("last+causal", "mean+causal")
+
+
+def write_study_with_looks(folder: Path, runs: dict[str, list[int]]) -> None:
+    """Write a study of five seeds at most, whose runs of these seeds are done, by design."""
+    plan = [run_folder_name(design, seed, "0123456789") for seed in range(5) for design in DESIGNS]
+    write_json(folder / "plan.json", {"runs": plan})
+    recipe = {"designs": DESIGNS, "reference": DESIGNS[0], "comparisons": ["reference"], "seeds": list(range(5))}
+    write_json(folder / "study.json", recipe | {"until_decided": True})
+    for design, seeds in runs.items():
+        for seed in seeds:
+            run = folder / "runs" / run_folder_name(design, seed, "0123456789")
+            save_record(
+                RunManifest(name=run.name, kind="trained", model="m", design=design, seed=seed), run / "run.json"
+            )
+            scores = [0.1 + 0.01 * seed, 0.2, 0.3] if design == DESIGNS[0] else [0.5, 0.6 + 0.01 * seed, 0.7]
+            save_record(values("t", scores), items_path(run, "retrieval/t"))
+
+
+@pytest.mark.parametrize(
+    ("done", "look", "left_out"),
+    [
+        (([0, 1], [0, 1]), 2, {}),
+        (([0, 1, 2], [0, 1]), 2, {"of a seed after the last finished look": [f"{DESIGNS[0]}-s2-01234567"]}),
+        (([0, 1, 2], [0, 1, 2]), 3, {}),
+        (([0, 1], [0]), 2, {"not run yet": [f"{DESIGNS[1]}-s1-01234567"]}),
+        (([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]), 5, {}),
+    ],
+    ids=["stopped", "a seed half done", "third look", "before a look", "all seeds"],
+)
+def test_a_study_with_looks_is_judged_at_its_last_finished_look(
+    done: tuple[list[int], list[int]], look: int, left_out: dict[str, list[str]], tmp_path: Path
+) -> None:
+    write_study_with_looks(tmp_path, dict(zip(DESIGNS, done, strict=True)))
+    inputs = read_inputs([tmp_path])
+    assert sorted({run.manifest.seed for run in inputs.runs}) == list(range(look))
+    share = look_shares(5)[look]
+    assert inputs.share == pytest.approx(share)
+    assert compare_inputs(inputs, [tmp_path]).share == pytest.approx(share)
+    assert any(
+        f"judged after {look} of at most 5 seeds, with {0.05 * share:.2g} of the 0.05" in n for n in inputs.notes
+    )
+    assert inputs.sources[0].left_out == left_out
+
+
+def test_a_folder_name_tells_its_seed() -> None:
+    assert seed_of_folder(run_folder_name("mean-s3+causal", 12, "abcdef0123")) == 12
+    assert seed_of_folder("mean+causal") is None
 
 
 def test_one_file_under_two_names_is_two_models(tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def test_the_family_is_contrasts_times_categories() -> None:
     assert [one.planned.size.items for one in found] == [(200, 200), (200,)]
 
 
+def test_the_family_of_a_recipe_that_corrects_within_a_category_or_has_looks() -> None:
+    (first, *_) = outlooks(recipe(family="category", until_decided=True), TASKS, Pilot())  # type: ignore[arg-type]
+    (every, *_) = outlooks(recipe(), TASKS, Pilot())  # type: ignore[arg-type]
+    assert 2 * first.planned.family.count == every.planned.family.count
+    assert first.planned.family.has_looks and not every.planned.family.has_looks
+
+
 def test_what_no_test_can_decide_is_said() -> None:
     of_two, of_one = outlooks(recipe(seeds=[0]), TASKS, Pilot())  # type: ignore[arg-type]
     assert of_two.notes == (NO_SEED,) and of_one.notes == (NO_SEED, ONE_TASK)

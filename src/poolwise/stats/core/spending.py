@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+FIRST_LOOK = 2
+"""Seeds at the first look of a study; with one seed, no test knows how much training runs vary."""
+
+
+def look_shares(most_seeds: int) -> dict[int, float]:
+    """Return the share of each look of a study of at most ``most_seeds`` seeds, by the seeds of the look."""
+    sizes = range(FIRST_LOOK, most_seeds + 1)
+    return dict(zip(sizes, spending(sizes), strict=True))
+
 
 def spending(sizes: Sequence[int]) -> list[float]:
     """Return the share of the error rate that each look at growing data may use; the shares add up to 1.

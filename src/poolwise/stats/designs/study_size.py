@@ -18,6 +18,7 @@ from scipy.special import gammaincinv, ndtr, ndtri
 from poolwise.stats.core.noise import Noise
 from poolwise.stats.core.resampling import FloatArray
 from poolwise.stats.core.seed_spread import planned_degrees
+from poolwise.stats.core.spending import look_shares
 from poolwise.stats.designs.power import MOST_SEEDS, POWER
 from poolwise.stats.designs.verdict import ALPHA
 
@@ -40,10 +41,19 @@ class Variances:
 
 @dataclass(frozen=True)
 class Family:
-    """How many tests are corrected together, and from how many designs the seed spread is pooled."""
+    """How many tests are corrected together, and from how many designs the seed spread is pooled.
+
+    With ``has_looks`` the study also tests after each earlier seed, so its last look may use only a part of 0.05.
+    """
 
     count: int
     num_designs: int
+    has_looks: bool = False
+
+    def alpha(self, seeds: int) -> float:
+        """Return the error rate of one test at the look that has all seeds, of which there are at least 2."""
+        share = look_shares(seeds)[seeds] if self.has_looks else 1.0
+        return ALPHA * share / self.count
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ def detectable_difference(size: Size, variances: Variances, family: Family) -> f
     if error == 0.0:
         return None
     degrees = planned_degrees(size.seeds, family.num_designs)
-    halves = _half_widths(item, seed, degrees, 1 - ALPHA / family.count)
+    halves = _half_widths(item, seed, degrees, 1 - family.alpha(size.seeds))
     low, high = 0.0, float(halves.max()) + 2 * error
     for _ in range(40):
         middle = (low + high) / 2

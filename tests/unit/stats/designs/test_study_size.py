@@ -67,6 +67,16 @@ def test_more_items_seeds_or_tasks_find_less_and_more_tests_find_more() -> None:
     assert (planned(family=Family(40, 4)).detectable() or 0) > now
 
 
+def test_a_study_with_looks_can_use_only_the_last_share() -> None:
+    # Five of nine squared seeds are spent by the look after two of three.
+    assert Family(12, 4, has_looks=True).alpha(3) == pytest.approx(0.05 / 12 * 5 / 9)
+    assert Family(12, 4).alpha(3) == pytest.approx(0.05 / 12)
+    looks, one = planned(family=Family(12, 4, has_looks=True)).detectable(), planned(family=Family(12, 4)).detectable()
+    assert looks is not None and one is not None and looks > one
+    by_seeds = [detectable_difference(Size((250,), n), VARIANCES, Family(12, 4, has_looks=True)) for n in range(2, 9)]
+    assert by_seeds == sorted(by_seeds, key=lambda found: -(found or 0))
+
+
 def test_ways_find_the_effect_and_one_less_does_not() -> None:
     one, effect = planned(), 0.02
     found = ways(one, effect, lambda size, _: float(size.seeds * sum(size.items)))

@@ -1,0 +1,84 @@
+"""Reads runs and studies of poolwise, with what a study declares about its tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from poolwise.errors import EvalError
+from poolwise.foreign.source import Source, read_json
+from poolwise.records import load_run, planned_runs, seed_of_folder
+from poolwise.stats.core.spending import FIRST_LOOK, look_shares
+from poolwise.stats.designs.verdict import ALPHA
+
+
+def read_own(path: Path, folders: Sequence[Path]) -> Source:
+    """Return the runs in the folders of a study, or of single runs below ``path``.
+
+    Raises: EvalError where the plan or the recipe of the study is damaged; damaged runs are set aside.
+    """
+    planned, names = planned_runs(path), {folder.name for folder in folders}
+    # In the study's order, which decides `a` and `b` of a contrast.
+    places = {name: place for place, name in enumerate(planned or [])}
+    ordered = sorted(folders, key=lambda folder: places.get(folder.name, 0))
+    source = Source(path, "poolwise")
+    for folder in ordered:
+        num_damaged = len(source.damaged)
+        try:
+            run = load_run(folder, source.set_aside)
+        except EvalError as error:
+            source.set_aside(error)
+            continue
+        if run.scores or len(source.damaged) == num_damaged:
+            source.runs.append(run)
+    recipe = _recipe(path / "study.json")
+    _declare(source, recipe)
+    if recipe.get("until_decided"):
+        _keep_to_a_look(source, recipe, planned or [], names)
+    else:
+        for name in (name for name in planned or [] if name not in names):
+            source.leave_out("not run yet", name)
+    for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
+        if folder.parent.name not in names:
+            source.leave_out("not in the study's present plan", folder.parent.name)
+    return source
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    recipe = read_json(path) if path.is_file() else {}
+    if not isinstance(recipe, dict):
+        # Which tests are made and corrected together depends on it, so it cannot be left out.
+        raise EvalError(f"{path} is not the recipe of a study", hint="run the study again")
+    return recipe
+
+
+def _declare(source: Source, recipe: dict[str, Any]) -> None:
+    if isinstance(recipe.get("comparisons"), list):
+        source.declared = (recipe.get("reference"), recipe["comparisons"])
+        source.family = "category" if recipe.get("family") == "category" else "all"
+
+
+def _keep_to_a_look(source: Source, recipe: dict[str, Any], planned: Sequence[str], names: set[str]) -> None:
+    """Use the seeds of the last finished look of a study with ``until_decided``, at that look's part of 0.05.
+
+    Before the first look is finished, its part is used with the runs that are there.
+    """
+    seeds, num_designs = list(recipe["seeds"]), len(recipe["designs"])
+    trained = Counter(run.manifest.seed for run in source.runs if run.manifest.kind != "anchor" and run.scores)
+    whole = next((n for n, seed in enumerate(seeds) if trained[seed] < num_designs), len(seeds))
+    size = max(whole, FIRST_LOOK)
+    source.share = look_shares(len(seeds))[size]
+    source.notes.append(
+        f"{source.path} is a study with until_decided: judged after {size} of at most {len(seeds)} seeds, "
+        f"with {ALPHA * source.share:.2g} of the {ALPHA:g}"
+    )
+    later = set(seeds[size:])
+    for name in planned:
+        is_later = seed_of_folder(name) in later
+        if is_later and name in names:
+            source.leave_out("of a seed after the last finished look", name)
+        elif not is_later and name not in names:
+            source.leave_out("not run yet", name)
+    source.runs = [run for run in source.runs if run.manifest.kind == "anchor" or run.manifest.seed not in later]
