@@ -42,7 +42,7 @@ class LatentMemory(LatentHead):
             for weight in (self.to_out.weight, self.ff_out.weight, self.ff_out.bias):
                 nn.init.zeros_(weight)
 
-    def folds(self, num_tokens: int) -> bool:
+    def folds(self, num_tokens: int | torch.SymInt) -> bool:
         """Return whether K Wq^T and V Wo need fewer multiplications than Q and averaging first."""
         if isinstance(num_tokens, torch.SymInt):  # not known while a graph is exported
             return False
@@ -52,7 +52,7 @@ class LatentMemory(LatentHead):
     def _looked_up(self, tokens: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         latents = self.norm_latents(self.latents)
         key, value = self._project(latents, self.to_key), self._project(latents, self.to_value)
-        if not self.folds(len(tokens)):
+        if not self.folds(tokens.shape[0]):
             weights = self._weights(torch.einsum("hne,hke->nhk", self._project(tokens, self.to_query), key))
             return self.to_out(torch.einsum("nhk,hke->nhe", weights, value).flatten(-2))
         weights = self._weights(torch.einsum("nd,hkd->nhk", tokens, self._folded_query(key)))
