@@ -49,7 +49,8 @@ _INTRODUCTION = """# Exports
 `python scripts/export_table.py` on `poolwise/nano`, with adapter and head moved from where they start. The exports were
 loaded in a process that cannot import poolwise. A number is the largest absolute difference of unit vectors from
 poolwise's over the probe set, in fp32. *with code*: it needs `trust_remote_code=True`, which runs the bundled file.
-*refused*: the target cannot express the design; `sentence-transformers` takes every design.
+*refused*: the target cannot express the design; `sentence-transformers` takes every design. In int8 each text is read
+alone, because it would depend on its batch.
 """
 _RUN_ALL = """
 import json, runpy, sys, traceback
@@ -61,6 +62,8 @@ for job in json.load(open(sys.argv[1])):
     except Exception:
         traceback.print_exc()
 """
+_INT8 = "onnx, int8"
+"""A column beside the targets: the same graph with rounded matrices."""
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "gguf")
 
 
@@ -78,12 +81,16 @@ def moved_model(design: str, base: str = "poolwise/nano", **settings: Any) -> Em
 
 
 def usable_targets() -> list[str]:
-    """Return the targets whose libraries are installed."""
+    """Return the targets whose libraries and programs are installed; ``onnx`` has a second column, in int8."""
     found = []
     for name in TARGETS:
         with contextlib.suppress(ConfigError):
+            if name == "gguf":
+                gguf: Any = load_target(name)
+                gguf.find_converter()
+                gguf.require_server()
             load_target(name)
-            found.append(name)
+            found += [name, _INT8] if name == "onnx" else [name]
     return found
 
 
@@ -91,19 +98,19 @@ def write_exports(design: str, place: Path, targets: Sequence[str]) -> dict[str,
     """Write a design for each target that takes it into ``place``; return what became of the others, by target."""
     model, cells = moved_model(design), {}
     for name in targets:
-        target = load_target(name)
+        target = load_target(name.partition(",")[0])
         if target.refusal(model):
             cells[name] = "refused"
             continue
         folder = place / f"{parse_design(design).slug}-{name}"
         folder.mkdir()
         try:
-            target.write(model, folder, options={})
+            target.write(model, folder, options={"int8": True} if name == _INT8 else {})
         except ModelError as error:
             cells[name] = f"failed: {error}"
             shutil.rmtree(folder)
             continue
-        save_golden(make_golden(model, name, target.TOLERANCE), folder)
+        save_golden(make_golden(model, name.partition(",")[0], target.TOLERANCE), folder)
         save_texts(load_golden(folder).record.texts, place / f"{folder.name}.json")
     return cells
 
