@@ -7,13 +7,17 @@ STAMP := $(VENV)/.installed
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test install lint types bench bench-large levels docs clean
+.PHONY: study test interop install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
 # Files in order of their names: the slowest, in e2e and parity, then come early and no core waits for them.
 test: $(STAMP) lint types  ## everything CI checks
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+
+interop: $(STAMP)  ## LangChain, LlamaIndex and Haystack load exports; installs them
+	$(BIN)/python -m pip install -q -c constraints.txt --group interop
+	$(BIN)/pytest tests/interop
 
 install: $(STAMP)
 
@@ -36,7 +40,7 @@ bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 
-bench-large: BENCHES = "encoding.py 110M" study.py screening.py growth.py statistics_speed.py profiles.py
+bench-large: BENCHES = "encoding.py 110M" exports.py study.py screening.py growth.py statistics_speed.py profiles.py
 bench-large: $(STAMP)  ## the large shapes, whole studies in pairs, and how work grows: an hour, before a release
 	$(run_benches)
 

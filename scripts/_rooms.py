@@ -30,7 +30,7 @@ ROOMS: list[list[str]] = [
     ["embedded", "base_sources"],
     ["data", "kernels"],
     ["models"],
-    ["encoding", "publish"],
+    ["encoding", "publish", "export"],
     ["training", "mining", "checks"],
     ["tasks", "stats.core"],
     ["stats.designs"],

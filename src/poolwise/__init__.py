@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from poolwise.config import Recipe, load_recipe
     from poolwise.design import Design, parse_design
     from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
+    from poolwise.export import export_model, verify_export
     from poolwise.models import build_model, load_model
     from poolwise.results import Comparison, StudyResults
 
@@ -27,6 +28,8 @@ if "torch" not in sys.modules:
 _HOMES = {
     "build_model": "models",
     "load_model": "models",
+    "export_model": "export",
+    "verify_export": "export",
     "encode": "api",
     "train": "api",
     "evaluate": "api",
@@ -63,12 +66,14 @@ __all__ = [
     "doctor",
     "encode",
     "evaluate",
+    "export_model",
     "load_model",
     "load_recipe",
     "parse_design",
     "run_screen",
     "run_study",
     "train",
+    "verify_export",
 ]
 
 

@@ -20,7 +20,7 @@ from support import ROOT
 NAMES = [
     *("Comparison", "ConfigError", "DataError", "Design", "EvalError", "ModelError", "PoolwiseError", "Recipe"),
     *("StudyResults", "__version__", "build_model", "compare", "doctor", "encode", "evaluate", "load_model"),
-    *("load_recipe", "parse_design", "run_screen", "run_study", "train"),
+    *("export_model", "load_recipe", "parse_design", "run_screen", "run_study", "train", "verify_export"),
 ]
 
 

@@ -23,6 +23,7 @@ from poolwise.cli import (
     compare,
     doctor,
     evaluate,
+    export,
     import_,
     mine,
     plan,
@@ -92,6 +93,8 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "push": (push.push, push.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
     "import": (import_.import_, import_.EXAMPLES),
+    "export": (export.export, export.EXPORT_EXAMPLES),
+    "verify": (export.verify, export.VERIFY_EXAMPLES),
     "bases": (bases.bases, bases.EXAMPLES),
     "cache": (cache.cache, cache.EXAMPLES),
 }

@@ -29,6 +29,8 @@ def gated_mean(
 
     W is 2 F. Products use autocast's dtype if autocast is on.
     """
+    if torch.compiler.is_exporting():  # in a graph for another runtime the number of texts is unknown
+        return plain_gated_mean(states, weight, bias)
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else states.dtype
     with torch.autocast(kind, enabled=False):

@@ -22,6 +22,8 @@ def headwise(states: Float[Tensor, "*heads N I"], weights: Float[Tensor, "H I O"
     Args:
         states: one array for all heads, or one per head.
     """
+    if torch.compiler.is_exporting():  # a graph for another runtime has no loop over heads and writes to no buffer
+        return plain_headwise(states, weights)
     kind = states.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weights.dtype
     with torch.autocast(kind, enabled=False):

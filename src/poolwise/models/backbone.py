@@ -248,7 +248,7 @@ class Backbone(InputModule):
         packing, ids = features.get("packing") or self.pack(features, mask.device), features["input_ids"]
         with autocast(self.precision, mask.device):
             if packing is None:
-                read = self._read_padded(ids, mask, pooled, self._prompt(features))
+                read = self.read_padded(ids, mask, pooled, self._prompt(features))
             else:
                 read = self._read_packed(ids, packing)
         return {**features, "pooling_mask": pooled, **read}
@@ -329,7 +329,7 @@ class Backbone(InputModule):
         tokens = states[packing.order.argsort()][:, None]
         return {"token_embeddings": tokens, "pooling_mask": torch.ones_like(tokens[..., 0], dtype=torch.bool)}
 
-    def _read_padded(
+    def read_padded(
         self,
         ids: Int[Tensor, "B T"],
         mask: Int[Tensor, "B T"],
@@ -369,16 +369,17 @@ class Backbone(InputModule):
             if attention_in_use(self.model.config) == EAGER:
                 raise
             before = attention_in_use(self.model.config)
-            self._use_kernel(EAGER)
+            self.use_kernel(EAGER)
             try:
                 self.probe = check_attention(model)
             except ModelError:
-                self._use_kernel(before)
+                self.use_kernel(before)
                 raise
             self.attention_kernel = EAGER
             say_eager(self.model.config.model_type, self.attention)
 
-    def _use_kernel(self, kernel: str) -> None:
+    def use_kernel(self, kernel: str) -> None:
+        """Compute attention with another implementation of transformers, such as ``eager``; the attention stays."""
         self.model.set_attn_implementation(kernel)
         self.packs = kernel != EAGER and use_packing(self.model)
         set_attention(self.model, self.attention)

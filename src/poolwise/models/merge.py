@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -15,6 +16,8 @@ from poolwise.kernels.packed_linear import pack_linears
 from poolwise.kernels.precision import uses_bf16
 from poolwise.models.backbone import Backbone
 from poolwise.models.pooling.base import Pooling
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def prepare_encoding(model: SentenceTransformer) -> SentenceTransformer:
@@ -41,11 +44,25 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
     The copy shares all weights that need no change: in a full fp32 model all but q, k and v, which are joined into one
     product. Adapted weights are copied, because the adapter is merged into them.
     """
-    backbone = model[0]
-    assert isinstance(backbone, Backbone)
-    modules = nn.Sequential(*model.children())
+    copied: nn.Sequential = _sharing_copy(nn.Sequential(*model.children()))
+    _prepare(copied)
+    return copied.eval()
+
+
+def merged_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model in fp32 with its adapters merged; it shares fp32 weights without one.
+
+    Law: the model is not changed, and the sum of a weight and its adapter is not rounded to the dtype of the weight.
+    """
+    copied = _sharing_copy(model).float()
+    merge_adapters(copied)
+    return copied.eval()
+
+
+def _sharing_copy(modules: M) -> M:
     own = {id(weight) for layer in modules.modules() if _is_active(layer) for weight in _adapted(layer)}
-    shared: dict[int, object] = {id(part): part for part in (backbone.tokenizer, backbone.tokens)}
+    backbones = [module for module in modules.modules() if isinstance(module, Backbone)]
+    shared: dict[int, object] = {id(part): part for one in backbones for part in (one.tokenizer, one.tokens)}
     # New parameters over the same memory: casting or replacing one of them does not change the model's.
     # Quantised weights are shared as they are: they have a state of their own and are never changed.
     shared |= {
@@ -54,9 +71,7 @@ def encoding_copy(model: SentenceTransformer) -> nn.Sequential:
         if id(w) not in own
     }
     shared |= {id(buffer): buffer.detach() for buffer in modules.buffers()}
-    copied = copy.deepcopy(modules, shared)
-    _prepare(copied)
-    return copied.eval()
+    return copy.deepcopy(modules, shared)
 
 
 def _prepare(modules: nn.Sequential) -> None:

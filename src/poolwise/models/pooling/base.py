@@ -91,10 +91,13 @@ class Pooling(NeverNarrowed, Module):
     def forward(self, features: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Return the features with ``sentence_embedding`` added."""
         with autocast(self.precision, features["attention_mask"].device):
-            pooled = self.pool(features)
-            if self.projection is not None:
-                pooled = self.projection(pooled)
-        return {**features, "sentence_embedding": widen(pooled)}
+            embedded = self.embed(features)
+        return {**features, "sentence_embedding": widen(embedded)}
+
+    def embed(self, features: dict[str, Any]) -> Float[Tensor, "B W"]:
+        """Return one vector per text, projected if the design has a ``dim``."""
+        pooled = self.pool(features)
+        return pooled if self.projection is None else self.projection(pooled)
 
     def get_embedding_dimension(self) -> int:
         """Return the width of the vectors: D, or that of the projection."""

@@ -140,11 +140,13 @@ class CrossAttention(LatentHead):
         folded = self._folded_query(keys.flatten(1, 2)).unflatten(1, keys.shape[1:3])
         return torch.einsum("kd,hbnd->bhkn", latents, folded)
 
-    def folds_query(self, num_keys: int) -> bool:
+    def folds_query(self, num_keys: int | torch.SymInt) -> bool:
         """Return whether K Wq^T needs fewer multiplications than Q, with ``num_keys`` keys in the whole batch."""
         return self._folding_pays(num_keys)
 
-    def _folding_pays(self, num_keys: int) -> bool:
+    def _folding_pays(self, num_keys: int | torch.SymInt) -> bool:
+        if isinstance(num_keys, torch.SymInt):  # not known while a graph is exported
+            return False
         # Each head is a product of three matrices, (keys x E)(E x D)(D x latents), from the left or from the right.
         dim, latents, width = self.dim, self.size.latents, self.size.head_dim
         return num_keys * dim * (width + latents) < latents * width * (num_keys + dim)
@@ -153,7 +155,7 @@ class CrossAttention(LatentHead):
         """Return the normalised states, with masked positions set to zero first."""
         return self.norm_states(torch.where(mask[:, :, None], widen(states), 0.0))
 
-    def folds_output(self, num_keys: int) -> bool:
+    def folds_output(self, num_keys: int | torch.SymInt) -> bool:
         """Return whether V Wo needs fewer multiplications than averaging first, with ``num_keys`` keys per text."""
         return self._folding_pays(num_keys)
 

@@ -12,6 +12,8 @@ Keys and values depend only on parameters. Two exact rewritings; a parity test c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from poolwise.design import Design
-from poolwise.kernels.reduction import mean_rows, normalise, widen
+from poolwise.kernels.reduction import mean_rows, mean_tokens, normalise, widen
 from poolwise.models.pooling.base import Pooling
 from poolwise.models.pooling.cross_attention import SMALL_STD, HeadSize, LatentHead, Start, head_size
 
@@ -40,15 +42,17 @@ class LatentMemory(LatentHead):
             for weight in (self.to_out.weight, self.ff_out.weight, self.ff_out.bias):
                 nn.init.zeros_(weight)
 
-    def folds(self, num_tokens: int) -> bool:
+    def folds(self, num_tokens: int | torch.SymInt) -> bool:
         """Return whether K Wq^T and V Wo need fewer multiplications than Q and averaging first."""
+        if isinstance(num_tokens, torch.SymInt):  # not known while a graph is exported
+            return False
         dim, latents, width = self.dim, self.size.latents, self.size.head_dim
         return dim * latents * (num_tokens + width) < num_tokens * width * (dim + latents)
 
     def _looked_up(self, tokens: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         latents = self.norm_latents(self.latents)
         key, value = self._project(latents, self.to_key), self._project(latents, self.to_value)
-        if not self.folds(len(tokens)):
+        if not self.folds(tokens.shape[0]):
             weights = self._weights(torch.einsum("hne,hke->nhk", self._project(tokens, self.to_query), key))
             return self.to_out(torch.einsum("nhk,hke->nhe", weights, value).flatten(-2))
         weights = self._weights(torch.einsum("nd,hkd->nhk", tokens, self._folded_query(key)))
@@ -59,13 +63,24 @@ class LatentMemory(LatentHead):
 
     def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Return the mean over each text's unmasked tokens after they attended to the latents, in fp32."""
-        num_tokens = mask.sum(dim=1)
-        # Masked positions are dropped here, NaN or not.
-        tokens = normalise(widen(states[mask]))
+        rows, mean = _rows(states, mask)
+        tokens = normalise(widen(rows))
         tokens = tokens + widen(self._looked_up(self.norm_states(tokens)))
         inner, gate = self.ff_in(self.norm_ff(tokens)).chunk(2, dim=-1)
-        hidden = mean_rows(widen(inner * functional.gelu(gate)), num_tokens)
-        return mean_rows(tokens, num_tokens) + widen(self.ff_out(hidden))
+        hidden = mean(widen(inner * functional.gelu(gate)))
+        return mean(tokens) + widen(self.ff_out(hidden))
+
+
+def _rows(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the unmasked tokens of all texts, and a function that returns the mean over each text's rows.
+
+    While a graph is exported, the rows are all tokens, masked ones zero: the number of rows must depend on shapes only.
+    """
+    if torch.compiler.is_exporting():
+        padded = torch.where(mask[:, :, None], states, 0.0).flatten(0, 1)
+        return padded, lambda rows: mean_tokens(rows.unflatten(0, mask.shape), mask)
+    # Masked positions are dropped here, NaN or not.
+    return states[mask], partial(mean_rows, counts=mask.sum(dim=1))
 
 
 class NvLatentPooling(Pooling):

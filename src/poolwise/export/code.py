@@ -1,0 +1,59 @@
+"""Code that comes with an export: a check runs only the file that poolwise itself bundles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from poolwise.errors import ModelError
+
+BUNDLED = "bundled_modules.py"
+"""The one file with code that an export may hold; a copy of the module of that name in this room."""
+SOURCE = Path(__file__).with_name(BUNDLED)
+_LIBRARY = "sentence_transformers."
+
+
+def require_own_code(folder: Path) -> None:
+    """Check that loading an export runs no code but that of libraries and, unchanged, poolwise's own bundled file.
+
+    Raises: ModelError naming what it would run.
+    """
+    if foreign := sorted({*_changed_files(folder), *_foreign_modules(folder), *_mapped_classes(folder)}):
+        raise ModelError(
+            f"{folder} would run code that this poolwise did not write: {', '.join(foreign)}",
+            f"wanted no code, or {BUNDLED} as this version of poolwise bundles it",
+            "read that code; then load the folder as its README.md says and compare with golden.npy",
+        )
+
+
+def _changed_files(folder: Path) -> list[str]:
+    own = SOURCE.read_bytes()
+    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".pyc", ".so", ".bin", ".pkl", ".pt")]
+    is_own = {path for path in files if path == folder / BUNDLED and path.read_bytes() == own}
+    return [str(path.relative_to(folder)) for path in files if path not in is_own]
+
+
+def _foreign_modules(folder: Path) -> list[str]:
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    modules = _read_json(path)
+    named = [str(module.get("type", "")) for module in modules] if isinstance(modules, list) else [path.name]
+    return [name for name in named if not name.startswith((_LIBRARY, f"{Path(BUNDLED).stem}."))]
+
+
+def _mapped_classes(folder: Path) -> list[str]:
+    """Return the files whose ``auto_map`` makes transformers run code."""
+    return [
+        f"auto_map of {path.relative_to(folder)}"
+        for path in folder.rglob("*.json")
+        if path.name != "tokenizer.json" and isinstance(found := _read_json(path), dict) and found.get("auto_map")
+    ]
+
+
+def _read_json(path: Path) -> list[dict[str, object]] | dict[str, object]:
+    try:
+        found: list[dict[str, object]] | dict[str, object] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}", hint="export the model again") from error
+    return found
