@@ -38,7 +38,7 @@ ROOMS: list[list[str]] = [
     ["foreign"],
     ["report"],
     ["jobs"],
-    ["study"],
+    ["study", "corpus"],
     ["screening"],
     ["api"],
     ["cli"],

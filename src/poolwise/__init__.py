@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poolwise.api import compare, doctor, encode, evaluate, run_screen, run_study, train
+    from poolwise.api import compare, doctor, encode, encode_corpus, evaluate, run_screen, run_study, train
     from poolwise.config import Recipe, load_recipe
     from poolwise.design import Design, parse_design
     from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
@@ -31,6 +31,7 @@ _HOMES = {
     "export_model": "export",
     "verify_export": "export",
     "encode": "api",
+    "encode_corpus": "api",
     "train": "api",
     "evaluate": "api",
     "run_study": "api",
@@ -65,6 +66,7 @@ __all__ = [
     "compare",
     "doctor",
     "encode",
+    "encode_corpus",
     "evaluate",
     "export_model",
     "load_model",
