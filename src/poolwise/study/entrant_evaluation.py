@@ -19,7 +19,8 @@ from poolwise.tasks import Task, load_tasks
 
 def own_prompts(entrant: Entrant) -> dict[Category, Prompts]:
     """Return the prompts that an entrant was saved with, by category."""
-    from poolwise.models.load import own_folder, stored_settings
+    from poolwise.models.load import stored_settings
+    from poolwise.models.saved_folder import own_folder
 
     stored = stored_settings(entrant.folder, own_folder(entrant.folder))
     return category_prompts(stored.get("prompts") or {}, stored.get("default_prompt_name"))

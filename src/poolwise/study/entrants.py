@@ -100,7 +100,7 @@ def find_entrants(recipe: Recipe) -> dict[str, Entrant]:
 
 
 def _find(name: str, model: str) -> Entrant:
-    from poolwise.models.load import own_folder
+    from poolwise.models.saved_folder import own_folder
 
     place = Path(model).expanduser()
     if not place.is_dir():
@@ -134,7 +134,8 @@ def load_entrant(entrant: Entrant, recipe: Recipe) -> tuple[SentenceTransformer,
     """
     from safetensors import SafetensorError
 
-    from poolwise.models.load import load_any, load_foreign, own_folder
+    from poolwise.models.load import load_any, load_foreign
+    from poolwise.models.saved_folder import own_folder
 
     precision = recipe.eval.precision
     try:
