@@ -4,8 +4,8 @@ python benchmarks/base_dtype.py
 
 The base is a random Llama of 300 M weights, so that weights decide. Products are in bf16 on both sides. Each side runs
 in a process of its own, from loading the base to the end; the memory that Python and the libraries took before is
-subtracted. On a CPU it is the resident memory, with the pages of files: weights that need no conversion are read from the
-mapped file at every step.
+subtracted. On a CPU it is the resident memory, with the pages of files: weights that need no conversion are read from
+the mapped file at every step.
 """
 
 from __future__ import annotations
