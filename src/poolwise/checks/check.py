@@ -71,7 +71,7 @@ LINES: dict[str, Line] = {
         "set max_seq_length in sentence_bert_config.json to at most the positions",
     ),
     "finite values": Line(
-        "NaN and infinity in texts of 0 to 200 words, alone and in one batch",
+        "NaN and infinity in texts of 0 to 200 words, as far as the limit allows, alone and in one batch",
         "half-precision overflow, and rows of a mask that hide everything",
         "load the model in fp32 or bf16; check the attention mask of padded texts",
     ),
