@@ -425,6 +425,12 @@ class Recipe(Section):
     anchors: list[Literal["untuned", "bm25", "random"]] = Field(
         default=["untuned", "bm25", "random"], description="baselines: rows for which nothing is trained; not tested"
     )
+    entrants: list[str] = Field(
+        default=[],
+        exclude_if=lambda models: not models,  # a recipe keeps the hash it had before this key existed
+        description="other models to compare with, as folders or hub ids: evaluated as they are and not trained; every "
+        "design is tested against each ([how](../how-to/your-own-data.md#the-model-you-use-today))",
+    )
 
     @field_validator("designs", mode="before")
     @classmethod
@@ -446,6 +452,13 @@ class Recipe(Section):
     @classmethod
     def _canonical_reference(cls, name: str) -> str:
         return _canonical_name(name)
+
+    @field_validator("entrants")
+    @classmethod
+    def _listed_once(cls, models: list[str]) -> list[str]:
+        if repeated := {name for name in models if models.count(name) > 1}:
+            raise ValueError(f"entrant {sorted(repeated)[0]!r} is listed twice")
+        return models
 
     @field_validator("seeds")
     @classmethod

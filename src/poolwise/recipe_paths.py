@@ -54,6 +54,7 @@ class RecipePaths:
             (sections.get("data", {}), "train", self._source),
             (sections.get("adapt", {}), "data", self._source),
             (tree, "tasks", self._task),
+            (tree, "entrants", self._base),
             (sections.get("tune", {}), "dev", self._task),
             (_mapping(sections.get("train", {}).get("early_stopping")), "dev", self._task),
         ):

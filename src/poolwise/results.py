@@ -371,6 +371,15 @@ class Sequential(Record):
         return self.num_decided == self.num_tested
 
 
+class EntrantInfo(Record):
+    """A model that a study evaluated beside its designs and did not train."""
+
+    name: str = Field(description="in tables: the last part of the model's name")
+    model: str = Field(description="folder, or hub id with commit")
+    fingerprint: str = Field(description="of its files, or its commit")
+    reading: str = Field(description="its length, precision and prompts")
+
+
 class Results(Record):
     """The part of ``results.json`` that is bit for bit the same when repeated on the same machine."""
 
@@ -385,6 +394,7 @@ class Results(Record):
     )
     designs: list[DesignInfo]
     anchors: list[str]
+    entrants: list[EntrantInfo] = Field(default=[], description="the anchors that are models of others")
     tasks: list[TaskInfo]
     scores: list[TaskScore]
     comparison: Comparison

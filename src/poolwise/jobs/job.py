@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "pass"]
+JobKind = Literal["adapt", "tune", "train", "eval", "anchor", "entrant", "pass"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Job:
 
     Args:
         run: the folder below ``runs/`` that it writes; for an adaptation, below ``adapted/``.
-        design: canonical design, or None for a baseline.
+        design: canonical design, or None for a baseline or an entrant.
         needs: ids of the jobs that must succeed first.
     """
 

@@ -36,7 +36,7 @@ from poolwise.report.hierarchy import hierarchy_table
 from poolwise.report.items import drilldowns
 from poolwise.report.looks import looks_table
 from poolwise.report.matrix import has_matrix, matrix_blocks
-from poolwise.report.provenance import job_warnings, repeat_blocks, study_facts
+from poolwise.report.provenance import entrant_warnings, job_warnings, repeat_blocks, study_facts
 from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.report.within import within_contrasts
@@ -89,6 +89,7 @@ def study_document(study: StudyResults) -> Document:
         warnings=[
             *([SCREEN_NOTE] if results.kind == "screen" else []),
             *adaptation_warnings(results),
+            *entrant_warnings(results),
             *job_warnings(results),
         ],
     )

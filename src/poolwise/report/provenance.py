@@ -8,6 +8,7 @@ import yaml
 
 from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
+from poolwise.report.view import listed
 from poolwise.results import Results, Sequential, StudyResults
 
 _OF_BASE = ("base", "base commit", "base file", "base_dtype")
@@ -25,6 +26,18 @@ def job_warnings(results: Results) -> list[str]:
     ]
 
 
+def entrant_warnings(results: Results) -> list[str]:
+    """A caution on the models of others: what they were trained on is not known here."""
+    names = [entrant.name for entrant in results.entrants]
+    if not names:
+        return []
+    is_one = len(names) == 1
+    return [
+        f"{listed(names)}: not trained here, and read with {'its' if is_one else 'their'} own prompts and length; may "
+        "have seen the tasks' data in training."
+    ]
+
+
 def study_facts(study: StudyResults) -> list[tuple[str, str]]:
     results, measured = study.results, study.measured
     items = sum(task.num_items for task in results.tasks)
@@ -37,6 +50,7 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         *([("Looks", looks_text(results.sequential))] if results.sequential else []),
+        *([("Entrants", ", ".join(entrant.model for entrant in results.entrants))] if results.entrants else []),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),
@@ -89,6 +103,7 @@ def repeat_blocks(study: StudyResults) -> list[Block]:
         ("Machine", measured.machine),
         ("Data fingerprints", results.data_fingerprints),
         ("Task fingerprints", {task.task: task.fingerprint for task in results.tasks}),
+        ("Entrants", {one.name: f"{one.model} ({one.fingerprint}): {one.reading}" for one in results.entrants}),
         ("Hashes of batch schedules and initial parameters", results.hashes),
     ):
         if values:

@@ -26,7 +26,7 @@ def paper_table(view: View) -> Table:
     """Return the main table: scores of the reference, differences of other designs to it, scores of baselines."""
     reference = view.comparison.reference
     rows = [[_design_cell(view, name), *(_score_cell(view, c, name) for c in view.uses)] for name in view.designs]
-    rows += [[Cell(name, note="baseline"), *(_anchor_cell(view, c, name) for c in view.uses)] for name in view.anchors]
+    rows += [[_baseline_cell(view, name), *(_anchor_cell(view, c, name) for c in view.uses)] for name in view.anchors]
     shown = [c for category in view.uses for n in view.designs if (c := view.reference_contrast(category, n))]
     tests = sorted({c.test for c in shown})
     note = (
@@ -76,6 +76,10 @@ def _category_column(view: View, category: str) -> Column:
 def _design_cell(view: View, name: str) -> Cell:
     parts = [view.alias(name), "reference" if name == view.comparison.reference else ""]
     return Cell(name, note=", ".join(part for part in parts if part))
+
+
+def _baseline_cell(view: View, name: str) -> Cell:
+    return Cell(name, note="not trained here" if name in view.entrants else "baseline")
 
 
 def _score_cell(view: View, category: str, name: str) -> Cell:

@@ -58,6 +58,7 @@ class View:
     comparison: Comparison
     designs: Sequence[str]
     anchors: Sequence[str] = ()
+    entrants: Sequence[str] = ()
     tasks: Sequence[TaskInfo] = ()
     scores: Sequence[TaskScore] = ()
     costs: dict[str, list[Cost]] = field(default_factory=dict)
@@ -137,6 +138,7 @@ def study_view(study: StudyResults) -> View:
         comparison=results.comparison,
         designs=[info.design for info in results.designs],
         anchors=results.anchors,
+        entrants=[entrant.name for entrant in results.entrants],
         tasks=results.tasks,
         scores=results.scores,
         costs=costs,

@@ -17,6 +17,7 @@ from poolwise.results import (
     DesignInfo,
     DesignLooks,
     DimensionMean,
+    EntrantInfo,
     Measured,
     Results,
     StudyResults,
@@ -29,6 +30,9 @@ from poolwise.study.adapt import adaptation_costs, adaptation_info, adaptation_n
 from poolwise.study.jobs import check_controls, tuning_scores
 from poolwise.study.perform import tuning_folder
 from poolwise.study.plan import InputHashes, study_hash
+
+_NOT_TRAINED = ("anchor", "entrant")
+"""The kinds of jobs whose rows the designs are tested against."""
 
 
 def collect(
@@ -47,7 +51,7 @@ def collect(
         share: the part of 0.05 that the verdicts may use.
     Raises: EvalError where no design is trained and evaluated.
     """
-    finished = [job for job in jobs if job.kind in ("eval", "anchor") and is_done(out, job)]
+    finished = [job for job in jobs if job.kind in ("eval", *_NOT_TRAINED) and is_done(out, job)]
     runs = {job: load_run(out / "runs" / job.run) for job in finished}
     trained = {job: run for job, run in runs.items() if run.manifest.kind == "trained"}
     if not trained:
@@ -63,7 +67,8 @@ def collect(
         recipe=recipe.model_dump(mode="json"),
         recipe_hash=study_hash(recipe, hashes),
         designs=[_design_info(name, trained) for name in recipe.designs],
-        anchors=[job.name for job in finished if job.kind == "anchor"],
+        anchors=[job.name for job in finished if job.kind in _NOT_TRAINED],
+        entrants=[_entrant_info(job, run, hashes) for job, run in runs.items() if job.kind == "entrant"],
         tasks=_tasks(list(runs.values())),
         scores=[_score(job, task, record.score) for job, run in runs.items() for task, record in run.scores.items()],
         comparison=_compare(recipe, list(runs.values()), out, notes, share),
@@ -79,6 +84,13 @@ def collect(
     )
     costs = {job.run: run.manifest.cost for job, run in runs.items()} | adaptation_costs(adaptation, out)
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
+
+
+def _entrant_info(job: Job, run: Run, hashes: InputHashes) -> EntrantInfo:
+    manifest = run.manifest
+    return EntrantInfo(
+        name=job.name, model=manifest.model, fingerprint=hashes.entrants[job.name], reading="; ".join(manifest.notes)
+    )
 
 
 def _base_facts(base: str) -> dict[str, str]:

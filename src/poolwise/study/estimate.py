@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from poolwise.base_dtypes import HeldDtype
 from poolwise.config import Recipe
 from poolwise.design import Design, parse_design
+from poolwise.errors import ModelError, PoolwiseError
 from poolwise.jobs import Job
 from poolwise.study.adapt_estimate import (
     ACTIVATION_BYTES,
@@ -19,6 +20,7 @@ from poolwise.study.adapt_estimate import (
     adaptation_seconds,
     weight_bytes,
 )
+from poolwise.study.entrants import load_entrant
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.jobs import UNTUNED_DESIGN
 from poolwise.tasks import Task
@@ -50,11 +52,16 @@ class Estimate:
 
 
 def estimate_jobs(jobs: Sequence[Job], recipe: Recipe, inputs: StudyInputs) -> Estimate:
-    """Return the expected time and memory of the jobs, from the base's speed on a sample of the recipe's texts."""
+    """Return the expected time and memory of the jobs, from the base's speed on a sample of the recipe's texts.
+
+    Entrants are loaded and measured too, which finds one that cannot be loaded before the first job.
+    """
+    entrants = measure_entrants([job.name for job in jobs if job.kind == "entrant"], recipe, inputs)
     speed = _measure(recipe, inputs)
-    seconds = {job.id: _seconds(job, recipe, inputs, speed) for job in jobs}
+    seconds = {job.id: _seconds(job, recipe, inputs, speed, entrants) for job in jobs}
     dtype = inputs.hashes.base_dtype
     memory = max(_memory(recipe, speed, dtype), adaptation_memory(recipe, inputs.base, jobs, dtype))
+    memory = max([memory, *(one.weights_gib + LIBRARIES_GIB for one in entrants.values())])
     return Estimate(jobs, seconds, memory, tasks=inputs.tasks)
 
 
@@ -134,7 +141,41 @@ def _texts_per_second(read: Callable[[], object], num_texts: int) -> float:
     return num_texts / best
 
 
-def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> float:
+@dataclass(frozen=True)
+class EntrantSpeed:
+    """How fast an entrant encodes a sample of the tasks' texts, and what its weights take."""
+
+    texts_per_second: float
+    weights_gib: float
+
+
+def measure_entrants(names: Sequence[str], recipe: Recipe, inputs: StudyInputs) -> dict[str, EntrantSpeed]:
+    """Return the speed of each entrant, by name; each is loaded once and dropped.
+
+    Raises: the error if one of them cannot be loaded, or a ModelError that lists all errors.
+    """
+    _, texts = _texts(inputs.tasks)
+    sample = texts[:: max(1, len(texts) // SAMPLE_TEXTS)][:SAMPLE_TEXTS]
+    found, problems = {}, []
+    for name in names:
+        try:
+            model, _ = load_entrant(inputs.entrants[name], recipe)
+        except PoolwiseError as error:
+            problems.append(error)
+            continue
+        num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+        speed = _texts_per_second(lambda read=model.encode: read(sample, show_progress_bar=False), len(sample))
+        found[name] = EntrantSpeed(speed, num_bytes / 2**30)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ModelError("\n".join(str(problem) for problem in problems))
+    return found
+
+
+def _seconds(
+    job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed, entrants: Mapping[str, EntrantSpeed]
+) -> float:
     texts_per_step = recipe.train.batch_size * 3
     if job.kind in ("train", "tune", "eval"):
         speed = speed.of_design(parse_design(job.name))
@@ -149,6 +190,8 @@ def _seconds(job: Job, recipe: Recipe, inputs: StudyInputs, speed: _Speed) -> fl
         assert recipe.tune is not None
         trial = step * recipe.tune.steps + speed.num_dev_texts / speed.eval_texts_per_second
         return trial * len(recipe.tune.learning_rate)
+    if job.kind == "entrant":
+        return speed.num_eval_texts / entrants[job.name].texts_per_second + scoring
     if job.name == "bm25":
         return BM25_SECONDS
     return scoring if job.name == "random" else evaluation

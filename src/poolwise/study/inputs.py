@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from poolwise.data import (
 )
 from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.records import Category
+from poolwise.study.entrants import Entrant, find_entrants
 from poolwise.study.limits import require_possible
 from poolwise.study.plan import InputHashes
 from poolwise.tasks import Task, load_tasks
@@ -50,6 +51,8 @@ class StudyInputs:
     """The dev tasks of early stopping."""
     sources: Sequence[str] = ()
     """How each training source was read, for people."""
+    entrants: Mapping[str, Entrant] = field(default_factory=dict)
+    """The models of others to compare with, by their names in tables."""
 
     def on_base(self, base: str) -> StudyInputs:
         """Return these inputs with another base."""
@@ -75,6 +78,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     adapt_texts = attempt(lambda: load_adapt_texts(recipe, lambda: data[0].triples if data else []))
     dev = attempt(lambda: load_dev(recipe, tasks or []))
     stopping = attempt(lambda: load_stopping(recipe, tasks or []))
+    entrants = attempt(lambda: find_entrants(recipe))
     if attempt(lambda: _resolve(recipe.base)) is not None:
         attempt(lambda: require_possible(recipe))
         attempt(lambda: held_dtype(recipe))
@@ -83,7 +87,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     if problems:
         raise ConfigError("\n".join(str(problem) for problem in problems))
     assert data is not None and tasks is not None and dev is not None and adapt_texts is not None
-    assert stopping is not None
+    assert stopping is not None and entrants is not None
     from poolwise.models import pinned_base
 
     training, schedules = data
@@ -105,7 +109,9 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
             adapt_texts=texts_hash,
             stopping={task.name: task.fingerprint for task in stopping},
             base_dtype=held_dtype(recipe),
+            entrants={name: entrant.fingerprint for name, entrant in entrants.items()},
         ),
+        entrants=entrants,
         stopping=stopping,
         adapt_texts=texts,
         sources=describe_sources(training),

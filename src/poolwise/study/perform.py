@@ -10,6 +10,7 @@ from poolwise.config import Recipe
 from poolwise.design import parse_design
 from poolwise.jobs import Job, Report, RunJob
 from poolwise.study.adapt import inputs_for, run_adaptation
+from poolwise.study.entrants import evaluate_entrant
 from poolwise.study.jobs import evaluate_anchor, evaluate_trained, train_run, tune_run, tuned_config
 from poolwise.study.plan import InputHashes
 from poolwise.study.worker_inputs import Inputs, WorkerInputs
@@ -47,6 +48,8 @@ def perform_job(job: Job, work: Work, report: Report) -> None:
         run_adaptation(job, recipe, inputs, out, report)
     elif job.kind == "anchor":
         evaluate_anchor(job.name, inputs, recipe, folder, report)
+    elif job.kind == "entrant":
+        evaluate_entrant(inputs.entrants[job.name], inputs.tasks, recipe, folder, report)
     elif job.kind == "eval":
         evaluate_trained(folder, inputs.tasks, recipe.eval, report)
     elif job.kind == "tune":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ SCREEN_FOLDER = "screen"
 """The subfolder with the screen of a study that started with one."""
 ADAPT_READS = ("warmup_ratio", "weight_decay", "max_grad_norm", "gradient_checkpointing", "precision")
 """The keys of ``train`` that an adaptation uses, besides the method."""
+ENTRANT_READS = ("batch_size", "precision")
+"""The keys of ``eval`` that the evaluation of an entrant uses; its length is its own."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class InputHashes:
     """Fingerprints of a study's inputs. ``schedules`` are by seed, ``tasks`` and ``dev`` by task name.
 
     ``adapt_texts`` is None if the base is not adapted. ``base_dtype`` is the dtype in which the base is held here.
-    ``stopping`` are the dev tasks of early stopping.
+    ``stopping`` are the dev tasks of early stopping. ``entrants`` are by name, in the order of the recipe.
     """
 
     base: str
@@ -37,6 +40,7 @@ class InputHashes:
     adapt_texts: str | None = None
     base_dtype: HeldDtype = "fp32"
     stopping: dict[str, str] = field(default_factory=dict)
+    entrants: dict[str, str] = field(default_factory=dict)
 
     @property
     def held(self) -> dict[str, str]:
@@ -53,6 +57,7 @@ class InputHashes:
         found |= {f"task {name}": value for name, value in self.tasks.items()}
         found |= {f"dev task {name}": value for name, value in self.dev.items()}
         found |= {f"early-stopping task {name}": value for name, value in self.stopping.items()}
+        found |= {f"entrant {name}": value for name, value in self.entrants.items()}
         return found | ({"the texts of the adaptation": self.adapt_texts} if self.adapt_texts else {})
 
 
@@ -64,10 +69,11 @@ def study_hash(recipe: Recipe, inputs: InputHashes) -> str:
 def plan_jobs(recipe: Recipe, inputs: InputHashes) -> list[Job]:
     """Return the jobs of a study, each after the jobs it needs.
 
-    Baselines come first: they are cheap, and they reveal a task that cannot be scored before hours of training.
+    Baselines and entrants come first: they are cheap, and a task that cannot be scored shows before hours of training.
     Seeds are the outer loop, so that an interrupted study has every design at one seed before the next seed starts.
     """
     jobs = [_anchor(recipe, inputs, name) for name in recipe.anchors]
+    jobs += [_entrant(recipe, inputs, name) for name in inputs.entrants]
     adapts = {name: job for name in recipe.designs if (job := adapt_job(recipe, inputs, parse_design(name).attention))}
     jobs += list(adapts.values())[:1]
     tunes = {name: _tune(recipe, inputs, name, adapts.get(name)) for name in recipe.designs} if recipe.tune else {}
@@ -120,6 +126,15 @@ def _anchor(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
     return Job("anchor", name, ANCHOR_SEED, key, f"anchor-{name}-{key[:8]}")
 
 
+def _entrant(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
+    # Neither the base nor the recipe's prompts and length: an entrant has its own, which are part of its fingerprint.
+    how = {key: getattr(recipe.eval, key) for key in ENTRANT_READS}
+    spec = {"version": RESULTS_VERSION, "entrant": inputs.entrants[name], "eval": how}
+    key = fingerprint(spec | {"tasks": inputs.tasks, "max_items": recipe.max_items})
+    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return Job("entrant", name, ANCHOR_SEED, key, f"entrant-{slug}-{key[:8]}")
+
+
 def _on(adapt: Job | None) -> dict[str, object]:
     """Return the adapted base's part of a design's key; empty without one, so that older keys stay the same."""
     return {"adapt": adapt.key} if adapt else {}
@@ -154,4 +169,4 @@ def _eval(recipe: Recipe, inputs: InputHashes, train: Job) -> Job:
 
 def run_folders(jobs: Sequence[Job]) -> list[str]:
     """Return the folders below ``runs/`` of the study's runs (without tuning trials)."""
-    return [job.run for job in jobs if job.kind in ("eval", "anchor")]
+    return [job.run for job in jobs if job.kind in ("eval", "anchor", "entrant")]

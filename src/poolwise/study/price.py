@@ -84,6 +84,8 @@ def _require_priced(recipe: Recipe, config: object) -> None:
         problems.append("price: adapt, tune and train.early_stopping are not priced; leave them out for the dry run")
     if recipe.max_items is not None:
         problems.append("price: max_items is not priced; leave it out for the dry run")
+    if recipe.entrants:
+        problems.append("price: entrants are not priced; leave them out for the dry run")
     if others := [name for name in recipe.tasks if not name.startswith("mteb:")]:
         problems.append(f"price: only mteb: tasks are priced, not {', '.join(others)}")
     for name in recipe.designs:

@@ -144,6 +144,7 @@ class _Cost:
             "train": more_seeds,
             "eval": more_seeds * more_items,
             "anchor": more_items,
+            "entrant": more_items,
         }
         seconds = [(growth.get(job.kind, 1.0), self.estimate.seconds[job.id]) for job in self.estimate.jobs]
         now = sum(one for _, one in seconds)

@@ -207,6 +207,7 @@ def _executor(
     if "@" in inputs.base and not Path(recipe.base).is_dir():
         # For a hub id, use the commit of the plan, even if the author pushes a new one meanwhile.
         recipe = recipe.model_copy(update={"base": inputs.base})
+    recipe = recipe.model_copy(update={"entrants": [entrant.pinned for entrant in inputs.entrants.values()]})
     opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
     return Processes(opened, out, num_workers, PRELOAD, gpus)
 

@@ -10,6 +10,7 @@ from poolwise.config import Prompts, Recipe
 from poolwise.data import Schedule, TrainingData, Triple, load_schedule
 from poolwise.errors import DataError
 from poolwise.records import Category
+from poolwise.study.entrants import Entrant, find_entrants
 from poolwise.study.inputs import (
     StudyInputs,
     base_hash,
@@ -71,6 +72,10 @@ class WorkerInputs:
     @property
     def adapt_texts(self) -> Sequence[str]:
         return self._parts.adapt_texts
+
+    @property
+    def entrants(self) -> Mapping[str, Entrant]:
+        return self._parts.entrants
 
 
 Inputs = StudyInputs | WorkerInputs
@@ -140,6 +145,12 @@ class _Parts:
         texts, found = load_adapt_texts(self._recipe, lambda: self.training.triples)
         _require_same("texts of", {"the adaptation": self._hashes.adapt_texts}, {"the adaptation": found})
         return texts
+
+    @cached_property
+    def entrants(self) -> Mapping[str, Entrant]:
+        found = find_entrants(self._recipe)
+        _require_same("entrant", self._hashes.entrants, {name: one.fingerprint for name, one in found.items()})
+        return found
 
 
 def _require_same(what: str, planned: Mapping[str, str | None], found: Mapping[str, str | None]) -> None:
