@@ -74,7 +74,7 @@ POOLINGS: Mapping[str, PoolingSpec] = {
         "trained queries attend to the tokens of the last layer (pooling by multihead attention, as in C2LLM)",
     ),
     "multilayer": PoolingSpec(
-        _COMMON | _LAYERS | _HEAD | {"layer_embedding": bool},
+        _COMMON | _LAYERS | _HEAD | {"layer_embedding": bool, "input": ("normalised", "raw")},
         True,
         True,
         "trained latents query one state per layer (the paper's Multi-Layers Trainable Pooling)",
@@ -112,6 +112,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "queries": 1,
     "count": 1,
     "layer_embedding": True,
+    "input": "normalised",
     "layers": "all",
 }
 """Defaults of options. The default of ``tokens`` depends on the attention, those of sizes on the base."""

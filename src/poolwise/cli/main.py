@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from poolwise import __version__
-from poolwise.cli import bases, cache, compare, doctor, evaluate, mine, plan, report, screen, study, train
+from poolwise.cli import bases, cache, compare, doctor, evaluate, import_, mine, plan, report, screen, study, train
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
 from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
+    "import": (import_.import_, import_.EXAMPLES),
     "bases": (bases.bases, bases.EXAMPLES),
     "cache": (cache.cache, cache.EXAMPLES),
 }

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from poolwise.errors import ModelError
@@ -61,6 +61,37 @@ def save_adapter(model: PreTrainedModel, folder: Path, base: str) -> None:
     save_file({_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
 
 
+def add_trained_lora(
+    model: PreTrainedModel, config: LoraConfig, weights: dict[str, Tensor], modules: list[str], folder: Path
+) -> None:
+    """Add an adapter that others trained to a base.
+
+    Args:
+        weights: by the names of the base's modules, with ``.lora_A.weight`` or ``.lora_B.weight``.
+        modules: the names of the adapted modules, which replace the patterns of the configuration.
+        folder: where it comes from, for messages.
+    Raises: ModelError if PEFT cannot add it.
+    """
+    config.target_modules = set(modules)
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+    config.inference_mode = False
+    state = torch.get_rng_state()
+    try:
+        _inject(model, config)
+        result = set_peft_model_state_dict(model, weights, adapter_name="default")
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"cannot add the adapter in {folder}: {str(error).splitlines()[0]}") from error
+    finally:
+        torch.set_rng_state(state)
+    _require_complete([*result.missing_keys], [*result.unexpected_keys], folder)
+
+
+def _require_complete(missing: list[str], unexpected: list[str], folder: Path) -> None:
+    missing = [name for name in missing if "lora_" in name]
+    if bad := sorted([*missing, *unexpected]):
+        raise ModelError(f"the adapter in {folder} does not fit its base: {len(bad)} weights, the first is {bad[0]}")
+
+
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     """Add the adapter saved in ``folder`` to its base, ready for encoding or further training.
 
@@ -79,6 +110,4 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
         ) from error
     finally:
         torch.set_rng_state(state)
-    missing = [name for name in result.missing_keys if "lora_" in name]
-    if bad := sorted([*missing, *result.unexpected_keys]):
-        raise ModelError(f"the adapter in {folder} does not fit its base: {len(bad)} weights, the first is {bad[0]}")
+    _require_complete([*result.missing_keys], [*result.unexpected_keys], folder)

@@ -63,6 +63,7 @@ class Backbone(InputModule):
         max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
         padding_side: "right" or "left"; embeddings do not depend on it.
         base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
+        ending: the ids that end every text; None is EOS.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
     """
@@ -82,11 +83,12 @@ class Backbone(InputModule):
         precision: Precision = "auto",
         padding_side: PaddingSide = "right",
         base_dtype: HeldDtype = "fp32",
+        ending: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens)
+        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens, ending)
         self.design = str(design)
         self.base = base
         self.method = method
@@ -380,7 +382,8 @@ class Backbone(InputModule):
         """Return the content of the configuration file, with a hash of the base that is checked at load."""
         fingerprint = None if self.method == "full" else base_fingerprint(self.base)
         held = {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
-        return {**super().get_config_dict(), "base_fingerprint": fingerprint, **held}
+        ending = {} if self.tokens.ends_in_eos else {"ending": self.tokens.ending}
+        return {**super().get_config_dict(), "base_fingerprint": fingerprint, **held, **ending}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
@@ -448,6 +451,7 @@ class Backbone(InputModule):
             padding_side=config["padding_side"],
             precision=precision,
             base_dtype=dtype,
+            ending=config.get("ending"),
         )
         loaded.matryoshka = tuple(config.get("matryoshka", ()))
         return loaded

@@ -1,4 +1,4 @@
-"""Tokenisation: texts to ids, with EOS at the end of every text and a count of the prompt's tokens."""
+"""Tokenisation: texts to ids, with the ids that end every text (EOS) and a count of the prompt's tokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ class TextTokens:
         vocab_size: number of rows of the base's embedding matrix; ids must be below it.
         echoes: every text is repeated, without its prompt.
         num_soft: number of ids after EOS, from ``vocab_size`` on: trained tokens, which the base has no embedding for.
+        ending: the ids that end every text; None is EOS. Models that others trained may end in none, or in more.
     Raises: ModelError if the tokenizer has no EOS token, or the base has no embedding for it.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, vocab_size: int, echoes: bool = False, num_soft: int = 0
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        vocab_size: int,
+        echoes: bool = False,
+        num_soft: int = 0,
+        ending: Sequence[int] | None = None,
     ) -> None:
         eos = tokenizer.eos_token_id
         if eos is None or eos >= vocab_size:
@@ -48,6 +54,7 @@ class TextTokens:
         self.vocab_size = vocab_size
         self.soft_ids = [*range(vocab_size, vocab_size + num_soft)]
         self.eos_id: int = eos
+        self.ending: list[int] = [eos] if ending is None else list(ending)
         pad = tokenizer.pad_token_id
         # Padding is never read, so any id with an embedding works if the tokenizer has no padding token.
         self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
@@ -88,18 +95,24 @@ class TextTokens:
             return_token_type_ids=False,
             verbose=False,  # no warning about long texts, which are truncated below
         )
-        room = max_tokens - len(self.prefix) - 1
+        room = max_tokens - len(self.prefix) - len(self.ending)
         rows, num_prompt = [], []
         for index, content in enumerate(batch["input_ids"]):
             kept = list(content[: max(room, 0)])
-            while kept and kept[-1] == self.eos_id:
+            while self.ends_in_eos and kept and kept[-1] == self.eos_id:
                 kept.pop()
             offsets = batch["offset_mapping"][index] if has_offsets else None
             skipped = self._count_prompt(prompt, content, offsets) if prompt else 0
             echo = kept[skipped:] if self.echoes else ()
-            rows.append([*self.prefix, *kept, *echo, self.eos_id, *self.soft_ids])
+            row = [*self.prefix, *kept, *echo, *self.ending, *self.soft_ids]
+            rows.append(row or [self.eos_id])  # an empty text without BOS and EOS still needs a token
             num_prompt.append(len(self.prefix) + min(skipped, len(kept)) if prompt else 0)
         return rows, num_prompt
+
+    @property
+    def ends_in_eos(self) -> bool:
+        """Whether every text ends in EOS and nothing else, as in every model that poolwise trains."""
+        return self.ending == [self.eos_id]
 
     def most_tokens(self, limit: int) -> int:
         """Return the largest ``max_tokens`` with which ``encode`` returns at most ``limit`` ids per text."""

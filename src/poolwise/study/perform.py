@@ -10,7 +10,7 @@ from poolwise.config import Recipe
 from poolwise.design import parse_design
 from poolwise.jobs import Job, Report, RunJob
 from poolwise.study.adapt import inputs_for, run_adaptation
-from poolwise.study.entrants import evaluate_entrant
+from poolwise.study.entrant_evaluation import evaluate_entrant
 from poolwise.study.jobs import evaluate_anchor, evaluate_trained, train_run, tune_run, tuned_config
 from poolwise.study.plan import InputHashes
 from poolwise.study.worker_inputs import Inputs, WorkerInputs

@@ -43,7 +43,7 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
         "base": "poolwise/nano",
         "designs": ["last+causal", "mean+causal"],
         "reference": "last+causal",
-        "seeds": [0, 1],
+        "seeds": [0],
         "anchors": ["random"],
         "data": {"train": [str(toys.write_training(folder / "train.jsonl"))]},
         "train": {"steps": 1, "batch_size": 8, "max_tokens": 24},
@@ -68,7 +68,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe, Study
 
 
 def test_each_is_evaluated_once_with_its_own_prompts_and_length(study: tuple[Path, Recipe, StudyResults]) -> None:
-    folder, given, found = study
+    _, given, found = study
     assert [one.name for one in found.results.entrants] == ["prompted", "ours"]
     assert found.results.anchors == ["random", "prompted", "ours"]
     for name, model in (("prompted", given.entrants[0]), ("ours", given.entrants[1])):
@@ -194,7 +194,7 @@ def test_one_that_cannot_be_loaded_is_told_before_the_first_job(tmp_path: Path) 
     broken = Path(minilm(tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"no weights")
     given = recipe(tmp_path, entrants=[str(broken)])
-    with pytest.raises(ModelError, match="entrant .*broken: cannot load"):
+    with pytest.raises(ModelError, match=r"entrant .*broken: cannot load"):
         run_study(given, tmp_path / "out", workers=1)
     assert not (tmp_path / "out" / "runs").exists()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,10 +24,11 @@ class MultilayerPooling(Pooling):
     Args:
         num_layers: number of layers of the base.
         subset: the layers that are pooled, in the notation of ``LayerSubset``; each has its own embedding.
+        input: "normalised", or "raw" for states as the base gives them, which is how the paper's weights were trained.
     Source: arXiv:2409.02727, designs 3 and 5.
     """
 
-    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding", "subset")
+    config_keys = ("dim", "num_layers", "latents", "heads", "head_dim", "init", "layer_embedding", "subset", "input")
 
     def __init__(
         self,
@@ -39,10 +40,12 @@ class MultilayerPooling(Pooling):
         init: Start = "mean",
         layer_embedding: bool = True,
         subset: str = "all",
+        input: Literal["normalised", "raw"] = "normalised",
     ) -> None:
         super().__init__(dim)
         self.num_layers, self.latents, self.heads, self.head_dim = num_layers, latents, heads, head_dim
         self.init, self.layer_embedding, self.subset = init, layer_embedding, subset
+        self.input = input
         self.head = CrossAttention(dim, HeadSize(latents, heads, head_dim), init)
         std = SMALL_STD if init == "mean" else 1.0
         num_read = len(LayerSubset(subset).numbers(num_layers))
@@ -61,11 +64,13 @@ class MultilayerPooling(Pooling):
             init=design.option("init"),  # type: ignore[arg-type]
             layer_embedding=bool(design.option("layer_embedding")),
             subset=str(design.option("layers")),
+            input=design.option("input"),  # type: ignore[arg-type]
         )
 
     def states(self, features: dict[str, Any]) -> Float[Tensor, "B S D"]:
-        """Return the normalised state of each of the subset's layers, plus its layer embedding."""
-        states = normalise(select_layers(features["layer_embeddings"], self.subset))
+        """Return the state of each of the subset's layers, normalised or raw, plus its layer embedding."""
+        states = select_layers(features["layer_embeddings"], self.subset)
+        states = states if self.input == "raw" else normalise(states)
         return states if self.layers is None else states + self.layers
 
     def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
