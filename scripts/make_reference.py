@@ -51,6 +51,9 @@ def designs_page() -> str:
     ]
     lines += ["`prompt=skip` leaves the prompt's tokens out of the pooling. `layers` pools some of the layers 1 .. L:"]
     lines += ["`last4` the last four, `every2` every second from the last down, `5-8` a range, `6` one."]
+    lines += [
+        "`input=raw` gives `multilayer` the layers' states as they are, which is how the paper's weights were trained."
+    ]
     lines += ["`skip=bos` leaves the first token out: BOS where the tokenizer adds one, else the text's first token."]
     lines += ["Decoders use it as an attention sink, so its state is large and says little about the text."]
     lines += ["`echo=true` lets the base read every text twice (BOS, prompt, text, text, EOS). The second occurrence"]

@@ -28,6 +28,7 @@ OPTIONS = (
     "multilayer(tokens=last)",
     "multilayer(tokens=mean)",
     "multilayer(layer_embedding=false,init=random)",
+    "multilayer(input=raw)",
     "mlp(tokens=last)",
     "mlp(tokens=mean)",
     "nv_latent(latents=40,heads=2,head_dim=3,init=random,prompt=skip)",

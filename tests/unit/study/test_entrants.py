@@ -187,7 +187,7 @@ def test_all_bad_entrants_are_named_before_the_first_job(tmp_path: Path, monkeyp
         run_study(given, tmp_path / "out", workers=1)
     for part in ("nowhere' is not a folder", "empty has no modules.json", "cannot fetch entrant org/none: no such"):
         assert part in str(caught.value)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "plan.json").exists()
 
 
 def test_one_that_cannot_be_loaded_is_told_before_the_first_job(tmp_path: Path) -> None:

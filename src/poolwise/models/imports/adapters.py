@@ -62,6 +62,8 @@ def read_lora(folder: Path) -> LoraFolder:
         "use_dora": bool(raw.get("use_dora")),
         "bias": raw.get("bias", "none") != "none",
         "modules_to_save": bool(raw.get("modules_to_save")),
+        # These starts change the weights of the base, which are then not those that its name says.
+        "init_lora_weights": raw.get("init_lora_weights") not in (True, False, None, "gaussian", "orthogonal"),
     }
     if named := [f"{key}={raw.get(key)}" for key, is_odd in odd.items() if is_odd]:
         raise ModelError(f"the adapter in {folder} has {', '.join(named)}", "wanted plain LoRA on linear layers")

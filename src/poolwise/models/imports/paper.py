@@ -102,7 +102,7 @@ def build_head(design: Design, weights: Mapping[str, Tensor], dim: int, num_laye
             problems.append(f"{_theirs(name)} is {tuple(mapped[name].shape)}; wanted {shape} on this base")
     problems += [f"{_theirs(name)} is missing" for name in wanted if name not in mapped]
     collect(problems, ModelError, f"the head does not fit {design}", "give the base and the design it was trained with")
-    pooling.load_state_dict({name: mapped[name].float() for name in wanted}, assign=True)
+    pooling.load_state_dict({name: mapped[name].to(torch.float32, copy=True) for name in wanted}, assign=True)
     return pooling, notes
 
 
