@@ -50,11 +50,10 @@ def import_(
     The paper's adapters with their heads, LLM2Vec and GritLM are mapped exactly; what cannot be is refused.
     Code in the folders is never run.
     """
-    from poolwise.models.imports import FORMATS, import_model
+    from poolwise.models.imports import import_model
     from poolwise.models.imports.build import checks_text
 
-    known = next((form for form in FORMATS if form == layout.value), "auto")
-    record = import_model(folders, out, layout=known, design=design, base=base, max_tokens=max_tokens)
+    record = import_model(folders, out, layout=layout.value, design=design, base=base, max_tokens=max_tokens)
     if as_json:
         print(json.dumps(asdict(record), indent=2, ensure_ascii=False))
     else:

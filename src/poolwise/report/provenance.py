@@ -50,7 +50,7 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         *([("Looks", looks_text(results.sequential))] if results.sequential else []),
-        *([("Entrants", ", ".join(entrant.model for entrant in results.entrants))] if results.entrants else []),
+        *([("Entrants", ", ".join(entrant.name for entrant in results.entrants))] if results.entrants else []),
         ("Tasks", f"{len(results.tasks)} with {count_text(items)} items"),
         ("Machine", _machine(measured.machine) or "–"),
         ("Run", " · ".join(t for t in (measured.started, _wall(measured.wall_seconds)) if t) or "–"),

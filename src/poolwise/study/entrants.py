@@ -132,6 +132,8 @@ def load_entrant(entrant: Entrant, recipe: Recipe) -> tuple[SentenceTransformer,
 
     Raises: ModelError naming it if it cannot be loaded; code in its folder is never run.
     """
+    from safetensors import SafetensorError
+
     from poolwise.models.load import load_any, load_foreign, own_folder
 
     precision = recipe.eval.precision
@@ -142,3 +144,6 @@ def load_entrant(entrant: Entrant, recipe: Recipe) -> tuple[SentenceTransformer,
         return load_foreign(entrant.folder, precision), precision
     except ModelError as error:
         raise ModelError(f"entrant {entrant.model}: {error.got}", error.wanted, error.hint) from error
+    except (SafetensorError, RuntimeError, KeyError) as error:  # damaged weights, or weights of another architecture
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(f"entrant {entrant.model}: cannot load its weights: {reason}", hint=_HINT) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from poolwise.base_dtypes import HeldDtype
@@ -164,7 +165,7 @@ def measure_entrants(names: Sequence[str], recipe: Recipe, inputs: StudyInputs) 
             problems.append(error)
             continue
         num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-        speed = _texts_per_second(lambda read=model.encode: read(sample, show_progress_bar=False), len(sample))
+        speed = _texts_per_second(partial(model.encode, sample, show_progress_bar=False), len(sample))
         found[name] = EntrantSpeed(speed, num_bytes / 2**30)
     if len(problems) == 1:
         raise problems[0]

@@ -33,6 +33,6 @@ def test_it_prints_what_was_imported_and_how_it_behaves(tmp_path: Path) -> None:
 
 def test_an_unknown_folder_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="cannot tell how .*empty was made"):
+    with pytest.raises(ModelError, match=r"cannot tell how .*empty was made"):
         asked = ["import", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
         CliRunner().invoke(app, asked, catch_exceptions=False)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from sentence_transformers.base.modules import Normalize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.design import Design, parse_design
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ConfigError, ModelError, nearest
 from poolwise.hub import is_hub_id, snapshot
 from poolwise.models.backbone import Backbone, Method
 from poolwise.models.bases import load_base, pinned_base
@@ -77,7 +76,7 @@ def import_model(
     folders: Sequence[str],
     out: Path,
     *,
-    layout: Format | Literal["auto"] = "auto",
+    layout: str = "auto",
     design: str | None = None,
     base: str | None = None,
     max_tokens: int | None = None,
@@ -89,6 +88,7 @@ def import_model(
     Args:
         folders: its folders or hub ids; several are adapters in the order in which they were trained.
         out: where the model is saved; a new or empty folder.
+        layout: one of ``FORMATS``, or "auto" to detect it.
         design: of the paper's models: their files do not say it.
         base: the model that adapters were trained on; None takes the one they name.
         max_tokens: texts are truncated to this many tokens; None is what the model's own code does.
@@ -98,7 +98,7 @@ def import_model(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not empty", hint="give a new or empty folder as --out")
     places = [_place(name) for name in folders]
-    found = layouts.detect(places) if layout == "auto" else layout
+    found = layouts.detect(places) if layout == "auto" else _known(layout)
     if design is not None and found != "paper":
         raise ConfigError(f"--design {design} with a model of {found}", "wanted none: its design is known")
     if found == "nv-embed":
@@ -115,6 +115,13 @@ def import_model(
         model.save(str(partial))
         write_text(partial / RECORD, json.dumps(asdict(record), indent=2, ensure_ascii=False))
     return record
+
+
+def _known(layout: str) -> Format:
+    for known in layouts.FORMATS:
+        if known == layout:
+            return known
+    raise ConfigError(f"no format {layout!r}", nearest(layout, [*layouts.FORMATS, "auto"]))
 
 
 def _place(name: str) -> Path:

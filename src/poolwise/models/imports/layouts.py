@@ -36,7 +36,7 @@ def find_head(folder: Path) -> Path | None:
 
 
 def custom_code(folder: Path) -> list[str]:
-    """Return what other libraries would run from a folder if they were allowed to; poolwise never does."""
+    """Return what other libraries would run from a folder if they were allowed to; here it never runs."""
     named = read_settings(folder / "config.json").get("auto_map") or {}
     classes = [f"{kind}: {target}" for kind, target in sorted(named.items())] if isinstance(named, dict) else []
     return [*classes, *sorted(path.name for path in folder.glob("*.py"))]

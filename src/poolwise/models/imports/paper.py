@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from poolwise.design import Design
+from poolwise.design import Design, OptionValue
 from poolwise.errors import ConfigError, ModelError, collect
 from poolwise.models.pooling import Pooling, build_pooling
 from poolwise.models.pooling.cross_attention import PAPER_SIZE
@@ -71,7 +71,12 @@ def sized(design: Design, weights: Mapping[str, Tensor]) -> Design:
         )
     if inner % heads:
         raise ModelError(f"heads={heads} does not divide {inner}, the width of the head's attention")
-    sizes = {"latents": latents.shape[0], "heads": heads, "head_dim": inner // heads, "init": "random"}
+    sizes: dict[str, OptionValue] = {
+        "latents": latents.shape[0],
+        "heads": heads,
+        "head_dim": inner // heads,
+        "init": "random",
+    }
     sizes |= {"input": "raw"} if design.pooling == "multilayer" else {}
     kept = {name: value for name, value in given.items() if name not in (*sizes, "size")}
     return replace(design, options=tuple((kept | sizes).items()))
