@@ -131,8 +131,9 @@ def _entrant(recipe: Recipe, inputs: InputHashes, name: str) -> Job:
     how = {key: getattr(recipe.eval, key) for key in ENTRANT_READS}
     spec = {"version": RESULTS_VERSION, "entrant": inputs.entrants[name], "eval": how}
     key = fingerprint(spec | {"tasks": inputs.tasks, "max_items": recipe.max_items})
-    slug = re.sub(r"[^\w.-]+", "-", name).strip("-.")
-    return Job("entrant", name, ANCHOR_SEED, key, f"entrant-{slug}-{key[:8]}")
+    # No "-" in the slug: an entrant may be the folder of a run, whose name would be read as one of this study's seeds.
+    slug = re.sub(r"[^\w.]+", "_", name).strip("_.")
+    return Job("entrant", name, ANCHOR_SEED, key, f"entrant-{key[:8]}-{slug}")
 
 
 def _on(adapt: Job | None) -> dict[str, object]:

@@ -257,7 +257,8 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     if path.is_file():
         # The keys that an older version did not write have their defaults.
         mine, theirs = (given.settings for given in (recipe, build_recipe(read_json(path), str(path))))
-        differing = sorted(key for key in mine if key != "name" and mine[key] != theirs[key])
+        keys = (mine.keys() | theirs.keys()) - {"name"}  # a key may be left out at its default
+        differing = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if differing:
             raise ConfigError(
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",

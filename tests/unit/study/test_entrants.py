@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from poolwise.study.inputs import load_inputs
 from poolwise.study.plan import InputHashes, plan_jobs
 from poolwise.study.price import price_study
 from poolwise.study.single_evaluation import evaluate_single
-from poolwise.study.study import plan_study, run_study
+from poolwise.study.study import check_folder, plan_study, run_study
 
 HASHES = InputHashes("b0", {"x": "d0"}, {0: "s0", 1: "s1"}, {"sts/t": "t0"}, {})
 ABSURD = "stocks fell , sell the guitar : " * 12
@@ -146,6 +147,22 @@ def test_keys_depend_on_the_model_and_the_tasks_only() -> None:
     assert key_of(recipe_only(train={"steps": 9}, eval={"max_tokens": 99}), replace(hashes, base="b1")) == before
     without = [job for job in plan_jobs(given, hashes) if job.kind != "entrant"]
     assert without == plan_jobs(recipe_only(), HASHES), "other jobs keep their keys"
+
+
+def test_the_folder_of_a_run_as_an_entrant_is_not_taken_for_a_seed() -> None:
+    hashes = replace(HASHES, entrants={"mean+causal-s3-0123abcd": "f0", "s1": "f1"})
+    folders = [job.run for job in plan_jobs(recipe_only(), hashes) if job.kind == "entrant"]
+    assert len(set(folders)) == 2 and not any(re.search(r"-s\d+-[0-9a-f]+$", name) for name in folders)
+
+
+def test_a_study_with_other_entrants_is_another_recipe(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(recipe_only().model_dump_json())
+    check_folder(recipe_only(), tmp_path)
+    with pytest.raises(ConfigError, match=r"entrants differ"):
+        check_folder(recipe_only(entrants=["a/b"]), tmp_path)
+    (tmp_path / "study.json").write_text(recipe_only(entrants=["a/b"]).model_dump_json())
+    with pytest.raises(ConfigError, match=r"entrants differ"):
+        check_folder(recipe_only(), tmp_path)
 
 
 def recipe_only(**changes: Any) -> Recipe:
