@@ -8,8 +8,8 @@ import yaml
 
 from poolwise.report.amounts import count_text, seconds_text
 from poolwise.report.blocks import Block, Code, Definitions, Folded, Paragraph
-from poolwise.report.view import listed
 from poolwise.results import Results, Sequential, StudyResults
+from poolwise.wording import listed
 
 _OF_BASE = ("base", "base commit", "base file", "base_dtype")
 """The data fingerprints that are not of training data."""
