@@ -1,5 +1,6 @@
-"""LLM2Vec (arXiv:2404.05961): a base, a first adapter (MNTP), a second one on top, and the mean under bidirectional
-attention. What its package adds to a text, and what it leaves out of the mean, is part of the model.
+"""LLM2Vec (arXiv:2404.05961): adapters in order, and the tokens that its package adds to a text or does not pool.
+
+A base, a first adapter (MNTP), a second one on top, and the mean under bidirectional attention.
 """
 
 from __future__ import annotations
