@@ -32,7 +32,7 @@ ROOMS: list[list[str]] = [
     ["models"],
     ["encoding", "publish", "export"],
     ["training", "mining", "checks"],
-    ["tasks", "stats.core"],
+    ["tasks", "stats.core", "imports"],
     ["stats.designs"],
     ["stats"],
     ["foreign"],

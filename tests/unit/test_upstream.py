@@ -23,7 +23,11 @@ LIBRARIES = ("torch", "transformers", "sentence_transformers", "peft", "mteb", "
 PUBLIC = {
     **dict.fromkeys(LIBRARIES, "what a library exports at its top"),
     "torch.distributed": "pytorch.org/docs: torch.distributed",
+    "torch.distributed.device_mesh": "pytorch.org/docs: torch.distributed, device mesh",
+    "torch.distributed.fsdp": "pytorch.org/docs: torch.distributed.fsdp.fully_shard",
+    "torch.distributed.tensor": "pytorch.org/docs: torch.distributed.tensor",
     "torch.nn": "pytorch.org/docs: torch.nn",
+    "torch.nn.utils.rnn": "pytorch.org/docs: torch.nn.utils.rnn.pad_sequence",
     "torch.nn.attention": "pytorch.org/docs: torch.nn.attention",
     "torch.nn.functional": "pytorch.org/docs: torch.nn.functional",
     "torch.optim": "pytorch.org/docs: torch.optim",
@@ -132,6 +136,7 @@ PARTS = [
     Part("transformers:TrainingArguments.n_gpu", None, TRAINER),
     Part("transformers:Trainer._clip_grad_norm", ("self", "model"), TRAINER),
     Part("transformers:Trainer._get_output_dir", ("self", "trial"), TRAINER),
+    Part("transformers:Trainer._move_model_to_device", ("self", "model", "device"), TRAINER),
     Part("transformers:Trainer._save_checkpoint", ("self", "model", "trial"), TRAINER),
     Part(
         "sentence_transformers:SentenceTransformerTrainer._save",
@@ -143,6 +148,7 @@ PARTS = [
         ("self", "checkpoint_path"),
         TRAINER,
     ),
+    Part("transformers:PreTrainedModel._hf_peft_config_loaded", None, "imports.build.import_model"),
     Part("peft.tuners.lora:Linear", None, "kernels.fused_training.fused_training"),
     Part(
         "mteb.abstasks:AbsTask._save_task_predictions",

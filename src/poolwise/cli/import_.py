@@ -50,8 +50,8 @@ def import_(
     The paper's adapters with their heads, LLM2Vec and GritLM are mapped exactly; what cannot be is refused.
     Code in the folders is never run.
     """
-    from poolwise.models.imports import import_model
-    from poolwise.models.imports.build import checks_text
+    from poolwise.imports import import_model
+    from poolwise.imports.build import checks_text
 
     record = import_model(folders, out, layout=layout.value, design=design, base=base, max_tokens=max_tokens)
     if as_json:

@@ -17,9 +17,9 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from poolwise.errors import PoolwiseError
+from poolwise.imports import import_model, llm2vec
+from poolwise.imports.build import GRITLM_PROMPT, checks_text
 from poolwise.models import load_model
-from poolwise.models.imports import import_model, llm2vec
-from poolwise.models.imports.build import GRITLM_PROMPT, checks_text
 from tiny_models import HIDDEN, NUM_LAYERS, TEXTS, save_tiny_base
 
 HEADS, INNER, LATENTS = 2, 24, 5

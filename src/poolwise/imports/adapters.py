@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from poolwise.errors import ModelError, collect
+from poolwise.imports.layouts import ADAPTER, read_settings
 from poolwise.models.adapter import add_trained_lora
-from poolwise.models.imports.layouts import ADAPTER, read_settings
 from poolwise.upstream.transformers import Conv1D
 
 _WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")

@@ -1,5 +1,6 @@
-"""LLM2Vec (arXiv:2404.05961): a base, a first adapter (MNTP), a second one on top, and the mean under bidirectional
-attention. What its package adds to a text, and what it leaves out of the mean, is part of the model.
+"""LLM2Vec (arXiv:2404.05961): adapters in order, and the tokens that its package adds to a text or does not pool.
+
+A base, a first adapter (MNTP), a second one on top, and the mean under bidirectional attention.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 
 from poolwise.design import Design
 from poolwise.errors import ModelError
-from poolwise.models.imports.adapters import LoraFolder, read_lora
-from poolwise.models.imports.layouts import ADAPTER, LLM2VEC, read_settings
+from poolwise.imports.adapters import LoraFolder, read_lora
+from poolwise.imports.layouts import ADAPTER, LLM2VEC, read_settings
 
 WRAPPERS: Mapping[str, tuple[str, str]] = {
     "meta-llama/Meta-Llama-3-8B-Instruct": ("<|start_header_id|>user<|end_header_id|>\n\n", "<|eot_id|>"),

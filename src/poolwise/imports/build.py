@@ -10,19 +10,20 @@ from pathlib import Path
 from sentence_transformers.base.modules import Normalize
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from poolwise.checks import diagnose
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError, nearest
 from poolwise.hub import is_hub_id, snapshot
+from poolwise.imports import layouts, llm2vec, paper
+from poolwise.imports.adapters import put_on, read_lora, read_tensors
+from poolwise.imports.layouts import Format
 from poolwise.models.backbone import Backbone, Method
 from poolwise.models.bases import load_base, pinned_base
-from poolwise.models.doctor import diagnose
 from poolwise.models.embedding_model import EmbeddingModel
-from poolwise.models.imports import layouts, llm2vec, paper
-from poolwise.models.imports.adapters import put_on, read_lora, read_tensors
-from poolwise.models.imports.layouts import Format
 from poolwise.models.merge import merge_adapters
 from poolwise.models.pooling import Pooling, build_pooling
 from poolwise.storage.whole_files import whole_folder, write_text
+from poolwise.upstream.peft import forget_adapter
 
 RECORD = "imported.json"
 PAPER_TOKENS, GRITLM_TOKENS = 512, 512
@@ -259,8 +260,7 @@ def _gritlm(folders: Sequence[str], base: str | None, max_tokens: int | None) ->
 def _merge(model: PreTrainedModel) -> None:
     """Merge the adapter into the weights, so that the next one is put on plain layers and the model can be saved."""
     merge_adapters(model)
-    model._hf_peft_config_loaded = False  # else transformers would save an adapter that is no longer there
-    del model.peft_config
+    forget_adapter(model)
 
 
 def _base_of(given: str | None, named: str, folder: Path) -> str:
