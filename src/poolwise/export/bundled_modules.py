@@ -212,7 +212,7 @@ class Head(Module):
             return found
         # The others pool one state per layer; layers are counted from 1.
         layers = features["layer_embeddings"].float()[:, [number - 1 for number in settings["layers"]]]
-        layers = _normalise(layers)
+        layers = layers if settings.get("input") == "raw" else _normalise(layers)
         if kind == "layer_mean":
             return layers.mean(dim=1)
         if kind == "layer_mix":

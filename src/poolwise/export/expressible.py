@@ -28,13 +28,15 @@ def extras(design: Design) -> list[str]:
 
 
 def base_refusal(model: EmbeddingModel) -> str | None:
-    """Return why a base cannot be written as a Hugging Face folder; None if it can."""
+    """Return why a model's base and tokens cannot be written for other programs; None if they can."""
     backbone = model[0]
     assert isinstance(backbone, Backbone)
     if not all(weight.is_floating_point() for weight in backbone.model.parameters()):
         return "its base is held in 4 bits; load it with base_dtype fp32 or bf16"
     if not backbone.tokenizer.is_fast:
         return "its tokenizer is written in Python and has no tokenizer.json; no target can take it"
+    if not backbone.tokens.ends_in_eos:
+        return "its texts do not end in EOS (it was imported), and exports add EOS; no target can take it"
     return None
 
 

@@ -36,7 +36,7 @@ _OLD_KEYS = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
-_SETTINGS_OF_HEADS = ("latents", "heads", "head_dim", "keys", "layer_embedding", "width", "queries", "tokens")
+_SETTINGS_OF_HEADS = ("latents", "heads", "head_dim", "keys", "layer_embedding", "input", "width", "queries", "tokens")
 
 
 def refusal(model: EmbeddingModel) -> str | None:

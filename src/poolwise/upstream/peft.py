@@ -1,7 +1,7 @@
 """Undocumented parts of PEFT, checked against 0.21.2.
 
-- ``_hf_peft_config_loaded`` and ``peft_config`` of a transformers model: whether it saves an adapter. If it is renamed, an
-  imported model would be saved as an adapter without weights.
+- ``_hf_peft_config_loaded`` and ``peft_config`` of a transformers model: whether it saves an adapter. If it is renamed,
+  an imported model would be saved as an adapter without weights.
 - ``peft.tuners.lora.Linear``, a linear layer with its adapters, and its attributes ``merged``, ``lora_variant``,
   ``fan_in_fan_out``, ``lora_A``, ``lora_B``, ``lora_bias``, ``lora_dropout`` and ``scaling``. Without them
   ``kernels.fused_training`` cannot fuse adapted layers, or fails.

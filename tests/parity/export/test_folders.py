@@ -20,7 +20,12 @@ PROJECTED = ("mean(dim=8)+bidirectional", "weighted_mean(dim=16)+causal")
 BUNDLED = (
     *(f"{pooling}+bidirectional" for pooling in POOLINGS if pooling not in ("last", "mean", "weighted_mean")),
     *("layer_mix(tokens=last,layers=last2)+bidirectional", "layer_mean(layers=2,dim=8)+causal", "paper:2", "paper:3"),
-    *("multilayer(layer_embedding=false,layers=1-2)+causal", "pma(queries=2,dim=16)+causal", "mlp+causal"),
+    *(
+        "multilayer(layer_embedding=false,layers=1-2)+causal",
+        "multilayer(input=raw)+causal",
+        "pma(queries=2,dim=16)+causal",
+        "mlp+causal",
+    ),
     *("mean(skip=bos)+causal", "mean(prompt=skip)+bidirectional", "weighted_mean(prompt=skip)+causal"),
     *("mean(echo=true)+causal", "last(echo=true)+bidirectional", "soft_tokens(count=3)+causal"),
     *("mean+bidirectional(top=2)", "multilayer+bidirectional(top=1)", "mean(prompt=skip)+bidirectional(on=prompt)"),

@@ -187,6 +187,14 @@ def test_what_a_plain_folder_cannot_express(tmp_path, design, reason) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("target", ["merged", "sentence-transformers", "onnx"])
+def test_a_model_whose_texts_do_not_end_in_eos_is_refused(tmp_path, target) -> None:
+    model = moved_model("mean+bidirectional", save_tiny_base(tmp_path / "base", "llama"))
+    model[0].tokens.ending = []  # as models of LLM2Vec are imported
+    with pytest.raises(ModelError, match="its texts do not end in EOS"):
+        export_model(model, target, tmp_path / "out")
+
+
 def test_last_needs_nothing_special_to_skip_the_prompt(tmp_path) -> None:
     model = moved_model("last(prompt=skip)+causal", save_tiny_base(tmp_path / "base", "llama"))
     assert export_model(model, "merged", tmp_path / "out").worst < 1e-5
