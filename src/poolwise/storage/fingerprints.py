@@ -43,11 +43,15 @@ def _file_hash(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+ABOUT = {"README.md", "card.yaml"}
+"""Files of a model that say something of it and change nothing that it computes: its card gains scores later."""
+
+
 def fingerprint_folder(folder: Path) -> str:
-    """Return a 16-digit hash of the names, sizes and contents of a folder's files."""
+    """Return a 16-digit hash of the names, sizes and contents of a model folder's files, but for its card."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name not in ABOUT:
             digest.update(f"{path.relative_to(folder)}:{path.stat().st_size}:".encode())
             digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()[:LENGTH]

@@ -40,3 +40,11 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
     assert len(set(first)) == 1 and len(reads) == 1
     path.write_text("three")
     assert fingerprint_folder(tmp_path) != first[0] and len(reads) == 2
+
+
+def test_a_card_is_not_part_of_a_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = fingerprint_folder(tmp_path)
+    for name in ("README.md", "card.yaml"):
+        (tmp_path / name).write_text("written after the evaluation")
+    assert fingerprint_folder(tmp_path) == before
