@@ -9,8 +9,9 @@ from typing import Literal
 
 from poolwise.report.amounts import count_text, score_text, short_count_text
 from poolwise.report.blocks import Card, Cards, Cell, Column, Table
-from poolwise.report.view import OVERALL, View, category_title, listed
+from poolwise.report.view import OVERALL, View, category_title
 from poolwise.results import Recommendation
+from poolwise.wording import listed
 
 QUERY = "how do I read a file"
 

@@ -41,6 +41,7 @@ from poolwise.report.tables import cost_table, paper_table, task_table
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.report.within import within_contrasts
 from poolwise.results import Comparison, Results, StudyResults
+from poolwise.wording import listed
 
 MAX_NOTES = 4
 MAX_ROWS = 30
@@ -110,7 +111,7 @@ def comparison_document(
         _section("repeat", "How to repeat this comparison", *repeat),
         *_last_sections(comparison),
     ]
-    facts = [("Compared", ", ".join(comparison.designs)), ("Reference", comparison.reference or "none")]
+    facts = [("Compared", listed(comparison.designs)), ("Reference", comparison.reference or "none")]
     if view.tasks:
         facts.append(("Tasks", _num_tasks(view)))
     return Document("Comparison of embedding models", facts, [section for section in sections if section.blocks])

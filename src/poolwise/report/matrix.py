@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from poolwise.report.amounts import score_text
 from poolwise.report.blocks import Block, Bullets, Cell, Column, Csv, Folded, Paragraph, Table, Tone
 from poolwise.report.figures.groups import groups_figure
-from poolwise.report.view import OVERALL, View, category_title, listed
+from poolwise.report.view import OVERALL, View, category_title
+from poolwise.wording import listed
 
 MIN_MODELS = 5
 MAX_GROUPS = 12
@@ -116,9 +117,9 @@ def group_lines(view: View, category: str) -> list[str]:
     found = groups(view, category)
     if found is None:
         return [f"More than {MAX_GROUPS} overlapping groups: see the matrix."]
-    joined = [f"Not separated: {listed(group)}." for group in found if len(group) > 1]
+    joined = [f"Not separated: {listed(group, most=None)}." for group in found if len(group) > 1]
     alone = [group[0] for group in found if len(group) == 1]
-    return joined + ([f"Separated from all others: {listed(alone)}."] if alone else [])
+    return joined + ([f"Separated from all others: {listed(alone, most=None)}."] if alone else [])
 
 
 def _group_list(view: View, category: str) -> list[Block]:

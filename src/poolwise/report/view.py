@@ -44,11 +44,6 @@ def category_title(category: str) -> str:
     return TITLES.get(category, category.replace("_", " ").capitalize())
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as ``a, b and c``."""
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-
-
 def stars(contrast: Contrast) -> str:
     """Return ``**`` if the corrected p is below 0.05, ``*`` if only the raw p is, else an empty string."""
     if contrast.p_holm is not None and contrast.p_holm < ALPHA:

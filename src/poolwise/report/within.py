@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poolwise.report.amounts import p_text
-from poolwise.report.view import ALPHA, View, category_title, listed
+from poolwise.report.view import ALPHA, View, category_title
 from poolwise.results import Comparison, Contrast
+from poolwise.wording import listed
 
 
 def undecidable(view: View) -> list[str]:

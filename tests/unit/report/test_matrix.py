@@ -110,3 +110,11 @@ def test_where_nothing_is_decided_one_sentence_stands_for_the_matrix() -> None:
         contrast.verdict = "not decided"
     text = comparison_text(comparison)
     assert "No pair is decided in: STS." in text and "All pairs: STS" not in text
+
+
+def test_the_head_of_a_report_names_few_of_many_models(tmp_path: Path) -> None:
+    names = [f"model-{number:02d}" for number in range(30)]
+    write_comparison_report(_comparison(names), [], tmp_path)
+    head = (tmp_path / "report.md").read_text().partition("\n## ")[0]
+    assert "model-00, model-01, model-02, model-03, model-04 and 25 more" in head
+    assert "model-05" not in head

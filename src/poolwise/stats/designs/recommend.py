@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from poolwise.results import CategoryMean, Contrast, Recommendation, Verdict
 from poolwise.stats.designs.across import OVERALL
 from poolwise.stats.designs.entrants import Entrant, Field
+from poolwise.wording import listed
 
 
 def recommendations(
@@ -55,11 +56,11 @@ def _warning(name: str, baselines: Sequence[Contrast]) -> str:
         decided = [test.b for test in baselines if test.verdict == "worse"]
         sure = "" if set(below) == set(decided) else " in the mean" if not decided else ""
         return (
-            f"{name} is below {_listed(below)}{sure}: do not deploy it. Train longer, or on more data, or use "
+            f"{name} is below {listed(below)}{sure}: do not deploy it. Train longer, or on more data, or use "
             f"{below[0] if len(below) == 1 else 'the best of these'}."
         )
     if open_ends:
-        return f"{name} is not shown to be better than {_listed(open_ends)}: training has not been shown to pay."
+        return f"{name} is not shown to be better than {listed(open_ends)}: training has not been shown to pay."
     return ""
 
 
@@ -187,18 +188,14 @@ def _sentence(
     advice = f" {advice}." if advice else ""
     top = f"For {place}, {best} has the best mean ({scores[best]:.4f})"
     if equal:
-        return f"{top}; {_listed(equal)} {'is' if len(equal) == 1 else 'are'} practically equal to it.{advice}"
+        return f"{top}; {listed(equal)} {'is' if len(equal) == 1 else 'are'} practically equal to it.{advice}"
     return f"{top}, but {_open_ends(best, left, untested)}.{advice}"
 
 
 def _open_ends(best: str, left: Sequence[str], untested: Sequence[str]) -> str:
     """Return, in words, what is not shown to be worse than the best, and what was not compared with it."""
     tested = [name for name in left if name != best]
-    parts = [f"is not shown to be better than {_listed(tested)}"] if tested else []
+    parts = [f"is not shown to be better than {listed(tested)}"] if tested else []
     if untested:
-        parts.append(f"{_listed(untested)} {'was' if len(untested) == 1 else 'were'} not compared with it")
+        parts.append(f"{listed(untested)} {'was' if len(untested) == 1 else 'were'} not compared with it")
     return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
