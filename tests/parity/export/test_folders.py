@@ -10,7 +10,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from poolwise.design import POOLINGS
-from poolwise.export import merged, run_merged, sentence_folder
+from poolwise.export import bundled_modules, merged, run_merged, sentence_folder
 from poolwise.export.golden import golden_vectors, probe_texts, save_texts
 from tiny_models import save_tiny_base
 from toy_exports import moved_model
@@ -79,6 +79,23 @@ def test_the_bundled_file_gives_the_same(bases, tmp_path, monkeypatch, design, f
     loaded = SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
     assert loaded.get_embedding_dimension() == model.get_embedding_dimension()
     assert differences(model, encoded(loaded, model)).max() < TOLERANCE
+
+
+READ = ("latent+causal", "mean(prompt=skip)+bidirectional", "mean(skip=bos)+causal", "last(echo=true)+causal")
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("design", READ)
+def test_the_bundled_file_reads_the_same_tokens(bases, tmp_path, design, family):
+    model = moved_model(design, bases[family])
+    sentence_folder.write(model, tmp_path, options={})
+    reader = bundled_modules.Reader.load(str(tmp_path))
+    # Ends of texts and of prompts: texts that end with EOS, prompts that end with a token or inside of one.
+    texts = ["stocks fell <eos>", "<eos>", "<eos> <eos>", "a dog runs", "", "one two " * 30, "<bos> dog"]
+    for prompt in ("", "search query :", "search query : ", "search query : on", "<bos>", "one " * 30):
+        wanted, found = model.preprocess(texts, prompt=prompt), reader.preprocess(texts, prompt=prompt)
+        for name in ("input_ids", "attention_mask", "pooling_mask"):
+            assert found[name].tolist() == wanted[name].tolist(), (prompt, name)
 
 
 def test_a_bundled_model_can_be_saved_again(bases, tmp_path):
