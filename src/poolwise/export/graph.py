@@ -32,7 +32,7 @@ class EmbeddingGraph(nn.Module):
         assert isinstance(backbone, Backbone) and isinstance(pooling, Pooling)
         backbone.use_kernel(EAGER)
         if backbone.tokens.soft_ids:
-            backbone.lend_soft_tokens(pooling.soft)  # type: ignore[arg-type]
+            backbone.lend_soft_tokens(pooling.soft)
         self.backbone, self.pooling = backbone, pooling
         self.width: int | None = model.truncate_dim
         self.eval()
