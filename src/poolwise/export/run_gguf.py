@@ -32,7 +32,7 @@ def served(folder: Path, num_tokens: int) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # A text must fit into one batch: pooling is over the batch. Attention and its cache are in fp32, as weights are;
-    # at the server's defaults they are in fp16, and embeddings of a random Llama differed by 1e-3 instead of 6e-7.
+    # at the server's defaults they are in fp16, and embeddings of a random Llama differed by 1e-3 instead of 7e-7.
     sizes = [part for option in ("-c", "-b", "-ub") for part in (option, str(num_tokens))]
     cache = ["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off"]
     place = ["--host", "127.0.0.1", "--port", str(port)]
