@@ -178,7 +178,7 @@ print(vectors.shape, vectors @ vectors.T)
 
 ## Limits
 
-- Used without this code, `tokenizer.json` adds a second EOS to a text that ends in EOS itself; poolwise does not.
+- Used without this code, `tokenizer.json` adds a second EOS to a text that ends in EOS itself; this code does not.
 - The graph is in fp32 and was checked on a CPU."""
 
 
