@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import transformers
 from sentence_transformers import SentenceTransformer
-from transformers import CONFIG_MAPPING
 
 from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.checks.check import Check
-from poolwise.checks.subject import read_json, read_modules
 from poolwise.errors import ModelError
 from poolwise.hub import is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.models import load_model, own_folder
+from poolwise.models.custom_code import named_code
 from poolwise.models.load import load_foreign
 from poolwise.records import require_finished
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.py"]
-_STOCK = "sentence_transformers."
 Kind = Literal["poolwise", "sentence-transformers", "base"]
 
 
@@ -66,8 +62,9 @@ def find(name: str) -> Found:
             "wanted a sentence-transformers model, a Hugging Face base, or a model saved by poolwise",
             _hint(folder),
         )
-    code, needs = _code(folder)
-    return Found(name, kind, folder, code, needs)
+    found = named_code(folder)
+    code = dict.fromkeys(f"{one} ({named.file})" for named in found for one in named.names)
+    return Found(name, kind, folder, tuple(code), any(named.is_needed for named in found))
 
 
 def _hint(folder: Path) -> str:
@@ -94,31 +91,6 @@ def _folder(name: str, path: Path) -> Path:
             "wanted a folder, or a hub id that can be reached",
             "without a network, download the model elsewhere and give its folder",
         ) from error
-
-
-def _code(folder: Path) -> tuple[tuple[str, ...], bool]:
-    """Return the code that a folder names, and whether loading needs it."""
-    named, needs = [], False
-    for module in read_modules(folder):
-        if not (kind := str(module.get("type", ""))).startswith(_STOCK):
-            named.append(f"{kind} (modules.json)")
-            needs = True
-    for place in dict.fromkeys((folder, *(p.parent for p in folder.glob("*/config.json")))):
-        for file in ("config.json", "tokenizer_config.json"):
-            stored = read_json(place / file)
-            for target in (stored.get("auto_map") or {}).values():
-                targets = target if isinstance(target, list) else [target]
-                named += [f"{one} ({(place / file).relative_to(folder)})" for one in targets if one]
-            if stored.get("auto_map") and not _is_known(file, stored):
-                needs = True
-    return tuple(dict.fromkeys(named)), needs
-
-
-def _is_known(file: str, stored: Mapping[str, Any]) -> bool:
-    """Return whether transformers has a class of its own for what a configuration or a tokenizer names."""
-    if file == "config.json":
-        return stored.get("model_type") in CONFIG_MAPPING
-    return hasattr(transformers, str(stored.get("tokenizer_class", "PreTrainedTokenizerFast")))
 
 
 def check_code(found: Found, is_trusted: bool) -> Check:

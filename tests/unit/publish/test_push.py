@@ -296,7 +296,7 @@ KNOWN = json.dumps({"model_type": "llama", "auto_map": {"AutoModel": "modeling_o
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ({"modules.json": MODULES}, r"modules\.json names the module modeling_own\.Own in its file modeling_own\.py"),
+        ({"modules.json": MODULES}, r"modules\.json names the module modeling_own\.Own"),
         ({"config.json": MAPPED}, r"auto_map of config\.json names modeling_own\.OwnModel"),
     ],
 )
