@@ -92,9 +92,10 @@ def _mapped_classes(folder: Path) -> Iterator[NamedCode]:
     """Yield the classes that an ``auto_map`` names."""
     for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
         found = _content(path) if path.name in _CONFIGS else None
-        mapped = found.get("auto_map") if isinstance(found, dict) else None
+        stored = found if isinstance(found, dict) else {}
+        mapped = stored.get("auto_map")
         if isinstance(mapped, dict) and (names := tuple(dict.fromkeys(_class_names(mapped)))):
-            yield NamedCode(names, str(path.relative_to(folder)), not _is_known(path.name, found))
+            yield NamedCode(names, str(path.relative_to(folder)), not _is_known(path.name, stored))
 
 
 def _is_known(file: str, stored: dict[str, Any]) -> bool:
