@@ -106,7 +106,7 @@ def prefix_mask(mask: Bool[Tensor, "B T"], prompt: Bool[Tensor, "B T"], is_added
     return _of_kind(seen[:, None], is_added)
 
 
-def _earlier(num_tokens: int, device: torch.device) -> Bool[Tensor, "T T"]:
+def _earlier(num_tokens: int | torch.SymInt, device: torch.device) -> Bool[Tensor, "T T"]:
     return torch.ones(num_tokens, num_tokens, dtype=torch.bool, device=device).tril()
 
 
