@@ -21,14 +21,17 @@ def test_it_prints_what_was_imported_and_how_it_behaves(tmp_path: Path) -> None:
     assert found.exit_code == 0
     for part in (
         "design: mean(prompt=skip)+bidirectional",
-        "ok    attention: bidirectional",
+        "pass  attention: bidirectional",
         "last id",
         "note: with an",
     ):
         assert part in found.stdout
     record = json.loads((out / "imported.json").read_text())
     again = CliRunner().invoke(app, [*asked[:-1], str(tmp_path / "other"), "--json"], catch_exceptions=False)
-    assert json.loads(again.stdout) == record
+    repeated = json.loads(again.stdout)
+    for one in (record, repeated):  # the speed is another one each time
+        one["checks"] = [check for check in one["checks"] if check["name"] != "speed"]
+    assert repeated == record
 
 
 def test_an_unknown_folder_is_one_error(tmp_path: Path) -> None:
