@@ -37,7 +37,7 @@ ROOMS: list[list[str]] = [
     ["foreign"],
     ["report"],
     ["jobs"],
-    ["study"],
+    ["study", "corpus"],
     ["screening"],
     ["api"],
     ["cli"],

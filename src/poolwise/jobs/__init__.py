@@ -3,7 +3,15 @@
 from poolwise.jobs.eta import Eta
 from poolwise.jobs.executor import Executor, InProcess, run_jobs
 from poolwise.jobs.job import Job, JobKind
-from poolwise.jobs.processes import Processes, choose_workers, prepare_workers, share_gpus, usable_cores, wants_workers
+from poolwise.jobs.processes import (
+    Processes,
+    choose_workers,
+    end_with_parent,
+    prepare_workers,
+    share_gpus,
+    usable_cores,
+    wants_workers,
+)
 from poolwise.jobs.progress import Progress
 from poolwise.jobs.rank_processes import run_in_ranks
 from poolwise.jobs.state import JobState, Report, RunJob, is_done, load_state, state_path
@@ -20,6 +28,7 @@ __all__ = [
     "Report",
     "RunJob",
     "choose_workers",
+    "end_with_parent",
     "is_done",
     "load_state",
     "prepare_workers",

@@ -267,11 +267,12 @@ def _start(open_run: OpenRun, out: Path, events: Any, threads: int, log_level: i
     _LOGGER.handlers, _LOGGER.propagate = [_ToStudy(events)], False
     _LOGGER.setLevel(log_level)
     _worker = _Worker(open_run, out, events)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the process that started this one to end, and then end this one; run it in a thread."""
     # A worker that survives a killed study would write into the folders of the resumed study.
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -50,10 +50,11 @@ def iter_json_lines(path: Path) -> Iterator[tuple[int, object]]:
     Raises: DataError as ``iter_lines``.
     """
     for number, line in iter_lines(path):
-        yield number, line if isinstance(line, Unreadable) else _parsed(line)
+        yield number, line if isinstance(line, Unreadable) else parse_json_line(line)
 
 
-def _parsed(line: str) -> object:
+def parse_json_line(line: str) -> object:
+    """Return the JSON value of a line, or ``Unreadable``."""
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ import csv
 import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from poolwise.errors import DataError
 from poolwise.storage.json_lines import READ_ERRORS, Unreadable, cut_short
@@ -14,15 +15,19 @@ _LONGEST_CELL = 2**31 - 1
 """The csv module's default limit is 131,072 characters; documents can be longer."""
 
 
-def iter_table(path: Path) -> Iterator[tuple[int, dict[str, str | None] | Unreadable]]:
+def iter_table(
+    path: Path, errors: Literal["strict", "surrogateescape"] = "strict"
+) -> Iterator[tuple[int, dict[str, str | None] | Unreadable]]:
     """Yield (line on which a row starts, its cells by column); an empty cell is None, blank lines are skipped.
 
     Cells follow RFC 4180: quoted if they contain the delimiter, a quote or a line break. The delimiter of a CSV is the
     comma, semicolon or tab that is most frequent in its header; a row of another length gives ``Unreadable``.
 
-    Raises: DataError where the file is truncated, not UTF-8, has an unclosed quote, or two columns of one name.
+    Args:
+        errors: what bytes that are not UTF-8 become: an error, or half surrogate pairs that the caller must look for.
+    Raises: DataError where the file is truncated, not UTF-8 (if strict), has an unclosed quote, or two columns of one name.
     """
-    rows = _iter_cells(path)
+    rows = _iter_cells(path, errors)
     _, names = next(rows, (0, []))
     names = [name.strip() for name in names]
     if repeated := [name for name in names if name and names.count(name) > 1]:
@@ -35,11 +40,11 @@ def iter_table(path: Path) -> Iterator[tuple[int, dict[str, str | None] | Unread
             yield line, {name: cell if cell.strip() else None for name, cell in zip(names, cells, strict=True) if name}
 
 
-def _iter_cells(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
+def _iter_cells(path: Path, errors: str) -> Iterator[tuple[int, Sequence[str]]]:
     line = 0
     try:
         opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with opened(path, "rt", encoding="utf-8-sig", errors=errors, newline="") as file:
             start = file.readline()
             file.seek(0)
             # Strict: otherwise an unclosed quote would make the rest of the file one cell.

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL = ".partial"
 """The suffix of a file or folder that is being written; if the process is killed, only that is left behind."""
@@ -31,6 +32,23 @@ def write_bytes(path: Path, raw: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file in UTF-8 as ``write_bytes`` does; line breaks are kept as they are."""
     write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write in parts; it gets its name when the block ends, and is deleted if the block fails.
+
+    Several processes may write the same content at once. The folder must exist.
+    """
+    partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,138 @@
+"""The records of an encoded corpus on disk.
+
+The folder of a corpus::
+
+    manifest.json      Manifest: the model, the output, and the shards; ``is_complete`` once all rows are encoded
+    shards/            the shards; those that the manifest does not name are being written or replaced
+    rejected.jsonl     one Rejected per line: the rows that were set aside
+    ranges.npy         int8 only: the smallest and largest value of each dimension (2 D)
+    work/              while a run goes on or after it was interrupted: the records of its finished shards
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from poolwise.errors import ConfigError, DataError, EvalError
+from poolwise.records import Record, load_record, save_record
+from poolwise.storage.fingerprints import fingerprint
+
+Format = Literal["parquet", "npy"]
+Dtype = Literal["float32", "float16", "int8", "binary"]
+MANIFEST, SHARDS, REJECTED, RANGES, WORK = "manifest.json", "shards", "rejected.jsonl", "ranges.npy", "work"
+
+
+class Rejected(Record):
+    """A row that was set aside, and why. ``line`` is its line or row number from 1; 0 where only its id is known."""
+
+    source: str
+    line: int
+    id: str | None
+    reason: str
+
+
+class ModelFingerprint(Record):
+    """Everything of a model that decides its embeddings. ``name`` is where it came from, and is not compared."""
+
+    name: str
+    weights: str
+    tokenizer: str
+    attention: str
+    pooling: str
+    prompt: str
+    max_tokens: int | None
+    precision: str
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of 16 digits of all fields but the name."""
+        return fingerprint(self.model_dump(exclude={"name"}))
+
+
+class Output(Record):
+    """What a corpus stores of each row. ``dim`` is the width of the embeddings, in numbers."""
+
+    format: Format = "parquet"
+    dtype: Dtype = "float32"
+    dim: int
+    keeps_text: bool = False
+    kept: tuple[str, ...] = ()
+    chunks: str | None = Field(default=None, description="tokens and overlap of chunks; None for whole texts")
+    pools_chunks: bool = Field(default=False, description="the model reads a document whole, and chunks are pooled")
+
+
+class ShardFile(Record):
+    """One file of a shard, below ``shards/``."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+class ShardRecord(Record):
+    """One shard: some rows of the corpus, in one file or, with ``npy``, in two."""
+
+    number: int
+    num_rows: int
+    files: list[ShardFile]
+
+
+class Manifest(Record):
+    """An encoded corpus: its model, its output and its shards, in the order of their numbers."""
+
+    schema_version: int = 1
+    is_complete: bool = False
+    model: ModelFingerprint
+    fingerprint: str = Field(description="of the model")
+    output: Output
+    ranges_sha256: str | None = Field(default=None, description="of ranges.npy, which int8 embeddings were made with")
+    num_rows: int = 0
+    num_rejected: int = 0
+    shards: list[ShardRecord] = Field(default=[])
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Return the manifest of an encoded corpus.
+
+    Raises: DataError where the folder has none, or it cannot be read.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder} has no {MANIFEST}", "wanted a folder that poolwise encode wrote")
+    try:
+        return load_record(Manifest, folder / MANIFEST)
+    except EvalError as error:
+        raise DataError(error.got, hint="encode the corpus into a new folder") from error
+
+
+def save_manifest(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest, whole or not at all."""
+    save_record(manifest, folder / MANIFEST)
+
+
+def require_same(folder: Path, found: Manifest, model: ModelFingerprint, output: Output) -> None:
+    """Raise ConfigError where a folder was encoded with another model or output; the message names what differs."""
+    pairs = [(found.model, model), (found.output, output)]
+    differing = [
+        f"{name} {_short(old)} there, {_short(new)} now"
+        for before, now in pairs
+        for name, old in before.model_dump().items()
+        if name != "name" and old != (new := now.model_dump()[name])
+    ]
+    if differing:
+        raise ConfigError(
+            f"{folder} was encoded with another {' and '.join(_parts(found, model))}: {'; '.join(differing)}",
+            "wanted the same, so that all its embeddings can be compared",
+            "give the same model and options, or another --out",
+        )
+
+
+def _parts(found: Manifest, model: ModelFingerprint) -> list[str]:
+    return ["model"] if found.model.fingerprint != model.fingerprint else ["output"]
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
