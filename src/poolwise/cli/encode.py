@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "poolwise encode runs/mine corpus.jsonl --out embeddings",
-    "poolwise encode runs/mine 'parts/*.parquet' --out chunks --chunk tokens=256,overlap=32 --keep-text --dtype float16",
+    "poolwise encode runs/mine 'parts/*.parquet' --out chunks --chunk tokens=256,overlap=32 --keep-text",
 )
 
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from poolwise import __version__
-from poolwise.cli import bases, cache, compare, doctor, evaluate, mine, plan, report, screen, study, train
+from poolwise.cli import bases, cache, compare, doctor, encode, evaluate, mine, plan, report, screen, study, train
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
 from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "train": (train.train, train.EXAMPLES),
     "eval": (evaluate.evaluate, evaluate.EXAMPLES),
     "mine": (mine.mine, mine.EXAMPLES),
+    "encode": (encode.encode, encode.EXAMPLES),
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),

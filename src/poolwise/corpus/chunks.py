@@ -81,8 +81,8 @@ class Chunker:
         self._step = self._size - chunking.overlap
         if self._step < 1:
             raise ConfigError(
-                f"chunks of {chunking.tokens} tokens with an overlap of {chunking.overlap}: {num_special} tokens of each "
-                "are BOS, prompt and EOS",
+                f"chunks of {chunking.tokens} tokens with an overlap of {chunking.overlap}: {num_special} of "
+                "each are BOS, prompt and EOS",
                 "wanted chunks that advance",
                 "raise --chunk tokens=, or lower the overlap",
             )

@@ -117,15 +117,15 @@ def encode_corpus(
 ) -> Summary:
     """Encode every row of the inputs into a folder, and return what was done.
 
-    The same call resumes after an interruption, and updates a finished folder: it encodes new and changed rows and drops
-    those that the inputs no longer have.
+    The same call resumes after an interruption, and updates a finished folder: it encodes new and changed rows and
+    drops those that the inputs no longer have.
 
     Args:
         model: a folder, a run's folder, a hub id, or a loaded model, with which ``processes`` must be 1.
         inputs: files, folders, patterns, URLs, data sets of the hub, or "-" for standard input.
-    Raises: DataError for inputs that cannot be read, before the model is loaded, and for a full disk; ConfigError where
-        ``out`` holds something else, was encoded with another model or options, or is in use; ModelError where the model
-        cannot be loaded.
+    Raises: DataError for inputs that cannot be read (missing ones before the model is loaded); OSError for a full disk;
+        ConfigError where ``out`` holds something else, was encoded with another model or options, or is in use;
+        ModelError where the model cannot be loaded.
     """
     if not isinstance(model, str) and config.processes > 1:
         raise ConfigError("several processes with a loaded model", "wanted the name of a model, which each loads")
@@ -299,7 +299,7 @@ def _encode_with(model: SentenceTransformer, prompt: str, config: CorpusConfig, 
 
 
 def _narrowed(vectors: Float[np.ndarray, "N D"], dim: int | None) -> Float[np.ndarray, "N D"]:
-    """Return the first ``dim`` numbers of embeddings, scaled to length 1; all of them as they are if ``dim`` is None."""
+    """Return the first ``dim`` numbers of embeddings, scaled to length 1; if it is None, all as they are."""
     if dim is None or dim == vectors.shape[1]:
         return vectors
     cut = vectors[:, :dim]

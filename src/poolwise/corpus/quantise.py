@@ -25,7 +25,7 @@ def to_stored(
     """Return embeddings in the form that a shard stores.
 
     int8 has 256 levels from a dimension's smallest to its largest value; values beyond are clipped. ``binary`` keeps
-    the sign of each number as a bit, eight to a byte, the first in the highest bit (sentence-transformers' ``ubinary``).
+    the sign of each number as a bit, eight to a byte, the first highest (sentence-transformers' ``ubinary``).
 
     Law: a row's form does not depend on the other rows.
     """

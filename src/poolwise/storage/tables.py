@@ -25,7 +25,8 @@ def iter_table(
 
     Args:
         errors: what bytes that are not UTF-8 become: an error, or half surrogate pairs that the caller must look for.
-    Raises: DataError where the file is truncated, not UTF-8 (if strict), has an unclosed quote, or two columns of one name.
+    Raises: DataError where the file is truncated, not UTF-8 (if strict), has an unclosed quote, or two columns of one
+        name.
     """
     rows = _iter_cells(path, errors)
     _, names = next(rows, (0, []))
