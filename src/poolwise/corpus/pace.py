@@ -43,7 +43,8 @@ class Pace:
         self._points: deque[tuple[float, int]] = deque(maxlen=RECENT_REPORTS)
 
     def report(self, num_done: int) -> None:
-        """Report that so many rows of the input are done."""
+        """Report that so many rows of the input are done; a lower number than before changes nothing."""
+        num_done = max(num_done, self._points[-1][1] if self._points else 0)
         self._points.append((self._clock(), num_done))
         (first, before), (last, done) = self._points[0], self._points[-1]
         rate = (done - before) / (last - first) if last > first and done > before else None

@@ -98,7 +98,7 @@ class _Told:
     def __init__(self, url: str, source: Any) -> None:
         self._url, self._source = url, source
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         try:
             return bytes(self._source.read(size))
         except Exception as error:  # each store has exceptions of its own
