@@ -32,11 +32,11 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py base_dtype.py busy.py
+bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py base_dtype.py busy.py "corpus.py --texts 20000 --sample 4096"
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 
-bench-large: BENCHES = "encoding.py 110M" study.py screening.py growth.py statistics_speed.py profiles.py
+bench-large: BENCHES = corpus.py "encoding.py 110M" study.py screening.py growth.py statistics_speed.py profiles.py
 bench-large: $(STAMP)  ## the large shapes, whole studies in pairs, and how work grows: an hour, before a release
 	$(run_benches)
 

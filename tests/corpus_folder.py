@@ -39,13 +39,6 @@ MODEL = ModelFingerprint(
     prompt="",
     max_tokens=8,
     precision="fp32",
-    weights="w",
-    tokenizer="t",
-    attention="causal",
-    pooling="mean",
-    prompt="",
-    max_tokens=8,
-    precision="fp32",
 )
 
 
