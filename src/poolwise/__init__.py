@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from poolwise.api import compare, doctor, encode, evaluate, run_screen, run_study, train
+    from poolwise.api import compare, doctor, encode, encode_corpus, evaluate, run_screen, run_study, train
     from poolwise.config import Recipe, load_recipe
     from poolwise.design import Design, parse_design
     from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
@@ -28,6 +28,7 @@ _HOMES = {
     "build_model": "models",
     "load_model": "models",
     "encode": "api",
+    "encode_corpus": "api",
     "train": "api",
     "evaluate": "api",
     "run_study": "api",
@@ -62,6 +63,7 @@ __all__ = [
     "compare",
     "doctor",
     "encode",
+    "encode_corpus",
     "evaluate",
     "load_model",
     "load_recipe",

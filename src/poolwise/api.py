@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from sentence_transformers import SentenceTransformer
 
+    from poolwise.corpus.corpus import Summary
+    from poolwise.corpus.pace import OnProgress as OnCorpusProgress
     from poolwise.jobs import Progress
     from poolwise.models import Check, EmbeddingModel
 
@@ -62,6 +64,63 @@ def encode(
     move = {} if device is None or isinstance(model, str | Path) else {"device": device}
     vectors: Float[np.ndarray, "B D"] = loaded.encode(listed, prompt=prompt, prompt_name=prompt_name, **move, **options)
     return vectors
+
+
+def encode_corpus(
+    model: str | Path | SentenceTransformer,
+    inputs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    id_column: str | None = None,
+    text_column: str | None = None,
+    title_column: str | None = None,
+    keep: Sequence[str] = (),
+    chunk: str | None = None,
+    on_progress: OnCorpusProgress | None = None,
+    **options: Any,
+) -> Summary:
+    """Encode a corpus of any size into a folder of shards, in flat memory, and return what was done.
+
+    The same call resumes after an interruption. With changed inputs it encodes new and changed rows, and drops those
+    that are gone. Rows that cannot be used are listed in ``rejected.jsonl``.
+
+    Args:
+        model: a folder, a run's folder, a hub id, or a loaded model; ours or any other.
+        inputs: files (jsonl, parquet, csv, tsv, txt), folders, patterns, URLs, data sets of the hub, or "-" for
+            standard input.
+        out: the folder, which gets ``manifest.json`` and ``shards/``.
+        id_column: the field of the ids; None detects it.
+        text_column: the field of the texts; None detects it.
+        title_column: the field that is put before the text; None is "title".
+        keep: fields that are stored with the embeddings.
+        chunk: how documents are split, such as "tokens=256,overlap=32"; None encodes each as one text.
+        on_progress: called with a ``Progress``: rows done, about how many there are, rows per second, seconds left.
+        options: the other options of ``poolwise encode``: ``prompt``, ``prompt_name``, ``max_tokens``, ``precision``,
+            ``device``, ``processes``, ``format``, ``dtype``, ``dim``, ``keep_text``, ``pool_chunks``, ``shard_rows``,
+            ``split``, and ``is_strict`` for ``--strict``.
+    Raises: DataError for inputs that cannot be read; ConfigError where ``out`` is in use or was encoded with another
+        model or options; ModelError where the model cannot be loaded.
+
+    Example:
+
+        >>> import poolwise
+        >>> model = poolwise.build_model("mean+causal", "poolwise/nano")
+        >>> done = poolwise.encode_corpus(model, "my-suite/retrieval/toy-search", "embeddings", dtype="float16")
+        >>> done.num_encoded, done.manifest.output.dim
+        (24, 256)
+    """
+    from poolwise.corpus import CorpusConfig, corpus
+    from poolwise.corpus.chunks import parse_chunking
+    from poolwise.corpus.rows import Columns
+
+    config = CorpusConfig(
+        columns=Columns(id_column, text_column, title_column, tuple(keep)),
+        chunking=None if chunk is None else parse_chunking(chunk),
+        **options,
+    )
+    listed = [str(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    name = str(model) if isinstance(model, Path) else model
+    return corpus.encode_corpus(name, listed, Path(out), config, on_progress or (lambda _: None))
 
 
 def train(

@@ -19,8 +19,8 @@ from support import ROOT
 
 NAMES = [
     *("Comparison", "ConfigError", "DataError", "Design", "EvalError", "ModelError", "PoolwiseError", "Recipe"),
-    *("StudyResults", "__version__", "build_model", "compare", "doctor", "encode", "evaluate", "load_model"),
-    *("load_recipe", "parse_design", "run_screen", "run_study", "train"),
+    *("StudyResults", "__version__", "build_model", "compare", "doctor", "encode", "encode_corpus", "evaluate"),
+    *("load_model", "load_recipe", "parse_design", "run_screen", "run_study", "train"),
 ]
 
 

@@ -24,9 +24,12 @@ from poolwise.corpus.rows import Row
 from poolwise.corpus.shards import rows_table, save_shard
 from poolwise.errors import ModelError
 from poolwise.jobs import end_with_parent, prepare_workers, usable_cores
+from poolwise.jobs.rank_processes import free_gpu_memory
 
 T = TypeVar("T")
 _POLL_SECONDS = 0.2
+STOP_SECONDS = 5.0
+"""How long an interrupted run waits for the thread that reads rows."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,8 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite; OSError where the disk is full.
         """
-        is_good = np.isfinite(vectors).all(axis=1)
-        if not is_good.any():
+        is_good: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+        if not any(is_good):
             raise ModelError(
                 f"none of {len(vectors)} embeddings is finite",
                 "wanted finite numbers",
@@ -152,7 +155,9 @@ class InProcesses:
 
         Raises: ModelError where a process was killed; what a process raises.
         """
-        context = prepare_workers(["poolwise.corpus.corpus", "poolwise.models"])
+        if self._gpus:
+            free_gpu_memory()
+        context = prepare_workers(["poolwise.corpus.opened"])
         gpus = context.SimpleQueue()
         for visible in [*self._gpus, *[None] * self._count][: self._count]:
             gpus.put(visible)
@@ -271,4 +276,5 @@ def read_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
         yield consume()
     finally:
         is_stopped.set()
-        thread.join()
+        # Reading from standard input or a silent server cannot be interrupted; the thread dies with the process.
+        thread.join(STOP_SECONDS)
