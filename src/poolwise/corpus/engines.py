@@ -6,7 +6,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -60,6 +60,10 @@ Encode = Callable[[Sequence[Row], Callable[[int], None]], NDArray[np.float32]]
 """Returns the embeddings (N D) of rows, in order; the function given is called with the number of rows done."""
 
 
+Results = Generator[ShardResult, None, None]
+"""Finished shards; closing it ends what still runs."""
+
+
 class Engine(Protocol):
     """Encodes tasks and writes their shards; the results come as they finish.
 
@@ -67,7 +71,7 @@ class Engine(Protocol):
     ends at once; a shard that was not finished then is not there.
     """
 
-    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Results:
         """Yield a result for each task.
 
         Args:
@@ -94,7 +98,7 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite; OSError where the disk is full.
         """
-        is_good: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+        is_good = [bool(np.isfinite(vector).all()) for vector in vectors]
         if not any(is_good):
             raise ModelError(
                 f"none of {len(vectors)} embeddings is finite",
@@ -118,7 +122,7 @@ class InThisProcess:
     def __init__(self, encode: Encode, writer: ShardWriter) -> None:
         self._encode, self._writer = encode, writer
 
-    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Results:
         """Yield the results in the order of the tasks."""
         with ThreadPoolExecutor(1) as thread, read_ahead(tasks) as ahead:
             before: Future[ShardResult] | None = None
@@ -150,7 +154,7 @@ class InProcesses:
     def __init__(self, open_encode: OpenEncode, writer: ShardWriter, count: int, gpus: Sequence[str] = ()) -> None:
         self._open, self._writer, self._count, self._gpus = open_encode, writer, count, gpus
 
-    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Iterator[ShardResult]:
+    def run(self, tasks: Iterator[ShardTask], on_rows: Callable[[int], None]) -> Results:
         """Yield the results as they come.
 
         Raises: ModelError where a process was killed; what a process raises.

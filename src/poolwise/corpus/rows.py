@@ -130,7 +130,6 @@ class RowReader:
     def _fields_of(self, value: object) -> dict[str, object] | None:
         """Return the fields of a row; None for a row that is a text."""
         if isinstance(value, Unreadable):
-            self._has_names |= not self._fields and self._columns.text is None
             raise _Bad(value.reason)
         if isinstance(value, str):
             self._has_names = True
@@ -176,7 +175,7 @@ class RowReader:
         return Row(row_id, joined, digest_of(joined, kept), kept)
 
     def _require_names(self) -> None:
-        if self._has_names:
+        if self._has_names or not self._fields:
             return
         name = self._columns.text
         absent = {name: f"--text-column names {name!r}"} if name else {"text": "none of them is known as a text"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -129,13 +130,15 @@ class Update:
     def run(self, engine: Engine, rows: Iterable[list[Row]], pace: Pace) -> Manifest:
         """Encode all new rows, drop removed ones, and return the new manifest."""
         rejected: list[Rejected] = []
-        for result in engine.run(self.tasks(rows), pace.report):
-            name = Path(result.record.files[0].name).stem
-            save_record(result.record, self._work / f"{name}.json")
-            self._fresh.append(result.record)
-            self.num_encoded += result.record.num_rows
-            rejected += result.rejected
-            pace.report(result.position)
+        # Closed at once after an interruption, so that no process goes on.
+        with closing(engine.run(self.tasks(rows), pace.report)) as results:
+            for result in results:
+                name = Path(result.record.files[0].name).stem
+                save_record(result.record, self._work / f"{name}.json")
+                self._fresh.append(result.record)
+                self.num_encoded += result.record.num_rows
+                rejected += result.rejected
+                pace.report(result.position)
         pace.report(self.num_read)
         return self._commit(rejected)
 
@@ -192,9 +195,11 @@ def _usable_shards(folder: Path) -> list[ShardRecord]:
             continue
         if not named & {file.name for file in found.files}:
             shards.append(found)
-    intact = [shard for shard in shards if is_intact(folder, shard)]
+    intact = []
     for shard in shards:
-        if shard not in intact:
+        if is_intact(folder, shard):
+            intact.append(shard)
+        else:
             logger.warning(
                 "%s is damaged or missing: its rows are encoded again", folder / SHARDS / shard.files[0].name
             )

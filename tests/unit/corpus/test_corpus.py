@@ -219,3 +219,14 @@ def test_late_chunking_is_refused_where_it_is_not_defined(base: str, tmp_path: P
         chunks_of(build(base, design, max_tokens=24), tmp_path, LONG)
     with pytest.raises(ConfigError, match="--pool-chunks without --chunk"):
         CorpusConfig(pool_chunks=True)
+
+
+def test_several_processes_give_the_bytes_of_one(model: EmbeddingModel, source: Path, tmp_path: Path) -> None:
+    model.save(str(tmp_path / "model"))
+    config = CorpusConfig(precision="fp32", device="cpu", shard_rows=7, dtype="int8")
+    one = encode_corpus(str(tmp_path / "model"), [str(source)], tmp_path / "one", config)
+    two = encode_corpus(str(tmp_path / "model"), [str(source)], tmp_path / "two", replace(config, processes=2))
+    assert len(one.manifest.shards) > 2
+    assert one.manifest == two.manifest, "with the sha256 of every shard"
+    with pytest.raises(ConfigError, match="several processes with a loaded model"):
+        encode_corpus(model, [str(source)], tmp_path / "three", CorpusConfig(processes=2))

@@ -152,6 +152,14 @@ def test_a_bad_row_is_set_aside_with_its_reason(tmp_path: Path, line: str, reaso
     assert found["reason"].startswith(reason)
 
 
+def test_a_broken_first_line_costs_one_row(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "c.jsonl", TEXTS)
+    source.write_text("{broken\n[1]\n" + source.read_text())
+    encode_folder(tmp_path / "out", [source])
+    require_whole(tmp_path / "out", TEXTS)
+    assert [row["line"] for row in rejected(tmp_path / "out")] == [1, 2]
+
+
 def test_strict_stops_at_the_first_bad_row(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "c.jsonl", {**TEXTS, "d": " "})
     with pytest.raises(DataError, match=r"c.jsonl:4: empty text; wanted no bad row"):
