@@ -51,6 +51,7 @@ def kill_at_call(owner: Any, name: str, number: int, *, after: bool) -> None:
 
 
 PLACES = [
+    (os, "fsync", 3, False),
     (shards, "rows_table", 1, False),
     (shards, "file_hash", 2, False),
     (update, "save_record", 2, False),

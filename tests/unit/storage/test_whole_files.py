@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from poolwise.storage.whole_files import flush_folder, whole_folder, write_bytes, write_text
+from poolwise.storage.whole_files import flush_folder, whole_file, whole_folder, write_bytes, write_text
 
 
 class KilledError(Exception):
@@ -53,6 +53,19 @@ def test_a_kill_while_writing_leaves_the_file_as_it_was(tmp_path: Path, monkeypa
         write_text(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.json.partial"]
+
+
+def test_a_file_written_in_parts_is_whole_or_not_there(tmp_path: Path, calls: list[str]) -> None:
+    with whole_file(tmp_path / "a.bin") as file:
+        file.write(b"one")
+        assert not (tmp_path / "a.bin").exists()
+        file.write(b"two")
+    assert (tmp_path / "a.bin").read_bytes() == b"onetwo"
+    assert [call.partition(" ")[0] for call in calls] == ["flush", "name"]
+    with pytest.raises(KilledError), whole_file(tmp_path / "a.bin") as file:
+        file.write(b"half")
+        raise KilledError
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"onetwo")]
 
 
 def test_a_folder_replaces_another_once_it_is_on_the_disk(tmp_path: Path, calls: list[str]) -> None:
