@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from command_line import POOLWISE, poolwise
+from poolwise import build_model
 from support import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "encode-a-corpus.md").read_text()
@@ -44,9 +45,7 @@ def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_ctrl_c_names_the_command_that_resumes(tmp_path: Path, processes: str) -> None:
-    poolwise(
-        *("train", "--design", "mean+causal", "--data", "poolwise/pydoc", "--steps", "0", "--out", "run"), cwd=tmp_path
-    )
+    build_model("mean+causal", "poolwise/nano").save(str(tmp_path / "run"))
     lines = [json.dumps({"_id": n, "text": f"text {n} " + "of many words " * 20}) for n in range(600)]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
     asked = ["encode", "run", "c.jsonl", "--out", "out", "--shard-rows", "20", "--processes", processes]
