@@ -79,6 +79,8 @@ def encode_corpus(
     with locked(out):
         (out / WORK).mkdir(exist_ok=True)
         tables = find_tables(inputs, config.split, out / WORK)
+        if own := [table.name for table in tables if Path(table.name).resolve().is_relative_to(out.resolve())]:
+            raise DataError(f"{own[0]} lies in --out {out}", "wanted inputs outside it", "give a pattern without it")
         from poolwise.corpus.opened import open_model
 
         opened = open_model(model, config)

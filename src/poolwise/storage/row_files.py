@@ -11,6 +11,8 @@ from poolwise.storage.tables import iter_table
 
 TEXT_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
+_BATCH_ROWS = 4096
+"""Rows of a parquet file in memory at a time; arrow's default of 65,536 long documents takes a GiB."""
 
 
 def iter_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -37,7 +39,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
+            rows = (row for batch in file.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
             for number, row in enumerate(rows, start=1):
                 yield number, row
     except pyarrow.ArrowException as error:

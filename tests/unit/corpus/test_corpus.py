@@ -14,7 +14,7 @@ from corpus_folder import stored, write_jsonl
 from poolwise.corpus import CorpusConfig, encode_corpus, load_manifest, load_shard
 from poolwise.corpus.chunks import Chunking
 from poolwise.corpus.quantise import from_int8
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, DataError
 from poolwise.models import EmbeddingModel, build_model
 
 TEXTS = {f"d{number}": text for number, text in enumerate((*tiny_models.TEXTS, *tiny_models.WORDS))}
@@ -149,6 +149,12 @@ def test_a_stock_model_is_encoded_too(source: Path, tmp_path: Path, base: str) -
     found = run(stock, source, tmp_path / "out")
     np.testing.assert_allclose(np.array(list(found.values())), stock.encode(list(TEXTS.values())), atol=1e-5)
     assert load_manifest(tmp_path / "out").model.attention == "causal"
+
+
+def test_a_pattern_does_not_read_its_own_output(model: EmbeddingModel, source: Path, tmp_path: Path) -> None:
+    run(model, source, tmp_path / "out")
+    with pytest.raises(DataError, match=r"shards/.*parquet lies in --out"):
+        encode_corpus(model, [f"{tmp_path}/**/*.parquet"], tmp_path / "out", CorpusConfig())
 
 
 CHUNKED = CorpusConfig(chunking=Chunking(10, 2), pool_chunks=True)
