@@ -215,6 +215,7 @@ def test_an_input_that_is_not_there_is_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
     (tmp_path / "c.json").write_text("{}")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=message):

@@ -64,7 +64,11 @@ PLACES = [
 
 
 @pytest.mark.parametrize("format_", ["parquet", "npy"])
-@pytest.mark.parametrize(("owner", "name", "number", "after"), PLACES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("owner", "name", "number", "after"),
+    PLACES,
+    ids=lambda value: getattr(value, "__name__", str(value)).rpartition(".")[2],
+)
 def test_a_killed_run_resumes_to_the_same_folder(
     tmp_path: Path, owner: Any, name: str, number: int, after: bool, format_: str
 ) -> None:
@@ -82,7 +86,11 @@ def test_a_killed_run_resumes_to_the_same_folder(
     assert resumed == whole
 
 
-@pytest.mark.parametrize(("owner", "name", "number", "after"), PLACES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("owner", "name", "number", "after"),
+    PLACES,
+    ids=lambda value: getattr(value, "__name__", str(value)).rpartition(".")[2],
+)
 def test_a_killed_update_leaves_the_old_rows_or_all_new_ones(
     tmp_path: Path, owner: Any, name: str, number: int, after: bool
 ) -> None:
@@ -103,6 +111,27 @@ def test_a_killed_update_leaves_the_old_rows_or_all_new_ones(
     assert now == before or dict(now) == {key: vector(text).tolist() for key, text in CHANGED.items()}
     encode_folder(out, [source], shard_rows=1)
     require_whole(out, CHANGED)
+
+
+class SecondFirst:
+    """An engine whose second shard is finished first, and which is interrupted then."""
+
+    def __init__(self, writer: ShardWriter) -> None:
+        self._writer = writer
+
+    def run(self, tasks: Any, on_rows: Any) -> Any:
+        _, second = next(tasks), next(tasks)
+        yield self._writer.write(second, encode(second.rows, on_rows))
+        raise KeyboardInterrupt
+
+
+def test_a_shard_that_is_missing_in_between_gets_its_number_and_place(tmp_path: Path) -> None:
+    source, out = write_jsonl(tmp_path / "corpus.jsonl", TEXTS), tmp_path / "out"
+    whole, _ = encode_folder(tmp_path / "whole", [source])
+    with pytest.raises(KeyboardInterrupt):
+        encode_folder(out, [source], engine=SecondFirst(ShardWriter(out, Output(dim=8))))
+    resumed, done = encode_folder(out, [source])
+    assert (resumed, done.num_known) == (whole, 4)
 
 
 def test_kills_at_any_time_lose_and_double_nothing(tmp_path: Path) -> None:
