@@ -154,7 +154,7 @@ def test_a_saved_model_whose_base_is_gone(tmp_path) -> None:
     base = save_tiny_base(tmp_path / "base", "llama")
     moved_model("mean+causal", base).save(str(tmp_path / "model"))
     shutil.rmtree(base)
-    with pytest.raises(ModelError, match="the base of .* is not here"):
+    with pytest.raises(ModelError, match=r"the base of .* is not here"):
         export_model(tmp_path / "model", "merged", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
