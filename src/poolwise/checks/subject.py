@@ -90,6 +90,15 @@ class Subject:
         return min(n for n in (self.limit, self.positions, NO_LIMIT) if n is not None)
 
     @property
+    def longest_row(self) -> int:
+        """The most ids that a text may become: more than ``room`` where a design repeats it or adds tokens."""
+        if self.backbone is None or self.limit is None:
+            return self.room
+        tokens = self.backbone.tokens
+        added = self.limit * (2 if tokens.echoes else 1) + len(tokens.soft_ids)
+        return added if self.positions is None else min(added, self.positions)
+
+    @property
     def positions(self) -> int | None:
         """The number of positions that the transformer has; None if it names none."""
         found = getattr(self.transformer.config.get_text_config(), "max_position_embeddings", None)

@@ -171,7 +171,7 @@ def _check_length(subject: Subject, cut: Sequence[int] | None) -> Check:
     of = f", {positions} positions" if positions else ""
     wanted = f"at most {positions} tokens" if positions else "a limit"
     hint = f"set max_seq_length to at most {positions}" if positions else "set max_seq_length"
-    if cut is not None and len(cut) > subject.room:
+    if cut is not None and len(cut) > subject.longest_row:
         return Check("max length", "fail", f"{shown}, but a text of {len(cut)} is not cut", wanted, hint, measured)
     if positions and (limit is None or limit > positions):
         return Check("max length", "fail", f"{shown}{of}", wanted, hint, measured)
