@@ -1,5 +1,6 @@
 """Shape checks for every test run: jaxtyping signatures are checked by beartype under pytest only."""
 
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jaxtyping import install_import_hook
 
 install_import_hook(["poolwise.models", "poolwise.kernels", "poolwise.training"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def _talk_is_restored() -> Iterator[None]:
+    """``--quiet`` and ``--verbose`` of a command that a test runs in this process end with the test."""
+    ours = logging.getLogger("poolwise")
+    before = ours.level
+    yield
+    ours.setLevel(before)
 
 
 @pytest.fixture

@@ -51,7 +51,14 @@ def test_ctrl_c_names_the_command_that_resumes(tmp_path: Path, processes: str) -
     asked = ["encode", "run", "c.jsonl", "--out", "out", "--shard-rows", "20", "--processes", processes]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(
-        [*POOLWISE, *asked], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*POOLWISE, *asked],
+        cwd=tmp_path,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What a shell starts in the background, such as this test run, ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not list((tmp_path / "out" / "work").glob("*.json")):
         assert running.poll() is None, running.stderr.read() if running.stderr else ""
