@@ -46,7 +46,7 @@ def study_facts(study: StudyResults) -> list[tuple[str, str]]:
         ("Base", _base(results)),
         (
             "Training data",
-            ", ".join(_file_name(n) for n in results.data_fingerprints if n not in _OF_BASE) or "–",
+            listed([_file_name(n) for n in results.data_fingerprints if n not in _OF_BASE]) or "–",
         ),
         ("Designs", f"{len(results.designs)}, seeds {', '.join(map(str, seeds)) or '–'}"),
         *([("Looks", looks_text(results.sequential))] if results.sequential else []),
