@@ -12,7 +12,7 @@ from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.checks.check import Check
 from poolwise.errors import ModelError
-from poolwise.hub import is_hub_id, snapshot
+from poolwise.hub import hub_reason, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.models import load_model, own_folder
 from poolwise.models.custom_code import named_code
@@ -85,9 +85,8 @@ def _folder(name: str, path: Path) -> Path:
     try:
         return snapshot(name, SMALL_FILES)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"cannot load {name}: {reason}",
+            f"cannot load {name}: {hub_reason(error)}",
             "wanted a folder, or a hub id that can be reached",
             "without a network, download the model elsewhere and give its folder",
         ) from error

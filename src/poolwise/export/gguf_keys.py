@@ -13,12 +13,6 @@ _OF_READER = "GGUF."
 """Fields that the reader adds: version and counts of the header."""
 
 
-def read_key(path: Path, key: str) -> object:
-    """Return the value of a key; None where the file does not have it."""
-    field = GGUFReader(path).get_field(key)
-    return None if field is None else field.contents()
-
-
 def set_keys(path: Path, keys: Mapping[str, bool | int]) -> None:
     """Write a file again with these keys, whatever it said before; ``{arch}`` in a key is the file's architecture.
 

@@ -16,7 +16,7 @@ from gguf import GGUFReader, PoolingType
 from poolwise.errors import ConfigError, ModelError
 from poolwise.export import gguf as target
 from poolwise.export import run_gguf
-from poolwise.export.gguf_keys import read_key, set_keys
+from poolwise.export.gguf_keys import set_keys
 from tiny_gguf import Q8_0, plain_model, write_gguf
 from tiny_models import save_tiny_base
 from toy_exports import moved_model
@@ -59,6 +59,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.HTTPServer((options["--host"], int(options["--port"])), Handler).serve_forever()
 """
+
+
+def read_key(path: Path, key: str) -> object:
+    """Return the value of a key; None where the file does not have it."""
+    field = GGUFReader(path).get_field(key)
+    return None if field is None else field.contents()
 
 
 @pytest.fixture(scope="module")
