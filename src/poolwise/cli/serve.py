@@ -37,7 +37,7 @@ def serve(
             metavar="FILE", help="API keys, one a line. POOLWISE_API_KEYS has further ones.", show_default="none"
         ),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen on any address without keys.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Need no keys, and answer for any host name.")] = False,
     max_queue_tokens: Annotated[int, typer.Option(min=1, help="Most tokens that wait for a model.")] = 262_144,
     max_texts: Annotated[int, typer.Option(min=1, help="Most texts of a request.")] = 2048,
     max_body: Annotated[int, typer.Option(min=1, metavar="MIB", help="Largest body of a request.")] = 8,
@@ -55,7 +55,7 @@ def serve(
     from poolwise.serving.app import create_app
     from poolwise.serving.request_log import start_logging
     from poolwise.serving.served_model import ServedModel
-    from poolwise.serving.server import bind, is_loopback, run_server
+    from poolwise.serving.server import bind, ignore_reloads, is_loopback, run_server
     from poolwise.serving.settings import MEBIBYTE, ServeSettings
 
     names = served_names(models, name or [])
@@ -65,13 +65,14 @@ def serve(
         max_queue_tokens=max_queue_tokens,
         request_seconds=timeout,
         keys=load_keys(keys),
-        is_loopback=is_loopback(host),
+        is_loopback=is_loopback(host) and not insecure,
     )
-    if not (settings.is_loopback or settings.keys or insecure):
+    if not (is_loopback(host) or settings.keys or insecure):
         raise ConfigError(
             f"--host {host} without API keys", "wanted --keys FILE or POOLWISE_API_KEYS", "or give --insecure"
         )
     start_logging(logging.DEBUG if is_verbose() else logging.WARNING if is_quiet() else logging.INFO)
+    ignore_reloads()
     with bind(host, port) as listening:  # before the models are loaded, which takes longer
         served = {
             one: ServedModel(one, model, settings, device=device) for one, model in zip(names, models, strict=True)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from poolwise.errors import PoolwiseError
+from poolwise.errors import PoolwiseError, explain
 from poolwise.serving.readings import Input, Reading, Row, Truncate
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class QueueFullError(PoolwiseError):
         self.retry_after = retry_after
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # a text must not get into a log
 class Job:
     """The texts of one request on their way through a batcher.
 
@@ -130,7 +130,14 @@ class Batcher:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Drop the texts of a job that the model has not begun to read."""
+        """Drop the texts of a job that the model has not begun to read; ``job.done`` is cancelled.
+
+        It is called from the event loop of the job.
+        """
+        job.done.cancel()
+        self._drop(job)
+
+    def _drop(self, job: Job) -> None:
         with self._changed:
             job.is_cancelled = True
             self.num_waiting -= job.num_waiting
@@ -276,7 +283,7 @@ class Batcher:
                     job.vectors[place] = vector
         except Exception as error:
             for job in {id(job): job for job, _ in taken}.values():
-                self.cancel(job)
+                self._drop(job)
                 self._fail(job, error)
         else:
             for job, _ in taken:
@@ -295,7 +302,7 @@ class Batcher:
     def _fail(self, job: Job, error: Exception) -> None:
         with self._changed:
             self.num_waiting -= job.num_waiting
-            job.num_waiting, job.error = 0, error
+            job.num_waiting, job.error = 0, explain(error) or error
 
     def _deliver(self, jobs: Sequence[Job]) -> None:
         """Wake the requests of finished jobs, all of one event loop at once."""

@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 
 from poolwise.serving.http_errors import HttpProblem
+from poolwise.serving.served_model import AbandonedError
 from poolwise.serving.settings import ServeSettings
 
 B = TypeVar("B", bound=BaseModel)
@@ -31,27 +32,31 @@ async def read_body(request: Request, kind: type[B], settings: ServeSettings) ->
         raise HttpProblem(415, f"the content type is {content_type[:60]!r}; wanted application/json")
     try:
         async with asyncio.timeout(settings.body_seconds):
-            return kind.model_validate_json(await _read(request, settings.max_body_bytes))
+            raw = await _read(request, settings.max_body_bytes)
     except TimeoutError as error:
         raise HttpProblem(408, f"the body did not arrive in {settings.body_seconds:g} s", code="timeout") from error
+    return kind.model_validate_json(raw)
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    told = request.headers.get("content-length", "")
-    if told.isascii() and told.isdigit() and int(told) > limit:
-        raise _too_large(limit)
+    """Return a body; one that is too large is read to its end and dropped, or its sender would not see the answer."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    is_whole = False
+    while not is_whole:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise AbandonedError
+        part = message.get("body", b"")
         size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+        if size <= limit:
+            parts.append(part)
+        else:
+            parts.clear()
+        is_whole = not message.get("more_body", False)
+    if size > limit:
+        raise HttpProblem(413, f"the body is larger than {limit} bytes; send fewer texts", code="body_too_large")
     return b"".join(parts)
-
-
-def _too_large(limit: int) -> HttpProblem:
-    return HttpProblem(413, f"the body is larger than {limit} bytes; send fewer texts", code="body_too_large")
 
 
 def schema_of(kind: type[Body]) -> dict[str, Any]:

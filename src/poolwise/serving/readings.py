@@ -27,7 +27,7 @@ Batch = tuple[list[int], Float[np.ndarray, "B D"]]
 """The indices of some rows, and their embeddings in fp32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # a text must not get into a log
 class Row:
     """A text as a model reads it.
 

@@ -179,6 +179,7 @@ class ServedModel:
         if job.done.done():
             job.done.result()
         elif watch is not None and watch.done():
+            watch.result()
             raise AbandonedError
         else:
             raise TimedOutError(self.name, self.settings.request_seconds, batcher.seconds_to_wait())

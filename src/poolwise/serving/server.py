@@ -8,7 +8,9 @@ import ipaddress
 import logging
 import signal
 import socket
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +20,8 @@ from poolwise.serving.context import Context
 from poolwise.serving.status_api import reload_model
 
 logger = logging.getLogger("poolwise.serving.server")
+HEAD_SECONDS = 20
+"""A client that takes longer to send the head of a request is cut off; uvicorn 0.54 would wait for ever."""
 KEEP_ALIVE_SECONDS = 75
 """Above the minute that load balancers keep a connection, so that they close it first."""
 
@@ -53,6 +57,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def ignore_reloads() -> None:
+    """Ignore SIGHUP until the server runs: it would end the process, and the models are being loaded anyway."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def run_server(app: FastAPI, listening: socket.socket) -> None:
     """Serve an app until SIGTERM or SIGINT; every request that was accepted is answered. A second one ends at once."""
     config = uvicorn.Config(
@@ -78,6 +87,12 @@ def run_server(app: FastAPI, listening: socket.socket) -> None:
     logger.info("stopped; every accepted request was answered")
 
 
+def _awaits_head(connection: Any) -> bool:
+    """Return whether a connection is between two requests and is not one that rests until its keep-alive ends."""
+    is_between = connection.cycle is None or connection.cycle.response_complete
+    return is_between and connection.timeout_keep_alive_task is None
+
+
 class _Server(uvicorn.Server):
     """A server whose signals are ours: uvicorn raises them again once it has ended."""
 
@@ -85,6 +100,17 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._context = context
         self._reloads: set[asyncio.Task[None]] = set()
+        self._silent_since: dict[Any, float] = {}
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close connections that have not sent a whole request head in time, then do what uvicorn does."""
+        now = time.monotonic()
+        silent = [one for one in self.server_state.connections if _awaits_head(one)]
+        self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
+        for one, since in self._silent_since.items():
+            if now - since > HEAD_SECONDS:
+                one.transport.close()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -13,9 +13,9 @@ import pytest
 import tiny_models
 from poolwise.models import EmbeddingModel, build_model
 from poolwise.serving import ServedModel, ServeSettings, create_app
+from served_app import client_of
 
 PROMPTS = {"query": "query : ", "document": "document : "}
-Client = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +42,6 @@ def served(folder: Path) -> Iterator[ServedModel]:
     model = ServedModel("tiny", str(folder))
     yield model
     model.close()
-
-
-def client_of(app: Any, **options: Any) -> httpx.AsyncClient:
-    """Return a client that calls an app without a network."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://localhost", **options)
 
 
 @pytest.fixture
