@@ -12,6 +12,7 @@ from poolwise.errors import ConfigError
 from poolwise.serving import ServeSettings, create_app
 from poolwise.serving.access import is_known, load_keys
 from poolwise.serving.server import bind, is_loopback
+from served_app import client_of
 
 
 def get(client, path, headers=None, **settings):
