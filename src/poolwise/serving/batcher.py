@@ -255,17 +255,20 @@ class Batcher:
     def _take(self) -> list[tuple[Job, int]]:
         """Return the texts of the next batch: from each job its share of the budget, then the rest in order.
 
-        A request of one text so does not wait for one of two thousand that came before it.
+        They have at most the budget's tokens, or are a single text. A request of one text so does not wait for one of
+        two thousand that came before it.
         """
         budget = self.reading.budget
         taken: list[tuple[Job, int]] = []
         used = 0
         now = time.perf_counter()
-        for share in (max(1, budget // max(1, len(self._ready))), budget):
+        for share in (budget // max(1, len(self._ready)), budget):
             for job in self._ready:
                 mine = 0
-                while job.next_row < len(job.rows) and used < budget and mine < share:
+                while job.next_row < len(job.rows):
                     size = job.rows[job.next_row].num_tokens
+                    if (taken and used + size > budget) or (mine and mine + size > share):
+                        break
                     job.begun = job.begun or now
                     taken.append((job, job.next_row))
                     job.next_row, job.num_waiting = job.next_row + 1, job.num_waiting - size

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from poolwise.serving.http_errors import HttpProblem
+from poolwise.serving.http_errors import HttpProblem, first_problem
 from poolwise.serving.served_model import AbandonedError
 from poolwise.serving.settings import ServeSettings
 
@@ -24,8 +24,7 @@ class Body(BaseModel):
 async def read_body(request: Request, kind: type[B], settings: ServeSettings) -> B:
     """Return the body of a request.
 
-    Raises: HttpProblem for another content type, or a body that is too large or takes too long; pydantic's
-        ValidationError for one that is not what ``kind`` says.
+    Raises: HttpProblem for another content type, or a body that is too large, too slow or not what ``kind`` says.
     """
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
@@ -35,7 +34,10 @@ async def read_body(request: Request, kind: type[B], settings: ServeSettings) ->
             raw = await _read(request, settings.max_body_bytes)
     except TimeoutError as error:
         raise HttpProblem(408, f"the body did not arrive in {settings.body_seconds:g} s", code="timeout") from error
-    return kind.model_validate_json(raw)
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise first_problem(error.errors(include_url=False, include_input=False)) from None
 
 
 async def _read(request: Request, limit: int) -> bytes:

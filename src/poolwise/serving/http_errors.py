@@ -10,7 +10,6 @@ from uuid import uuid4
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from poolwise.errors import ConfigError, DataError, PoolwiseError
 from poolwise.serving.batcher import QueueFullError
@@ -109,11 +108,6 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         return first_problem([{**one, "loc": one["loc"][1:]} for one in error.errors()]).as_response(request.url.path)
-
-    @app.exception_handler(ValidationError)
-    async def _invalid_body(request: Request, error: ValidationError) -> Response:
-        found = error.errors(include_url=False, include_input=False)
-        return first_problem(found).as_response(request.url.path)
 
     @app.exception_handler(404)
     async def _not_found(request: Request, error: Exception) -> Response:

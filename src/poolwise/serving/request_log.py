@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from poolwise.serving.counters import Counters
 
@@ -30,7 +30,7 @@ class RequestLog:
         start, status = time.perf_counter(), 500
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         own = given if 0 < len(given) <= MOST_ID and given.isascii() and given.decode().isprintable() else b""
-        request_id = own or uuid4().hex.encode()
+        request_id = own or b"%032x" % random.getrandbits(128)
         scope.setdefault("state", {})
 
         async def send_noted(message: Any) -> None:
@@ -76,7 +76,7 @@ def start_logging(level: int) -> None:
     """Write the server's records as JSON lines on standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("poolwise.serving", "uvicorn.error"):
+    for name in ("poolwise.serving", "uvicorn.error", "fastapi"):
         found = logging.getLogger(name)
         found.handlers, found.propagate = [handler], False
         found.setLevel(level)

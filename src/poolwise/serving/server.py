@@ -69,6 +69,7 @@ def run_server(app: FastAPI, listening: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         lifespan="auto",
         ws="none",

@@ -104,7 +104,7 @@ def test_a_large_request_does_not_hold_up_a_small_one() -> None:
         assert large.vectors.tolist() == [[2, 7]] * 20
 
     words = use(scenario)
-    assert "small" in words.batches[1] and len(words.batches[1]) == 5
+    assert "small" in words.batches[1] and len(words.batches[1]) == 4
     assert all(sum(len(text.split()) for text in batch) <= 8 for batch in words.batches[1:])
 
 
