@@ -12,7 +12,7 @@ study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends wi
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
 # Files in order of their names: the slowest, in e2e and parity, then come early and no core waits for them.
-test: $(STAMP) lint types  ## everything CI checks
+test: $(STAMP) lint types  ## what CI checks, but for slow tests (POOLWISE_SLOW=1 make test runs those too)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 interop: $(STAMP)  ## LangChain, LlamaIndex and Haystack load exports; installs them
