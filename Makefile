@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
@@ -15,9 +16,16 @@ study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends wi
 test: $(STAMP) lint types  ## what CI checks, but for slow tests (POOLWISE_SLOW=1 make test runs those too)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-interop: $(STAMP)  ## LangChain, LlamaIndex and Haystack load exports; installs them
-	$(BIN)/python -m pip install -q -c constraints.txt --group interop
-	$(BIN)/pytest tests/interop
+interop: $(INTEROP)/.installed  ## LangChain, LlamaIndex and Haystack load exports, in an environment of their own
+	$(INTEROP)/bin/pytest tests/interop
+
+# The pin of huggingface_hub is left out: langchain-huggingface needs an older one, which poolwise takes too.
+$(INTEROP)/.installed: pyproject.toml constraints.txt
+	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	grep -v "^huggingface_hub=" constraints.txt > $(INTEROP)/constraints.txt
+	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt torch==2.13.0 pip==26.3
+	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt -e . --group interop
+	touch $@
 
 install: $(STAMP)
 
@@ -59,4 +67,4 @@ docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(INTEROP) runs
