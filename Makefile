@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test interop install lint types bench bench-large levels docs clean
+.PHONY: study test interop site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -58,6 +58,9 @@ define run_benches
   echo "$$f took $$(($$(date +%s) - start)) s"; \
 done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
 endef
+
+site: $(STAMP)  ## the pages of docs/ as a site, in build/site
+	$(BIN)/mkdocs build
 
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated: half an hour
 	$(BIN)/python benchmarks/seed_rules.py
