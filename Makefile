@@ -4,20 +4,28 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test interop install lint types bench bench-large levels docs clean
+.PHONY: study test interop site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
 # Files in order of their names: the slowest, in e2e and parity, then come early and no core waits for them.
-test: $(STAMP) lint types  ## everything CI checks
+test: $(STAMP) lint types  ## what CI checks, but for slow tests (POOLWISE_SLOW=1 make test runs those too)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
-interop: $(STAMP)  ## LangChain, LlamaIndex and Haystack load exports; installs them
-	$(BIN)/python -m pip install -q -c constraints.txt --group interop
-	$(BIN)/pytest tests/interop
+interop: $(INTEROP)/.installed  ## LangChain, LlamaIndex and Haystack load exports, in an environment of their own
+	$(INTEROP)/bin/pytest tests/interop
+
+# The pin of huggingface_hub is left out: langchain-huggingface needs an older one, which poolwise takes too.
+$(INTEROP)/.installed: pyproject.toml constraints.txt
+	test -x $(INTEROP)/bin/python || $(PYTHON) -m venv $(INTEROP)
+	grep -v "^huggingface_hub=" constraints.txt > $(INTEROP)/constraints.txt
+	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt torch==2.13.0 pip==26.3
+	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt -e . --group interop
+	touch $@
 
 install: $(STAMP)
 
@@ -51,6 +59,9 @@ define run_benches
 done; $(BIN)/python scripts/record_performance.py; test -z "$$failed" || { echo "failed: $$failed"; exit 1; }
 endef
 
+site: $(STAMP)  ## the pages of docs/ as a site, in build/site
+	$(BIN)/mkdocs build
+
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated: half an hour
 	$(BIN)/python benchmarks/seed_rules.py
 	$(BIN)/python benchmarks/statistics_levels.py
@@ -59,4 +70,4 @@ docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(INTEROP) runs

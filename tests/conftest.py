@@ -22,6 +22,16 @@ from jaxtyping import install_import_hook
 install_import_hook(["poolwise.models", "poolwise.kernels", "poolwise.training"], "beartype.beartype")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked slow, unless POOLWISE_SLOW=1 asks for them, as CI does."""
+    if os.environ.get("POOLWISE_SLOW", "") not in ("", "0"):
+        return
+    reason = pytest.mark.skip(reason="slow: set POOLWISE_SLOW=1 to run it, as CI does")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(reason)
+
+
 @pytest.fixture(autouse=True)
 def _talk_is_restored() -> Iterator[None]:
     """``--quiet`` and ``--verbose`` of a command that a test runs in this process end with the test."""

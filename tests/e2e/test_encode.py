@@ -22,6 +22,7 @@ PAGE = (ROOT / "docs" / "how-to" / "encode-a-corpus.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
     (rows,) = [text for kind, text in BLOCKS if kind == "jsonl"]
     (tmp_path / "corpus.jsonl").write_text(rows)
@@ -43,6 +44,7 @@ def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
     assert "set aside" in printed[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_ctrl_c_names_the_command_that_resumes(tmp_path: Path, processes: str) -> None:
     build_model("mean+causal", "poolwise/nano").save(str(tmp_path / "run"))

@@ -91,6 +91,7 @@ def test_compare_of_nothing(tmp_path: Path) -> None:
     assert "no run in empty" in found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("verb", ["study", "eval", "doctor"])
 def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path, verb: str, file: str) -> None:

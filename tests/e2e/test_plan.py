@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from command_line import poolwise, write_recipe
 from support import ROOT
 
 PILOT = ROOT / "docs" / "results" / "controlled"
 
 
+@pytest.mark.slow
 def test_a_plan_names_the_command_and_the_json_has_its_numbers(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     pilot = ("--pilot", PILOT)
@@ -24,6 +27,7 @@ def test_a_plan_names_the_command_and_the_json_has_its_numbers(tmp_path: Path) -
     assert f'poolwise study toy.yaml --set "seeds=[{seeds}]" --set max_items={cap}' in text
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_could_be_found_and_what_no_test_decides(tmp_path: Path) -> None:
     write_recipe(tmp_path)
     found = poolwise("study", "toy.yaml", "--dry-run", "--set", "seeds=[0]", cwd=tmp_path).stdout

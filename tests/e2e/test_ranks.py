@@ -63,6 +63,7 @@ def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) ->
     assert (mine.hashes, mine.training) == (theirs.hashes, theirs.training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -78,6 +79,7 @@ def test_torchrun_prints_an_error_once(arguments: list[str], message: str, folde
     assert not (folder / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_one_process_resumes(folder: Path) -> None:
     started = start([*POOLWISE, *options(folder, 400, "processes=2")])

@@ -45,6 +45,7 @@ def test_what_has_no_parameters_has_the_same_scores_at_every_seed(screen: Path) 
     assert any(scores["latent+bidirectional", 0, task] != scores["latent+bidirectional", 1, task] for task in tasks)
 
 
+@pytest.mark.slow
 def test_its_scores_are_those_of_a_study_of_the_frozen_base(screen: Path) -> None:
     args = ("--out", "frozen", "--set", "train.method=frozen", "--set", "seeds=[0]", "--workers", "1")
     poolwise("study", "toy.yaml", *args, cwd=screen)
@@ -88,6 +89,7 @@ def test_training_the_whole_base_is_refused(screen: Path) -> None:
     assert found.stderr.count("\n") == 1 and "keeps the base frozen" in found.stderr
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_with_the_best(screen: Path) -> None:
     args = ("study", "toy.yaml", "--out", "chosen", "--screen", "1", "--workers", "1", "--set", "seeds=[0]")
     poolwise(*args, cwd=screen)

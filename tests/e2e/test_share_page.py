@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from command_line import POOLWISE
 from fake_hub import environment, running_hub
 from support import ROOT
@@ -18,6 +20,7 @@ _BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _PROMISED = re.compile(r"print\(.*\)  # (.*)")
 
 
+@pytest.mark.slow
 def test_every_block_runs(tmp_path: Path) -> None:
     kinds = []
     with running_hub() as hub:

@@ -68,6 +68,7 @@ def test_a_second_run_ends_at_once_with_the_same_results(study: Path) -> None:
     assert results(study / "out") == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_to_the_same_results(study: Path, tmp_path: Path) -> None:
     write_recipe(tmp_path)
     command = [*POOLWISE, "study", "toy.yaml", "--out", "out"]
@@ -138,6 +139,7 @@ def test_doctor_passes_our_models_and_exits_zero(study: Path) -> None:
     assert {check["name"] for check in found["checks"]} >= {"attention", "pooling", "spread", "speed"}
 
 
+@pytest.mark.slow
 def test_tuning_gives_every_design_the_same_trials_and_records_its_choice(tmp_path: Path) -> None:
     write_recipe(
         tmp_path,

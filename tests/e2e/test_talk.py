@@ -35,6 +35,7 @@ def test_quiet_prints_results_and_nothing_else(tmp_path: Path) -> None:
     assert found.stdout.startswith("model: run/model\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
 def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
     tmp_path: Path, number: signal.Signals, name: str

@@ -27,6 +27,7 @@ def test_the_page_has_a_block_for_each_framework() -> None:
     assert all(block.commands for block in OWN if block.language == "console")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in OWN if block.language == "python"])
 def test_its_python_prints_what_it_says(place, block) -> None:
     without = ["import sys; sys.modules['poolwise'] = None"] if "poolwise" not in block.code else []
@@ -34,6 +35,7 @@ def test_its_python_prints_what_it_says(place, block) -> None:
     assert run_python(block.code, place, *without) == block.promised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my-model", "my-merged-model"])
 def test_the_readme_of_each_export_runs_without_poolwise(place, name) -> None:
     text = (place / name / "README.md").read_text()

@@ -41,6 +41,8 @@ DESIGNS = (
     "weighted_mean(prompt=skip)+bidirectional(on=prompt)",
 )
 """Every pooling, every attention, and every option that changes what is read or pooled."""
+QUICK = ("last+causal", "multilayer+bidirectional")
+"""The designs that every test run exports; the others are slow: ten seconds each."""
 ARCHITECTURES = ("qwen3", "mistral", "gemma2", "gpt2", "bloom")
 """Rotary, learned and ALiBi positions, sliding windows, and attention that needs eager."""
 TOLERANCE = 1e-5
@@ -64,7 +66,9 @@ def largest_difference(model: EmbeddingModel, encoder: Encoder, batch_size: int)
     return float(np.abs(found - golden_vectors(model, probes)).max())
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize(
+    "design", [*QUICK, *(pytest.param(d, marks=pytest.mark.slow) for d in DESIGNS if d not in QUICK)]
+)
 def test_each_design(bases, tmp_path, design) -> None:
     model = moved_model(design, bases["llama"])
     encoder = written(model, tmp_path)
@@ -72,6 +76,7 @@ def test_each_design(bases, tmp_path, design) -> None:
     assert largest_difference(model, encoder, batch_size=7) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_each_architecture(bases, tmp_path, family) -> None:
     model = moved_model("layer_mean+bidirectional", bases[family])

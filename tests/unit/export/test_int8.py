@@ -72,6 +72,7 @@ def exported(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_matrices_are_in_int8(exported) -> None:
     graph = onnx.load(exported / "model.onnx").graph
     kinds = [node.op_type for node in graph.node]
@@ -82,6 +83,7 @@ def test_the_matrices_are_in_int8(exported) -> None:
     assert 60 < largest <= 64  # 7 bits
 
 
+@pytest.mark.slow
 def test_the_readme_says_what_was_measured(exported) -> None:
     settings, text = json.loads((exported / "poolwise_export.json").read_text()), (exported / "README.md").read_text()
     drift = Drift(**settings["int8"])

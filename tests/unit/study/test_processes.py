@@ -59,6 +59,7 @@ def tree(folder: Path, base: str, adapts: bool, train: dict[str, object]) -> dic
     }
 
 
+@pytest.mark.slow
 def test_a_study_trains_and_adapts_in_two_processes(tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", "llama", with_head=True)
     looks = {"early_stopping": {"dev": [str(tmp_path / "suite" / "sts" / "toy-sts") + "@dev"], "every": 1}}
@@ -78,6 +79,7 @@ def test_a_study_trains_and_adapts_in_two_processes(tmp_path: Path) -> None:
     assert results.results.failures == {}
 
 
+@pytest.mark.slow
 def test_a_study_shares_out_the_weights_of_its_trainings(tmp_path: Path) -> None:
     base = save_tiny_base(tmp_path / "base", "llama")
     one, two = (recipe(tmp_path, base, adapts=False, **keys) for keys in ({}, {"processes": 2, "shard": True}))

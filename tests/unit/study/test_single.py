@@ -141,7 +141,7 @@ def test_a_bad_task_is_named_before_a_model_is_loaded(tmp_path: Path, monkeypatc
         scores("sentence-transformers/all-MiniLM-L6-v2", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_the_number_of_threads_changes_no_bit(precision: Any) -> None:
     texts = [f"{word} " * length for length in (1, 3, 9, 27, 60) for word in toys.ANIMALS]
     model, before = (

@@ -85,6 +85,7 @@ def worst(found, expected):
     return max(float((found[name] - expected[name]).abs().max()) for name in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_two_processes_train_as_one(name, one, two):
     assert losses_of(two / name) == pytest.approx(losses_of(one / name), abs=LOSS, rel=LOSS)
@@ -93,6 +94,7 @@ def test_two_processes_train_as_one(name, one, two):
     assert worst(weights_of(two / name, 1), weights_of(two / name, 0)) == 0
 
 
+@pytest.mark.slow
 def test_looks_are_taken_once_and_the_best_weights_are_kept(one, two):
     name = "early stopping"
     assert (two / name / "looks.json").read_text() == (one / name / "looks.json").read_text()
@@ -101,6 +103,7 @@ def test_looks_are_taken_once_and_the_best_weights_are_kept(one, two):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_gradients_are_those_of_the_whole_batch(name, one, two):
     expected = weights_of(one / name)
@@ -109,6 +112,7 @@ def test_gradients_are_those_of_the_whole_batch(name, one, two):
         assert worst(weights_of(two / name, rank), expected) < 1e-5 * scale
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_another_number_of_processes(base, one, two):
     assert losses_of(two / "one goes on as two") == pytest.approx(losses_of(one / "plain"), abs=LOSS, rel=LOSS)
     assert worst(weights_of(two / "one goes on as two"), weights_of(one / "plain")) < WEIGHT
@@ -119,6 +123,7 @@ def test_a_training_goes_on_with_another_number_of_processes(base, one, two):
     assert worst(weights_of(stopped), weights_of(one / "plain")) < WEIGHT
 
 
+@pytest.mark.slow
 def test_with_dropout_a_resumed_training_is_the_same_bit_for_bit(two):
     assert len(set(losses_of(two / "dropout"))) == 6
     assert losses_of(two / "stopped") == losses_of(two / "dropout")

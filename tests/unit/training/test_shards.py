@@ -88,6 +88,7 @@ def worst(found, expected):
     return max(float((found[name] - expected[name]).abs().max()) for name in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_parts_train_as_the_whole(name, one, two):
     loss, norm, weight = (3e-2, 5e-2, 5e-2) if name == "bf16" else (LOSS, NORM, WEIGHT)
@@ -98,6 +99,7 @@ def test_parts_train_as_the_whole(name, one, two):
     assert not (two / name / "weights-1.pt").exists()  # only rank 0 had the whole model afterwards
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parts", "parts, LoRA"])
 def test_each_process_holds_about_half_of_weights_and_optimiser(name, two):
     found = [torch.load(two / name / f"parts-{rank}.pt") for rank in (0, 1)]
@@ -108,6 +110,7 @@ def test_each_process_holds_about_half_of_weights_and_optimiser(name, two):
         assert abs(held / every - 0.5) < 0.02 and abs(state / trained - 0.5) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOPPED)
 def test_a_training_goes_on_with_parts_and_without(name, base, one, two):
     went_on = two / f"one goes on: {name}"
@@ -120,6 +123,7 @@ def test_a_training_goes_on_with_parts_and_without(name, base, one, two):
     assert worst(weights_of(stopped), weights_of(one / name)) < WEIGHT
 
 
+@pytest.mark.slow
 def test_with_dropout_a_resumed_training_is_the_same_bit_for_bit(two):
     assert losses_of(two / "stopped") == losses_of(two / "dropout")
     assert worst(weights_of(two / "stopped"), weights_of(two / "dropout")) == 0
