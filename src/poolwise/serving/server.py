@@ -75,10 +75,6 @@ def run_server(app: FastAPI, listening: socket.socket) -> None:
         ws="none",
     )
     context: Context = app.state.serving
-    address, port = listening.getsockname()[:2]
-    where = f"[{address}]" if ":" in address else address
-    noted = {"url": f"http://{where}:{port}", "models": list(context.models)}
-    logger.info("serving", extra={"noted": noted})
     server = _Server(config, context)
     server.run(sockets=[listening])
     if server.force_exit:
@@ -102,6 +98,14 @@ class _Server(uvicorn.Server):
         self._context = context
         self._reloads: set[asyncio.Task[None]] = set()
         self._silent_since: dict[Any, float] = {}
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say where the server listens, once it does."""
+        await super().startup(sockets)
+        address, port = (sockets or [])[0].getsockname()[:2]
+        where = f"[{address}]" if ":" in address else address
+        noted = {"url": f"http://{where}:{port}", "models": list(self._context.models)}
+        logger.info("serving", extra={"noted": noted})
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections that have not sent a whole request head in time, then do what uvicorn does."""
