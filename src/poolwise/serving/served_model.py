@@ -101,7 +101,7 @@ class ServedModel:
         self.on_batch = on_batch
         self.created = int(time.time())
         self._reloading = asyncio.Lock()
-        self._live = self._load()
+        self._live = self._load(is_first=True)
 
     @property
     def info(self) -> ModelInfo:
@@ -215,11 +215,11 @@ class ServedModel:
             live.is_closed = True
             asyncio.get_running_loop().run_in_executor(None, live.batcher.close)
 
-    def _load(self) -> _Live:
+    def _load(self, is_first: bool = False) -> _Live:
         if isinstance(self._source, str):
             model = load_any(self._source, for_encoding=False, device=self._device)
             source = self._source
-        elif hasattr(self, "_live"):
+        elif not is_first:
             raise ModelError(f"{self.name} was given as a loaded model", "wanted the name of one, to load it again")
         else:
             model, source = self._source, ""
