@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import poolwise
 import tiny_models
 from command_line import poolwise as run_poolwise
+from poolwise.cli.main import app
+from poolwise.errors import ConfigError
 from poolwise.models import build_model
 from serving_process import Serving, serving
 
@@ -200,17 +203,21 @@ def waiting(metrics: str) -> float:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["missing-model"], "missing-model"),
         (["--host", "0.0.0.0", "MODEL"], "--host 0.0.0.0 without API keys; wanted --keys FILE or POOLWISE_API_KEYS"),
         (["MODEL", "MODEL"], "two models are called mean+causal"),
         (["MODEL", "--name", "a", "--name", "b"], "2 --name for 1 models"),
         (["MODEL", "--keys", "nowhere.txt"], "cannot read --keys nowhere.txt"),
     ],
 )
-def test_what_cannot_be_served_is_one_error(folder, tmp_path, args, words) -> None:
+def test_options_that_cannot_be_are_one_error(folder, args, words) -> None:
     given = [str(folder / "mean+causal") if one == "MODEL" else one for one in args]
-    found = run_poolwise("serve", *given, cwd=tmp_path, code=2)
-    assert found.stderr.startswith("error: ") and words in found.stderr
+    found = CliRunner().invoke(app, ["serve", *given]).exception
+    assert isinstance(found, ConfigError) and words in str(found)
+
+
+def test_a_model_that_is_not_there_is_one_error(tmp_path) -> None:
+    found = run_poolwise("serve", "./missing", cwd=tmp_path, code=2)
+    assert found.stderr.splitlines()[-1].startswith("error: model folder ./missing does not exist")
 
 
 def test_without_its_packages_it_names_the_extra(folder, tmp_path, monkeypatch) -> None:
