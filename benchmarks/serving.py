@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -81,15 +82,13 @@ def load(url: str, model: str, texts: Sequence[str], per_request: int, clients: 
 def served(folder: Path) -> Iterator[str]:
     """Serve a model with poolwise, and yield the address of its API."""
     command = [sys.executable, "-m", "poolwise.cli.main", "serve", str(folder), "--name", "model", "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+    log = folder.parent / f"{time.time_ns()}.log"
+    with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
         try:
-            lines = (json.loads(line) for line in process.stderr if line.startswith("{"))
-            url = next(line["url"] for line in lines if line["event"] == "serving")
-            # The log of requests must be read, or the server waits.
-            with subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL) as reader:
-                yield f"{url}/v1"
-                reader.kill()
+            while not (urls := re.findall(r'"url": "([^"]+)"', log.read_text())):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+            yield f"{urls[0]}/v1"
         finally:
             process.kill()
 
