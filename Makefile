@@ -44,7 +44,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py base_dtype.py busy.py "corpus.py --texts 20000 --sample 4096"
+bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head.py training.py base_dtype.py busy.py "corpus.py --texts 20000 --sample 4096" "serving.py"
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 

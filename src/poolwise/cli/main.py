@@ -31,6 +31,7 @@ from poolwise.cli import (
     push,
     report,
     screen,
+    serve,
     study,
     train,
 )
@@ -93,6 +94,7 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "push": (push.push, push.EXAMPLES),
+    "serve": (serve.serve, serve.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
     "import": (import_.import_, import_.EXAMPLES),
     "export": (export.export, export.EXPORT_EXAMPLES),

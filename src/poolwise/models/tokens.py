@@ -81,33 +81,56 @@ class TextTokens:
                 trained tokens do not count.
         Raises: DataError if an input is not a text.
         """
+        contents, num_prompt = self.contents(texts, prompt)
+        return self.rows(contents, num_prompt, max_tokens, has_prompt=bool(prompt))
+
+    def contents(self, texts: Sequence[Any], prompt: str) -> tuple[list[list[int]], list[int]]:
+        """Return the ids of ``prompt + text`` alone, not truncated, and how many of the first ones are the prompt's.
+
+        Raises: DataError if an input is not a text.
+        """
         if bad := [x for x in texts if not isinstance(x, str)]:
             raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
-        joined = [prompt + text for text in texts]
         has_offsets = bool(prompt) and self.tokenizer.is_fast
         batch = self.tokenizer(
-            joined,
+            [prompt + text for text in texts],
             add_special_tokens=False,
             padding=False,
             return_offsets_mapping=has_offsets,
             # It would be a list of ones per text and take a tenth of the time.
             return_attention_mask=False,
             return_token_type_ids=False,
-            verbose=False,  # no warning about long texts, which are truncated below
+            verbose=False,  # no warning about long texts, which ``rows`` truncates
         )
-        room = max_tokens - len(self.prefix) - len(self.ending)
-        rows, num_prompt = [], []
-        for index, content in enumerate(batch["input_ids"]):
-            kept = list(content[: max(room, 0)])
+        contents: list[list[int]] = batch["input_ids"]
+        if not prompt:
+            return contents, [0] * len(contents)
+        offsets = batch["offset_mapping"] if has_offsets else [None] * len(contents)
+        return contents, [self._count_prompt(prompt, *pair) for pair in zip(contents, offsets, strict=True)]
+
+    def rows(
+        self, contents: Sequence[Sequence[int]], num_prompt: Sequence[int], max_tokens: int, *, has_prompt: bool
+    ) -> tuple[list[list[int]], list[int]]:
+        """Return what ``encode`` returns, from what ``contents`` returns.
+
+        Args:
+            has_prompt: whether there is a prompt; BOS then belongs to it.
+        """
+        room = self.room(max_tokens)
+        rows, counts = [], []
+        for content, skipped in zip(contents, num_prompt, strict=True):
+            kept = list(content[:room])
             while self.ends_in_eos and kept and kept[-1] == self.eos_id:
                 kept.pop()
-            offsets = batch["offset_mapping"][index] if has_offsets else None
-            skipped = self._count_prompt(prompt, content, offsets) if prompt else 0
             echo = kept[skipped:] if self.echoes else ()
             row = [*self.prefix, *kept, *echo, *self.ending, *self.soft_ids]
             rows.append(row or [self.eos_id])  # an empty text without BOS and EOS still needs a token
-            num_prompt.append(len(self.prefix) + min(skipped, len(kept)) if prompt else 0)
-        return rows, num_prompt
+            counts.append(len(self.prefix) + min(skipped, len(kept)) if has_prompt else 0)
+        return rows, counts
+
+    def room(self, max_tokens: int) -> int:
+        """Return how many ids of ``prompt + text`` are read at most; those after them are truncated."""
+        return max(max_tokens - len(self.prefix) - len(self.ending), 0)
 
     @property
     def ends_in_eos(self) -> bool:

@@ -1,0 +1,116 @@
+"""``poolwise serve``: models over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poolwise.cli.options import Device, is_quiet, is_verbose
+from poolwise.errors import ConfigError
+from poolwise.hub import is_hub_id
+
+EXAMPLES = (
+    "poolwise serve runs/mine",
+    "poolwise serve runs/mine org/other --name mine --name other --port 9000 --keys keys.txt",
+)
+
+
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Embedding models: runs, folders or hub ids.")
+    ],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What requests call a model; one for each, in order.", show_default="the last part of its path"
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="API keys, one a line. POOLWISE_API_KEYS has further ones.", show_default="none"
+        ),
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Need no keys, and answer for any host name.")] = False,
+    max_queue_tokens: Annotated[int, typer.Option(min=1, help="Most tokens that wait for a model.")] = 262_144,
+    max_texts: Annotated[int, typer.Option(min=1, help="Most texts of a request.")] = 2048,
+    max_body: Annotated[int, typer.Option(min=1, metavar="MIB", help="Largest body of a request.")] = 8,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Requests are given up after this.")
+    ] = 60.0,
+    device: Device = None,
+) -> None:
+    """Serve models with the APIs of OpenAI (/v1/embeddings) and Cohere (/v2/embed).
+
+    SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
+    """
+    require_serve()
+    from poolwise.serving.access import load_keys
+    from poolwise.serving.app import create_app
+    from poolwise.serving.request_log import start_logging
+    from poolwise.serving.served_model import ServedModel
+    from poolwise.serving.server import bind, ignore_reloads, is_loopback, run_server
+    from poolwise.serving.settings import MEBIBYTE, ServeSettings
+
+    names = served_names(models, name or [])
+    settings = ServeSettings(
+        max_body_bytes=max_body * MEBIBYTE,
+        max_texts=max_texts,
+        max_queue_tokens=max_queue_tokens,
+        request_seconds=timeout,
+        keys=load_keys(keys),
+        is_loopback=is_loopback(host) and not insecure,
+    )
+    if not (is_loopback(host) or settings.keys or insecure):
+        raise ConfigError(
+            f"--host {host} without API keys", "wanted --keys FILE or POOLWISE_API_KEYS", "or give --insecure"
+        )
+    start_logging(logging.DEBUG if is_verbose() else logging.WARNING if is_quiet() else logging.INFO)
+    ignore_reloads()
+    with bind(host, port) as listening:  # before the models are loaded, which takes longer
+        served = {
+            one: ServedModel(one, model, settings, device=device) for one, model in zip(names, models, strict=True)
+        }
+        run_server(create_app(served, settings), listening)
+
+
+def require_serve() -> None:
+    """Raise ConfigError where the extra ``serve`` is not installed."""
+    try:
+        import fastapi  # noqa: F401
+        import orjson  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as missing:
+        raise ConfigError(
+            f"poolwise serve needs the package {missing.name}",
+            "wanted the extra serve",
+            "pip install 'poolwise[serve]'",
+        ) from missing
+
+
+def served_names(models: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return what requests call each model.
+
+    Raises: ConfigError for too few names, or one name for two models.
+    """
+    if names and len(names) != len(models):
+        raise ConfigError(f"{len(names)} --name for {len(models)} models", "wanted one for each model, in order")
+    found = list(names) or [_short(model) for model in models]
+    if double := [one for one in found if found.count(one) > 1]:
+        raise ConfigError(
+            f"two models are called {double[0]}", "wanted names that differ", "give --name for each model"
+        )
+    return found
+
+
+def _short(model: str) -> str:
+    if is_hub_id(model) and not Path(model).exists():
+        return model.partition("@")[0]
+    return Path(model).resolve().name

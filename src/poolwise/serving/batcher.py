@@ -1,0 +1,338 @@
+"""Dynamic batching: the texts of all waiting requests are tokenised together and read together, up to a token budget.
+
+Each model has two threads. One tokenises what has arrived; the other reads what is tokenised. While the model reads,
+further requests gather, so batches are as large as the load makes them, and a request alone never waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolwise.errors import PoolwiseError, explain
+from poolwise.serving.readings import Input, Reading, Row, Truncate
+
+T = TypeVar("T")
+BYTES_PER_TOKEN = 4
+"""For the tokens of a text before they are counted: English text has about four bytes a token."""
+SMOOTHING = 0.2
+"""Weight of the newest batch in the measured speed."""
+
+
+class QueueFullError(PoolwiseError):
+    """The queue of a model is full. ``retry_after`` is in seconds."""
+
+    def __init__(self, name: str, waiting: int, limit: int, retry_after: int) -> None:
+        super().__init__(
+            f"{waiting} tokens wait for {name}", f"wanted at most {limit}", f"try again in {retry_after} s"
+        )
+        self.retry_after = retry_after
+
+
+@dataclass(eq=False, repr=False)  # a text must not get into a log
+class Job:
+    """The texts of one request on their way through a batcher.
+
+    Args:
+        done: gets the job once all its embeddings are there, or an exception.
+        num_waiting: the tokens that count as waiting: estimated until they are counted, then those not yet read.
+    """
+
+    inputs: Sequence[Input]
+    prompt: str
+    truncate: Truncate
+    done: asyncio.Future[Job]
+    num_waiting: int
+    rows: list[Row] = field(default_factory=list)
+    next_row: int = 0
+    num_read: int = 0
+    vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    error: Exception | None = None
+    is_cancelled: bool = False
+    arrived: float = field(default_factory=time.perf_counter)
+    begun: float = 0.0
+    finished: float = 0.0
+
+    @property
+    def num_tokens(self) -> int:
+        """The number of tokens that the model reads for it."""
+        return sum(row.num_tokens for row in self.rows)
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """What one batch was: its texts, tokens and seconds."""
+
+    num_texts: int
+    num_tokens: int
+    seconds: float
+
+
+class Batcher:
+    """Reads the texts of many requests with one model.
+
+    Args:
+        name: of the model, for messages.
+        max_queue_tokens: most tokens that may wait; a job alone in the queue may have more.
+        on_batch: called after each batch, in the model's thread.
+    Law: every job that ``submit`` accepted and nobody cancelled gets its embeddings or an error, also after ``close``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reading: Reading,
+        max_queue_tokens: int,
+        on_batch: Callable[[BatchFacts], None] = lambda facts: None,
+    ) -> None:
+        self.name, self.reading, self.max_queue_tokens = name, reading, max_queue_tokens
+        self._on_batch = on_batch
+        self.num_waiting = 0
+        self.tokens_per_second = 0.0
+        self._changed = threading.Condition()
+        self._arrived: deque[Job] = deque()
+        self._ready: deque[Job] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._is_closing = False
+        self._is_tokenising = False
+        self._threads = [
+            threading.Thread(target=work, name=f"{name} {part}", daemon=True)
+            for part, work in (("tokens", self._tokenise_all), ("model", self._read_all))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, inputs: Sequence[Input], prompt: str, truncate: Truncate) -> Job:
+        """Return the job of some texts, from within an event loop; ``job.done`` is its future.
+
+        Raises: QueueFullError; RuntimeError after ``close``.
+        """
+        job = Job(inputs, prompt, truncate, asyncio.get_running_loop().create_future(), self._estimate(inputs))
+        with self._changed:
+            if self._is_closing:
+                raise RuntimeError(f"{self.name} is closed")
+            if self.num_waiting and self.num_waiting + job.num_waiting > self.max_queue_tokens:
+                raise QueueFullError(self.name, self.num_waiting, self.max_queue_tokens, self.seconds_to_wait())
+            self.num_waiting += job.num_waiting
+            self._arrived.append(job)
+            self._changed.notify_all()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Drop the texts of a job that the model has not begun to read; ``job.done`` is cancelled.
+
+        It is called from the event loop of the job.
+        """
+        job.done.cancel()
+        self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        with self._changed:
+            job.is_cancelled = True
+            self.num_waiting -= job.num_waiting
+            job.num_waiting = 0
+            for queue in (self._arrived, self._ready):
+                if job in queue:
+                    queue.remove(job)
+
+    def call(self, work: Callable[[], T]) -> Future[T]:
+        """Run something in the model's thread, between two batches."""
+        found: Future[T] = Future()
+        with self._changed:
+            self._calls.append((work, found))
+            self._changed.notify_all()
+        return found
+
+    def warm(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the embeddings of texts without a prompt, read at once; this also measures the speed."""
+        rows = self.reading.finish(self.reading.tokenise(texts, ""), "", "END")
+        vectors = np.empty((len(rows), self.reading.width), np.float32)
+
+        def read() -> None:
+            start = time.perf_counter()
+            for numbers, found in self.reading.read(rows):
+                vectors[numbers] = found
+            self._measure(BatchFacts(len(rows), sum(row.num_tokens for row in rows), time.perf_counter() - start))
+
+        self.call(read).result()
+        return vectors
+
+    def close(self) -> None:
+        """Read everything that waits, then end the threads."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def seconds_to_wait(self) -> int:
+        """Return the seconds until the queue is read at the measured speed, at least 1."""
+        speed = self.tokens_per_second
+        return max(1, math.ceil(self.num_waiting / speed)) if speed else 1
+
+    def _estimate(self, inputs: Sequence[Input]) -> int:
+        limit = self.reading.limit
+        counts = (2 + (len(one) // BYTES_PER_TOKEN if isinstance(one, str) else len(one)) for one in inputs)
+        return sum(min(count, limit) if limit else count for count in counts)
+
+    def _tokenise_all(self) -> None:
+        while True:
+            with self._changed:
+                self._is_tokenising = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._arrived or self._is_closing)
+                if not self._arrived:
+                    return
+                self._is_tokenising = True
+                jobs = list(self._arrived)
+                self._arrived.clear()
+            ready = [job for _, group in groupby(jobs, key=lambda job: job.prompt) for job in self._tokenise(group)]
+            self._deliver([job for job in jobs if job.error is not None])
+            with self._changed:
+                for job in ready:
+                    if job.is_cancelled:
+                        continue
+                    counted = job.num_tokens
+                    self.num_waiting += counted - job.num_waiting
+                    job.num_waiting = counted
+                    self._ready.append(job)
+                self._changed.notify_all()
+
+    def _tokenise(self, group: Any) -> list[Job]:
+        """Return the jobs of one prompt with their rows; those that failed have an error instead."""
+        jobs: list[Job] = [job for job in group if not job.is_cancelled]
+        try:
+            found = (
+                iter(self.reading.tokenise([one for job in jobs for one in job.inputs], jobs[0].prompt))
+                if jobs
+                else iter(())
+            )
+        except Exception as error:
+            if len(jobs) == 1:
+                self._fail(jobs[0], error)
+                return []
+            return [done for job in jobs for done in self._tokenise([job])]  # one of them is bad: find out which
+        ready = []
+        for job in jobs:
+            rows = [next(found) for _ in job.inputs]
+            try:
+                job.rows = self.reading.finish(rows, job.prompt, job.truncate)
+            except Exception as error:
+                self._fail(job, error)
+                continue
+            job.vectors = np.empty((len(rows), self.reading.width), np.float32)
+            ready.append(job)
+        return ready
+
+    def _read_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._calls or self._ready or self._is_done())
+                if not self._calls and not self._ready:
+                    return
+                calls = list(self._calls)
+                self._calls.clear()
+                taken = self._take()
+            for work, result in calls:
+                _settle(work, result)
+            if taken:
+                self._read(taken)
+
+    def _is_done(self) -> bool:
+        return self._is_closing and not self._arrived and not self._is_tokenising
+
+    def _take(self) -> list[tuple[Job, int]]:
+        """Return the texts of the next batch: from each job its share of the budget, then the rest in order.
+
+        They have at most the budget's tokens, or are a single text. A request of one text so does not wait for one of
+        two thousand that came before it.
+        """
+        budget = self.reading.budget
+        taken: list[tuple[Job, int]] = []
+        used = 0
+        now = time.perf_counter()
+        for share in (budget // max(1, len(self._ready)), budget):
+            for job in self._ready:
+                mine = 0
+                while job.next_row < len(job.rows):
+                    size = job.rows[job.next_row].num_tokens
+                    if (taken and used + size > budget) or (mine and mine + size > share):
+                        break
+                    job.begun = job.begun or now
+                    taken.append((job, job.next_row))
+                    job.next_row, job.num_waiting = job.next_row + 1, job.num_waiting - size
+                    self.num_waiting, used, mine = self.num_waiting - size, used + size, mine + size
+        self._ready = deque(job for job in self._ready if job.next_row < len(job.rows))
+        return taken
+
+    def _read(self, taken: Sequence[tuple[Job, int]]) -> None:
+        rows = [job.rows[place] for job, place in taken]
+        start = time.perf_counter()
+        try:
+            for numbers, vectors in self.reading.read(rows):
+                for number, vector in zip(numbers, vectors, strict=True):
+                    job, place = taken[number]
+                    job.vectors[place] = vector
+        except Exception as error:
+            for job in {id(job): job for job, _ in taken}.values():
+                self._drop(job)
+                self._fail(job, error)
+        else:
+            for job, _ in taken:
+                job.num_read += 1
+        seconds = time.perf_counter() - start
+        jobs = {id(job): job for job, _ in taken}.values()
+        self._deliver([job for job in jobs if job.error is not None or job.num_read == len(job.rows)])
+        self._measure(BatchFacts(len(rows), sum(row.num_tokens for row in rows), seconds))
+
+    def _measure(self, facts: BatchFacts) -> None:
+        speed = facts.num_tokens / max(facts.seconds, 1e-9)
+        before = self.tokens_per_second
+        self.tokens_per_second = before + SMOOTHING * (speed - before) if before else speed
+        self._on_batch(facts)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        with self._changed:
+            self.num_waiting -= job.num_waiting
+            job.num_waiting, job.error = 0, explain(error) or error
+
+    def _deliver(self, jobs: Sequence[Job]) -> None:
+        """Wake the requests of finished jobs, all of one event loop at once."""
+        now = time.perf_counter()
+        for job in jobs:
+            job.finished = now
+        loops = {id(loop): loop for loop in (job.done.get_loop() for job in jobs)}
+        for loop in loops.values():
+            mine = [job for job in jobs if job.done.get_loop() is loop]
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if job.done.done():
+            continue
+        if job.error is not None:
+            job.done.set_exception(job.error)
+        else:
+            job.done.set_result(job)
+
+
+def _settle(work: Callable[[], Any], result: Future[Any]) -> None:
+    if not result.set_running_or_notify_cancel():
+        return
+    try:
+        result.set_result(work())
+    except Exception as error:
+        result.set_exception(error)
