@@ -39,7 +39,7 @@ ROOMS: list[list[str]] = [
     ["report"],
     ["jobs"],
     ["study", "corpus"],
-    ["screening"],
+    ["screening", "search"],
     ["api"],
     ["cli"],
     ["__main__"],
