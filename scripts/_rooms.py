@@ -17,7 +17,7 @@ ROOMS: list[list[str]] = [
     ["errors", "wording"],
     ["upstream"],
     ["storage"],
-    ["hub", "ranks"],
+    ["hub", "ranks", "lexical"],
     ["attentions", "base_dtypes"],
     ["layer_subsets"],
     ["design"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.index import SettingOption, parse_settings
+from poolwise.cli.index import Model, SettingOption, parse_settings
 from poolwise.cli.options import Device, Json
 
 if TYPE_CHECKING:
@@ -36,9 +36,15 @@ def search(
             show_default="all rows",
         ),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="The model of the corpus, if it has moved.", show_default="as recorded")
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Fuse with BM25, in an index that was built with --hybrid.")
+    ] = False,
+    rerank: Annotated[
+        str | None,
+        typer.Option(metavar="CROSS-ENCODER", help="Folder or hub id of a cross-encoder.", show_default="none"),
     ] = None,
+    rerank_depth: Annotated[int, typer.Option(min=1, help="Rows that the cross-encoder reads per query.")] = 50,
+    model: Model = None,
     setting: SettingOption = None,
     device: Device = None,
     as_json: Json = False,
@@ -50,7 +56,7 @@ def search(
     from poolwise.search import open_index
 
     with open_index(index, model=model, device=device, settings=parse_settings(setting)) as opened:
-        results = opened.search(queries, k, where=where)
+        results = opened.search(queries, k, where=where, hybrid=hybrid, rerank=rerank, rerank_depth=rerank_depth)
     if as_json:
         told = [
             {"query": query, "hits": [asdict(hit) for hit in hits]}

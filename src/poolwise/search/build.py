@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,16 +15,22 @@ from poolwise.corpus.manifest import RANGES, Manifest, load_manifest
 from poolwise.corpus.shards import is_intact, load_shard
 from poolwise.errors import ConfigError, DataError, EvalError
 from poolwise.records import load_record
-from poolwise.search.backends import Source, build_settings, find_backend
-from poolwise.search.index import Index, open_index
+from poolwise.search.backends import Settings, Source, build_settings, find_backend
+from poolwise.search.backends.faiss_files import is_installed
+from poolwise.search.hybrid import save_words
+from poolwise.search.index import Index, Queries
 from poolwise.search.index_record import (
     BACKEND,
     INDEX,
     IndexRecord,
+    Recall,
     Similarity,
     describe_files,
+    load_index_record,
     save_index_record,
 )
+from poolwise.search.query_encoder import QueryEncoder
+from poolwise.search.recall import recall_of
 from poolwise.search.stored_rows import ID, TEXT, RowWriter, StoredRows, require_unique
 from poolwise.search.vectors import Vectors, VectorWriter
 from poolwise.storage.whole_files import whole_folder
@@ -37,6 +43,9 @@ OnRows = Callable[[int, int, str], None]
 """Called with the rows done, all rows, and what is done with them."""
 FEW_ROWS = 100_000
 """Below it, exact search answers in tens of milliseconds on one core, and needs no recall (benchmarks/index.py)."""
+MOST_GRAPH_BYTES = 8 << 30
+"""Of float32 vectors: a graph holds them all in memory, and its links beside them."""
+MIN_RECALL, RECALL_K = 0.95, 10
 
 
 def build_index(
@@ -47,6 +56,10 @@ def build_index(
     settings: Mapping[str, Any] | None = None,
     similarity: str | None = None,
     query_prompt: str | None = None,
+    min_recall: float = MIN_RECALL,
+    recall_k: int = RECALL_K,
+    queries: Queries | None = None,
+    hybrid: bool = False,
     model: str | Path | SentenceTransformer | None = None,
     device: str | None = None,
     on_progress: OnRows | None = None,
@@ -58,15 +71,21 @@ def build_index(
     Args:
         corpus: a folder that ``encode_corpus`` or ``poolwise encode`` wrote.
         out: the folder of the index.
-        backend: "exact", or "auto", which chooses by the number of rows.
+        backend: "exact", "faiss-hnsw", "faiss-ivfpq"; "faiss" is one of these two, by the size of the vectors; "auto"
+            is exact below 100,000 rows, and faiss above.
         settings: of the backend; it has defaults for all.
         similarity: "cosine" or "dot"; None takes what the model was made for.
         query_prompt: put before every query; None takes the model's prompt for queries.
+        min_recall: the least share of the nearest rows that an approximate backend must find, 0 to 1.
+        recall_k: how many nearest rows count for that.
+        queries: texts or vectors with which recall is measured; None takes 200 rows of the corpus, each without itself.
+        hybrid: also index the words of the stored texts, for ``Index.search(hybrid=True)``.
         model: encodes queries of the index that is returned; see ``open_index``.
         device: of that model.
         on_progress: called with the rows done, all rows, and what is done.
     Raises: DataError where the corpus is not finished, damaged, or has an id twice; ConfigError where ``out`` holds
-        something else, or for an unknown backend or setting; OSError for a full disk, and nothing is left behind.
+        something else, for an unknown backend or setting, a library that is not installed, or a recall below
+            ``min_recall``; OSError for a full disk. An index that fails leaves nothing behind.
 
     Example:
 
@@ -83,44 +102,52 @@ def build_index(
     replaced = _before(folder)
     with _held(source):
         manifest = _finished(source)
-        chosen, reason = _choose(backend, manifest.num_rows)
+        chosen, reason = _choose(backend, manifest)
         kind = find_backend(chosen)
         asked = build_settings(kind, settings or {})
-        compared = _similarity(similarity, manifest)
+        record = IndexRecord(
+            name=secrets.token_hex(8),
+            corpus=str(source),
+            model=manifest.model,
+            fingerprint=manifest.fingerprint,
+            query_prompt=manifest.query_prompt if query_prompt is None else query_prompt,
+            is_prompt_given=query_prompt is not None,
+            similarity=_similarity(similarity, manifest),
+            dim=manifest.output.dim,
+            dtype=manifest.output.dtype,
+            num_rows=manifest.num_rows,
+            keeps_text=manifest.output.keeps_text,
+            fields=(),
+            backend=chosen,
+            settings=asked.model_dump(mode="json"),
+            reason=reason,
+            has_words=hybrid,
+            files=[],
+        )
+        encoder = QueryEncoder(record, folder, model, device)
         with whole_folder(folder) as partial, ExitStack() as undo:
-            _copy_rows(source, manifest, partial, compared, report)
-            (partial / BACKEND).mkdir()
-            rows = StoredRows(partial)
-            undo.callback(rows.close)
-            require_unique(rows, source)
-            vectors = Vectors(partial, manifest.output.dtype, manifest.output.dim)
-            record = IndexRecord(
-                name=secrets.token_hex(8),
-                corpus=str(source),
-                model=manifest.model,
-                fingerprint=manifest.fingerprint,
-                query_prompt=manifest.query_prompt if query_prompt is None else query_prompt,
-                is_prompt_given=query_prompt is not None,
-                similarity=compared,
-                dim=manifest.output.dim,
-                dtype=manifest.output.dtype,
-                num_rows=manifest.num_rows,
-                keeps_text=manifest.output.keeps_text,
-                fields=tuple(name for name in rows.columns if name not in (ID, TEXT)),
-                backend=chosen,
-                settings=asked.model_dump(mode="json"),
-                reason=reason,
-                files=[],
-            )
-            kind.build(Source(record.name, vectors, rows, compared), partial / BACKEND, asked)
+            _copy_rows(source, manifest, partial, record.similarity, report)
+            with closing(StoredRows(partial)) as rows:
+                require_unique(rows, source)
+                record = record.model_copy(update={"fields": tuple(n for n in rows.columns if n not in (ID, TEXT))})
+                if hybrid:
+                    save_words(rows, partial)
+                vectors = Vectors(partial, record.dtype, record.dim)
+                (partial / BACKEND).mkdir()
+                told = Source(record.name, vectors, rows, record.similarity, _rows_done(report, record.num_rows))
+                kind.build(told, partial / BACKEND, asked)
             undo.callback(kind.discard, record.name, asked)
+            if not kind.is_exact:
+                recall = _measured(partial, record, encoder, recall_k, queries)
+                _require_recall(recall, min_recall, record, asked)
+                record = record.model_copy(update={"recall": recall})
             save_index_record(record.model_copy(update={"files": describe_files(partial)}), partial)
             undo.pop_all()
-            rows.close()
     if replaced is not None:
         old = find_backend(replaced.backend)
         old.discard(replaced.name, build_settings(old, replaced.settings))
-    return open_index(folder, model=model, device=device)
+    # With the same encoder, which may have loaded its model already.
+    return Index(folder, load_index_record(folder), encoder, {})
 
 
 @contextmanager
@@ -183,11 +210,41 @@ def _similarity(asked: str | None, manifest: Manifest) -> Similarity:
     )
 
 
-def _choose(asked: str, num_rows: int) -> tuple[str, str]:
+def _choose(asked: str, manifest: Manifest) -> tuple[str, str]:
     """Return the backend, and why it was chosen."""
-    if asked != "auto":
+    num_rows = manifest.num_rows
+    if asked not in ("auto", "faiss"):
         return asked, "asked for"
-    return "exact", f"auto: {num_rows:,} rows"
+    if asked == "auto" and num_rows < FEW_ROWS:
+        return "exact", f"auto: {num_rows:,} rows, below {FEW_ROWS:,}"
+    if asked == "auto" and not is_installed():
+        return "exact", f"auto: {num_rows:,} rows, but faiss is not installed: pip install 'poolwise[search]' is faster"
+    gib = 4 * num_rows * manifest.output.dim / 2**30
+    if gib * 2**30 <= MOST_GRAPH_BYTES:
+        return "faiss-hnsw", f"{asked}: {num_rows:,} rows, {gib:.1f} GiB of vectors in memory"
+    return "faiss-ivfpq", f"{asked}: {gib:.1f} GiB of vectors, above {MOST_GRAPH_BYTES >> 30}"
+
+
+def _measured(folder: Path, record: IndexRecord, encoder: QueryEncoder, k: int, queries: Queries | None) -> Recall:
+    """Return the recall of an index that is not finished."""
+    with Index(folder, record, encoder, {}) as built:
+        return recall_of(built, k, None if queries is None else built.encode(queries))
+
+
+def _require_recall(recall: Recall, least: float, record: IndexRecord, settings: Settings) -> None:
+    """Raise ConfigError for a recall that is too low."""
+    if recall.value >= least:
+        return
+    who = "rows of the corpus" if recall.queries == "documents" else "queries"
+    raise ConfigError(
+        f"recall at {recall.k} of {record.backend} is {recall.value:.3f} on {recall.num_queries} {who}",
+        f"wanted {least:g} or more (--min-recall)",
+        f"try {settings.advice()}, or --backend exact",
+    )
+
+
+def _rows_done(report: OnRows, num_rows: int) -> Callable[[int], None]:
+    return lambda done: report(done, num_rows, "rows indexed")
 
 
 def _copy_rows(corpus: Path, manifest: Manifest, to: Path, similarity: Similarity, report: OnRows) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from jaxtyping import Float
 
 from poolwise.errors import ConfigError, DataError
 from poolwise.search.backends import NOTHING, Found, Source, build_settings, find_backend, search_exact
+from poolwise.search.hybrid import DEPTH, Words, fuse
 from poolwise.search.index_record import BACKEND, IndexRecord, load_index_record
 from poolwise.search.query_encoder import QueryEncoder
+from poolwise.search.rerank import RERANK_DEPTH, Reranker, load_reranker, sort_texts
 from poolwise.search.stored_rows import ID, TEXT, StoredRows
 from poolwise.search.vectors import Vectors, unit
 from poolwise.search.where import Filter, Where, conditions_of, find_matching
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
+Queries = str | Sequence[str] | Float[np.ndarray, "Q D"]
 FEW_ROWS = 10_000
 """So few matching rows are compared one by one: that is exact, and an approximate search would miss most of them."""
 _FILTERS = 16
@@ -35,7 +39,8 @@ class Hit:
     """One row that was found.
 
     Args:
-        score: cosine similarity or dot product with the query.
+        score: cosine similarity or dot product with the query; of hybrid search the sum of reciprocal ranks, and of
+            reranking the cross-encoder's number.
         text: as it was encoded; None where the corpus stores no texts.
         fields: stored fields as texts; None for one that the row lacks.
     """
@@ -73,13 +78,21 @@ class Index:
         source = Source(record.name, self.vectors, self.rows, record.similarity)
         self._searcher = self._backend.open(source, path / BACKEND, self.settings)
         self._filters: dict[object, Filter] = {}
+        self._loaded: tuple[str, Reranker] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.record.num_rows
 
     def search(
-        self, queries: str | Sequence[str] | Float[np.ndarray, "Q D"], k: int = 10, *, where: Where | None = None
+        self,
+        queries: Queries,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        hybrid: bool = False,
+        rerank: str | Path | Reranker | None = None,
+        rerank_depth: int = RERANK_DEPTH,
     ) -> list[list[Hit]]:
         """Return the best rows of each query, best first: k of them, or all that match if they are fewer.
 
@@ -87,14 +100,32 @@ class Index:
             queries: texts, encoded by the model of the corpus with its prompt for queries; or their vectors.
             where: conditions on stored fields, all of which must hold, such as ``{"lang": "en", "year": {">=": 2020}}``
                 or ``["lang=en", "year>=2020"]``.
+            hybrid: fuse this ranking with that of BM25 by reciprocal rank; the index must be built for it.
+            rerank: a cross-encoder that sorts the best ``rerank_depth`` rows again: a folder, a hub id, or loaded.
+            rerank_depth: at least k are read.
         Raises: DataError for empty queries, and vectors of another width or that are not finite; ConfigError for
-            another model than that of the corpus, a field that is not stored, or a k below 1.
+            another model than that of the corpus, a field that is not stored, a k below 1, and hybrid search or
+            reranking without what they need; ModelError where a model cannot be loaded.
         """
+        if (hybrid or rerank is not None) and isinstance(queries, np.ndarray):
+            raise ConfigError("hybrid search or reranking of vectors", "wanted queries that are texts")
+        if hybrid and not self.record.has_words:
+            raise ConfigError(f"{self.path} has no index of words", hint="build it again: poolwise index --hybrid")
+        if rerank is not None and not self.record.keeps_text:
+            raise ConfigError(f"{self.path} stores no texts to rerank", hint="poolwise encode --keep-text, then index")
         matching = self.matching(where)
-        found = self.find(self.encode(queries), k, matching)
-        return [self._hits(rows, scores) for rows, scores in zip(found.rows, found.scores, strict=True)]
+        vectors = self.encode(queries)
+        texts = [queries] if isinstance(queries, str) else list(queries)
+        self._say_if_fewer(k, matching)
+        wanted = k if rerank is None else max(k, rerank_depth)
+        found = self._fused(texts, vectors, wanted, matching) if hybrid else self.find(vectors, wanted, matching)
+        hits = [self._hits(rows, scores) for rows, scores in zip(found.rows, found.scores, strict=True)]
+        if rerank is not None:
+            model = self._reranker(rerank)
+            hits = [_reranked(model, text, of_query) for text, of_query in zip(texts, hits, strict=True)]
+        return [of_query[:k] for of_query in hits]
 
-    def encode(self, queries: str | Sequence[str] | Float[np.ndarray, "Q D"]) -> Float[np.ndarray, "Q D"]:
+    def encode(self, queries: Queries) -> Float[np.ndarray, "Q D"]:
         """Return the vectors of queries as they are compared: of length 1 for cosine. Errors: ``search``."""
         if isinstance(queries, np.ndarray):
             vectors = np.atleast_2d(queries).astype(np.float32)
@@ -127,9 +158,6 @@ class Index:
         if k < 1:
             raise ConfigError(f"k is {k}", "wanted 1 or more")
         available = len(self) if matching is None else len(matching.rows)
-        if k > available:
-            of = "rows" if matching is None else "rows that match"
-            logger.warning("k is %d, but the index has %d %s: all are returned", k, available, of)
         wanted = min(k, available)
         if wanted == 0:
             return Found(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))
@@ -141,6 +169,36 @@ class Index:
             found = _rescored(self.vectors, queries, found)
             found = self._completed(queries, found, wanted, matching)
         return Found(found.rows[:, :wanted], found.scores[:, :wanted])
+
+    def _say_if_fewer(self, k: int, matching: Filter | None) -> None:
+        available = len(self) if matching is None else len(matching.rows)
+        if k > available:
+            of = "rows" if matching is None else "rows that match"
+            logger.warning("k is %d, but the index has %d %s: all are returned", k, available, of)
+
+    def _fused(self, texts: Sequence[str], vectors: Any, k: int, matching: Filter | None) -> Found:
+        """Return the best rows by vectors and words; as many as ``find`` returns."""
+        depth = max(k, DEPTH)
+        near = self.find(vectors, depth, matching)
+        fused = [
+            fuse([rows, self._words.best(text, depth, matching)], min(k, len(rows)))
+            for text, rows in zip(texts, near.rows, strict=True)
+        ]
+        width = min(k, near.rows.shape[1])
+        rows = np.array([rows for rows, _ in fused], np.int64).reshape(len(texts), width)
+        return Found(rows, np.array([scores for _, scores in fused], np.float32).reshape(len(texts), width))
+
+    @cached_property
+    def _words(self) -> Words:
+        return Words(self.path, len(self))
+
+    def _reranker(self, model: str | Path | Reranker) -> Reranker:
+        """Return a cross-encoder; one that is named is loaded once."""
+        if not isinstance(model, str | Path):
+            return model
+        if self._loaded is None or self._loaded[0] != str(model):
+            self._loaded = (str(model), load_reranker(str(model), self._encoder.device))
+        return self._loaded[1]
 
     def close(self) -> None:
         """Release files and connections."""
@@ -155,8 +213,11 @@ class Index:
 
     def _completed(self, queries: Any, found: Found, wanted: int, matching: Filter | None) -> Found:
         """Return the results with those of exact search for queries that have too few."""
-        short = np.flatnonzero((found.rows[:, :wanted] != NOTHING).sum(axis=1) < wanted)
-        rows, scores = found.rows[:, :wanted].copy(), found.scores[:, :wanted].copy()
+        rows = np.full((len(queries), wanted), NOTHING)
+        scores = np.full((len(queries), wanted), -np.inf, np.float32)
+        width = min(found.rows.shape[1], wanted)
+        rows[:, :width], scores[:, :width] = found.rows[:, :width], found.scores[:, :width]
+        short = np.flatnonzero((rows == NOTHING).any(axis=1))
         if len(short):
             exact = search_exact(self.vectors, queries[short], wanted, None if matching is None else matching.rows)
             rows[short], scores[short] = exact.rows, exact.scores
@@ -203,6 +264,11 @@ def open_index(
     folder = Path(path)
     record = load_index_record(folder, reads_all=check)
     return Index(folder, record, QueryEncoder(record, folder, model, device), settings or {})
+
+
+def _reranked(model: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    order, scores = sort_texts(model, query, [hit.text or "" for hit in hits])
+    return [replace(hits[place], score=float(score)) for place, score in zip(order, scores, strict=True)]
 
 
 def _changed(settings: Any, changes: Mapping[str, Any], backend: str) -> Any:

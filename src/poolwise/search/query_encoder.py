@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from poolwise.search.index_record import IndexRecord
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-logger = logging.getLogger(__name__)
 _OF_DOCUMENTS = {"name", "prompt"}
 """Parts of the fingerprint that say nothing of how a query is encoded."""
 
@@ -39,7 +37,7 @@ class QueryEncoder:
         model: str | Path | SentenceTransformer | None = None,
         device: str | None = None,
     ) -> None:
-        self._record, self._place, self._device = record, place, device
+        self._record, self._place, self.device = record, place, device
         self._asked = record.model.name if model is None else model
         self._is_named = model is not None
         self._loaded: tuple[Any, str] | None = None
@@ -72,7 +70,7 @@ class QueryEncoder:
 
         record, model = self._record, self._asked
         if isinstance(model, str | Path):
-            model = load_any(self._name(str(model)), self._precision(), record.model.max_tokens, False, self._device)
+            model = load_any(self._name(str(model)), self._precision(), record.model.max_tokens, False, self.device)
         found = fingerprint_model(model, str(self._asked), record.model.prompt)
         own = query_prompt(model)
         wanted = record.query_prompt
@@ -84,12 +82,6 @@ class QueryEncoder:
                 f"{self._place} was built with another model: {'; '.join(differing)}",
                 "wanted queries encoded by the model of its corpus, with the same prompt and length",
                 "give that model with --model, or encode and index the corpus with this one",
-            )
-        if found.precision != record.model.precision:
-            logger.warning(
-                "queries are encoded in %s, the corpus was in %s: scores differ slightly",
-                found.precision,
-                record.model.precision,
             )
         return model, own if wanted is None else wanted
 
@@ -113,5 +105,5 @@ def differences(indexed: ModelFingerprint, found: ModelFingerprint) -> list[str]
     return [
         f"{name} {old!r} there, {now[name]!r} now"
         for name, old in indexed.model_dump().items()
-        if name not in _OF_DOCUMENTS | {"precision"} and old != now[name]
+        if name not in _OF_DOCUMENTS and old != now[name]
     ]

@@ -107,9 +107,7 @@ def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: dict[s
     refused(tmp_path, write_corpus(tmp_path, 10), told, ConfigError, **options)
 
 
-def test_a_full_disk_leaves_nothing_and_keeps_the_index_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_nothing_and_keeps_the_index_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     from poolwise.search import build as building

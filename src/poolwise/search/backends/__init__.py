@@ -9,6 +9,8 @@ from poolwise.config import build_section
 from poolwise.errors import ConfigError, nearest
 from poolwise.search.backends.base import NOTHING, Backend, Batch, Found, Searcher, Settings, Source
 from poolwise.search.backends.exact import Exact, search_exact
+from poolwise.search.backends.faiss_hnsw import FaissHnsw
+from poolwise.search.backends.faiss_ivfpq import FaissIvfPq
 
 __all__ = [
     "BACKENDS",
@@ -24,7 +26,7 @@ __all__ = [
     "search_exact",
 ]
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Exact(),)}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Exact(), FaissHnsw(), FaissIvfPq())}
 
 
 def find_backend(name: str) -> Backend:

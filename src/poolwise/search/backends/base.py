@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -48,12 +48,20 @@ class Source:
     Args:
         name: 16 hexadecimal digits that no other index has: for a table or a collection in a database.
         similarity: vectors have length 1 with "cosine", so that both kinds compare by the dot product.
+        report: ``build`` calls it with the number of rows done.
     """
 
     name: str
     vectors: Vectors
     rows: StoredRows
     similarity: Similarity
+    report: Callable[[int], None] = field(default=lambda _: None)
+
+    def sample(self, count: int) -> Float[np.ndarray, "n D"]:
+        """Return up to so many vectors from all over the index, the same for each call: to learn from."""
+        num_rows = len(self.vectors)
+        chosen = np.random.default_rng(0).choice(num_rows, size=min(count, num_rows), replace=False)
+        return self.vectors.take(np.sort(chosen))
 
     def batches(self, size: int = BLOCK_ROWS) -> Iterator[Batch]:
         """Yield all rows with their vectors and stored columns, in order, so many at a time."""
@@ -73,6 +81,10 @@ class Settings(Section):
     oversample: int = Field(
         default=1, ge=1, description="times k candidates are fetched and scored again with the stored vectors"
     )
+
+    def advice(self) -> str:
+        """Return the options that raise the recall."""
+        return f"--setting oversample={2 * self.oversample}"
 
 
 class Searcher(Protocol):
@@ -96,10 +108,20 @@ class Searcher(Protocol):
 class Backend(Protocol):
     """One way to search vectors. What it makes is in the folder of an index, or in a database."""
 
-    name: str
-    is_exact: bool
-    """Finds the very best rows always, so that its recall need not be measured."""
-    settings: type[Settings]
+    @property
+    def name(self) -> str:
+        """What ``--backend`` calls it."""
+        ...
+
+    @property
+    def is_exact(self) -> bool:
+        """It finds the very best rows always, so that its recall need not be measured."""
+        ...
+
+    @property
+    def settings(self) -> type[Settings]:
+        """The class of its settings."""
+        ...
 
     def build(self, source: Source, folder: Path, settings: Any) -> None:
         """Write what the backend needs into an empty folder, or into a database; if it fails, leave nothing behind.
