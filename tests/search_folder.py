@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from poolwise.corpus.rows import Columns
 from poolwise.search import Index, build_index
 
 WORDS = ("red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "sings")
+
+
+class FakeModel:
+    """Encodes queries as the corpora of these tests are encoded."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([vector(text) for text in texts])
 
 
 def texts_of(count: int) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -92,12 +92,7 @@ class VectorWriter:
         self._is_scaled = similarity == "cosine" and dtype == "float32"
         self._scales: list[NDArray[np.float32]] | None = [] if similarity == "cosine" and dtype != "float32" else None
         self._file = (folder / VECTORS).open("wb")
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(STORED[dtype])),
-            "fortran_order": False,
-            "shape": (num_rows, self._width),
-        }
-        np.lib.format.write_array_header_1_0(self._file, header)
+        _write_header(self._file, np.dtype(STORED[dtype]), (num_rows, self._width))
         self._written = 0
 
     def add(self, raw: NDArray[Any], place: str) -> None:
@@ -131,5 +126,13 @@ class VectorWriter:
         if error is None:
             assert self._written == self._num_rows, "every row of the manifest is written"
             if self._scales is not None:
+                scales = np.concatenate(self._scales)
                 with self._scales_path.open("wb") as file:
-                    np.save(file, np.concatenate(self._scales))
+                    # Not np.save, whose error for a full disk does not say that it is full.
+                    _write_header(file, scales.dtype, scales.shape)
+                    file.write(scales.tobytes())
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -160,8 +160,9 @@ def test_a_full_disk_in_the_library_is_said_to_be_full(
 ) -> None:
     before = Path.open
 
-    def opened(path: Path, *args: Any, **options: Any) -> Any:
-        return before(Path("/dev/full") if path.name == FILE else path, *args, **options)
+    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        # Only to write: reading /dev/full never ends.
+        return before(Path("/dev/full") if path.name == FILE and mode == "wb" else path, mode, *args, **options)
 
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(OSError, match="No space left") as raised:

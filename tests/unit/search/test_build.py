@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from poolwise.corpus.manifest import SHARDS, load_manifest, save_manifest
 from poolwise.corpus.shards import load_shard, save_shard
 from poolwise.errors import ConfigError, DataError
 from poolwise.search import build_index
+from poolwise.search.index_record import INDEX, ROWS, SCALES, VECTORS, WORDS
 from search_folder import build, texts_of, write_corpus
 
 
@@ -107,22 +112,71 @@ def test_options_that_cannot_be_used_are_refused(tmp_path: Path, options: dict[s
     refused(tmp_path, write_corpus(tmp_path, 10), told, ConfigError, **options)
 
 
-def test_a_full_disk_leaves_nothing_and_keeps_the_index_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
-    from poolwise.search import build as building
-
+@pytest.mark.parametrize("name", [VECTORS, SCALES, ROWS, WORDS, f"{INDEX}.partial"])
+def test_a_full_disk_leaves_nothing_and_keeps_the_index_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     build(tmp_path, 10).close()
     before = {path.name: path.read_bytes() for path in (tmp_path / "index").glob("*.*")}
+    corpus = write_corpus(tmp_path / "more", 20)
+    if name == SCALES:
+        corpus = to_float16(corpus)
+    opened = Path.open
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        # Only to write: reading /dev/full never ends.
+        return opened(Path("/dev/full") if path.name == name and mode == "wb" else path, mode, *args, **options)
 
-    monkeypatch.setattr(building, "save_index_record", full)
-    with pytest.raises(OSError, match="No space left"):
-        build_index(tmp_path / "corpus", tmp_path / "index")
+    def saved(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError("20 requested and 0 written")  # numpy's error for a full disk
+
+    monkeypatch.setattr(Path, "open", full)
+    if name == WORDS:
+        monkeypatch.setattr("numpy.save", saved)
+    with pytest.raises(OSError, match="No space left") as raised:
+        build_index(corpus, tmp_path / "index", hybrid=name == WORDS)
+    assert raised.value.errno == errno.ENOSPC
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").glob("*.*")} == before
     assert sorted(path.name for path in tmp_path.iterdir() if "index" in path.name) == ["index"]
+
+
+def to_float16(corpus: Path) -> Path:
+    """Store the vectors of a corpus in float16."""
+    manifest = load_manifest(corpus)
+    output = manifest.output.model_copy(update={"dtype": "float16"})
+    shards = []
+    for shard in manifest.shards:
+        table, matrix = load_shard(corpus, shard)
+        shards.append(save_shard(corpus, shard.number, table, matrix.astype(np.float16), output))
+    save_manifest(manifest.model_copy(update={"output": output, "shards": shards}), corpus)
+    return corpus
+
+
+KILLED = """
+import sys, time
+from poolwise.search import build, build_index
+def wait(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+build.save_index_record = wait
+build_index(sys.argv[1], sys.argv[2])
+"""
+
+
+def test_a_build_that_is_killed_leaves_no_index_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    corpus, out = write_corpus(tmp_path), tmp_path / "index"
+    asked = [sys.executable, "-c", KILLED, str(corpus), str(out)]
+    running = subprocess.Popen(asked, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    running.kill()
+    running.wait()
+    running.stdout.close()
+    assert not out.exists() and (tmp_path / "index.partial" / VECTORS).is_file()
+    with build_index(corpus, out) as index:
+        assert len(index) == 30
+    require = sorted(path.name for path in tmp_path.iterdir() if "index" in path.name)
+    assert require == ["index"]
 
 
 def test_what_the_record_says(tmp_path: Path) -> None:

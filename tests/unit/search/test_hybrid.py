@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from corpus_folder import vector
 from poolwise.errors import ConfigError, ModelError
 from poolwise.search import Index, build_index
 from poolwise.search.hybrid import RRF, Words, fuse
-from search_folder import build, texts_of
-
-
-class FakeModel:
-    """Encodes queries as the corpora of these tests are encoded."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([vector(text) for text in texts])
+from search_folder import FakeModel, build, texts_of
 
 
 class Longest:
