@@ -19,7 +19,9 @@ from search_folder import write_corpus
 from support import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "search.md").read_text()
-BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+FILES = {"jsonl": "corpus.jsonl", "text": "queries.txt"}
+"""Kinds of blocks that are files, and their names in the page."""
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -56,8 +58,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_every_block_of_the_page_runs(folder: Path) -> None:
     printed, promised = "", 0
     for kind, text in BLOCKS:
-        if " " in kind:
-            (folder / kind.split()[1]).write_text(text)
+        if kind in FILES:
+            (folder / FILES[kind]).write_text(text)
         elif kind == "console":
             for line in text.splitlines():
                 program, *arguments = shlex.split(line.removeprefix("$ "))

@@ -95,7 +95,9 @@ def parse_settings(given: list[str] | None) -> dict[str, Any]:
 
 
 def _lines(record: IndexRecord, out: Path) -> list[str]:
-    settings = "".join(f", {name}={value}" for name, value in record.settings.items() if value is not None)
+    # Exact search has a setting too, but nothing to choose.
+    chosen = {} if record.recall is None else record.settings
+    settings = "".join(f", {name}={value}" for name, value in chosen.items() if value is not None)
     lines = [
         f"{out}: {record.num_rows:,} rows of {record.dim} numbers, {record.dtype}, {record.similarity}",
         f"backend: {record.backend} ({record.reason}){settings}",

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tiny_models
 from poolwise.errors import ConfigError, ModelError
 from poolwise.search import Index, build_index
 from poolwise.search.hybrid import RRF, Words, fuse
+from poolwise.search.rerank import load_reranker, sort_texts
 from search_folder import FakeModel, build, texts_of
 
 
@@ -103,3 +105,42 @@ def test_what_is_missing_is_named(tmp_path: Path, index: Index) -> None:
     assert bare.search("cat", 1)[0][0].text is None
     with pytest.raises(ConfigError, match="stores no texts to rerank"):
         bare.search("cat", rerank=Longest())
+
+
+def save_cross_encoder(folder: Path, num_labels: int) -> str:
+    """Write a tiny random cross-encoder, and return its folder."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    tokenizer = tiny_models.tiny_tokenizer("qwen3")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        num_labels=num_labels,
+        initializer_range=0.5,
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_cross_encoder_is_loaded_by_its_folder(tmp_path: Path) -> None:
+    name = save_cross_encoder(tmp_path / "one", 1)
+    reranker = load_reranker(name, "cpu")
+    texts = [*tiny_models.TEXTS]
+    order, scores = sort_texts(reranker, "search", texts)
+    alone = [float(reranker.predict([("search", text)], show_progress_bar=False)[0]) for text in texts]
+    assert order == sorted(range(len(texts)), key=lambda place: -alone[place])
+    assert scores == pytest.approx(sorted(alone, reverse=True), abs=1e-5)
+    assert sort_texts(reranker, "search", [])[0] == []
+    with pytest.raises(ModelError, match="gives 3 numbers per pair; wanted one"):
+        load_reranker(save_cross_encoder(tmp_path / "three", 3), "cpu")
+    with pytest.raises(ModelError, match=r"cross-encoder \./absent does not exist"):
+        load_reranker("./absent")
+    with pytest.raises(ModelError, match=r"cannot load .* as a cross-encoder"):
+        load_reranker("no-such/cross-encoder")
