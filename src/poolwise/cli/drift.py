@@ -38,7 +38,7 @@ def drift(
 ) -> None:
     """Measure how much the best rows of your queries change before you switch index or model.
 
-    Overlap and rank-biased overlap are 1 where nothing changes; intervals hold in 95% of cases over queries.
+    Overlap and rank-biased overlap are 1 where nothing changes. Intervals are 95% intervals over queries.
     """
     from poolwise.search.drift import compare_indexes, compare_models
     from poolwise.search.index import open_index

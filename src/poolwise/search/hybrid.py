@@ -52,7 +52,11 @@ def save_words(rows: StoredRows, folder: Path) -> None:
     try:
         scorer: Any = index_words(rows.table[TEXT].to_pylist())
     except ValueError as error:
-        raise ConfigError(f"--hybrid: the texts cannot be indexed by their words: {error}") from error
+        raise ConfigError(
+            f"--hybrid: none of {len(rows):,} stored texts has a word that BM25 counts",
+            "wanted words beside English stop words",
+            "leave --hybrid out",
+        ) from error
     try:
         scorer.save(folder / WORDS, show_progress=False)
     except OSError as error:

@@ -77,7 +77,7 @@ class Index:
         self.rows = StoredRows(path)
         source = Source(record.name, self.vectors, self.rows, record.similarity)
         self._searcher = self._backend.open(source, path / BACKEND, self.settings)
-        self._filters: dict[object, Filter] = {}
+        self._filters: dict[str, Filter] = {}
         self._loaded: tuple[str, Reranker] | None = None
 
     def __len__(self) -> int:
@@ -147,11 +147,14 @@ class Index:
         if not where:
             return None
         conditions = conditions_of(where)
-        if conditions not in self._filters:
+        key = repr(conditions)  # True and 1 are equal, but not the same condition
+        found = self._filters.get(key)
+        if found is None:
+            found = find_matching(self.rows, conditions)
             if len(self._filters) >= _FILTERS:
                 self._filters = {}
-            self._filters[conditions] = find_matching(self.rows, conditions)
-        return self._filters[conditions]
+            self._filters[key] = found
+        return found
 
     def find(self, queries: Float[np.ndarray, "Q D"], k: int, matching: Filter | None = None) -> Found:
         """Return the row numbers and scores of the best ``min(k, matching rows)`` of each encoded query."""

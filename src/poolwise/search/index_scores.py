@@ -88,7 +88,8 @@ def score_index(
             raise DataError(f"--qrels {qrels} without --queries", "wanted the queries that are judged")
         judged = load_qrels(qrels)
     names = list(sweep or {})
-    scores, vectors = [], None
+    scores: list[IndexScores] = []
+    vectors = None
     for values in product(*(sweep or {}).values()):
         settings = dict(zip(names, values, strict=True))
         with closing(open_index(path, model=model, device=device, settings=settings, check=not scores)) as index:

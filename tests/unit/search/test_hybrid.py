@@ -100,6 +100,9 @@ def test_what_is_missing_is_named(tmp_path: Path, index: Index) -> None:
     encode_folder(tmp_path / "bare", [source])
     with pytest.raises(ConfigError, match="--hybrid with a corpus without texts; encode it again with --keep-text"):
         build_index(tmp_path / "bare", tmp_path / "bare-index", hybrid=True)
+    encode_folder(tmp_path / "stops", [write_jsonl(tmp_path / "stops.jsonl", {"x": "the a"})], keeps_text=True)
+    with pytest.raises(ConfigError, match="--hybrid: none of 1 stored texts has a word that BM25 counts"):
+        build_index(tmp_path / "stops", tmp_path / "stops-index", hybrid=True)
     bare = build_index(tmp_path / "bare", tmp_path / "bare-index")
     bare._encoder = FakeModel()  # type: ignore[assignment]
     assert bare.search("cat", 1)[0][0].text is None

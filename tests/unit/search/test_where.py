@@ -90,6 +90,15 @@ def test_no_conditions_are_no_filter(index: Index) -> None:
     assert all(index.matching(where) is None for where in (None, [], {}, ""))
 
 
+def test_a_truth_value_is_no_number(index: Index) -> None:
+    """Python holds True and 1 for equal, so that a remembered filter must not be found by its value."""
+    for where, wanted in (({"ok": True}, ["a"]), ({"ok": 1}, []), ({"ok": True}, ["a"])):
+        (hits,) = index.search(np.ones((1, 8)), 4, where=where)
+        assert [hit.id for hit in hits] == wanted
+    for number in range(40):  # more than are remembered
+        assert len(index.search(np.ones((1, 8)), 4, where=f"year>{number}")[0]) == 3
+
+
 def test_fields_are_kept_as_texts(index: Index, tmp_path: Path) -> None:
     hits = {hit.id: hit.fields for hit in index.search(np.ones((1, 8)), 4)[0]}
     assert hits["a"] == {"lang": "en", "year": "2019", "day": "2019-05-01", "ok": "true", "code": "007"}
