@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poolwise.export import export_model, verify_export
     from poolwise.models import build_model, load_model
     from poolwise.results import Comparison, StudyResults
+    from poolwise.search import Index, build_index, open_index
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,9 @@ _HOMES = {
     "run_screen": "api",
     "compare": "api",
     "doctor": "api",
+    "Index": "search",
+    "build_index": "search",
+    "open_index": "search",
     "Design": "design",
     "parse_design": "design",
     "Recipe": "config",
@@ -57,11 +61,13 @@ __all__ = [
     "DataError",
     "Design",
     "EvalError",
+    "Index",
     "ModelError",
     "PoolwiseError",
     "Recipe",
     "StudyResults",
     "__version__",
+    "build_index",
     "build_model",
     "compare",
     "doctor",
@@ -71,6 +77,7 @@ __all__ = [
     "export_model",
     "load_model",
     "load_recipe",
+    "open_index",
     "parse_design",
     "run_screen",
     "run_study",

@@ -28,7 +28,7 @@ TESTED = {
         line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     )
 }
-PACKAGES_OF = {"yaml": "pyyaml", "sklearn": "scikit-learn"}
+PACKAGES_OF = {"yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}
 """Distributions whose module has another name."""
 
 

@@ -20,8 +20,6 @@ from poolwise.corpus.manifest import (
     RANGES,
     WORK,
     Manifest,
-    ModelFingerprint,
-    Output,
     load_manifest,
     require_same,
     save_manifest,
@@ -84,7 +82,7 @@ def encode_corpus(
         from poolwise.corpus.opened import open_model
 
         opened = open_model(model, config)
-        manifest = _begin(out, opened.fingerprint, opened.output)
+        manifest = _begin(out, opened)
         update = Update(
             out,
             tables,
@@ -126,16 +124,22 @@ def _require_own(out: Path) -> None:
         )
 
 
-def _begin(out: Path, model: ModelFingerprint, output: Output) -> Manifest:
+def _begin(out: Path, opened: OpenedModel) -> Manifest:
     """Return the folder's manifest; a new folder gets one that is not complete.
 
     Raises: ConfigError where the folder was encoded with another model or output.
     """
     if (out / MANIFEST).is_file():
         manifest = load_manifest(out)
-        require_same(out, manifest, model, output)
+        require_same(out, manifest, opened.fingerprint, opened.output)
         return manifest
-    manifest = Manifest(model=model, fingerprint=model.fingerprint, output=output)
+    manifest = Manifest(
+        model=opened.fingerprint,
+        fingerprint=opened.fingerprint.fingerprint,
+        query_prompt=opened.query_prompt,
+        similarity=opened.similarity,
+        output=opened.output,
+    )
     save_manifest(manifest, out)
     return manifest
 
