@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from poolwise.design import Design, parse_design
     from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
     from poolwise.export import export_model, verify_export
-    from poolwise.models import build_model, load_model
+    from poolwise.models import build_model, load_model, pooling_weights
     from poolwise.results import Comparison, StudyResults
     from poolwise.search import Index, build_index, open_index
 
@@ -29,6 +29,7 @@ if "torch" not in sys.modules:
 _HOMES = {
     "build_model": "models",
     "load_model": "models",
+    "pooling_weights": "models",
     "export_model": "export",
     "verify_export": "export",
     "encode": "api",
@@ -79,6 +80,7 @@ __all__ = [
     "load_recipe",
     "open_index",
     "parse_design",
+    "pooling_weights",
     "run_screen",
     "run_study",
     "train",

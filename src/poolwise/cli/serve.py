@@ -44,15 +44,27 @@ def serve(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Requests are given up after this.")
     ] = 60.0,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="An index that the page searches, of a served model; several are compared."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A study's report, or its folder: the page links to it.")
+    ] = None,
     device: Device = None,
 ) -> None:
-    """Serve models with the APIs of OpenAI (/v1/embeddings) and Cohere (/v2/embed).
+    """Serve models with the APIs of OpenAI (/v1/embeddings) and Cohere (/v2/embed), and a page at / that compares them.
 
     SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
     """
     require_serve()
     from poolwise.serving.access import load_keys
     from poolwise.serving.app import create_app
+    from poolwise.serving.page import PAGE_PATHS, add_page
+    from poolwise.serving.page_indexes import open_indexes
+    from poolwise.serving.page_state import find_report
     from poolwise.serving.request_log import start_logging
     from poolwise.serving.served_model import ServedModel
     from poolwise.serving.server import bind, ignore_reloads, is_loopback, run_server
@@ -73,11 +85,14 @@ def serve(
         )
     start_logging(logging.DEBUG if is_verbose() else logging.WARNING if is_quiet() else logging.INFO)
     ignore_reloads()
+    indexes, report_file = open_indexes(index or []), find_report(report)
     with bind(host, port) as listening:  # before the models are loaded, which takes longer
         served = {
             one: ServedModel(one, model, settings, device=device) for one, model in zip(names, models, strict=True)
         }
-        run_server(create_app(served, settings), listening)
+        app = create_app(served, settings, open_paths=PAGE_PATHS)
+        add_page(app, indexes=indexes, report=report_file)
+        run_server(app, listening)
 
 
 def require_serve() -> None:
