@@ -134,7 +134,14 @@ def build_index(
                     save_words(rows, partial)
                 vectors = Vectors(partial, record.dtype, record.dim)
                 (partial / BACKEND).mkdir()
-                told = Source(record.name, vectors, rows, record.similarity, _rows_done(report, record.num_rows))
+                told = Source(
+                    record.name,
+                    record.fingerprint,
+                    vectors,
+                    rows,
+                    record.similarity,
+                    _rows_done(report, record.num_rows),
+                )
                 kind.build(told, partial / BACKEND, asked)
             undo.callback(kind.discard, record.name, asked)
             if not kind.is_exact:
