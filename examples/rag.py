@@ -59,7 +59,7 @@ class Checked:
 def retrieve(index: poolwise.Index, question: str, k: int) -> list[Chunk]:
     """Return the ``k`` nearest chunks, the nearest first. Raises: ConfigError where the index stores no texts."""
     if not index.record.keeps_text:
-        raise poolwise.ConfigError(f"{index.path} stores no texts", "wanted texts", "encode the corpus with --keep-text")
+        raise poolwise.ConfigError(f"{index.path} stores no texts", "wanted texts", "encode with --keep-text")
     (hits,) = index.search([question], k=k)
     return [Chunk(hit.id, hit.text or "", source_of(hit.fields)) for hit in hits]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import poolwise
+from chunk_index import DOCUMENTS, build_chunk_index
 from support import load_example
 
 rag = load_example("rag")
@@ -114,3 +117,33 @@ def test_an_endpoint_that_does_not_answer_is_one_error(endpoint: Any, answer: tu
 def test_an_endpoint_that_is_not_there_is_one_error() -> None:
     with pytest.raises(poolwise.ConfigError, match="Connection refused"):
         rag.ask_model("What?", CHUNKS, "http://127.0.0.1:9/v1", "my-model")
+
+
+def test_an_answer_from_an_index_leads_back_to_the_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], endpoint: Any
+) -> None:
+    build_chunk_index(tmp_path).close()
+    assert rag.main([str(tmp_path / "index"), "Which stocks fell?"]) == 0
+    quoted, *sources = capsys.readouterr().out.splitlines()
+    found = [re.fullmatch(r"\[(.*)\]: (\w+), characters (\d+) to (\d+)", line) for line in sources if "]: " in line]
+    assert found and all(found)
+    for match in found:
+        assert match is not None
+        chunk_id, document, first, last = match.groups()
+        assert chunk_id.startswith(f"{document}#") and f"> [{chunk_id}] " in quoted + "\n".join(sources)
+        assert "tocks fell" in DOCUMENTS[document][int(first) : int(last)]
+    url, _, answers = endpoint
+    answers.append((200, json.dumps({"choices": [{"message": {"content": "> [park#0] no such words"}}]}).encode()))
+    assert rag.main([str(tmp_path / "index"), "Which stocks fell?", "--url", url, "--model", "m"]) == 1
+    assert "[NOT VERIFIED: not in this chunk]" in capsys.readouterr().out
+    assert rag.main([str(tmp_path / "index"), "Why?", "--url", "http://127.0.0.1:9/v1", "--model", "m"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_index_without_texts_or_no_index_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_chunk_index(tmp_path, keep_text=False).close()
+    capsys.readouterr()
+    assert rag.main([str(tmp_path), "Why?"]) == 2
+    assert rag.main([str(tmp_path / "index"), "Why?"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "no index.json" in told[0] and "stores no texts" in told[1]

@@ -304,7 +304,7 @@ def test_a_password_is_neither_recorded_nor_told(
 ) -> None:
     url = os.environ["DATABASE_URL"].replace("postgres@", "postgres:se%2Fcret@") + "&sslpassword=hidden"
     options = {"backend": "pgvector", "settings": {"url": url}}
-    with pytest.raises(ConfigError, match=r"a password.*url='\$DATABASE_URL'") as refused:
+    with pytest.raises(ConfigError, match=r"a password.*--setting url='\$DATABASE_URL'") as refused:
         build_index(root / "corpus", tmp_path / "index", **options)
     monkeypatch.setenv("MINE", url)
     build_index(root / "corpus", tmp_path / "index", backend="pgvector", settings={"url": "$MINE"}).close()

@@ -70,7 +70,7 @@ def expand_url(url: str) -> str:
         raise ConfigError(
             f"url={shown_url(url)} with a password, which the index would record",
             "wanted a URL without one, or the name of a variable that holds it",
-            "export DATABASE_URL=... and give url='$DATABASE_URL'",
+            "export DATABASE_URL=..., then --setting url='$DATABASE_URL'",
         )
     return url
 

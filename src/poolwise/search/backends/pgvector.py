@@ -223,7 +223,7 @@ def _require_width(settings: PgvectorSettings, dim: int) -> None:
         raise ConfigError(
             f"{dim} numbers a row with kind={settings.kind}",
             f"wanted at most {most:,}, which pgvector takes",
-            "give kind=flat, or encode the corpus with --dim",
+            "--setting kind=flat, or encode the corpus with --dim",
         )
 
 
