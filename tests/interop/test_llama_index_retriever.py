@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from chunk_index import QUERY, build_chunk_index, require_chunk
 from poolwise.errors import ConfigError
 from poolwise.search import Index
+from support import ROOT
 
 schema = pytest.importorskip("llama_index.core.schema", reason="needs llama-index-core (make interop)")
 
@@ -49,3 +51,15 @@ def test_conditions_and_the_asynchronous_call(index: Index) -> None:
 def test_an_index_without_texts_is_refused(tmp_path: Path) -> None:
     with build_chunk_index(tmp_path, keep_text=False) as index, pytest.raises(ConfigError, match="stores no texts"):
         retriever_of(index)
+
+
+def test_the_block_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "how-to" / "vector-databases.md").read_text()
+    (block,) = [text for text in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL) if "llama_index" in text]
+    build_chunk_index(tmp_path).close()
+    monkeypatch.chdir(tmp_path)
+    (promised,) = re.findall(r"print\(.*\)  # (.*)", block)
+    exec(block.replace('"open"', '"market"').replace("k=2", "k=1"), {})
+    assert capsys.readouterr().out.splitlines()[-1].split()[1] == promised.replace("open", "market").split()[1]
