@@ -24,6 +24,7 @@ from poolwise.search import Index, build_index, open_index
 from poolwise.search.backends import NOTHING, Source, build_settings, find_backend
 from poolwise.search.vectors import Vectors
 from postgres_server import postgres_server
+from qdrant_stand_in import API_KEY, qdrant_stand_in
 
 NUM_ROWS, K = 300, 10
 QUERIES = np.random.default_rng(0).standard_normal((5, DIM)).astype(np.float32)
@@ -49,7 +50,7 @@ WHERE: list[dict[str, Any]] = [
     {"text": {">": "text 5"}},
 ]
 SERVER = "POOLWISE_QDRANT_URL"
-"""The variable that names a Qdrant server for these tests; without it its local mode is tested alone."""
+"""The variable that names a Qdrant server for these tests; without it a stand-in takes its place."""
 BACKENDS = {
     "exact": ("exact", {}),
     "faiss-hnsw": ("faiss-hnsw", {"ef_search": NUM_ROWS}),
@@ -69,7 +70,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Yield a folder with a corpus; while it is used, the environment names a PostgreSQL and a LanceDB."""
     folder = tmp_path_factory.mktemp("backends")
     write_corpus(folder, NUM_ROWS)
-    with postgres_server() as url, pytest.MonkeyPatch.context() as patch:
+    with postgres_server() as url, qdrant_stand_in() as stand_in, pytest.MonkeyPatch.context() as patch:
+        if SERVER not in os.environ:
+            patch.setenv(SERVER, stand_in)
+            patch.setenv("QDRANT_API_KEY", API_KEY)
         patch.setenv("DATABASE_URL", url)
         patch.setenv("LANCEDB", str(folder / "lance"))
         yield folder
@@ -109,8 +113,6 @@ def index(request: pytest.FixtureRequest, root: Path) -> Iterator[Index]:
 def built(folder: Path, name: str, out: Path) -> Iterator[Index]:
     """Yield the corpus of a folder, indexed by one of BACKENDS."""
     backend, settings = BACKENDS[name]
-    if settings.get("url") == f"${SERVER}" and SERVER not in os.environ:
-        pytest.skip(f"needs a Qdrant server: set {SERVER}")
     with build_index(folder / "corpus", out, backend=backend, settings=settings) as index:
         yield index
 
@@ -202,7 +204,12 @@ def tables(folder: Path, name: str) -> list[str]:
         return list(database.list_tables().tables)
     from qdrant_client import QdrantClient
 
-    client = QdrantClient(url=os.environ[SERVER]) if settings else QdrantClient(path=str(folder / "backend"))
+    if settings:
+        client = QdrantClient(
+            url=os.environ[SERVER], api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False
+        )
+    else:
+        client = QdrantClient(path=str(folder / "backend"))
     found = [collection.name for collection in client.get_collections().collections]
     client.close()
     return [collection for collection in found if collection.startswith("poolwise")]
@@ -297,6 +304,15 @@ def test_a_server_that_is_not_there_is_one_error(root: Path, tmp_path: Path, bac
     with pytest.raises(ConfigError, match=r"refused|Not a directory"):
         build_index(root / "corpus", tmp_path / "index", backend=backend, settings={"url": url})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_key_of_a_server_is_one_error(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not os.environ[SERVER].startswith("http://127.0.0.1"):
+        pytest.skip("the stand-in asks for a key, a server need not")
+    monkeypatch.setenv("QDRANT_API_KEY", "another")
+    with pytest.raises(ConfigError, match=r"Unexpected Response: 401.*set QDRANT_API_KEY if it has a key") as told:
+        build_index(small / "corpus", tmp_path / "index", backend="qdrant", settings={"url": f"${SERVER}"})
+    assert "another" not in str(told.value)
 
 
 def test_a_password_is_neither_recorded_nor_told(
