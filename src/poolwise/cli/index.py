@@ -30,7 +30,10 @@ def index(
     corpus: Annotated[Path, typer.Argument(help="Folder that `poolwise encode` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the index; an index that is there is replaced.")],
     backend: Annotated[
-        str, typer.Option(help="exact, faiss-hnsw, faiss-ivfpq, faiss, or auto: by the number of rows.")
+        str,
+        typer.Option(
+            help="exact, faiss-hnsw, faiss-ivfpq, faiss, lancedb, pgvector, qdrant, or auto: by the number of rows."
+        ),
     ] = "auto",
     setting: SettingOption = None,
     similarity: Annotated[
@@ -41,7 +44,7 @@ def index(
     ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Index the words of the texts too (BM25).")] = False,
     min_recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Least share of the nearest rows that faiss must find.")
+        float, typer.Option(min=0, max=1, help="Least share of the nearest rows that the backend must find.")
     ] = 0.95,
     recall_k: Annotated[int, typer.Option(min=1, help="Nearest rows that count for the recall.")] = 10,
     queries: Annotated[

@@ -72,7 +72,7 @@ def build_index(
         corpus: a folder that ``encode_corpus`` or ``poolwise encode`` wrote.
         out: the folder of the index.
         backend: "exact", "faiss-hnsw", "faiss-ivfpq"; "faiss" is one of these two, by the size of the vectors; "auto"
-            is exact below 100,000 rows, and faiss above.
+            is exact below 100,000 rows, and faiss above; "lancedb", "pgvector" and "qdrant" are in a database.
         settings: of the backend; it has defaults for all.
         similarity: "cosine" or "dot"; None takes what the model was made for.
         query_prompt: put before every query; None takes the model's prompt for queries.
@@ -134,7 +134,14 @@ def build_index(
                     save_words(rows, partial)
                 vectors = Vectors(partial, record.dtype, record.dim)
                 (partial / BACKEND).mkdir()
-                told = Source(record.name, vectors, rows, record.similarity, _rows_done(report, record.num_rows))
+                told = Source(
+                    record.name,
+                    record.fingerprint,
+                    vectors,
+                    rows,
+                    record.similarity,
+                    _rows_done(report, record.num_rows),
+                )
                 kind.build(told, partial / BACKEND, asked)
             undo.callback(kind.discard, record.name, asked)
             if not kind.is_exact:

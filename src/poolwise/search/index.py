@@ -75,7 +75,7 @@ class Index:
         self.settings = _changed(build_settings(self._backend, record.settings), settings, record.backend)
         self.vectors = Vectors(path, record.dtype, record.dim)
         self.rows = StoredRows(path)
-        source = Source(record.name, self.vectors, self.rows, record.similarity)
+        source = Source(record.name, record.fingerprint, self.vectors, self.rows, record.similarity)
         self._searcher = self._backend.open(source, path / BACKEND, self.settings)
         self._filters: dict[str, Filter] = {}
         self._loaded: tuple[str, Reranker] | None = None

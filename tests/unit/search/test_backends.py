@@ -23,6 +23,10 @@ EASY = {"faiss-hnsw": {"ef_search": 300}, "faiss-ivfpq": {"nprobe": 100, "oversa
 QUERIES = np.random.default_rng(2).normal(size=(9, DIM)).astype(np.float32)
 
 
+LOCAL = [name for name in sorted(BACKENDS) if name.startswith(("exact", "faiss"))]
+"""Those in databases are in ``test_databases.py``."""
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus"), COUNT, shard_rows=200)
@@ -33,7 +37,7 @@ def exact(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
     return build_index(corpus, tmp_path_factory.mktemp("exact") / "index", backend="exact")
 
 
-@pytest.fixture(scope="module", params=sorted(BACKENDS))
+@pytest.fixture(scope="module", params=LOCAL)
 def index(request: pytest.FixtureRequest, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Index:
     settings = EASY.get(request.param, {})
     return build_index(corpus, tmp_path_factory.mktemp("any") / "index", backend=request.param, settings=settings)

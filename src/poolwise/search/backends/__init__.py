@@ -11,6 +11,9 @@ from poolwise.search.backends.base import NOTHING, Backend, Batch, Found, Search
 from poolwise.search.backends.exact import Exact, search_exact
 from poolwise.search.backends.faiss_hnsw import FaissHnsw
 from poolwise.search.backends.faiss_ivfpq import FaissIvfPq
+from poolwise.search.backends.lancedb import Lancedb
+from poolwise.search.backends.pgvector import Pgvector
+from poolwise.search.backends.qdrant import Qdrant
 
 __all__ = [
     "BACKENDS",
@@ -26,7 +29,9 @@ __all__ = [
     "search_exact",
 ]
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Exact(), FaissHnsw(), FaissIvfPq())}
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (Exact(), FaissHnsw(), FaissIvfPq(), Lancedb(), Qdrant(), Pgvector())
+}
 
 
 def find_backend(name: str) -> Backend:

@@ -47,11 +47,13 @@ class Source:
 
     Args:
         name: 16 hexadecimal digits that no other index has: for a table or a collection in a database.
+        fingerprint: of the model.
         similarity: vectors have length 1 with "cosine", so that both kinds compare by the dot product.
         report: ``build`` calls it with the number of rows done.
     """
 
     name: str
+    fingerprint: str
     vectors: Vectors
     rows: StoredRows
     similarity: Similarity
