@@ -366,9 +366,9 @@ def page(record: dict[str, object]) -> str:
         "# Levels and power of experiments",
         "",
         "`python benchmarks/experiment_levels.py` wrote this page; [why these tests](../decisions/016-experiments.md).",
-        f"Each rate is over {record['runs']:,} simulated experiments of {record['days']} days with a look at the end of "
-        f"each day, {record['users_per_arm_and_day']} new users a day and arm unless said otherwise, alpha 5%. In "
-        "brackets: the exact 95% binomial interval.",
+        f"Each rate is over {record['runs']:,} simulated experiments of {record['days']} days with a look at the end "
+        f"of each day, {record['users_per_arm_and_day']} new users a day and arm unless said otherwise, alpha 5%. The "
+        "interval is the exact binomial one at 95%.",
     ]
     for section in dict.fromkeys(row["section"] for row in levels):
         lines += ["", f"## {section}", "", "| what | rate | interval | promised |", "|---|---:|---:|---:|"]
@@ -378,8 +378,8 @@ def page(record: dict[str, object]) -> str:
             lines.append(f"| {row['what']} | {row['rate']:.2%} | {low:.2%} to {high:.2%} | {promise} |")
     lines += ["", "## Power and time to a decision", ""]
     lines += [
-        "The planned effect is the one that a z test with one look at day 14 finds in 80%. Days are until the first look "
-        f"that finds it, at most {record['days']}.",
+        "The planned effect is the one that a z test with one look at day 14 finds in 80%. Days are until the first "
+        f"look that finds it, at most {record['days']}.",
         "",
         "| case | test | found by day 14 | found by day 28 | mean days |",
         "|---|---|---:|---:|---:|",
