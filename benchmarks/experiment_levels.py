@@ -137,6 +137,33 @@ def early_starts() -> Iterator[Row]:
             yield counted("A/A, 20 users a day: first look at", f"{start} users, {what}", outside(rejects))
 
 
+def unequal_splits() -> Iterator[Row]:
+    """Nine users of ten in one arm: the skewness of the two arms no longer cancels."""
+    section = "A/A, 90/10 split, confidence sequence: any look excludes 0"
+    for what in ("mean, lognormal, sigma 1", "mean, lognormal, sigma 2", "mean, 3% of users pay a lognormal amount"):
+        draw, margin = UNBOUNDED[what]
+        for factor, size in ((1.0, "margin"), (3.0, "margin three times as large")):
+            for start in (20, MIN_USERS):
+                rng = generator(39, what, size, str(start))
+                arms = [daily(draw, rng, RUNS, per_day) for per_day in (180, 20)]
+                rejects = sequence_rejects(arms, factor * margin, ALPHA, start, adjust=False)
+                promise = "at most" if start == MIN_USERS else "none"
+                yield counted(section, f"{what}, {size}, from {start} users on", outside(rejects), promise, ALPHA)
+
+
+def wrong_equivalence() -> Iterator[Row]:
+    """The true difference is exactly the margin: no look may call the arms equivalent, or a guard safe."""
+    section = "The difference is exactly the margin: any look lies within it"
+    for what in ("mean, normal, large margin", "mean, lognormal, sigma 1", "ratio, latency, lognormal"):
+        draw, margin = UNBOUNDED[what]
+        rng = generator(40, what)
+        arms = [daily(draw, rng, RUNS, PER_DAY), daily(draw, rng, RUNS, PER_DAY, shift=margin)]
+        found = difference(arms[0], arms[1])
+        widths = half_widths(1 / found.variance, tuned_prior(margin, ALPHA), ALPHA)
+        inside = (found.estimate + widths < margin) & (arms[0][..., 0] >= MIN_USERS)
+        yield counted(section, what, outside(inside), "at most", ALPHA)
+
+
 def growing_users() -> Iterator[Row]:
     """No window: users come back, their sums grow, and each look takes everything so far."""
     section = "A/A, confidence sequence: any look excludes 0"
@@ -333,7 +360,15 @@ def gbstats_rejects(arms: list[Array]) -> Array | None:
 def main() -> None:
     begun = time.perf_counter()
     rows: list[Row] = []
-    for part in (unbounded_levels, growing_users, bounded_levels, others, early_starts):
+    for part in (
+        unbounded_levels,
+        unequal_splits,
+        growing_users,
+        wrong_equivalence,
+        bounded_levels,
+        others,
+        early_starts,
+    ):
         for row in part():
             rows.append(row)
             low, high = row.interval(0.95)

@@ -131,7 +131,9 @@ class Design(Section):
         "counts everything so far at each look (mean and ratio only)",
     )
     min_users: int = Field(
-        default=200, ge=2, description="users of each arm before any verdict; below 200, levels of mean and ratio rise"
+        default=200,
+        ge=2,
+        description="users of each arm that count, before any verdict; the levels were measured from here on",
     )
     min_days: float = Field(default=7.0, ge=0, description="days before any verdict but harm: a week has weekends")
     salt: str = Field(

@@ -22,6 +22,8 @@ from scipy.special import logsumexp
 FloatArray = NDArray[np.float64]
 _REACH = 4
 """Stakes are 2**-4 to 2**4 times the middle one."""
+_MOST_LOST = 0.75
+"""The largest share of its wealth that a stake may lose at one value."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,8 @@ def build_stakes(low: float, high: float, variance: float, margin: float) -> Sta
         variance: a guess, made before the data; a bad one costs power and no validity.
     """
     steps = np.arange(-_REACH, _REACH + 1)
-    # At most half of what the worst value could lose: wealth stays positive.
-    sizes = np.minimum(margin / variance * 2.0**steps, 0.5 / (high - low))
     shares = 0.5 ** np.abs(steps)
-    return Stakes(sizes, np.log(shares / shares.sum()), low, high)
+    return Stakes(margin / variance * 2.0**steps, np.log(shares / shares.sum()), low, high)
 
 
 def log_wealths(values: FloatArray, counts: FloatArray, mean: float, stakes: Stakes) -> tuple[FloatArray, FloatArray]:
@@ -53,10 +53,18 @@ def log_wealths(values: FloatArray, counts: FloatArray, mean: float, stakes: Sta
     Args:
         values: the distinct values (V). counts: how often each was seen (... V); further axes are experiments.
     """
-    steps = np.multiply.outer(np.asarray(values) - mean, stakes.sizes)
-    above, below = (counts @ np.log1p(sign * steps) + stakes.log_shares for sign in (1, -1))
+    off = np.asarray(values, dtype=np.float64) - mean
+    above, below = (
+        counts @ np.log1p(sign * np.multiply.outer(off, _capped(stakes.sizes, worst))) + stakes.log_shares
+        for sign, worst in ((1, mean - stakes.low), (-1, stakes.high - mean))
+    )
     half = math.log(2)
     return logsumexp(above, axis=-1) - half, logsumexp(below, axis=-1) - half
+
+
+def _capped(sizes: FloatArray, worst: float) -> FloatArray:
+    """Return stakes of which the worst value takes no more than may be lost; wealth stays monotone in the mean."""
+    return np.minimum(sizes, _MOST_LOST / worst) if worst > 0 else sizes
 
 
 def log_e_values(values: FloatArray, counts: FloatArray, mean: float, stakes: Stakes) -> FloatArray:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 SUMS = ("count", "n", "d", "x", "nn", "nd", "dd", "nx", "dx", "xx")
 """The sums, in the order of the last axis: n numerator, d denominator, x covariate."""
+_SIMILAR = 0.8
+"""Arms whose sizes have at least this ratio count as equal in size."""
 
 
 def user_sums(numerators: FloatArray, denominators: FloatArray, covariates: FloatArray) -> FloatArray:
@@ -35,7 +37,10 @@ class Difference:
 def difference(baseline: FloatArray, treatment: FloatArray, *, adjust: bool = False) -> Difference:
     """Return treatment minus baseline, where each is the sum of numerators over the sum of denominators.
 
-    The variance is that of the delta method on users' sums. With ``adjust``, the part of each arm's ratio that the
+    The variance is that of the delta method on users' sums. An arm with fewer than 80% of the users of the other takes
+    at least the variance of both together: where values are skewed, a small arm has often not seen the large ones yet,
+    and skewness cancels only between arms of one size. Without it, skewed values with a split of 90/10 rejected up to
+    13% instead of 5% from 200 users on, and 22% from 50 on (``benchmarks/experiment_levels.py``). With ``adjust``, the part of each arm's ratio that the
     covariate predicts is taken off, at the one slope that makes the variance of the difference smallest.
 
     Law: a covariate that is the same for all users changes nothing.
@@ -48,11 +53,17 @@ def difference(baseline: FloatArray, treatment: FloatArray, *, adjust: bool = Fa
     arms = [_linear(baseline), _linear(treatment)]
     slope = _slope(arms) if adjust else np.zeros_like(arms[0].ratio)
     estimates = [arm.ratio - slope * arm.covariate for arm in arms]
-    variances = [
-        (arm.variance - 2 * slope * arm.covariance + slope**2 * arm.covariate_variance) / arm.count for arm in arms
-    ]
     # Rounding can leave a variance of -1e-20 where a covariate explains everything.
-    variance = np.maximum(variances[0] + variances[1], 0.0)
+    own = [
+        np.maximum(arm.variance - 2 * slope * arm.covariance + slope**2 * arm.covariance_variance, 0.0) for arm in arms
+    ]
+    counts = [arm.count for arm in arms]
+    both = (counts[0] * own[0] + counts[1] * own[1]) / (counts[0] + counts[1])
+    floored = [
+        np.where(counts[place] < _SIMILAR * counts[1 - place], np.maximum(own[place], both), own[place])
+        for place in (0, 1)
+    ]
+    variance = floored[0] / counts[0] + floored[1] / counts[1]
     return Difference(estimates[1] - estimates[0], variance, arms[0].ratio, arms[1].ratio)
 
 
