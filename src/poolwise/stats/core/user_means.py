@@ -40,8 +40,10 @@ def difference(baseline: FloatArray, treatment: FloatArray, *, adjust: bool = Fa
     The variance is that of the delta method on users' sums. An arm with fewer than 80% of the users of the other takes
     at least the variance of both together: where values are skewed, a small arm has often not seen the large ones yet,
     and skewness cancels only between arms of one size. Without it, skewed values with a split of 90/10 rejected up to
-    13% instead of 5% from 200 users on, and 22% from 50 on (``benchmarks/experiment_levels.py``). With ``adjust``, the part of each arm's ratio that the
-    covariate predicts is taken off, at the one slope that makes the variance of the difference smallest.
+    13% instead of 5% from 200 users on, and 22% from 50 on (``benchmarks/experiment_levels.py``).
+
+    With ``adjust``, the part of each arm's ratio that the covariate predicts is taken off, at the one slope that makes
+    the variance of the difference smallest.
 
     Law: a covariate that is the same for all users changes nothing.
     Source: Deng, Knoblich and Lu (2018), arXiv:1803.06336, for the delta method on clusters; Deng, Xu, Kohavi and
@@ -55,7 +57,7 @@ def difference(baseline: FloatArray, treatment: FloatArray, *, adjust: bool = Fa
     estimates = [arm.ratio - slope * arm.covariate for arm in arms]
     # Rounding can leave a variance of -1e-20 where a covariate explains everything.
     own = [
-        np.maximum(arm.variance - 2 * slope * arm.covariance + slope**2 * arm.covariance_variance, 0.0) for arm in arms
+        np.maximum(arm.variance - 2 * slope * arm.covariance + slope**2 * arm.covariate_variance, 0.0) for arm in arms
     ]
     counts = [arm.count for arm in arms]
     both = (counts[0] * own[0] + counts[1] * own[1]) / (counts[0] + counts[1])
