@@ -9,6 +9,7 @@ The folder of an experiment::
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -17,8 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from poolwise.corpus.lock import locked
 from poolwise.errors import ConfigError, DataError
@@ -116,7 +118,7 @@ def _require_same(folder: Path, design: Design, begun_with: str) -> None:
 class EventLog:
     """Writes the events of one experiment; made by ``open_log``. Threads may share it."""
 
-    def __init__(self, folder: Path, file: BinaryIO, contents: LogContents, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, file: FileIO, contents: LogContents, clock: Callable[[], float]) -> None:
         self.design = contents.design
         self.problems = contents.problems
         self.folder = folder
@@ -125,6 +127,7 @@ class EventLog:
         self._next = contents.events[-1].number + 1 if contents.events else 0
         self._guard = threading.Lock()
         self._synced = 0.0
+        self._is_cut = False  # whether a full disk cut the last line
 
     def assign(self, key: str) -> Arm:
         """Return the arm of a user's key, always the same one."""
@@ -182,8 +185,11 @@ class EventLog:
         return "counted"
 
     def _write(self, line: bytes) -> None:
-        self._file.write(line)
-        self._file.flush()
+        data = b"\n" + line if self._is_cut else line
+        self._is_cut = True
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / EVENTS))
+        self._is_cut = False
         if (now := time.monotonic()) - self._synced > SYNC_SECONDS:
             os.fsync(self._file.fileno())
             self._synced = now
@@ -202,11 +208,10 @@ def open_log(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[E
         contents = read_log(folder)
         for problem in contents.problems:
             logger.warning("%s", problem)
-        with (folder / EVENTS).open("ab") as file:
+        with (folder / EVENTS).open("ab", buffering=0) as file:
             if file.tell() and not _ends_with_newline(folder / EVENTS):
                 file.write(b"\n")
             yield EventLog(folder, file, contents, clock)
-            file.flush()
             os.fsync(file.fileno())
 
 
