@@ -1,6 +1,6 @@
 """Simulated A/A tests under daily peeking: how often any look finds a difference that is not there, and what power is.
 
-python benchmarks/experiment_levels.py    writes docs/results/experiments.json and its page; a few minutes on one core
+python benchmarks/experiment_levels.py    writes its record and docs/results/experiments.md; 7 minutes on one busy core
 
 Every row of levels is a rate over 2,000 experiments of 28 days with a look at the end of each day. A row that promises
 a rate fails, and so does the command, if its count is above the promise by more than sampling error (99.9% binomial).
@@ -15,11 +15,13 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 from statistics_levels import Row, counted
+from statistics_page import RECORDS, Record, save, where
 
 from poolwise.experiments.design import Design
 from poolwise.stats.core import betting
@@ -30,7 +32,7 @@ from poolwise.stats.core.user_means import difference, user_sums
 
 RUNS, DAYS, PER_DAY, ALPHA = 2000, 28, 100, 0.05
 MIN_USERS = int(Design.model_fields["min_users"].default)
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "results" / "experiments.md"
 Rng = np.random.Generator
 Array = np.ndarray
 Draw = Callable[[Rng, int, tuple[int, ...]], tuple[Array, Array, Array]]
@@ -382,25 +384,32 @@ def main() -> None:
         "days": DAYS,
         "users_per_arm_and_day": PER_DAY,
         "min_users": MIN_USERS,
+        "gbstats": metadata.version("gbstats") if any("gbstats" in str(row["test"]) for row in table) else None,
         "seconds": round(time.perf_counter() - begun),
         "levels": [row.record() for row in rows],
         "power": table,
     }
-    RESULTS.joinpath("experiments.json").write_text(json.dumps(record, indent=1) + "\n")
-    RESULTS.joinpath("experiments.md").write_text(page(record))
+    save("experiment_levels", record)
+    write_page()
     broken = [row.what for row in rows if not row.is_kept]
     if broken:
         sys.exit(f"broken: {broken}")
 
 
-def page(record: dict[str, object]) -> str:
-    """Return the page of the results."""
+def write_page() -> None:
+    """Write the page from the record."""
+    PAGE.write_text(page(json.loads((RECORDS / "experiment_levels.json").read_text())))
+
+
+def page(record: Record) -> str:
+    """Return the page of a record."""
     levels, table = record["levels"], record["power"]
     assert isinstance(levels, list) and isinstance(table, list)
     lines = [
         "# Levels and power of experiments",
         "",
-        "`python benchmarks/experiment_levels.py` wrote this page; [why these tests](../decisions/016-experiments.md).",
+        f"{where('experiment_levels', record)} [Why these tests](../decisions/016-experiments.md).",
+        "",
         f"Each rate is over {record['runs']:,} simulated experiments of {record['days']} days with a look at the end "
         f"of each day, {record['users_per_arm_and_day']} new users a day and arm unless said otherwise, alpha 5%. The "
         "interval is the exact binomial one at 95%.",
@@ -414,7 +423,7 @@ def page(record: dict[str, object]) -> str:
     lines += ["", "## Power and time to a decision", ""]
     lines += [
         "The planned effect is the one that a z test with one look at day 14 finds in 80%. Days are until the first "
-        f"look that finds it, at most {record['days']}.",
+        f"look that finds it, at most {record['days']}. gbstats {record['gbstats']}, its defaults.",
         "",
         "| case | test | found by day 14 | found by day 28 | mean days |",
         "|---|---|---:|---:|---:|",

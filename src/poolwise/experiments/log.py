@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,7 @@ from poolwise.experiments.events import (
     Logged,
     check_exposure,
     check_feedback,
+    digest,
     event_line,
     parse_line,
     to_line,
@@ -123,7 +124,8 @@ class EventLog:
         self.problems = contents.problems
         self.folder = folder
         self._file, self._clock = file, clock
-        self._known: dict[str, Event] = {logged.event.id: logged.event for logged in contents.events}
+        # Numbers in place of events: a server of months has millions.
+        self._known = {logged.event.id: digest(logged.event) for logged in contents.events}
         self._next = contents.events[-1].number + 1 if contents.events else 0
         self._guard = threading.Lock()
         self._synced = 0.0
@@ -152,6 +154,7 @@ class EventLog:
         Raises: DataError where it does not fit the design; ConflictError where its id was used for something else.
         """
         user = user_of(key, self.design)
+        latency, covariate = (None if value is None else float(value) for value in (latency, covariate))
         exposure = Exposure(id or secrets.token_hex(12), user, arm, latency, error, covariate, teams)
         check_exposure(exposure, self.design)
         return exposure, self._append(exposure, time)
@@ -163,17 +166,17 @@ class EventLog:
             event; DataError where it does not fit the design.
         """
         check_feedback(feedback, self.design)
-        if not isinstance(self._known.get(feedback.exposure), Exposure):
+        if not self._known.get(feedback.exposure, 0) % 2:
             raise UnknownExposureError(
                 f"feedback {feedback.id!r} is about exposure {feedback.exposure!r}, which is not in the log",
                 hint="send the id that the answer of the server had",
             )
-        return self._append(feedback, time)
+        return self._append(replace(feedback, value=float(feedback.value)), time)
 
     def _append(self, event: Event, when: float | None) -> Taken:
         with self._guard:
             if (before := self._known.get(event.id)) is not None:
-                if before != event:
+                if before != digest(event):
                     raise ConflictError(f"the id {event.id!r} was used before, for another event", "wanted a new id")
                 return "repeated"
             if self._next == 0:
@@ -181,7 +184,7 @@ class EventLog:
                 self._next = 1
             self._write(event_line(Logged(self._next, self._clock() if when is None else when, event)))
             self._next += 1
-            self._known[event.id] = event
+            self._known[event.id] = digest(event)
         return "counted"
 
     def _write(self, line: bytes) -> None:

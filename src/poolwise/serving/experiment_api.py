@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ T = TypeVar("T")
 logger = logging.getLogger("poolwise.serving.experiment")
 KEY, EXPOSURE, ARM = "X-Poolwise-Key", "X-Poolwise-Exposure", "X-Poolwise-Arm"
 MOST_KEY = 512
+STATE_SECONDS = 20.0
 router = APIRouter(prefix="/v1", tags=["Experiment"])
 
 
@@ -55,6 +57,8 @@ class ServedExperiment:
     log: EventLog
     models: Mapping[str, ServedModel]
     name: str = field(init=False)
+    _state: tuple[float, dict[str, Any]] = field(default=(-math.inf, {}), init=False)
+    _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
         self.name = self.log.design.name
@@ -102,6 +106,14 @@ class ServedExperiment:
             raise
         choice.headers = {EXPOSURE: await self._log(key, arm, start, is_error=False), ARM: arm}
 
+    async def state(self) -> dict[str, Any]:
+        """Return the state of the experiment, computed at most every ``STATE_SECONDS``: it reads the whole log."""
+        async with self._counting:
+            if time.monotonic() - self._state[0] > STATE_SECONDS:
+                found = await asyncio.to_thread(analyse, self.log.folder)
+                self._state = time.monotonic(), found.model_dump(mode="json")
+            return self._state[1]
+
     async def _log(self, key: str, arm: str, start: float, *, is_error: bool) -> str:
         latency = round(1000 * (time.perf_counter() - start), 3)
         exposure, _ = await written(lambda: self.log.expose(key, arm, latency=latency, error=is_error))
@@ -143,6 +155,5 @@ async def feedback(request: Request) -> dict[str, str]:
 
 @router.get("/experiment")
 async def experiment(request: Request) -> dict[str, Any]:
-    """The state of the experiment, as ``poolwise experiment DIR --json`` prints it."""
-    found = await asyncio.to_thread(analyse, _experiment_of(request).log.folder)
-    return found.model_dump(mode="json")
+    """The state of the experiment, as ``poolwise experiment DIR --json`` prints it, at most 20 seconds old."""
+    return await _experiment_of(request).state()

@@ -32,6 +32,18 @@ def test_what_is_sent_twice_counts_once(tmp_path: Path) -> None:
     assert b"user-" not in (folder / EVENTS).read_bytes()
 
 
+def test_values_of_zero_are_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.expose("u", "A", id="e1", latency=0, covariate=0)
+        log.feedback(Feedback("f1", "e1", "conversion", 0))
+    exposure, feedback = (logged.event for logged in read_log(folder).events)
+    assert (exposure.latency, exposure.covariate, feedback.value) == (0.0, 0.0, 0.0)
+    with open_log(folder) as log:
+        assert log.expose("u", "A", id="e1", latency=0, covariate=0)[1] == "repeated"
+        assert log.feedback(Feedback("f1", "e1", "conversion", 0.0)) == "repeated"
+
+
 def test_feedback_for_an_unknown_exposure_is_refused_by_name(tmp_path: Path) -> None:
     with open_log(begun(tmp_path / "ab")) as log:
         with pytest.raises(UnknownExposureError, match="'f1' is about exposure 'nope'"):

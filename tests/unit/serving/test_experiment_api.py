@@ -151,6 +151,8 @@ def test_the_state_is_that_of_the_command(ask: Any, log: EventLog) -> None:
     assert answer.status_code == 200
     assert answer.json()["fingerprint"] == log.design.fingerprint
     assert sum(arm["exposures"] for arm in answer.json()["arms"]) == 1
+    _, again = ask(embed(), ("/v1/experiment", None, {}))
+    assert again.json() == answer.json()  # counted anew after a while only
 
 
 def test_a_full_disk_is_told_and_loses_no_later_event(ask: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

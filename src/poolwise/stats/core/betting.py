@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 FloatArray = NDArray[np.float64]
 _REACH = 4
@@ -58,8 +57,12 @@ def log_wealths(values: FloatArray, counts: FloatArray, mean: float, stakes: Sta
         counts @ np.log1p(sign * np.multiply.outer(off, _capped(stakes.sizes, worst))) + stakes.log_shares
         for sign, worst in ((1, mean - stakes.low), (-1, stakes.high - mean))
     )
-    half = math.log(2)
-    return logsumexp(above, axis=-1) - half, logsumexp(below, axis=-1) - half
+    return _log_sum(above) - math.log(2), _log_sum(below) - math.log(2)
+
+
+def _log_sum(logs: FloatArray) -> FloatArray:
+    largest = logs.max(axis=-1)
+    return np.asarray(largest + np.log(np.exp(logs - largest[..., None]).sum(axis=-1)))
 
 
 def _capped(sizes: FloatArray, worst: float) -> FloatArray:
