@@ -219,6 +219,12 @@ def _notes(design: Design, results: list[MetricResult]) -> list[str]:
         notes.append(
             f"A user counts {design.window_hours:g} hours after the first exposure, with what was logged until then."
         )
+    for result in results:
+        if result.now.interval is None and min(result.now.users) >= design.min_users:
+            notes.append(
+                f"{result.metric}, {result.arm}: no value or no variation in {sum(result.now.users):,} users, so "
+                "nothing is known of the difference. For rare events take kind binary, which needs no variation."
+            )
     if any(result.days_left is not None for result in results):
         notes.append(ASSUMPTION)
     return notes

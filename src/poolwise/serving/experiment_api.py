@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from poolwise.errors import ConfigError, DataError, PoolwiseError
-from poolwise.experiments import ConflictError, Feedback, UnknownExposureError, analyse
+from poolwise.experiments import Analysis, ConflictError, Feedback, UnknownExposureError, analyse
 from poolwise.experiments.log import EventLog
+from poolwise.experiments.report import experiment_document
+from poolwise.report.page import html_document
 from poolwise.serving.bodies import Body, read_body, schema_of
 from poolwise.serving.context import Choice, context_of
 from poolwise.serving.http_errors import HttpProblem
@@ -57,7 +59,7 @@ class ServedExperiment:
     log: EventLog
     models: Mapping[str, ServedModel]
     name: str = field(init=False)
-    _state: tuple[float, dict[str, Any]] = field(default=(-math.inf, {}), init=False)
+    _state: tuple[float, Analysis] | None = field(default=None, init=False)
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -106,12 +108,12 @@ class ServedExperiment:
             raise
         choice.headers = {EXPOSURE: await self._log(key, arm, start, is_error=False), ARM: arm}
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> Analysis:
         """Return the state of the experiment, computed at most every ``STATE_SECONDS``: it reads the whole log."""
         async with self._counting:
-            if time.monotonic() - self._state[0] > STATE_SECONDS:
+            if self._state is None or time.monotonic() - self._state[0] > STATE_SECONDS:
                 found = await asyncio.to_thread(analyse, self.log.folder)
-                self._state = time.monotonic(), found.model_dump(mode="json")
+                self._state = time.monotonic(), found
             return self._state[1]
 
     async def _log(self, key: str, arm: str, start: float, *, is_error: bool) -> str:
@@ -156,4 +158,11 @@ async def feedback(request: Request) -> dict[str, str]:
 @router.get("/experiment")
 async def experiment(request: Request) -> dict[str, Any]:
     """The state of the experiment, as ``poolwise experiment DIR --json`` prints it, at most 20 seconds old."""
-    return await _experiment_of(request).state()
+    return (await _experiment_of(request).state()).model_dump(mode="json")
+
+
+@router.get("/experiment/report")
+async def report(request: Request) -> HTMLResponse:
+    """The report of the experiment as a page, at most 20 seconds old."""
+    found = _experiment_of(request)
+    return HTMLResponse(html_document(experiment_document(await found.state(), found.log.design)))

@@ -200,6 +200,18 @@ def test_interleaving_finds_the_preferred_arm(tmp_path: Path, taste: str, decisi
     assert abs(abs(result(found, "liked").now.difference) - 0.5) < 0.12
 
 
+def test_a_guard_without_any_event_is_safe_as_binary_and_unknown_as_ratio(tmp_path: Path) -> None:
+    guard = {"event": "error", "direction": "down", "role": "guard", "margin": 0.05}
+    binary = guard | {"name": "failed", "kind": "binary", "expected": 0.01}
+    ratio = guard | {"name": "errors", "kind": "ratio"}
+    folder = begun(tmp_path / "ab", design(metrics=[CLICKED, binary, ratio]))
+    run_traffic(folder, {"A": 0.3, "B": 0.45})
+    found = analyse(folder)
+    assert result(found, "failed").verdict == "safe"
+    assert result(found, "errors").verdict == "continue" and result(found, "errors").now.interval is None
+    assert any(note.startswith("errors, B: no value or no variation in 1,500 users") for note in found.notes)
+
+
 def test_an_experiment_without_events(tmp_path: Path) -> None:
     found = analyse(begun(tmp_path / "ab"))
     assert found.start is None and found.metrics == [] and found.arms[1].decision == "continue"

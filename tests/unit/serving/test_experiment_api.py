@@ -151,8 +151,9 @@ def test_the_state_is_that_of_the_command(ask: Any, log: EventLog) -> None:
     assert answer.status_code == 200
     assert answer.json()["fingerprint"] == log.design.fingerprint
     assert sum(arm["exposures"] for arm in answer.json()["arms"]) == 1
-    _, again = ask(embed(), ("/v1/experiment", None, {}))
+    _, again, page = ask(embed(), ("/v1/experiment", None, {}), ("/v1/experiment/report", None, {}))
     assert again.json() == answer.json()  # counted anew after a while only
+    assert page.status_code == 200 and "<h1>Experiment toy</h1>" in page.text
 
 
 def test_a_full_disk_is_told_and_loses_no_later_event(ask: Any, log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
