@@ -39,7 +39,7 @@ def test_from_a_design_to_a_verdict(place: Path) -> None:
     done = poolwise(
         *("experiment", "runs/ab", "--import", "traffic.csv", "--columns", columns, "--report", "ab.html"), cwd=place
     )
-    assert "1,200 exposures added" in done.stderr and "report: ab.html" in done.stderr
+    assert "1,200 rows added" in done.stderr and "report: ab.html" in done.stderr
     assert done.stdout.strip().endswith("B is better than A, and no guard metric is worse: use B.")
     assert (place / "ab.html").stat().st_size > 20_000
     found = json.loads(poolwise("experiment", "runs/ab", "--json", cwd=place).stdout)

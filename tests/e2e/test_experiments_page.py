@@ -58,6 +58,7 @@ def serving(arguments: list[str], place: Path, port: int) -> Iterator[None]:
             assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_every_block_runs(tmp_path: Path) -> None:
     base = tiny_models.save_tiny_base(tmp_path / "base", "llama")
     for name, design in (("a", "last+causal"), ("b", "mean+bidirectional")):

@@ -27,7 +27,7 @@ def experiment(
         typer.Option(
             "--import",
             metavar="FILE",
-            help="Add exposures and feedback of traffic that runs elsewhere, one a row (CSV, parquet, JSON lines).",
+            help="Add traffic that runs elsewhere: a table (CSV, parquet, JSON lines) of exposures or of feedback.",
             show_default="none",
         ),
     ] = None,
@@ -36,7 +36,7 @@ def experiment(
         typer.Option(
             metavar="NAME=COLUMN,...",
             help="Columns of the imported file: user, arm, time, id, latency, error, covariate, click, rating, "
-            "conversion.",
+            "conversion; of feedback exposure, event, time, value, item, id.",
             show_default="the names themselves",
         ),
     ] = None,
@@ -63,7 +63,7 @@ def experiment(
         with open_log(folder) as log:
             for path in import_:
                 done = import_log(log, path, _pairs(columns))
-                added = f"{done.counted:,} exposures added, {done.repeated:,} known before"
+                added = f"{done.counted:,} rows added, {done.repeated:,} known before"
                 say(f"{path}: {added}, {len(done.set_aside):,} rows set aside")
                 for reason in done.set_aside[:3]:
                     say(f"  {reason}")

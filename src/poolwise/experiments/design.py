@@ -160,7 +160,7 @@ class Design(Section):
             if metric.is_bounded and self.window_hours is None:
                 raise ValueError(
                     f"metric {metric.name!r} is {metric.kind}, and window_hours is null: a user's value must be fixed "
-                    "when it is counted; give window_hours, or kind mean or ratio"
+                    "when it is counted. Wanted a number of hours, or kind mean or ratio"
                 )
             if metric.kind == "preference" and len(self.arms) != 2:
                 raise ValueError(

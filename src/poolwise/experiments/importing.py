@@ -1,4 +1,4 @@
-"""Imports exposures and feedback of traffic that runs elsewhere: one row of a table per exposure."""
+"""Imports traffic that runs elsewhere: tables with a row for each exposure, or for each piece of feedback."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, DataError, nearest
-from poolwise.experiments.events import FEEDBACK, Feedback
+from poolwise.experiments.events import FEEDBACK, Feedback, check_feedback
 from poolwise.experiments.log import SET_ASIDE, EventLog
 from poolwise.storage.json_lines import Unreadable
 from poolwise.storage.row_files import SUFFIXES, iter_rows
+from poolwise.wording import listed
 
-REQUIRED = ("user", "arm", "time")
-OPTIONAL = ("id", "latency", "error", "covariate", *FEEDBACK)
+EXPOSURES, OF_FEEDBACK = ("user", "arm", "time"), ("exposure", "event", "time")
+"""The columns that a table of exposures must have, and one of feedback, which is told by its first two."""
+OPTIONAL = ("id", "latency", "error", "covariate", *FEEDBACK, "value", "item")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("", "0", "0.0", "false", "no", "none")
 
 
@@ -37,6 +39,7 @@ class _Row:
     line: int
     time: float
     cells: Mapping[str, Any]
+    is_feedback: bool
 
 
 def import_log(log: EventLog, path: Path, columns: Mapping[str, str] | None = None) -> Imported:
@@ -44,7 +47,11 @@ def import_log(log: EventLog, path: Path, columns: Mapping[str, str] | None = No
 
     A row is an exposure: ``user``, ``arm`` and ``time`` (seconds since 1970, or ISO 8601), and where there are such
     columns ``id``, ``latency`` (ms), ``error``, ``covariate``, ``click`` (0 or 1), ``rating`` and ``conversion`` (its
-    value). A row that was imported before is counted once. A row that cannot be used is set aside with its reason.
+    value). In a table with the columns ``exposure`` and ``event``, a row is feedback on the exposure of that id, with
+    ``time`` and, if there, ``value`` (1), ``item`` and ``id``.
+
+    A row that was imported before is counted once. A row that cannot be used is set aside with its reason, and nothing
+    of it is written.
 
     Args:
         columns: the file's column for a name of ours, where they differ.
@@ -62,7 +69,8 @@ def import_log(log: EventLog, path: Path, columns: Mapping[str, str] | None = No
     seen: Counter[tuple[str, ...]] = Counter()
     for row in rows:
         try:
-            taken[_write(log, row, seen)] += 1
+            write = _write_feedback if row.is_feedback else _write_exposure
+            taken[write(log, row, seen)] += 1
         except DataError as error:
             bad.append((row.line, str(error)))
     reasons = [f"{path}:{line}: {reason}" for line, reason in sorted(bad)]
@@ -74,31 +82,49 @@ def import_log(log: EventLog, path: Path, columns: Mapping[str, str] | None = No
 
 
 def _columns(given: Mapping[str, str]) -> dict[str, str]:
-    known = (*REQUIRED, *OPTIONAL)
+    known = tuple(dict.fromkeys((*EXPOSURES, *OF_FEEDBACK, *OPTIONAL)))
     if unknown := next((name for name in given if name not in known), None):
         raise ConfigError(f"column {unknown!r} is not a name of ours", nearest(unknown, known))
     return {name: given.get(name, name) for name in known}
 
 
 def _read(path: Path, names: Mapping[str, str], bad: list[tuple[int, str]]) -> Iterator[_Row]:
-    for number, (line, row) in enumerate(iter_rows(path)):
+    is_feedback: bool | None = None
+    for line, row in iter_rows(path):
         if isinstance(row, Unreadable) or not isinstance(row, Mapping):
             bad.append((line, row.reason if isinstance(row, Unreadable) else "the row is no mapping of columns"))
             continue
-        if number == 0 and (absent := [names[name] for name in REQUIRED if names[name] not in row]):
-            raise DataError(
-                f"{path} has the columns {', '.join(map(str, row))}; it lacks {', '.join(absent)}",
-                "wanted user, arm and time",
-                "name yours with --columns user=COLUMN,arm=COLUMN,time=COLUMN",
-            )
+        if is_feedback is None:
+            is_feedback = all(names[name] in row for name in OF_FEEDBACK[:2])
+            _require_columns(path, row, names, OF_FEEDBACK if is_feedback else EXPOSURES)
         cells = {name: row.get(column) for name, column in names.items()}
         try:
-            yield _Row(line, _time(cells["time"]), cells)
+            yield _Row(line, _time(cells["time"]), cells, is_feedback)
         except ValueError as error:
             bad.append((line, str(error)))
 
 
-def _write(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
+def _require_columns(path: Path, row: Mapping[str, Any], names: Mapping[str, str], wanted: Sequence[str]) -> None:
+    if absent := [names[name] for name in wanted if names[name] not in row]:
+        raise DataError(
+            f"{path} has the columns {', '.join(map(str, row))}; it lacks {', '.join(absent)}",
+            f"wanted {listed(wanted)}",
+            f"name yours with --columns {','.join(f'{name}=COLUMN' for name in wanted)}",
+        )
+
+
+def _write_feedback(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
+    cells = row.cells
+    exposure, event, item = (_text(cells[name]) for name in ("exposure", "event", "item"))
+    try:
+        value = _number("value", cells["value"])
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    name = _text(cells["id"]) or _name_of(row, seen, exposure, event, item, str(value))
+    return log.feedback(Feedback(name, exposure, event, 1.0 if value is None else value, item or None), row.time)
+
+
+def _write_exposure(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
     cells = row.cells
     user, arm = _text(cells["user"]), _text(cells["arm"])
     if not user or not arm:
@@ -108,9 +134,12 @@ def _write(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
         is_error, is_clicked = (_flag(name, cells[name]) for name in ("error", "click"))
     except ValueError as error:
         raise DataError(str(error)) from error
-    name = _text(cells["id"]) or _name_of(row, user, arm, seen)
+    name = _text(cells["id"]) or _name_of(row, seen, user, arm)
     values = {"click": 1.0 if is_clicked else None, "rating": numbers["rating"], "conversion": numbers["conversion"]}
-    exposure, taken = log.expose(
+    given = [Feedback(f"{name}:{event}", name, event, value) for event, value in values.items() if value is not None]
+    for feedback in given:
+        check_feedback(feedback, log.design)
+    _, taken = log.expose(
         user,
         arm,
         id=name,
@@ -119,15 +148,14 @@ def _write(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
         error=is_error,
         covariate=numbers["covariate"],
     )
-    for event, value in values.items():
-        if value is not None:
-            log.feedback(Feedback(f"{name}:{event}", exposure.id, event, value), row.time)
+    for feedback in given:
+        log.feedback(feedback, row.time)
     return taken
 
 
-def _name_of(row: _Row, user: str, arm: str, seen: Counter[tuple[str, ...]]) -> str:
+def _name_of(row: _Row, seen: Counter[tuple[str, ...]], *parts: str) -> str:
     """Return an id made of the row, so that a file that is imported again counts once."""
-    key = (user, arm, repr(row.time))
+    key = (*parts, repr(row.time))
     seen[key] += 1
     return hashlib.sha256("\x1f".join((*key, str(seen[key]))).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 

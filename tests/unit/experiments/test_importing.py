@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ab_folder import begun
+from ab_folder import begun, design
 from poolwise.errors import ConfigError, DataError
 from poolwise.experiments import import_log, open_log
 from poolwise.experiments.log import read_log
@@ -89,6 +89,36 @@ def test_bad_rows_are_set_aside_with_their_lines(tmp_path: Path) -> None:
     kept = [json.loads(line)["reason"] for line in (folder / "set-aside.jsonl").read_text().splitlines()]
     assert kept == done.set_aside
     assert len(events(folder)) == 2  # nothing of a bad row is written
+
+
+def test_a_table_of_feedback_names_the_exposures(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("id,user,arm,time\ne1,u,A,5\ne2,v,B,6\n")
+    (tmp_path / "f.csv").write_text("shown,event,time,value,item\ne1,click,7,,doc\ne2,rating,8,4,\ne9,click,9,,\n")
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        import_log(log, tmp_path / "e.csv")
+        done = import_log(log, tmp_path / "f.csv", {"exposure": "shown"})
+        again = import_log(log, tmp_path / "f.csv", {"exposure": "shown"})
+    assert (done.counted, again.counted, again.repeated) == (2, 0, 2)
+    assert "f.csv:4: feedback" in done.set_aside[0] and "is about exposure 'e9'" in done.set_aside[0]
+    found = [logged.event for logged in read_log(folder).events][2:]
+    assert [(one.exposure, one.event, one.value, one.item) for one in found] == [
+        ("e1", "click", 1.0, "doc"),
+        ("e2", "rating", 4.0, None),
+    ]
+    (tmp_path / "g.csv").write_text("exposure,event\ne1,click\n")
+    with open_log(folder) as log, pytest.raises(DataError, match="it lacks time; wanted exposure, event and time"):
+        import_log(log, tmp_path / "g.csv")
+
+
+def test_a_row_with_a_rating_that_is_impossible_leaves_no_exposure(tmp_path: Path) -> None:
+    stars = {"name": "stars", "kind": "bounded", "event": "rating", "low": 1, "high": 5, "expected": 3, "margin": 0.2}
+    (tmp_path / "t.csv").write_text("user,arm,time,rating\nu,A,5,9\nv,A,6,4\n")
+    folder = begun(tmp_path / "ab", design(metrics=[stars]))
+    with open_log(folder) as log:
+        done = import_log(log, tmp_path / "t.csv")
+    assert done.counted == 1 and "rating 9; metric stars takes 1 to 5" in done.set_aside[0]
+    assert len(events(folder)) == 2
 
 
 @pytest.mark.parametrize(

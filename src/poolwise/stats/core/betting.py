@@ -43,7 +43,8 @@ def build_stakes(low: float, high: float, variance: float, margin: float) -> Sta
     """
     steps = np.arange(-_REACH, _REACH + 1)
     shares = 0.5 ** np.abs(steps)
-    return Stakes(margin / variance * 2.0**steps, np.log(shares / shares.sum()), low, high)
+    sizes = np.asarray(margin / variance * 2.0**steps, dtype=np.float64)
+    return Stakes(sizes, np.log(shares / shares.sum()), low, high)
 
 
 def log_wealths(values: FloatArray, counts: FloatArray, mean: float, stakes: Stakes) -> tuple[FloatArray, FloatArray]:
