@@ -19,6 +19,7 @@ LIGHT = [
     "poolwise.foreign",
     "poolwise.stats",
     "poolwise.report",
+    "poolwise.experiments",
     "poolwise.cli.main",
     "poolwise.base_sources.find",
     "poolwise.base_sources.listing",
