@@ -175,3 +175,32 @@ def test_a_small_arm_takes_at_least_the_variance_of_both() -> None:
     # A small arm with a larger variance keeps its own.
     turned = difference(*(sums(n, np.ones_like(n), np.zeros_like(n)) for n in (big / 10, small)))
     assert turned.variance == pytest.approx(big.var(ddof=1) / 500 / 100 + small.var(ddof=1) / 50, rel=1e-10)
+
+
+@pytest.mark.parametrize("shape", ["normal", "exponential"])
+def test_daily_looks_at_nothing_find_something_in_at_most_5_percent(shape: str) -> None:
+    # 1,000 A/A experiments of 30 looks; a z test would find a difference in a quarter. All cases: benchmarks.
+    rng = np.random.default_rng(5)
+    arms = []
+    for _ in range(2):
+        values = rng.normal(size=(1000, 30, 40)) if shape == "normal" else rng.exponential(size=(1000, 30, 40))
+        arms.append(user_sums(values, np.ones_like(values), np.zeros_like(values)).sum(axis=2).cumsum(axis=1))
+    found = difference(*arms)
+    prior = confidence_sequence.tuned_prior(0.15, 0.05)
+    outside = np.abs(found.estimate) > confidence_sequence.half_widths(1 / found.variance, prior, 0.05)
+    looked = outside[:, 4:].any(axis=1).sum()  # from 200 users on
+    assert stats.binomtest(int(looked), 1000, 0.05, alternative="greater").pvalue > 0.001
+    assert looked > 0
+    z = np.abs(found.estimate) > 1.96 * np.sqrt(found.variance)
+    assert z[:, 4:].any(axis=1).mean() > 0.15
+
+
+def test_daily_bets_on_nothing_win_in_at_most_5_percent() -> None:
+    rng = np.random.default_rng(6)
+    treated = rng.random((1000, 30, 40)) < 0.5
+    clicked = rng.random(treated.shape) < 0.2
+    cells = [~treated & ~clicked, ~treated & clicked, treated & ~clicked, treated & clicked]
+    counts = np.stack([cell.sum(axis=2) for cell in cells], axis=-1).cumsum(axis=1).astype(float)
+    won = betting.log_e_values(VALUES, counts, 0.0, STAKES) >= -math.log(0.05)
+    assert stats.binomtest(int(won.any(axis=1).sum()), 1000, 0.05, alternative="greater").pvalue > 0.001
+    assert won.any()
