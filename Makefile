@@ -65,6 +65,7 @@ site: $(STAMP)  ## the pages of docs/ as a site, in build/site
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated: half an hour
 	$(BIN)/python benchmarks/seed_rules.py
 	$(BIN)/python benchmarks/statistics_levels.py
+	$(BIN)/python benchmarks/experiment_levels.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py

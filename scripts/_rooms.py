@@ -39,7 +39,7 @@ ROOMS: list[list[str]] = [
     ["report"],
     ["jobs"],
     ["study", "corpus"],
-    ["screening", "search"],
+    ["screening", "search", "experiments"],
     ["serving"],
     ["api"],
     ["cli"],

@@ -20,6 +20,7 @@ LIGHT = [
     "poolwise.stats",
     "poolwise.report",
     "poolwise.search",
+    "poolwise.experiments",
     "poolwise.cli.main",
     "poolwise.base_sources.find",
     "poolwise.base_sources.listing",
