@@ -85,3 +85,17 @@ def open_strange() -> Any:
 
 def open_nothing() -> Any:
     raise ModelError("no such model", hint="give another")
+
+
+def open_fatal_jobs(folder: Path) -> Any:
+    """Return what runs a job: the first one kills its worker once, the second one each time."""
+
+    def run(job: Any, report: Any) -> None:
+        tries = folder / f"{job.key}.tries"
+        tries.write_text((tries.read_text() if tries.exists() else "") + "x")
+        report(1, 2, "half")
+        if job.key == "second" or tries.read_text() == "x":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(2)
+
+    return run

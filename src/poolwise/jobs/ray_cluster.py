@@ -70,6 +70,12 @@ class Cluster:
         ]
         return [node for node in found if node.cpus or node.gpus]
 
+    def described(self) -> str:
+        """Return the cluster's nodes as text, for a report."""
+        nodes = [f"{_counted(node.cpus, 'CPU')}, {_counted(node.gpus, 'GPU')}" for node in self.nodes()]
+        kinds = [f"{nodes.count(kind)} x ({kind})" for kind in dict.fromkeys(nodes)]
+        return f"a Ray cluster of {_counted(len(nodes), 'node')}: {', '.join(kinds)}"
+
     def __str__(self) -> str:
         return "a Ray cluster on this machine" if self.address is None else f"the Ray cluster at {self.address}"
 

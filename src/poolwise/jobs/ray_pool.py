@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import os
 import queue
 import time
 from collections import deque
@@ -32,6 +33,8 @@ _STOP_SECONDS = 10.0
 _EVENTS = "events"
 _PACKAGES = ("poolwise", "torch", "transformers", "sentence-transformers", "tokenizers", "peft", "numpy")
 """What decides the numbers that a worker returns."""
+
+_SETTINGS = ("OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS")
 
 Tell = Callable[[object], None]
 """Sends an event to the driver, from any thread of a worker."""
@@ -92,7 +95,7 @@ class RayPool(Generic[T]):
         import ray
 
         self._ray, self._cluster, self._share = ray, cluster, share
-        self._arguments = (open_work, check, share.cpus, _versions(), _level())
+        self._arguments = (open_work, check, share.cpus, _versions(), _level(), _settings())
         self._depth, self._attempts, self._on_event = depth, attempts, on_event
         # A group of its own answers while a worker is busy.
         groups = {} if on_event is None else {"concurrency_groups": {_EVENTS: 1}}
@@ -250,9 +253,8 @@ class RayPool(Generic[T]):
         if seconds < NOTE_SECONDS or (self._was_told and seconds < START_SECONDS):
             return
         nodes = self._cluster.nodes()
-        has = (
-            f"{sum(node.cpus for node in nodes)} CPUs and {sum(node.gpus for node in nodes)} GPUs on {len(nodes)} nodes"
-        )
+        cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        has = f"{cpus} CPUs and {gpus} GPUs on {len(nodes)} nodes"
         if seconds >= START_SECONDS:
             raise ConfigError(
                 f"{self._cluster} had no room for a worker in {START_SECONDS:.0f} s: it has {has}, also for others",
@@ -271,12 +273,21 @@ class _Worker:
     """The process on a node, as Ray runs it. Calls that do work run in order; ``events`` runs beside them."""
 
     def __init__(
-        self, open_work: OpenWork, check: CheckWorker, threads: int, versions: dict[str, str], level: int
+        self,
+        open_work: OpenWork,
+        check: CheckWorker,
+        threads: int,
+        versions: dict[str, str],
+        level: int,
+        settings: dict[str, str],
     ) -> None:
+        # Before torch is imported, which reads some of them once.
+        os.environ |= settings | dict(os.environ)
         self._open, self._check, self._threads, self._versions = open_work, check, threads, versions
         self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
         ours = logging.getLogger("poolwise")
-        ours.handlers, ours.propagate = [_ToDriver(self._events)], False  # type: ignore[arg-type]
+        # The driver alone talks to the user.
+        ours.handlers, ours.propagate = [logging.handlers.QueueHandler(self._events)], False
         ours.setLevel(level)
 
     def check(self) -> None:
@@ -313,13 +324,6 @@ class _Worker:
         return found
 
 
-class _ToDriver(logging.handlers.QueueHandler):
-    """Keeps what a worker logs for the driver, which alone talks to the user."""
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.put(record)  # a SimpleQueue has no put_nowait of this kind
-
-
 @contextlib.contextmanager
 def _named() -> Iterator[None]:
     """Put the node's name before an error that the user can fix."""
@@ -338,6 +342,11 @@ def _versions() -> dict[str, str]:
 
 def _level() -> int:
     return logging.getLogger("poolwise").getEffectiveLevel()
+
+
+def _settings() -> dict[str, str]:
+    """Return this process's settings of libraries, which a worker takes where its node has none."""
+    return {name: os.environ[name] for name in _SETTINGS if name in os.environ}
 
 
 def _reason(error: Exception) -> str:
