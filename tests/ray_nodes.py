@@ -25,6 +25,7 @@ SMALL = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 def two_nodes() -> Iterator[Any]:
     """Start a cluster whose workers can import the tests' modules, and connect this process to it."""
     settings = SLOW_START | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
+    settings["RAY_memory_monitor_refresh_ms"] = "0"  # or it kills workers where other programs fill the memory
     before = {name: os.environ.get(name) for name in settings}
     handler = signal.getsignal(signal.SIGTERM)
     os.environ |= settings

@@ -27,7 +27,7 @@ START_SECONDS = 900.0
 NOTE_SECONDS = 20.0
 """After this long without a worker, the user is told what the pool waits for."""
 STARTS = 3
-"""So many workers in a row may be lost while they start."""
+"""So many workers in a row, more than the pool has, may be lost while they start: a node takes all of its own along."""
 POLL_SECONDS = 1.0
 _STOP_SECONDS = 10.0
 _EVENTS = "events"
@@ -169,7 +169,7 @@ class RayPool(Generic[T]):
         except self._ray.exceptions.RayError as error:
             self._kill(member)
             self._lost_starts += 1
-            if self._lost_starts >= STARTS:
+            if self._lost_starts >= STARTS + self._share.count:
                 raise ModelError(
                     f"{self._lost_starts} workers in a row were lost while they started: {_reason(error)}",
                     "wanted workers that load the model, on nodes with poolwise installed",
@@ -350,6 +350,8 @@ def _settings() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of an error of Ray that says most: its last, without the advice that follows the first point."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split(". ")[0] if lines else type(error).__name__
+    """Return the sentence of an error of Ray that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # The cause of a death comes last; Ray's own guard of the memory puts advice there.
+    line = lines[0] if type(error).__name__ == "OutOfMemoryError" else lines[-1]
+    return line.split(". ")[0]
