@@ -26,6 +26,7 @@ def two_nodes() -> Iterator[Any]:
     """Start a cluster whose workers can import the tests' modules, and connect this process to it."""
     settings = SLOW_START | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
     settings["RAY_memory_monitor_refresh_ms"] = "0"  # or it kills workers where other programs fill the memory
+    settings["RAY_worker_niceness"] = "3"  # or 15, with which they starve beside other tests
     before = {name: os.environ.get(name) for name in settings}
     handler = signal.getsignal(signal.SIGTERM)
     os.environ |= settings

@@ -188,12 +188,21 @@ def share_cluster(nodes: Sequence[Node], count: int | None = None, *, gpus: int 
     Args:
         count: how many; None is one for each ``gpus`` GPUs, or on nodes without GPUs one for each node.
         gpus: of one worker, if the cluster has any; 0 leaves them unused.
-    Returns: workers of equal size, the largest that have room on the nodes together; more than have room wait for the
-        cluster to grow.
+    Returns: workers of equal size. One for each node is as large as the smallest node; of a given number, or with GPUs,
+        they are the largest that have room on the nodes together. More than have room wait for the cluster to grow.
+    Raises: ConfigError where the cluster has GPUs, but no node has so many.
     """
-    gpus = gpus if any(node.gpus >= gpus for node in nodes) else 0
-    if count is None:
-        count = max(1, sum(node.gpus // gpus if gpus else 1 for node in nodes))
+    if not any(node.gpus for node in nodes):
+        gpus = 0
+    elif not any(node.gpus >= gpus for node in nodes):
+        raise ConfigError(
+            f"{gpus} GPUs for each worker, but no node has more than {max(node.gpus for node in nodes)}",
+            "wanted them on one node",
+            "lower train.processes, or use nodes with more GPUs",
+        )
+    if count is None and not gpus:
+        return Share(max(1, len(nodes)), max(1, min((node.cpus for node in nodes), default=1)), 0)
+    count = count or sum(node.gpus // gpus for node in nodes)
     most = max((node.cpus for node in nodes), default=1)
     for cpus in range(most, 0, -1):
         if sum(_room(node, cpus, gpus) for node in nodes) >= count:

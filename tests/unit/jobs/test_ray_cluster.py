@@ -22,8 +22,9 @@ def test_workers_of_equal_size_fill_a_cluster() -> None:
     assert share_cluster(gpus) == Share(5, 8, 1)
     assert share_cluster(gpus, 2) == Share(2, 16, 1)
     assert share_cluster(gpus, gpus=2) == Share(2, 16, 2)
-    assert share_cluster(gpus, gpus=8) == Share(3, 2, 0)
-    assert share_cluster(gpus, gpus=0) == Share(3, 8, 0)
+    assert share_cluster(gpus, gpus=0) == Share(3, 2, 0)
+    with pytest.raises(ConfigError, match="8 GPUs for each worker, but no node has more than 4"):
+        share_cluster(gpus, gpus=8)
     assert share_cluster([]) == Share(1, 1, 0)
     assert str(Share(2, 16, 1)) == "2 workers with 16 CPUs and 1 GPU each"
 

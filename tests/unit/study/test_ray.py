@@ -68,7 +68,8 @@ def test_a_job_whose_worker_is_lost_is_run_once_more(nodes: Any, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_driver_that_is_killed_comes_back(nodes: Any, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path, designs=["last+causal", "mean+causal"], reference="last+causal")
+    designs = {"designs": ["last+causal", "mean+causal"], "reference": "last+causal"}
+    recipe = write_recipe(tmp_path, seeds=[0], tasks=["suite/sts"], anchors=["untuned"], **designs)
     asked = ["study", str(recipe), "--out", "out", "--executor", "ray", "--ray-address", nodes.address]
     running = subprocess.Popen(
         [*POOLWISE, *asked], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
