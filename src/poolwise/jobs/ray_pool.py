@@ -188,7 +188,12 @@ class RayPool(Generic[T]):
         # Shortest first, so that no worker is given a second piece of work while another has none.
         for length in range(self._depth):
             for member in self._ready:
-                if self._todo and len(member.work) == length:
+                # Work that a worker was lost with is done alone, so that it alone is blamed for the next one.
+                if (
+                    self._todo
+                    and len(member.work) == length
+                    and not any(work.attempts for work in [self._todo[0], *member.work] if length)
+                ):
                     work = self._todo.popleft()
                     member.work.append(work)
                     self._running[member.actor.run.remote(work.item)] = (member, work)
@@ -212,15 +217,16 @@ class RayPool(Generic[T]):
         self._running = {ref: running for ref, running in self._running.items() if running[0] is not member}
         self._polls = {ref: other for ref, other in self._polls.items() if other is not member}
         self._ready.remove(member)
-        # A worker does its work in order, so only the first piece can be why it was lost.
-        first, *others = member.work
-        first.attempts += 1
-        if first.attempts >= self._attempts:
-            yield Ended(first.item, lost=_reason(error))
-        else:
+        again = []
+        for work in member.work:
+            work.attempts += 1
+            if work.attempts >= self._attempts:
+                yield Ended(work.item, lost=_reason(error))
+            else:
+                again.append(work)
+        if again:
             logger.warning("a worker was lost, and its work is done again: %s", _reason(error))
-            others = [first, *others]
-        self._todo.extendleft(reversed(others))
+        self._todo.extendleft(reversed(again))
         self._start()
 
     def _poll(self) -> None:
