@@ -48,7 +48,7 @@ bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 
-bench-large: BENCHES = corpus.py index.py "encoding.py 110M" exports.py study.py screening.py growth.py statistics_speed.py profiles.py
+bench-large: BENCHES = corpus.py ray_corpus.py index.py "encoding.py 110M" exports.py study.py screening.py growth.py statistics_speed.py profiles.py
 bench-large: $(STAMP)  ## the large shapes, whole studies in pairs, and how work grows: an hour, before a release
 	$(run_benches)
 

@@ -20,6 +20,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "src" / "poolwise"
 LIBRARIES = ("torch", "transformers", "sentence_transformers", "peft", "mteb", "huggingface_hub", "datasets", "gguf")
+LIBRARIES += ("ray",)
 PUBLIC = {
     **dict.fromkeys(LIBRARIES, "what a library exports at its top"),
     "torch.distributed": "pytorch.org/docs: torch.distributed",

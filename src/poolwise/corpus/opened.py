@@ -19,7 +19,7 @@ from poolwise.corpus.quantise import require_width
 from poolwise.corpus.rows import Row
 from poolwise.corpus.settings import CorpusConfig
 from poolwise.encoding.encode import encode_texts, is_readable
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, ModelError
 from poolwise.models import load_any, prepare_encoding, trained_dimensions
 
 
@@ -140,3 +140,25 @@ def open_encode(model: str, config: CorpusConfig, prompt: str) -> Encode:
     """Return the function that encodes rows, with a model that this process loads for itself."""
     loaded = load_any(model, config.precision, config.max_tokens, for_encoding=False, device=config.device)
     return _encode_with(loaded, prompt, config, _width(loaded, config.dim), is_own=True)
+
+
+def open_same(model: str, config: CorpusConfig, wanted: ModelFingerprint) -> Encode:
+    """Return what ``open_encode`` does, in a process of another machine.
+
+    Raises: ModelError where this machine would encode otherwise; the message names what differs.
+    """
+    loaded = load_any(model, config.precision, config.max_tokens, for_encoding=False, device=config.device)
+    found = fingerprint_model(loaded, model, wanted.prompt)
+    if found.fingerprint != wanted.fingerprint:
+        mine, theirs = found.model_dump(), wanted.model_dump()
+        differing = [
+            f"{name} {mine[name]!r}, there {theirs[name]!r}"
+            for name in mine
+            if name != "name" and mine[name] != theirs[name]
+        ]
+        raise ModelError(
+            f"its model is not that of the command: {'; '.join(differing)}",
+            "wanted the same embeddings from every node",
+            "give --precision, and the same model folder or commit of the hub to all nodes",
+        )
+    return _encode_with(loaded, wanted.prompt, config, _width(loaded, config.dim), is_own=True)

@@ -27,6 +27,7 @@ from poolwise.jobs import (
     share_gpus,
     wants_workers,
 )
+from poolwise.jobs.ray_cluster import Cluster, Share, share_cluster
 from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
@@ -78,6 +79,7 @@ def run_study(
     command: str = "",
     workers: int | None = None,
     course: Course = STUDY,
+    cluster: Cluster | None = None,
 ) -> StudyResults:
     """Run the remaining jobs of a study, write its reports, and return its results.
 
@@ -85,11 +87,14 @@ def run_study(
         out: the study's folder; it may hold an unfinished or finished study of the same recipe.
         workers: the number of processes that run jobs; None chooses by cores and memory.
         course: the kind of study, such as a screen.
-    Raises: ConfigError where ``out`` belongs to another recipe; any error in the inputs, before a job starts.
+        cluster: the Ray cluster whose workers run the jobs; all its nodes must see ``out`` and the recipe's inputs.
+            None runs them on this machine.
+    Raises: ConfigError where ``out`` belongs to another recipe, or a node does not see it; any error in the inputs,
+        before a job starts.
     """
     progress = progress or Progress()
     check_folder(recipe, out)
-    if wants_workers(workers) and not (out / "results.json").is_file():
+    if cluster is None and wants_workers(workers) and not (out / "results.json").is_file():
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
@@ -107,19 +112,23 @@ def run_study(
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if estimate is not None:
         processes = recipe.train.processes if course.kind == "study" else 1  # a screen trains heads only
-        num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
-        gpus = share_gpus(visible_gpus(), num_workers, processes)
+        if cluster is None:
+            num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
+            gpus, share = share_gpus(visible_gpus(), num_workers, processes), None
+        else:
+            gpus, share = [], share_cluster(cluster.nodes(), workers, gpus=processes)
+            num_workers = share.count
         progress.started(remaining, estimate.seconds, num_workers)
         if where := resuming(jobs, recipe, out):
             progress.note(where)
         try:
-            with _executor(recipe, jobs, inputs, out, course, num_workers, gpus) as executor:
+            with _executor(recipe, jobs, inputs, out, course, num_workers, gpus, cluster, share) as executor:
                 settled = _run_looks(recipe, jobs, inputs, out, executor, progress, open_looks)
         except KeyboardInterrupt:
             progress.note(interrupted(jobs, recipe, out))
             raise
     measured = Measured(
-        machine=machine(),
+        machine=machine() | ({} if cluster is None else {"jobs_ran_on": cluster.described()}),
         versions=versions(),
         command=command,
         started=started,
@@ -201,15 +210,21 @@ def _executor(
     course: Course,
     num_workers: int,
     gpus: Sequence[str],
+    cluster: Cluster | None,
+    share: Share | None,
 ) -> Executor:
-    if num_workers == 1:
+    if num_workers == 1 and cluster is None:
         return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
     # Workers load what their jobs need, so that no corpus is sent to them.
     if "@" in inputs.base and not Path(recipe.base).is_dir():
         # For a hub id, use the commit of the plan, even if the author pushes a new one meanwhile.
         recipe = recipe.model_copy(update={"base": inputs.base})
     recipe = recipe.model_copy(update={"entrants": [entrant.pinned for entrant in inputs.entrants.values()]})
-    opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
+    opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out.resolve() if cluster else out)
+    if cluster is not None and share is not None:
+        from poolwise.study.on_ray import ray_executor
+
+        return ray_executor(recipe, opened, out, cluster, share)
     return Processes(opened, out, num_workers, PRELOAD, gpus)
 
 
