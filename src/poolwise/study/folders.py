@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, EvalError
+from poolwise.storage.lock import LOCK
 from poolwise.storage.whole_files import PARTIAL, write_text
 
 
@@ -37,8 +38,8 @@ def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
 
 
 def _counts(entry: Path, but: Container[str]) -> bool:
-    # A process killed inside ``write_json`` leaves only a partial file.
-    return entry.name not in but and entry.suffix != PARTIAL
+    # A killed process leaves its lock and, inside ``write_json``, a partial file.
+    return entry.name not in but and entry.name != LOCK and entry.suffix != PARTIAL
 
 
 def read_json(path: Path) -> dict[str, Any]:

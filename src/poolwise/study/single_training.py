@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, narrowest, parse_design
@@ -13,9 +15,13 @@ from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
 from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
+from poolwise.storage.lock import locked
 from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
 from poolwise.study.limits import require_sharers
+
+if TYPE_CHECKING:
+    from poolwise.study.plan import InputHashes
 
 _READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
@@ -111,14 +117,11 @@ def train_single(
 
     Args:
         on_note: called with a line per training source that says how it was read.
-    Raises: ConfigError where ``out`` holds another run, or the machine has fewer GPUs than processes.
+    Raises: ConfigError where ``out`` holds another run or is in use, or the machine has fewer GPUs than processes.
     """
-    from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device, require_processes
-    from poolwise.models import base_shape, pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, held_dtype, load_stopping, load_training, source_categories
+    from poolwise.study.inputs import held_dtype
     from poolwise.study.plan import InputHashes
-    from poolwise.training.trackers import missing_trackers
 
     ranks = join_launched() if is_launched() else current_ranks()
     require_device(device)
@@ -133,9 +136,30 @@ def train_single(
     spec = run.spec | hashes.held
     if ranks.is_first:
         _check_training(spec, out)
-    wait_for_all()
-    if (out / "run.json").is_file() and (out / "model").is_dir():
-        return load_record(RunManifest, out / "run.json")
+    with locked(out) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            _check_training(spec, out)  # once more: another process may have begun a run since
+        wait_for_all()
+        if (out / "run.json").is_file() and (out / "model").is_dir():
+            return load_record(RunManifest, out / "run.json")
+        return _train(run, out, report, device, on_note, hashes, spec)
+
+
+def _train(
+    run: SingleRun,
+    out: Path,
+    report: Report,
+    device: str | None,
+    on_note: Callable[[str], None] | None,
+    hashes: InputHashes,
+    spec: Mapping[str, object],
+) -> RunManifest:
+    from poolwise.data import build_schedule, describe_sources
+    from poolwise.models import base_shape, pinned_base, resolve_base
+    from poolwise.study.inputs import StudyInputs, load_stopping, load_training, source_categories
+    from poolwise.training.trackers import missing_trackers
+
+    ranks, recipe = current_ranks(), run.recipe
     training = load_training(recipe.data)
     for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]

@@ -31,6 +31,7 @@ from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
+from poolwise.storage.lock import locked
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
@@ -85,10 +86,19 @@ def run_study(
         out: the study's folder; it may hold an unfinished or finished study of the same recipe.
         workers: the number of processes that run jobs; None chooses by cores and memory.
         course: the kind of study, such as a screen.
-    Raises: ConfigError where ``out`` belongs to another recipe; any error in the inputs, before a job starts.
+    Raises: ConfigError where ``out`` belongs to another recipe or is in use; any error in the inputs, before a job
+        starts.
     """
     progress = progress or Progress()
     check_folder(recipe, out)
+    with locked(out):
+        return _run_study(recipe, out, progress, command, workers, course)
+
+
+def _run_study(
+    recipe: Recipe, out: Path, progress: Progress, command: str, workers: int | None, course: Course
+) -> StudyResults:
+    check_folder(recipe, out)  # once more: another process may have begun a study since
     if wants_workers(workers) and not (out / "results.json").is_file():
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
@@ -221,12 +231,19 @@ def report_path(out: Path) -> Path:
 def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     """Write the report of an interrupted study: the finished jobs, and which are missing. Return the results.
 
-    Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet.
+    Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet; ConfigError
+        where a process is running it.
     """
     path = out / "study.json"
     if not path.is_file():
         raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
     recipe = build_recipe(read_json(path), str(path))
+    require_writable(out)
+    with locked(out):
+        return _publish_unfinished(recipe, out, course)
+
+
+def _publish_unfinished(recipe: Recipe, out: Path, course: Course) -> StudyResults:
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     save_texts(inputs.tasks, out)

@@ -19,5 +19,5 @@ def test_a_checkpoint_is_on_the_disk_before_the_older_one_goes(tmp_path, monkeyp
 
     monkeypatch.setattr(os, "fsync", flush)
     publish(aside, tmp_path)
-    assert flushed == [("partial", "trained.safetensors", True)]
+    assert sorted(flushed) == [("partial", "files.json", True), ("partial", "trained.safetensors", True)]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
