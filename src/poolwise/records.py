@@ -23,7 +23,9 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from poolwise.errors import EvalError, ModelError
+from poolwise.errors import DataError, EvalError, ModelError
+from poolwise.storage.checksums import damages
+from poolwise.storage.inflate import read_inflated
 from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
@@ -233,12 +235,14 @@ def load_record(kind: type[R], path: Path) -> R:
     Raises: EvalError where the file is missing, truncated or not such a record.
     """
     try:
-        raw = path.read_bytes()
-        return kind.model_validate_json(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        return kind.model_validate_json(read_inflated(path))
+    except DataError as error:
+        raise EvalError(error.got, error.wanted) from error
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EvalError(
-            f"cannot read {path} as {kind.__name__}: {reason}", hint="repeat the command that wrote it"
+            f"cannot read {path} as {kind.__name__}: {reason}",
+            hint="delete it, and repeat the command that wrote it",
         ) from error
 
 
@@ -291,11 +295,48 @@ def load_texts(folder: Path, set_aside: SetAside | None = None) -> list[ItemText
 def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
     """Return the run stored in ``folder``, its tasks sorted by name.
 
-    Raises: EvalError where its manifest cannot be read, or the scores of a task, unless ``set_aside`` is given.
+    Raises: EvalError where its manifest cannot be read, or, unless ``set_aside`` is given, where the scores of a task
+        cannot be read or are not as the study of the run wrote them.
     """
     manifest = load_record(RunManifest, folder / "run.json")
-    records = _load_records(ItemScores, sorted((folder / "items").glob("*/*.json.gz")), set_aside)
+    changed = _changed_items(folder)
+    for path, problem in changed.items():
+        error = EvalError(
+            f"{path} {problem}", "wanted the scores as the study wrote them", "run the study again: it repeats that job"
+        )
+        if set_aside is None:
+            raise error
+        set_aside(error)
+    paths = [path for path in sorted((folder / "items").glob("*/*.json.gz")) if path not in changed]
+    records = _load_records(ItemScores, paths, set_aside)
     return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
+
+
+def _changed_items(folder: Path) -> dict[Path, str]:
+    """Return what is wrong with each file of scores that a job of the run's study wrote otherwise; empty if none is."""
+    place = folder.resolve()
+    study = place.parent.parent
+    if place.parent.name != "runs" or not (study / "jobs").is_dir():
+        return {}
+    prefix, recorded = f"runs/{place.name}/", recorded_outputs(study)
+    own = {name: known for name, known in recorded.items() if name.startswith(f"{prefix}items/")}
+    # Of a task that changed, several jobs wrote the same file: any of their contents will do.
+    problems = {name: [damages(study, {name: each}).get(name, "") for each in known] for name, known in own.items()}
+    return {folder / name.removeprefix(prefix): found[0] for name, found in problems.items() if all(found)}
+
+
+def recorded_outputs(study: Path) -> dict[str, set[str]]:
+    """Return the checksums that the finished jobs of a study recorded, by the path of the file below the study."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((study / "jobs").glob("*.json")):
+        try:
+            outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"] or {}
+            pairs = [(str(name), str(known)) for name, known in outputs.items()]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a failed job, one of an older version, or a damaged state: the study runs that job again
+        for name, known in pairs:
+            found.setdefault(name, set()).add(known)
+    return found
 
 
 def _load_records(kind: type[R], paths: Sequence[Path], set_aside: SetAside | None) -> list[R]:
@@ -381,10 +422,15 @@ def load_steps(path: Path) -> list[TrainingStep]:
     A last line without a line break, left by a crash while writing, is ignored.
     Raises: EvalError where any other line is not a training step.
     """
-    whole, _, _ = path.read_text().rpartition("\n")
     try:
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
         steps = [TrainingStep.model_validate_json(line) for line in whole.splitlines() if line]
-    except ValidationError as error:
-        raise EvalError(f"{path} holds a line that is not a training step", hint="delete the run's folder") from error
+    except OSError as error:
+        raise EvalError(f"cannot read {path}: {error.strerror or type(error).__name__}") from error
+    except ValueError as error:  # also a ValidationError, and bytes that are not UTF-8
+        raise EvalError(
+            f"{path} holds a line that is not a training step",
+            hint=f"delete {path.parent} and run the same command again: it trains this run anew",
+        ) from error
     latest = {step.step: step for step in steps}
     return [latest[step] for step in sorted(latest)]

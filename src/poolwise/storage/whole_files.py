@@ -28,6 +28,7 @@ def write_bytes(path: Path, raw: bytes) -> None:
         # Some file systems write the new name to disk before the content: a crash would leave an empty file.
         os.fsync(file.fileno())
     partial.replace(path)
+    _flush_names(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,6 +49,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush_names(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -77,6 +79,7 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
         # If another process has just finished the folder, renaming fails and that folder is used.
         with contextlib.suppress(OSError) if is_shared else contextlib.nullcontext():
             partial.rename(folder)
+        _flush_names(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -93,16 +96,29 @@ def level_modes(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush every file below a folder to the disk, which is needed before the folder is renamed."""
+    """Flush every file below a folder, and all names, to the disk, which is needed before the folder is renamed."""
     for path in folder.rglob("*"):
         if path.is_file():
             flush_file(path)
+        elif path.is_dir():
+            _flush_names(path)
+    _flush_names(folder)
 
 
 def flush_file(path: Path) -> None:
     """Flush a closed file to the disk."""
-    with path.open("rb+") as file:
+    with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    """Flush the names in a folder: without it, a crash of the machine may undo a rename that was reported as done."""
+    with contextlib.suppress(OSError):  # not every file system has this, and none loses data without it
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _partial(path: Path) -> Path:

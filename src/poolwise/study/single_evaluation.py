@@ -12,7 +12,7 @@ from poolwise.jobs import Report
 from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.storage.lock import locked
-from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import evaluate_run
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
     path, run = out / EVALUATION, out / "run.json"
     hint = "give another --out"
     if path.is_file():
-        if differing := differing_keys(spec, read_json(path)):
+        if differing := differing_keys(spec, read_json(path, ANOTHER)):
             named = ", ".join(differing)
             raise ConfigError(f"{out} holds the scores of another evaluation: {named} differ(s)", hint=hint)
     elif run.is_file():

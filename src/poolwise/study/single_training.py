@@ -16,7 +16,7 @@ from poolwise.overrides import apply_override, set_key
 from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
 from poolwise.storage.lock import locked
-from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
 from poolwise.study.limits import require_sharers
 
@@ -201,7 +201,7 @@ def _check_training(spec: Mapping[str, object], out: Path) -> None:
     path = out / "spec.json"
     if not path.is_file():
         require_empty(out, "training run")
-    elif differing := differing_keys(spec, read_json(path)):
+    elif differing := differing_keys(spec, read_json(path, ANOTHER)):
         raise ConfigError(
             f"{out} holds another training run: {', '.join(differing)} differ(s)",
             hint="give another --out, or the same options",

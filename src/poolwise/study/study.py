@@ -25,6 +25,7 @@ from poolwise.jobs import (
     prepare_workers,
     run_jobs,
     share_gpus,
+    unfinished_jobs,
     wants_workers,
 )
 from poolwise.ranks import visible_gpus
@@ -41,7 +42,7 @@ from poolwise.study.model_cards import update_cards
 from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
 from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
-from poolwise.study.resume import PLAN, changed_inputs, interrupted, plan_inputs, resuming
+from poolwise.study.resume import PLAN, changed_inputs, interrupted, plan_inputs, resuming, unchecked
 from poolwise.study.shortlist import with_shortlist
 from poolwise.tasks import save_texts
 
@@ -104,16 +105,16 @@ def _run_study(
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     settled, open_looks = _settled(recipe, jobs, inputs, out)
-    remaining = [job for job in jobs if not is_done(out, job)] if settled is None else []
+    remaining = unfinished_jobs(jobs, out) if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
-    for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
+    notes = (*changed_inputs(out, inputs.hashes), *unchecked(jobs, out), *(inputs.sources if remaining else ()))
+    for note in notes:
         progress.note(note)
     # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     if settled is not None and (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
-        measured = load_record(StudyResults, out / "results.json").measured
-        return _publish(_with_measured(settled, measured), out, course)
+        return _publish(_with_measured(settled, _measured_before(out, progress)), out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if estimate is not None:
         processes = recipe.train.processes if course.kind == "study" else 1  # a screen trains heads only
@@ -138,6 +139,15 @@ def _run_study(
     )
     assert settled is not None
     return _publish(_with_measured(settled, measured), out, course)
+
+
+def _measured_before(out: Path, progress: Progress) -> Measured:
+    """Return what was measured when the jobs ran; of this call if that record is damaged, which a note says."""
+    try:
+        return load_record(StudyResults, out / "results.json").measured
+    except EvalError as error:
+        progress.note(f"{error.got}; it is written again, without the time that the jobs took")
+        return Measured(machine=machine(), versions=versions())
 
 
 def _run_looks(
@@ -237,7 +247,7 @@ def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     path = out / "study.json"
     if not path.is_file():
         raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
-    recipe = build_recipe(read_json(path), str(path))
+    recipe = _stored_recipe(path)
     require_writable(out)
     with locked(out):
         return _publish_unfinished(recipe, out, course)
@@ -274,7 +284,7 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     path = out / "study.json"
     if path.is_file():
         # The keys that an older version did not write have their defaults.
-        mine, theirs = (given.settings for given in (recipe, build_recipe(read_json(path), str(path))))
+        mine, theirs = recipe.settings, _stored_recipe(path).settings
         keys = (mine.keys() | theirs.keys()) - {"name"}  # a key may be left out at its default
         differing = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if differing:
@@ -282,9 +292,20 @@ def check_folder(recipe: Recipe, out: Path) -> None:
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",
                 hint="give another --out, or the recipe that this folder was made with",
             )
-    else:
+    elif not (out / PLAN).is_file():  # with a plan it is a study; jobs of another recipe have other keys
         require_empty(out, "study", but=[SCREEN_FOLDER])
     require_writable(out)
+
+
+def _stored_recipe(path: Path) -> Recipe:
+    """Return the recipe that a study's folder was made with. Raises: EvalError where it cannot be read."""
+    try:
+        return build_recipe(read_json(path), str(path))
+    except ConfigError as error:
+        raise EvalError(
+            f"{path} is not the recipe of a study: {error.got.splitlines()[0]}",
+            hint="delete it and run the study again: finished jobs of the same recipe are kept",
+        ) from error
 
 
 def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course) -> None:
