@@ -24,7 +24,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder, which must exist. The system releases it when the process ends, however it ends.
 
     The text in the file only names the holder: a dead process holds nothing, even if its number is in use again. Two
-    threads of one process exclude each other too.
+    threads of one process exclude each other too. Without ``flock`` (Windows), nobody is excluded.
 
     Raises: ConfigError where another process holds it; the message names the process and its start.
     """
@@ -42,8 +42,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _opened(path: Path) -> IO[str]:
     """Return the file of a lock, which this process now holds."""
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return path.open("a+", encoding="utf-8")
     while True:
         file = path.open("a+", encoding="utf-8")
         try:

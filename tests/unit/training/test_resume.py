@@ -79,7 +79,7 @@ def stopped(base, tmp_path_factory):
 DAMAGES = {
     "deleted": lambda path: path.unlink(),
     "emptied": lambda path: path.write_bytes(b""),
-    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-2]),
     "one bit": lambda path: path.write_bytes(path.read_bytes()[:-5] + bytes([path.read_bytes()[-5] ^ 1]) + b"0000"),
     "of another": lambda path: path.write_bytes(path.read_bytes()[::-1]),
 }
