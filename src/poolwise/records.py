@@ -5,6 +5,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     run.json                           RunManifest
     training.jsonl                     one TrainingStep per line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
+    items/checksums.json               of the files with scores
     model/                             the model (trained runs only)
     base/                              the adapted base (adaptations only), with its Adaptation
     evaluation.json                    the settings all its scores share (runs of ``poolwise eval`` only)
@@ -24,7 +25,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poolwise.errors import DataError, EvalError, ModelError
-from poolwise.storage.checksums import damages
+from poolwise.storage.checksums import checksums, damages
 from poolwise.storage.inflate import read_inflated
 from poolwise.storage.whole_files import write_bytes, write_text
 
@@ -296,13 +297,15 @@ def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
     """Return the run stored in ``folder``, its tasks sorted by name.
 
     Raises: EvalError where its manifest cannot be read, or, unless ``set_aside`` is given, where the scores of a task
-        cannot be read or are not as the study of the run wrote them.
+        cannot be read or are not as they were written.
     """
     manifest = load_record(RunManifest, folder / "run.json")
-    changed = _changed_items(folder)
+    changed = changed_items(folder)
     for path, problem in changed.items():
         error = EvalError(
-            f"{path} {problem}", "wanted the scores as the study wrote them", "run the study again: it repeats that job"
+            f"{path} {problem}",
+            "wanted the scores as they were written",
+            "repeat the command that wrote the run: it scores what changed again",
         )
         if set_aside is None:
             raise error
@@ -312,31 +315,39 @@ def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
     return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
 
 
-def _changed_items(folder: Path) -> dict[Path, str]:
-    """Return what is wrong with each file of scores that a job of the run's study wrote otherwise; empty if none is."""
-    place = folder.resolve()
-    study = place.parent.parent
-    if place.parent.name != "runs" or not (study / "jobs").is_dir():
+def save_items(record: ItemScores, run: Path) -> None:
+    """Write the scores of a task into a run, and their checksum beside those of its other tasks."""
+    path = items_path(run, record.task)
+    save_record(record, path)
+    known = {name: found for name, found in (_item_sums(run) or {}).items() if (run / "items" / name).is_file()}
+    found = known | checksums(run / "items", [path])
+    write_text(run / "items" / ITEM_SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def changed_items(run: Path) -> dict[Path, str]:
+    """Return what is wrong with each file of scores that is not as it was written; empty if all are.
+
+    Those of a version that recorded no checksums cannot be told from whole ones.
+    """
+    recorded = _item_sums(run)
+    if recorded is None:
+        return {run / "items" / ITEM_SUMS: "is damaged, so no score can be checked"}
+    return {run / "items" / name: problem for name, problem in damages(run / "items", recorded).items()}
+
+
+ITEM_SUMS = "checksums.json"
+"""The file in ``items/`` with the checksums of the scores."""
+
+
+def _item_sums(run: Path) -> dict[str, str] | None:
+    """Return the recorded checksums of a run's scores; empty if there are none, None if their file is damaged."""
+    try:
+        stored = json.loads((run / "items" / ITEM_SUMS).read_text(encoding="utf-8"))
+        return {str(name): str(known) for name, known in stored.items()}
+    except FileNotFoundError:
         return {}
-    prefix, recorded = f"runs/{place.name}/", recorded_outputs(study)
-    own = {name: known for name, known in recorded.items() if name.startswith(f"{prefix}items/")}
-    # Of a task that changed, several jobs wrote the same file: any of their contents will do.
-    problems = {name: [damages(study, {name: each}).get(name, "") for each in known] for name, known in own.items()}
-    return {folder / name.removeprefix(prefix): found[0] for name, found in problems.items() if all(found)}
-
-
-def recorded_outputs(study: Path) -> dict[str, set[str]]:
-    """Return the checksums that the finished jobs of a study recorded, by the path of the file below the study."""
-    found: dict[str, set[str]] = {}
-    for path in sorted((study / "jobs").glob("*.json")):
-        try:
-            outputs = json.loads(path.read_text(encoding="utf-8"))["outputs"] or {}
-            pairs = [(str(name), str(known)) for name, known in outputs.items()]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # a failed job, one of an older version, or a damaged state: the study runs that job again
-        for name, known in pairs:
-            found.setdefault(name, set()).add(known)
-    return found
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _load_records(kind: type[R], paths: Sequence[Path], set_aside: SetAside | None) -> list[R]:

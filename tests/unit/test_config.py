@@ -10,6 +10,7 @@ from poolwise.config import Recipe, TrainConfig, build_recipe, load_recipe
 from poolwise.errors import ConfigError
 from poolwise.overrides import parse_override
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.yaml_text import parse_value
 from support import ROOT
 
 
@@ -194,7 +195,7 @@ def test_aliases_of_aliases_and_endless_ones_are_refused_at_once(tmp_path: Path,
     with pytest.raises(ConfigError, match=r"a\.yaml is not YAML"):
         load_recipe(tmp_path / "a.yaml")
     with pytest.raises(ConfigError, match="is not a YAML value"):
-        parse_override(f"prompts={text.splitlines()[-1].partition(': ')[2] if 'name' in text else '[&a [*a]]'}")
+        parse_value("{" + text.replace("\n", ", ") + "}")
 
 
 def test_an_anchor_that_is_used_a_few_times_is_read(tmp_path: Path) -> None:

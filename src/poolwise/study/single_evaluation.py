@@ -83,7 +83,7 @@ def evaluate_single(
         stored = stored_settings(name, folder) if isinstance(model, str) else vars(model)
         prompts = category_prompts(stored.get("prompts") or {}, stored.get("default_prompt_name"))
     spec = _evaluation_spec(name, folder, config, prompts)
-    settings = (max_items, config, prompts, device)
+    settings = (folder, max_items, config, prompts, device)
     if out is None:
         return _evaluate(model, tasks, None, settings, report, spec)
     _check_evaluation(spec, name, out)
@@ -96,19 +96,18 @@ def _evaluate(
     model: str | SentenceTransformer,
     tasks: Sequence[str],
     out: Path | None,
-    settings: tuple[int | None, EvalConfig, Mapping[Category, Prompts], str | None],
+    settings: tuple[Path | None, int | None, EvalConfig, Mapping[Category, Prompts], str | None],
     report: Report,
     spec: Mapping[str, object],
 ) -> tuple[RunManifest, list[ItemScores]]:
     from poolwise.encoding.encoder import ModelEncoder
-    from poolwise.models import count_trainable, design_of, own_folder
+    from poolwise.models import count_trainable, design_of
     from poolwise.models.load import load_any, load_foreign
     from poolwise.study.provenance import versions
     from poolwise.tasks import load_tasks, save_texts
 
-    max_items, config, prompts, device = settings
+    folder, max_items, config, prompts, device = settings
     name = model if isinstance(model, str) else _model_name(model)
-    folder = own_folder(name) if isinstance(model, str) else None
     loaded = load_tasks(tasks, max_items=max_items, prompts=prompts)
     precision = "fp32" if config.precision == "auto" and folder is None else config.precision
     if not isinstance(model, str):

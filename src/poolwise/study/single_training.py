@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, narrowest, parse_design
-from poolwise.errors import ConfigError, nearest
+from poolwise.errors import ConfigError, ModelError, nearest
 from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
 from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
+from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.fingerprints import ABOUT
 from poolwise.storage.lock import locked
 from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
@@ -141,8 +143,35 @@ def train_single(
             _check_training(spec, out)  # once more: another process may have begun a run since
         wait_for_all()
         if (out / "run.json").is_file() and (out / "model").is_dir():
+            _require_whole(out)
             return load_record(RunManifest, out / "run.json")
-        return _train(run, out, report, device, on_note, hashes, spec)
+        manifest = _train(run, out, report, device, on_note, hashes, spec)
+        if ranks.is_first:
+            write_json(out / SUMS, checksums(out, _written(out)))
+        return manifest
+
+
+SUMS = "checksums.json"
+"""The file with the checksums of what a finished training wrote."""
+
+
+def _written(out: Path) -> list[Path]:
+    """Return the files of a finished training that nothing changes later."""
+    found = [*files_below(out / "model"), out / "training.jsonl", out / "looks.json"]
+    return [path for path in found if path.is_file() and path.name not in ABOUT]
+
+
+def _require_whole(out: Path) -> None:
+    """Check that the files of a finished training are as it wrote them; an older version recorded no checksums.
+
+    Raises: ModelError naming the file and what to delete.
+    """
+    if not (out / SUMS).is_file():
+        return
+    again = f"delete {out / 'model'} and run the same command again: it trains the model anew"
+    recorded = read_json(out / SUMS, f"delete it: the model is then used unchecked; or {again}")
+    for name, problem in damages(out, {str(name): str(known) for name, known in recorded.items()}).items():
+        raise ModelError(f"{out / name} {problem}", "wanted the finished run as it was trained", again)
 
 
 def _train(
