@@ -83,9 +83,10 @@ def explain(error: Exception) -> PoolwiseError | None:
         )
     if isinstance(error, OSError) and error.errno in _OF_PATHS:
         place = f"{_shortened(str(error.filename))}: " if error.filename else ""
+        is_refused = error.errno in (errno.EACCES, errno.EPERM)
         return DataError(
             f"{place}{error.strerror or first}",
-            hint="give another path, or change the owner or the mode of that file or folder",
+            hint=f"give another path{', or change the owner or the mode of that one' if is_refused else ''}",
         )
     if isinstance(error, RuntimeError) and first.startswith("Could not determine home directory"):
         return ConfigError(
