@@ -28,8 +28,14 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises: ConfigError where another process holds it; the message names the process and its start.
     """
-    path = folder / LOCK
-    with _opened(path) as file:
+    with held(folder / LOCK, folder):
+        yield
+
+
+@contextmanager
+def held(path: Path, folder: Path) -> Iterator[None]:
+    """Hold a lock by its file, as ``locked`` does; ``folder`` is what the message names."""
+    with _opened(path, folder) as file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {_start_of_process()}\n")
         file.flush()
@@ -40,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def _opened(path: Path) -> IO[str]:
+def _opened(path: Path, folder: Path) -> IO[str]:
     """Return the file of a lock, which this process now holds."""
     try:
         import fcntl
@@ -53,9 +59,9 @@ def _opened(path: Path) -> IO[str]:
         except BlockingIOError as error:
             file.seek(0)
             with file:
-                raise _in_use(path.parent, file.read().strip()) from error
+                raise _in_use(folder, file.read().strip()) from error
         except OSError as error:  # some network file systems have no locks
-            logger.warning("%s cannot be locked (%s): let only one process write there", path.parent, error.strerror)
+            logger.warning("%s cannot be locked (%s): let only one process write there", folder, error.strerror)
             return file
         # The holder before may have deleted the file between its opening and its locking here.
         with contextlib.suppress(FileNotFoundError):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from poolwise.storage.lock import LOCK, held
+
 PARTIAL = ".partial"
 """The suffix of a file or folder that is being written; if the process is killed, only that is left behind."""
 
@@ -63,9 +65,15 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
     Args:
         is_shared: several processes may write the same content at once. The first to finish wins, the others change
             nothing. Otherwise ``folder`` is replaced, and what a killed earlier attempt left is deleted.
-    Raises: OSError where it cannot be created or renamed.
+    Raises: OSError where it cannot be created or renamed; ConfigError where another process is writing it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}{LOCK}")
+    with contextlib.nullcontext() if is_shared else held(lock, folder):
+        yield from _filled(folder, is_shared)
+
+
+def _filled(folder: Path, is_shared: bool) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}{PARTIAL}") if is_shared else _partial(folder)
     if not is_shared:
         shutil.rmtree(partial, ignore_errors=True)

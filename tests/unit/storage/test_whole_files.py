@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.errors import ConfigError
 from poolwise.storage.whole_files import flush_folder, whole_file, whole_folder, write_bytes, write_text
 
 
@@ -108,3 +109,14 @@ def test_every_file_of_a_folder_is_flushed(tmp_path: Path, calls: list[str]) -> 
         (tmp_path / name).write_text("x")
     flush_folder(tmp_path)
     assert sorted(calls) == ["flush a", "flush b", "flush deep", f"flush {tmp_path.name}"]
+
+
+def test_of_two_that_write_one_folder_the_second_is_refused(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "base") as first:
+        (first / "who").write_text("first")
+        with (
+            pytest.raises(ConfigError, match=rf"base is in use by process {os.getpid()} on"),
+            whole_folder(tmp_path / "base"),
+        ):
+            pass
+    assert (tmp_path / "base" / "who").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
