@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from poolwise.jobs.job import Job
 from poolwise.jobs.progress import Progress
-from poolwise.jobs.state import JobState, Report, RunJob, damage, discard, is_done, run_job
+from poolwise.jobs.state import JobState, Report, RunJob, damage, discard, is_done, run_job, state_path
 
 
 class Executor(Protocol):
@@ -84,7 +84,8 @@ def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progr
         if damaged := damage(out, job):
             name, problem = next(iter(damaged.items()))
             progress.note(f"{out / name} {problem}; {job.label} runs again")
-        discard(out, job)
+        if state_path(out, job).is_file():  # else it was interrupted, and what it wrote is resumed
+            discard(out, job)
     running: dict[Future[JobState], Job] = {}
     while waiting or running:
         # A job that needs a running one keeps waiting; one that needs a failed job is skipped here.

@@ -104,20 +104,26 @@ _PLACES: dict[JobKind, str] = {"adapt": "adapted", "tune": "tuning", "pass": "st
 
 
 def discard(out: Path, job: Job) -> None:
-    """Delete what is damaged of a job's files, so that it runs again: all that it wrote, but of scores only the bad."""
-    bad = damage(out, job)
+    """Delete what an ended job wrote, so that it runs again; of a failed job, what it wrote is kept and resumed.
+
+    Of scores, the whole ones are kept if the manifest of the run is whole; else all go, so that the cost is measured
+    again. A pass keeps its states: it compares them itself.
+    """
+    state, bad = load_state(out, job), damage(out, job)
     state_path(out, job).unlink(missing_ok=True)
-    if job.kind == "pass" or not job.run:
-        return  # the pass compares its states itself, and keeps the whole ones
+    if job.kind == "pass" or not job.run or (state is not None and state.status == "failed"):
+        return
+    run = out / "runs" / job.run
     if job.kind in _PLACES:
         shutil.rmtree(out / _PLACES[job.kind] / job.run, ignore_errors=True)
     elif job.kind == "train":
         for name in ("model", "head"):
-            shutil.rmtree(out / "runs" / job.run / name, ignore_errors=True)
+            shutil.rmtree(run / name, ignore_errors=True)
+    elif not bad or f"runs/{job.run}/run.json" in bad:
+        shutil.rmtree(run / "items", ignore_errors=True)
     else:
         for name in bad:
-            if not name.endswith("/run.json"):
-                (out / name).unlink(missing_ok=True)
+            (out / name).unlink(missing_ok=True)
 
 
 def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:

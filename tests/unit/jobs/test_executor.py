@@ -5,6 +5,7 @@ Every test runs with each executor there is: the loop must not see a difference.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -19,6 +20,7 @@ from poolwise.jobs import (
     Executor,
     InProcess,
     Job,
+    JobKind,
     JobState,
     Progress,
     Report,
@@ -268,6 +270,31 @@ def test_a_state_of_an_older_version_counts_without_checksums(tmp_path: Path) ->
     assert run_writing(tmp_path)[1] == []
     (note,) = unchecked([TRAIN, EVAL, OTHER], tmp_path)
     assert note.startswith("3 of 3 finished jobs are of an older version")
+
+
+@pytest.mark.parametrize("kind", ["adapt", "tune", "train"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_an_interrupted_or_failed_job_wrote_is_there_when_it_resumes(
+    tmp_path: Path, kind: JobKind, failed: bool
+) -> None:
+    job = Job(kind, "base", 0, "k", "run1")
+    path = tmp_path / {"adapt": "adapted", "tune": "tuning", "train": "runs"}[kind] / "run1" / "model" / "checkpoint"
+    found: list[bool] = []
+
+    def act(job: Job, report: Report) -> None:
+        found.append(path.is_file())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+        if len(found) == 1:
+            raise DataError("later") if failed else KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    assert found == [False, True]
+    path.write_text("damaged")  # now it is done, and begins anew
+    run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    assert found == [False, True, False]
 
 
 def test_states_of_a_pass_are_compared_only_where_a_job_reads_them(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poolwise.design import parse_design
 from poolwise.errors import EvalError
-from poolwise.screening import StateStore, StoreSpec
+from poolwise.models.pooling import build_pooling
+from poolwise.screening import StateStore, StoreSpec, save_head
 from poolwise.screening.arrays import StateFile, bytes_per_state
 
 
@@ -132,3 +134,11 @@ def test_a_damaged_layout_is_named_and_made_again(tmp_path: Path, name: str, dam
     with pytest.raises(EvalError, match=rf"{name} .*delete"):
         _ = store.shape if damage != "missing" or name == "store.json" else store.lengths
     assert laid_out().shape == (2, 4) and path.read_bytes() == before
+
+
+def test_a_head_has_the_mode_of_any_file(tmp_path: Path) -> None:
+    """safetensors writes its files for their owner alone, so another user could not evaluate the run."""
+    save_head([None, build_pooling(parse_design("mlp+causal"), 4, 2)], tmp_path / "head")  # type: ignore[arg-type]
+    (tmp_path / "usual").touch()
+    files = [*(path for path in (tmp_path / "head").rglob("*") if path.is_file()), tmp_path / "usual"]
+    assert len(files) == 3 and len({path.stat().st_mode for path in files}) == 1
