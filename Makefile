@@ -67,6 +67,9 @@ levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, s
 	$(BIN)/python benchmarks/statistics_levels.py
 	$(BIN)/python benchmarks/experiment_levels.py
 
+faults: $(STAMP)  ## every file of a study damaged in four ways: the same results, or one clear error
+	$(BIN)/python benchmarks/faults.py
+
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py
 

@@ -13,6 +13,7 @@ from poolwise.cli.options import Device, Json, step_view
 from poolwise.config import EvalConfig, build_section
 from poolwise.errors import ConfigError
 from poolwise.records import require_finished
+from poolwise.wording import visible
 
 EXAMPLES = (
     "poolwise eval runs/mine --tasks poolwise/pydoc --out runs/mine-scores",
@@ -122,6 +123,8 @@ def evaluate(
     width = max(len(record.task) for record in scores)
     for record in scores:
         shorter = "".join(f"  {dimension}: {score:.4f}" for dimension, score in record.by_dimension.items())
-        print(f"{record.task:{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}")
-    print(manifest.notes[-1])
+        print(
+            f"{visible(record.task):{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}"
+        )
+    print(visible(manifest.notes[-1]))
     print(f"records: {out}")

@@ -42,6 +42,7 @@ from poolwise.cli import (
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
 from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
+from poolwise.wording import visible
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -171,7 +172,7 @@ def main() -> None:
         if known := explain(error):
             if is_verbose():
                 traceback.print_exc()
-            print(f"error: {known}", file=sys.stderr)
+            print(f"error: {visible(str(known))}", file=sys.stderr)
             sys.exit(2)
         traceback.print_exc()
         print("error: this is a bug in poolwise; please report it with the lines above", file=sys.stderr)

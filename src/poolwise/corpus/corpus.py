@@ -15,7 +15,6 @@ from jaxtyping import Float
 
 from poolwise.corpus.engines import Engine, InProcesses, InThisProcess, ShardWriter
 from poolwise.corpus.inputs import find_tables
-from poolwise.corpus.lock import LOCK, locked
 from poolwise.corpus.manifest import (
     MANIFEST,
     RANGES,
@@ -32,6 +31,7 @@ from poolwise.corpus.settings import CorpusConfig
 from poolwise.corpus.update import Update
 from poolwise.errors import ConfigError, DataError
 from poolwise.storage.fingerprints import file_hash
+from poolwise.storage.lock import LOCK, locked
 from poolwise.storage.whole_files import whole_file
 
 if TYPE_CHECKING:

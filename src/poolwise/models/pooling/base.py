@@ -17,6 +17,7 @@ from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision, autocast
 from poolwise.kernels.reduction import widen
+from poolwise.models.finite import require_finite
 from poolwise.models.pooling.occlusion import occlusion_weights
 from poolwise.models.saved_folder import local_folder
 from poolwise.upstream.torch import NeverNarrowed
@@ -152,10 +153,10 @@ class Pooling(NeverNarrowed, Module):
         Raises: ModelError if its files are missing or inconsistent.
         """
         folder = local_folder(model_name_or_path, **options) / subfolder
-        config = cls.load_config(str(folder))
-        width = config.pop("projected", None)
         state = torch.get_rng_state()
         try:
+            config = cls.load_config(str(folder))
+            width = config.pop("projected", None)
             pooling = cls(**config)
             if width is not None:
                 pooling.project(width)
@@ -165,4 +166,5 @@ class Pooling(NeverNarrowed, Module):
             raise ModelError(f"cannot read the pooling in {folder}: {error}", hint="save the model again") from error
         finally:
             torch.set_rng_state(state)
+        require_finite(pooling.named_parameters(), f"the pooling in {folder}")
         return pooling
