@@ -22,7 +22,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal
 
-from poolwise.corpus.lock import locked
 from poolwise.errors import ConfigError, DataError
 from poolwise.experiments.assignment import assign, user_of
 from poolwise.experiments.design import DESIGN, Arm, Design, load_design
@@ -39,6 +38,7 @@ from poolwise.experiments.events import (
     to_line,
     to_logged,
 )
+from poolwise.storage.lock import locked
 
 logger = logging.getLogger(__name__)
 EVENTS, SET_ASIDE = "events.jsonl", "set-aside.jsonl"

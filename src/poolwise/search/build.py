@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from poolwise.corpus.lock import locked
 from poolwise.corpus.manifest import RANGES, Manifest, load_manifest
 from poolwise.corpus.shards import is_intact, load_shard
 from poolwise.errors import ConfigError, DataError, EvalError
@@ -33,6 +32,7 @@ from poolwise.search.query_encoder import QueryEncoder
 from poolwise.search.recall import recall_of
 from poolwise.search.stored_rows import ID, TEXT, RowWriter, StoredRows, require_unique
 from poolwise.search.vectors import Vectors, VectorWriter
+from poolwise.storage.lock import locked
 from poolwise.storage.whole_files import whole_folder
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from corpus_folder import DIM, encode_folder, write_jsonl
-from poolwise.corpus.lock import locked
 from poolwise.corpus.manifest import SHARDS, load_manifest, save_manifest
 from poolwise.corpus.shards import load_shard, save_shard
 from poolwise.errors import ConfigError, DataError
 from poolwise.search import build_index
 from poolwise.search.index_record import INDEX, ROWS, SCALES, VECTORS, WORDS
+from poolwise.storage.lock import locked
 from search_folder import build, texts_of, write_corpus
 
 
