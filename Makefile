@@ -38,8 +38,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks scripts
-	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts examples
+	$(BIN)/ruff format --check src tests benchmarks scripts examples
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -48,7 +48,7 @@ bench: BENCHES = startup.py "encoding.py nano" "encoding.py nano --latency" head
 bench: $(STAMP)  ## the claims of speed and memory that a change can break: each a ratio measured in one run
 	$(run_benches)
 
-bench-large: BENCHES = corpus.py "encoding.py 110M" exports.py study.py screening.py growth.py statistics_speed.py profiles.py
+bench-large: BENCHES = corpus.py ray_corpus.py index.py "encoding.py 110M" exports.py study.py screening.py growth.py statistics_speed.py profiles.py
 bench-large: $(STAMP)  ## the large shapes, whole studies in pairs, and how work grows: an hour, before a release
 	$(run_benches)
 
@@ -65,6 +65,10 @@ site: $(STAMP)  ## the pages of docs/ as a site, in build/site
 levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, simulated: half an hour
 	$(BIN)/python benchmarks/seed_rules.py
 	$(BIN)/python benchmarks/statistics_levels.py
+	$(BIN)/python benchmarks/experiment_levels.py
+
+faults: $(STAMP)  ## every file of a study damaged in four ways: the same results, or one clear error
+	$(BIN)/python benchmarks/faults.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py

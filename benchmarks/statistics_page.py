@@ -36,11 +36,12 @@ def write_page() -> None:
     for name, render in (("statistics_levels", _levels), ("statistics_speed", _speed)):
         if (path := RECORDS / f"{name}.json").is_file():
             record = json.loads(path.read_text())
-            parts += [*render(record), "", _where(name, record), ""]
+            parts += [*render(record), "", where(name, record), ""]
     PAGE.write_text("\n".join(parts))
 
 
-def _where(name: str, record: Record) -> str:
+def where(name: str, record: Record) -> str:
+    """Return the command of a record, its machine and its date."""
     place = record["machine"]
     assert isinstance(place, dict)
     hardware = f"{place['processor']}, {place['cores']} cores"

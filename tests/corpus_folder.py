@@ -13,7 +13,6 @@ import numpy as np
 from poolwise.corpus.chunks import Chunker
 from poolwise.corpus.engines import Engine, InThisProcess, ShardWriter
 from poolwise.corpus.inputs import find_tables
-from poolwise.corpus.lock import locked
 from poolwise.corpus.manifest import (
     MANIFEST,
     SHARDS,
@@ -28,6 +27,7 @@ from poolwise.corpus.pace import OnProgress, Pace
 from poolwise.corpus.rows import Columns, Row
 from poolwise.corpus.shards import load_shard
 from poolwise.corpus.update import Update
+from poolwise.storage.lock import locked
 
 DIM = 8
 MODEL = ModelFingerprint(

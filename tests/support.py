@@ -29,7 +29,16 @@ def shared_data(part: str = "") -> Path:
 
 def load_script(name: str) -> ModuleType:
     """Return a module of scripts/, loaded once."""
-    folder, key = ROOT / "scripts", f"scripts_{name}"
+    return _load("scripts", name)
+
+
+def load_example(name: str) -> ModuleType:
+    """Return a module of examples/, loaded once."""
+    return _load("examples", name)
+
+
+def _load(folder_name: str, name: str) -> ModuleType:
+    folder, key = ROOT / folder_name, f"{folder_name}_{name}"
     if key not in sys.modules:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from poolwise.design import Design, parse_design
     from poolwise.errors import ConfigError, DataError, EvalError, ModelError, PoolwiseError
     from poolwise.export import export_model, verify_export
-    from poolwise.models import build_model, load_model
+    from poolwise.models import build_model, load_model, pooling_weights
     from poolwise.results import Comparison, StudyResults
+    from poolwise.search import Index, build_index, open_index
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ if "torch" not in sys.modules:
 _HOMES = {
     "build_model": "models",
     "load_model": "models",
+    "pooling_weights": "models",
     "export_model": "export",
     "verify_export": "export",
     "encode": "api",
@@ -38,6 +40,9 @@ _HOMES = {
     "run_screen": "api",
     "compare": "api",
     "doctor": "api",
+    "Index": "search",
+    "build_index": "search",
+    "open_index": "search",
     "Design": "design",
     "parse_design": "design",
     "Recipe": "config",
@@ -57,11 +62,13 @@ __all__ = [
     "DataError",
     "Design",
     "EvalError",
+    "Index",
     "ModelError",
     "PoolwiseError",
     "Recipe",
     "StudyResults",
     "__version__",
+    "build_index",
     "build_model",
     "compare",
     "doctor",
@@ -71,7 +78,9 @@ __all__ = [
     "export_model",
     "load_model",
     "load_recipe",
+    "open_index",
     "parse_design",
+    "pooling_weights",
     "run_screen",
     "run_study",
     "train",

@@ -97,8 +97,8 @@ def encode_corpus(
         chunk: how documents are split, such as "tokens=256,overlap=32"; None encodes each as one text.
         on_progress: called with a ``Progress``: rows done, about how many there are, rows per second, seconds left.
         options: the other options of ``poolwise encode``: ``prompt``, ``prompt_name``, ``max_tokens``, ``precision``,
-            ``device``, ``processes``, ``format``, ``dtype``, ``dim``, ``keep_text``, ``pool_chunks``, ``shard_rows``,
-            ``split``, and ``is_strict`` for ``--strict``.
+            ``device``, ``engine``, ``ray_address``, ``processes``, ``format``, ``dtype``, ``dim``, ``keep_text``,
+            ``pool_chunks``, ``shard_rows``, ``split``, and ``is_strict`` for ``--strict``.
     Raises: DataError for inputs that cannot be read; ConfigError where ``out`` is in use or was encoded with another
         model or options; ModelError where the model cannot be loaded.
 

@@ -105,6 +105,10 @@ def parse_attention(text: str) -> AttentionMode:
     return options[0]
 
 
+_MOST_DIGITS = 18
+"""Python reads no number of thousands of digits."""
+
+
 def _option(part: str) -> AttentionMode:
     name, equals, value = part.partition("=")
     if not equals:
@@ -115,6 +119,6 @@ def _option(part: str) -> AttentionMode:
         if value != "prompt":
             raise ConfigError(f"option on={value} is unknown", nearest(value, ["prompt"]))
         return AttentionMode("bidirectional", on_prompt=True)
-    if not value.isdecimal() or int(value) < 1:
-        raise ConfigError(f"option top={value} is not a positive whole number")
+    if not value.isdecimal() or len(value) > _MOST_DIGITS or int(value) < 1:
+        raise ConfigError(f"option top={value:.40} is not a positive whole number")
     return AttentionMode("bidirectional", top=int(value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -304,12 +304,31 @@ def build_recipe(tree: Mapping[str, Any], origin: str = "recipe") -> Recipe:
 
 def build_section(kind: type[S], tree: Mapping[str, Any], origin: str) -> S:
     """Return ``kind`` built from a mapping; all problems are reported in one ConfigError."""
+    collect([*_unusable(tree)], ConfigError, origin)
     try:
         return kind.model_validate(dict(tree))
     except ValidationError as error:
         problems = [_explain(kind, problem) for problem in error.errors()]
     collect(problems, ConfigError, origin)
     raise AssertionError("unreachable: a ValidationError has problems")
+
+
+LARGEST_NUMBER = 2**53
+"""Larger whole numbers are not exact in JSON, and no setting needs them."""
+
+
+def _unusable(value: object, place: str = "") -> Iterator[str]:
+    """Yield a line for each number that is too large for any setting, and each text that UTF-8 cannot hold."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _unusable(part, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for number, part in enumerate(value):
+            yield from _unusable(part, f"{place}.{number}")
+    elif isinstance(value, int) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        yield f"{place}: a whole number of {value.bit_length()} bits is too large; wanted at most {LARGEST_NUMBER:,}"
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        yield f"{place}: {value!a:.60} has half a surrogate pair, or bytes that are not UTF-8; wanted text"
 
 
 def _explain(kind: type[Section], problem: Any) -> str:

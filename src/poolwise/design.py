@@ -118,6 +118,11 @@ DEFAULTS: Mapping[str, OptionValue] = {
 """Defaults of options. The default of ``tokens`` depends on the attention, those of sizes on the base."""
 
 
+LARGEST_OPTION = 1_000_000
+"""Of options that are numbers, such as a width: larger ones could only be typing errors."""
+_MOST_DIGITS = 18
+
+
 def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
     if isinstance(kind, tuple):
         if value not in kind:
@@ -128,7 +133,9 @@ def _checked(name: str, value: OptionValue, kind: OptionKind) -> OptionValue:
         if not isinstance(value, bool):
             raise ConfigError(f"option {name}={value!s} is not true or false")
     elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"option {name}={value!s} is not a positive whole number")
+        raise ConfigError(f"option {name}={value!s:.40} is not a positive whole number")
+    elif value > LARGEST_OPTION:
+        raise ConfigError(f"option {name}={value} is too large", f"wanted at most {LARGEST_OPTION:,}")
     return value
 
 
@@ -368,7 +375,8 @@ def parse_design(text: str) -> Design:
 def _parsed(value: str) -> OptionValue:
     if value in ("true", "false"):
         return value == "true"
-    return int(value) if value.isdecimal() else value
+    # Python reads no number of thousands of digits.
+    return int(value) if value.isdecimal() and len(value) <= _MOST_DIGITS else value
 
 
 def _text(value: OptionValue) -> str:

@@ -81,4 +81,32 @@ def explain(error: Exception) -> PoolwiseError | None:
         return DataError(
             f"the disk is full: {first}", hint="free some space, then run the same command again: it resumes"
         )
+    if isinstance(error, OSError) and error.errno in _OF_PATHS:
+        place = f"{_shortened(str(error.filename))}: " if error.filename else ""
+        is_refused = error.errno in (errno.EACCES, errno.EPERM)
+        return DataError(
+            f"{place}{error.strerror or first}",
+            hint=f"give another path{', or change the owner or the mode of that one' if is_refused else ''}",
+        )
+    if isinstance(error, RuntimeError) and first.startswith("Could not determine home directory"):
+        return ConfigError(
+            "a path begins with ~ and the name of a user that this machine does not know", hint="give the full path"
+        )
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        near = error.object[max(0, error.start - 20) : error.start + 20]
+        return DataError(
+            f"a text has half a surrogate pair, which is no character: {near!a}", "wanted text that UTF-8 can hold"
+        )
     return None
+
+
+_OF_PATHS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+)
+"""Errors of a path that the user gave, or of its disk. Not a missing file: a path that the user gave is looked for
+before it is used, so a missing one may be a bug."""
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 120 else f"{name[:80]}...{name[-30:]}"

@@ -9,7 +9,8 @@ from poolwise.errors import ConfigError, nearest
 
 FORMS = "all, lastN, everyN, A-B or N"
 _EXAMPLES = ("all", "last4", "every2")
-_FORM = re.compile(r"all|(?P<word>last|every)(?P<count>[1-9]\d*)|(?P<first>[1-9]\d*)(?:-(?P<last>[1-9]\d*))?")
+_NUMBER = r"[1-9]\d{0,17}"  # Python reads no number of thousands of digits
+_FORM = re.compile(rf"all|(?P<word>last|every)(?P<count>{_NUMBER})|(?P<first>{_NUMBER})(?:-(?P<last>{_NUMBER}))?")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LayerSubset:
         if match is None:
             hint = nearest(self.text, _EXAMPLES)
             hint = hint if hint.startswith("did") else ""
-            raise ConfigError(f"option layers={self.text} is unknown", f"wanted {FORMS}", hint)
+            raise ConfigError(f"option layers={self.text:.40} is unknown", f"wanted {FORMS}", hint)
         if match["word"] == "every" and int(match["count"]) < 2:
             raise ConfigError(f"option layers={self.text} is out of range", "wanted every2 or more, or all")
         if match["last"] is not None:

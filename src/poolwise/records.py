@@ -5,6 +5,7 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
     run.json                           RunManifest
     training.jsonl                     one TrainingStep per line (trained runs only)
     items/<category>/<name>.json.gz    ItemScores
+    items/checksums.json               of the files with scores
     model/                             the model (trained runs only)
     base/                              the adapted base (adaptations only), with its Adaptation
     evaluation.json                    the settings all its scores share (runs of ``poolwise eval`` only)
@@ -23,7 +24,9 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from poolwise.errors import EvalError, ModelError
+from poolwise.errors import DataError, EvalError, ModelError
+from poolwise.storage.checksums import checksums, damages
+from poolwise.storage.inflate import read_inflated
 from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
@@ -233,12 +236,14 @@ def load_record(kind: type[R], path: Path) -> R:
     Raises: EvalError where the file is missing, truncated or not such a record.
     """
     try:
-        raw = path.read_bytes()
-        return kind.model_validate_json(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        return kind.model_validate_json(read_inflated(path))
+    except DataError as error:
+        raise EvalError(error.got, error.wanted) from error
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise EvalError(
-            f"cannot read {path} as {kind.__name__}: {reason}", hint="repeat the command that wrote it"
+            f"cannot read {path} as {kind.__name__}: {reason}",
+            hint="delete it, and repeat the command that wrote it",
         ) from error
 
 
@@ -291,11 +296,58 @@ def load_texts(folder: Path, set_aside: SetAside | None = None) -> list[ItemText
 def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
     """Return the run stored in ``folder``, its tasks sorted by name.
 
-    Raises: EvalError where its manifest cannot be read, or the scores of a task, unless ``set_aside`` is given.
+    Raises: EvalError where its manifest cannot be read, or, unless ``set_aside`` is given, where the scores of a task
+        cannot be read or are not as they were written.
     """
     manifest = load_record(RunManifest, folder / "run.json")
-    records = _load_records(ItemScores, sorted((folder / "items").glob("*/*.json.gz")), set_aside)
+    changed = changed_items(folder)
+    for path, problem in changed.items():
+        error = EvalError(
+            f"{path} {problem}",
+            "wanted the scores as they were written",
+            "repeat the command that wrote the run: it scores what changed again",
+        )
+        if set_aside is None:
+            raise error
+        set_aside(error)
+    paths = [path for path in sorted((folder / "items").glob("*/*.json.gz")) if path not in changed]
+    records = _load_records(ItemScores, paths, set_aside)
     return Run(manifest=manifest, scores={record.task: record for record in sorted(records, key=lambda r: r.task)})
+
+
+def save_items(record: ItemScores, run: Path) -> None:
+    """Write the scores of a task into a run, and their checksum beside those of its other tasks."""
+    path = items_path(run, record.task)
+    save_record(record, path)
+    known = {name: found for name, found in (_item_sums(run) or {}).items() if (run / "items" / name).is_file()}
+    found = known | checksums(run / "items", [path])
+    write_text(run / "items" / ITEM_SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def changed_items(run: Path) -> dict[Path, str]:
+    """Return what is wrong with each file of scores that is not as it was written; empty if all are.
+
+    Those of a version that recorded no checksums cannot be told from whole ones.
+    """
+    recorded = _item_sums(run)
+    if recorded is None:
+        return {run / "items" / ITEM_SUMS: "is damaged, so no score can be checked"}
+    return {run / "items" / name: problem for name, problem in damages(run / "items", recorded).items()}
+
+
+ITEM_SUMS = "checksums.json"
+"""The file in ``items/`` with the checksums of the scores."""
+
+
+def _item_sums(run: Path) -> dict[str, str] | None:
+    """Return the recorded checksums of a run's scores; empty if there are none, None if their file is damaged."""
+    try:
+        stored = json.loads((run / "items" / ITEM_SUMS).read_text(encoding="utf-8"))
+        return {str(name): str(known) for name, known in stored.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _load_records(kind: type[R], paths: Sequence[Path], set_aside: SetAside | None) -> list[R]:
@@ -381,10 +433,15 @@ def load_steps(path: Path) -> list[TrainingStep]:
     A last line without a line break, left by a crash while writing, is ignored.
     Raises: EvalError where any other line is not a training step.
     """
-    whole, _, _ = path.read_text().rpartition("\n")
     try:
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
         steps = [TrainingStep.model_validate_json(line) for line in whole.splitlines() if line]
-    except ValidationError as error:
-        raise EvalError(f"{path} holds a line that is not a training step", hint="delete the run's folder") from error
+    except OSError as error:
+        raise EvalError(f"cannot read {path}: {error.strerror or type(error).__name__}") from error
+    except ValueError as error:  # also a ValidationError, and bytes that are not UTF-8
+        raise EvalError(
+            f"{path} holds a line that is not a training step",
+            hint=f"delete {path.parent} and run the same command again: it trains this run anew",
+        ) from error
     latest = {step.step: step for step in steps}
     return [latest[step] for step in sorted(latest)]

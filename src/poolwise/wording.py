@@ -1,7 +1,8 @@
-"""Names in sentences."""
+"""Names in sentences, and texts of others on a terminal."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MOST_NAMES = 8
@@ -15,3 +16,15 @@ def listed(names: Sequence[str], most: int | None = MOST_NAMES) -> str:
     if most is not None and len(shown) > most:
         shown = [*shown[:FIRST_NAMES], f"{len(shown) - FIRST_NAMES} more"]
     return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return a text with escape codes, other control characters and changes of direction written out, as ``\\x1b``.
+
+    Names of models, tasks and files are other people's: printed as they are, they could move the cursor, set the title
+    or hide other lines. Line breaks and tabs stay.
+    """
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

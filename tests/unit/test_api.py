@@ -18,9 +18,10 @@ from poolwise.design import Design
 from support import ROOT
 
 NAMES = [
-    *("Comparison", "ConfigError", "DataError", "Design", "EvalError", "ModelError", "PoolwiseError", "Recipe"),
-    *("StudyResults", "__version__", "build_model", "compare", "doctor", "encode", "encode_corpus", "evaluate"),
-    *("export_model", "load_model", "load_recipe", "parse_design", "run_screen", "run_study", "train", "verify_export"),
+    *("Comparison", "ConfigError", "DataError", "Design", "EvalError", "Index", "ModelError", "PoolwiseError"),
+    *("Recipe", "StudyResults", "__version__", "build_index", "build_model", "compare", "doctor", "encode"),
+    *("encode_corpus", "evaluate", "export_model", "load_model", "load_recipe", "open_index", "parse_design"),
+    *("pooling_weights", "run_screen", "run_study", "train", "verify_export"),
 ]
 
 

@@ -10,6 +10,7 @@ from poolwise.config import Recipe, TrainConfig, build_recipe, load_recipe
 from poolwise.errors import ConfigError
 from poolwise.overrides import parse_override
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.yaml_text import parse_value
 from support import ROOT
 
 
@@ -181,3 +182,50 @@ def test_missing_recipe() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     assert load_recipe(path).name == path.stem
+
+
+BILLIONS = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+@pytest.mark.parametrize(
+    "text", [f"a: &a [x]\n{BILLIONS}", "name: &a [*a]\n", "name: &a {b: *a}\n", "name: " + "[" * 5000 + "]" * 5000]
+)
+def test_aliases_of_aliases_and_endless_ones_are_refused_at_once(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml is not YAML"):
+        load_recipe(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match="is not a YAML value"):
+        parse_value("{" + text.replace("\n", ", ") + "}")
+
+
+def test_an_anchor_that_is_used_a_few_times_is_read(tmp_path: Path) -> None:
+    text = yaml.safe_dump(tree(prompts={})) + "eval: &e {batch_size: 8}\n"
+    (tmp_path / "a.yaml").write_text(text.replace("prompts: {}", "prompts: {sts: &p {query: 'Q: '}, retrieval: *p}"))
+    recipe = load_recipe(tmp_path / "a.yaml")
+    assert recipe.prompts["sts"] == recipe.prompts["retrieval"] and recipe.eval.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [2**80]}, r"seeds\.0: a whole number of 81 bits is too large"),
+        ({"seeds": [10**5000]}, r"seeds\.0: a whole number of \d+ bits is too large"),
+        ({"train": {"steps": 10**12}}, r"train\.steps: .*less than or equal to 10000000"),
+        ({"train": {"batch_size": 10**9}}, r"train\.batch_size: .*less than or equal"),
+        ({"train": {"lora_rank": 10**9}}, r"train\.lora_rank: .*less than or equal"),
+        ({"adapt": {"steps": 10**12}}, r"adapt\.steps: .*less than or equal"),
+        (
+            {"designs": [f"mean(dim={10**12})+causal"]},
+            r"option dim=1000000000000 is too large; wanted at most 1,000,000",
+        ),
+        ({"designs": [f"mean(dim={'9' * 5000})+causal"]}, "is not a positive whole number"),
+        ({"designs": [f"layer_mean(layers=last{'9' * 5000})+causal"]}, "option layers=last999"),
+        ({"designs": [f"mean+bidirectional(top={'9' * 5000})"]}, "option top=999"),
+        ({"prompts": {"sts": {"query": "Q \ud800: "}}}, r"prompts\.sts\.query: 'Q .ud800: ' has half a surrogate pair"),
+        ({"base": "folder-\udcff"}, "base: .* has half a surrogate pair, or bytes that are not UTF-8"),
+    ],
+)
+def test_numbers_and_texts_that_nothing_can_hold(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        build_recipe(tree(**changes))
+    assert len(str(error.value)) < 2000

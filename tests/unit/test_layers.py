@@ -19,6 +19,8 @@ LIGHT = [
     "poolwise.foreign",
     "poolwise.stats",
     "poolwise.report",
+    "poolwise.search",
+    "poolwise.experiments",
     "poolwise.cli.main",
     "poolwise.base_sources.find",
     "poolwise.base_sources.listing",

@@ -10,6 +10,14 @@ from poolwise.cli import main as command
 from poolwise.errors import DataError
 
 
+def unencodable(text: str) -> Exception:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -21,6 +29,12 @@ from poolwise.errors import DataError
             "error: out of memory: CUBLAS",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b.json"), 2, "error: a/b.json: Permission denied; give"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 999), 2, "xxx...xxx"),
+        (RuntimeError("Could not determine home directory."), 2, "error: a path begins with ~ and the name of a user"),
+        (unencodable("Q: \ud800"), 2, "error: a text has half a surrogate pair, which is no character: 'Q: \\ud800'"),
+        (DataError("model \x1b[31mred"), 2, "error: model \\x1b[31mred\n"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours.json"), 1, "this is a bug in poolwise"),
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C: finished work is saved; run the same command again to resume"),
         (command.Interrupted("SIGTERM"), 130, "stopped by SIGTERM: finished work is saved"),
         (ZeroDivisionError("division by zero"), 1, "this is a bug in poolwise"),

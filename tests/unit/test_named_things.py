@@ -51,8 +51,8 @@ _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
 def options_of_scripts() -> set[str]:
-    """Return the options of benchmarks and scripts, which pages and measured constants name."""
-    files = [*(ROOT / "benchmarks").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]
+    """Return the options of benchmarks, scripts and examples, which pages and measured constants name."""
+    files = [path for name in ("benchmarks", "scripts", "examples") for path in (ROOT / name).rglob("*.py")]
     return {name for path in files for name in re.findall(r"\"(--[a-z-]+)\"", path.read_text())}
 
 

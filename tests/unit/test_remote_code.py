@@ -33,7 +33,7 @@ def loading_calls(source: str) -> list[tuple[str, bool]]:
         name = ast.unparse(node.func)
         loads = name.endswith((".from_pretrained", ".from_config", "load_dataset")) and name not in NEVER
         # A model of modules that are already here loads nothing.
-        if loads or (name.endswith("SentenceTransformer") and node.args):
+        if loads or (name.endswith(("SentenceTransformer", "CrossEncoder")) and node.args):
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
             found.append((name, given.get("trust_remote_code") == "False"))
     return found
@@ -53,6 +53,7 @@ def test_every_load_refuses_remote_code() -> None:
         "kind.from_pretrained(place, trust_remote_code=True)",
         "datasets.load_dataset(name)",
         "SentenceTransformer(name)",
+        "CrossEncoder(name)",
         "from x import load_dataset\nload_dataset(name, trust_remote_code=answer)",
     ],
 )

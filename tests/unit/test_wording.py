@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolwise.wording import listed
+from poolwise.wording import listed, visible
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,17 @@ def test_many_names_are_shortened(names: list[str], text: str) -> None:
 
 def test_a_list_that_is_the_result_is_whole() -> None:
     assert listed(list("abcdefghi"), most=None) == "a, b, c, d, e, f, g, h and i"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("title \x1b]0;owned\x07", "title \\x1b]0;owned\\x07"),
+        ("over\rwritten\x08\x7f\x9b31m", "over\\rwritten\\x08\\x7f\\x9b31m"),
+        ("abc\u202egnp.exe", "abc\\u202egnp.exe"),
+        ("kept\n\ttext é 漢 🙂", "kept\n\ttext é 漢 🙂"),
+    ],
+)
+def test_control_characters_are_written_out(text: str, shown: str) -> None:
+    assert visible(text) == shown

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.options import Json, command_line, is_verbose, say
+from poolwise.wording import visible
 
 EXAMPLES = (
     "poolwise compare runs/quickstart --equivalence 0.01",
@@ -108,7 +109,7 @@ def compare(
     if as_json:
         print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
     else:
-        print(comparison_text(comparison, inputs.runs, verbose=is_verbose()))
+        print(visible(comparison_text(comparison, inputs.runs, verbose=is_verbose())))
     if page is not None:
         say(f"report: {page}")
 

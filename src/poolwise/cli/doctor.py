@@ -12,6 +12,7 @@ import typer
 
 from poolwise.cli.options import Device, Json, prepare_base, say, step_view
 from poolwise.records import require_finished
+from poolwise.wording import visible
 
 if TYPE_CHECKING:
     from poolwise.checks import Check, Fix
@@ -62,7 +63,7 @@ def _print_table(checks: Sequence[Check]) -> None:
     for check in checks:
         is_wrong = check.status in ("warn", "fail")
         wanted = f"; wanted: {check.wanted}" if is_wrong and check.wanted else ""
-        print(f"{check.status:4}  {check.name:{width}}  {check.found}{wanted}")
+        print(visible(f"{check.status:4}  {check.name:{width}}  {check.found}{wanted}"))
         if check.guards:
             print(f"{indent}guards against {check.guards}")
         if is_wrong and check.hint:

@@ -72,7 +72,21 @@ def encode(
         bool, typer.Option("--pool-chunks", help="Read a document whole, then pool the tokens of each chunk.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="Processes; each has a GPU of its own if there are any.")] = 1,
+    engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="ray://HOST:PORT, HOST:PORT, or auto.", show_default="a cluster on this machine"
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes; each has a GPU of its own if there are any.",
+            show_default="1; with ray one per GPU, or per node without GPUs",
+        ),
+    ] = None,
     shard_rows: Annotated[int, typer.Option(min=1, help="Most rows of a shard.")] = 8192,
     device: Device = None,
     as_json: Json = False,
@@ -99,6 +113,8 @@ def encode(
         pool_chunks=pool_chunks,
         keep_text=keep_text,
         is_strict=strict,
+        engine=engine,  # type: ignore[arg-type]
+        ray_address=ray_address,
         processes=processes,
         shard_rows=shard_rows,
         device=device,

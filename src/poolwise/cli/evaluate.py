@@ -8,24 +8,53 @@ from typing import Annotated
 
 import typer
 
+from poolwise.cli.index_scores_view import evaluate_index
 from poolwise.cli.options import Device, Json, step_view
 from poolwise.config import EvalConfig, build_section
 from poolwise.errors import ConfigError
 from poolwise.records import require_finished
+from poolwise.wording import visible
 
 EXAMPLES = (
     "poolwise eval runs/mine --tasks poolwise/pydoc --out runs/mine-scores",
-    "poolwise eval sentence-transformers/all-MiniLM-L6-v2 --tasks ./my-suite --max-items 200 --out runs/minilm",
+    "poolwise eval --index index --queries queries.jsonl --qrels qrels.tsv --sweep ef_search=32,64,128",
 )
 _BATCH_SIZE = EvalConfig().batch_size
 
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="Folder of a poolwise run or model, or any sentence-transformers model.")
-    ],
-    tasks: Annotated[list[str], typer.Option(help="Folder of a task, category or suite, or mteb:NAME; repeatable.")],
-    out: Annotated[Path, typer.Option(help="Folder for the scores, to give to `poolwise compare`.")],
+        str | None,
+        typer.Argument(
+            help="Folder of a poolwise run or model, or any sentence-transformers model; optional with --index."
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of a task, category or suite, or mteb:NAME; repeatable.", show_default="none"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the scores, to give to `poolwise compare`.", show_default="none")
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="Score an index instead: recall, nDCG and latency of search.", show_default="none"),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="With --index: file of queries.", show_default="200 rows of the index"),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option(help="With --index: relevance judgements, for nDCG@10.", show_default="none"),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="With --index: nearest rows that count for the recall.")] = 10,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE,...", help="With --index: values of a setting; repeatable.", show_default="as built"
+        ),
+    ] = None,
     max_items: Annotated[
         int | None,
         typer.Option(
@@ -51,10 +80,22 @@ def evaluate(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model, with the maximum length and prompts saved with it.
+    """Evaluate a model, with the maximum length and prompts saved with it; or an index.
 
     Repeat the command to resume after an interruption.
     """
+    if index is not None:
+        if tasks or out or max_items or max_tokens or prompt or no_prompt:
+            raise ConfigError("--index together with options of tasks", "wanted --queries, --qrels, -k and --sweep")
+        evaluate_index(index, queries, qrels, k, sweep or [], model, device, as_json)
+        return
+    if queries or qrels or sweep:
+        raise ConfigError("--queries, --qrels or --sweep without --index", "wanted the index that they score")
+    if model is None or not tasks or out is None:
+        missing = [name for name, given in (("MODEL", model), ("--tasks", tasks), ("--out", out)) if not given]
+        raise ConfigError(
+            f"poolwise eval without {' and '.join(missing)}", "wanted MODEL, --tasks and --out; or --index"
+        )
     if prompt and no_prompt:
         raise ConfigError("give --prompt or --no-prompt, not both")
     options = {"max_tokens": max_tokens, "batch_size": batch_size, "precision": precision}
@@ -82,6 +123,8 @@ def evaluate(
     width = max(len(record.task) for record in scores)
     for record in scores:
         shorter = "".join(f"  {dimension}: {score:.4f}" for dimension, score in record.by_dimension.items())
-        print(f"{record.task:{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}")
-    print(manifest.notes[-1])
+        print(
+            f"{visible(record.task):{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}"
+        )
+    print(visible(manifest.notes[-1]))
     print(f"records: {out}")

@@ -22,15 +22,19 @@ from poolwise.cli import (
     cache,
     compare,
     doctor,
+    drift,
     encode,
     evaluate,
+    experiment,
     export,
     import_,
+    index,
     mine,
     plan,
     push,
     report,
     screen,
+    search,
     serve,
     study,
     train,
@@ -38,6 +42,7 @@ from poolwise.cli import (
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
 from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
+from poolwise.wording import visible
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -91,6 +96,9 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "eval": (evaluate.evaluate, evaluate.EXAMPLES),
     "mine": (mine.mine, mine.EXAMPLES),
     "encode": (encode.encode, encode.EXAMPLES),
+    "index": (index.index, index.EXAMPLES),
+    "search": (search.search, search.EXAMPLES),
+    "drift": (drift.drift, drift.EXAMPLES),
     "compare": (compare.compare, compare.EXAMPLES),
     "report": (report.report, report.EXAMPLES),
     "push": (push.push, push.EXAMPLES),
@@ -98,6 +106,7 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "doctor": (doctor.doctor, doctor.EXAMPLES),
     "import": (import_.import_, import_.EXAMPLES),
     "export": (export.export, export.EXPORT_EXAMPLES),
+    "experiment": (experiment.experiment, experiment.EXAMPLES),
     "verify": (export.verify, export.VERIFY_EXAMPLES),
     "bases": (bases.bases, bases.EXAMPLES),
     "cache": (cache.cache, cache.EXAMPLES),
@@ -163,7 +172,7 @@ def main() -> None:
         if known := explain(error):
             if is_verbose():
                 traceback.print_exc()
-            print(f"error: {known}", file=sys.stderr)
+            print(f"error: {visible(str(known))}", file=sys.stderr)
             sys.exit(2)
         traceback.print_exc()
         print("error: this is a bug in poolwise; please report it with the lines above", file=sys.stderr)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from poolwise.wording import visible
+
 if TYPE_CHECKING:
     from poolwise.cli.progress_view import ProgressView, StepView
     from poolwise.cli.quiet_view import QuietView
@@ -60,7 +62,7 @@ class _Notes(logging.Handler):
         if message not in self._told:
             self._told.add(message)
             # Look stderr up now: a progress bar replaces it, so that lines appear above the bar.
-            print(f"note: {message}", file=sys.stderr)
+            print(f"note: {visible(message)}", file=sys.stderr)
 
 
 def set_talk(verbose: bool, quiet: bool) -> None:
@@ -89,7 +91,7 @@ def is_quiet() -> bool:
 def say(text: str) -> None:
     """Print a status line on standard error; nothing under ``--quiet``."""
     if not is_quiet():
-        print(text, file=sys.stderr)
+        print(visible(text), file=sys.stderr)
 
 
 def study_view() -> ProgressView | QuietView:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from poolwise.cli.plan_view import duration
 from poolwise.jobs import Eta, Job, Progress
+from poolwise.wording import visible
 
 LINE_SECONDS = 20.0
 """Seconds between progress lines of a running job when there is no terminal."""
@@ -52,7 +53,7 @@ class _Drawing:
 
     def _say(self, text: str) -> None:
         # Log lines are not wrapped, so that a message can be found by searching.
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(visible(text), highlight=False, soft_wrap=True)
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:
@@ -101,16 +102,16 @@ class ProgressView(_Drawing, Progress):
         self.num_failed += 1
         self._eta.drop(job)
         self._close(job)
-        self.console.print(f"failed: {job.label}: {message}", style="red", markup=False, soft_wrap=True)
+        self.console.print(visible(f"failed: {job.label}: {message}"), style="red", markup=False, soft_wrap=True)
 
     def job_skipped(self, job: Job, reason: str) -> None:
         self._eta.drop(job)
         self._close(job)
-        self.console.print(f"{job.label}: {reason}", style="red", markup=False, soft_wrap=True)
+        self.console.print(visible(f"{job.label}: {reason}"), style="red", markup=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
         # No markup: a path may contain brackets.
-        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(visible(message), highlight=False, markup=False, soft_wrap=True)
 
     def _close(self, job: Job) -> None:
         if (running := self._running.pop(job.id, None)) is not None:

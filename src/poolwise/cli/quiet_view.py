@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from poolwise.jobs import Job, Progress
+from poolwise.wording import visible
 
 
 class QuietView(Progress):
@@ -25,7 +26,7 @@ class QuietView(Progress):
 
     def job_failed(self, job: Job, message: str) -> None:
         self.num_failed += 1
-        print(f"failed: {job.label}: {message}", file=sys.stderr)
+        print(visible(f"failed: {job.label}: {message}"), file=sys.stderr)
 
     def advance(self, done: int, total: int, detail: str) -> None:
         """Show nothing."""

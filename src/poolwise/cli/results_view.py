@@ -9,6 +9,7 @@ from poolwise.cli.options import is_verbose
 from poolwise.report import study_text
 from poolwise.results import StudyResults
 from poolwise.study.study import report_path
+from poolwise.wording import visible
 
 
 def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
@@ -18,5 +19,5 @@ def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
         return
     if found.results.kind == "screen":
         print("SCREEN: heads on a frozen base, to choose candidates for a study\n")
-    print(study_text(found, out, verbose=is_verbose()))
+    print(visible(study_text(found, out, verbose=is_verbose())))
     print(f"\nreport: {report_path(out)}")

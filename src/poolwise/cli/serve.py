@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,9 @@ EXAMPLES = (
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Embedding models: runs, folders or hub ids.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="MODEL...", help="Embedding models: runs, folders or hub ids.", show_default=False),
+    ] = None,
     name: Annotated[
         list[str] | None,
         typer.Option(
@@ -44,21 +46,57 @@ def serve(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Requests are given up after this.")
     ] = 60.0,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR", help="An index that the page searches, of a served model; several are compared."
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="A study's report, or its folder: the page links to it.")
+    ] = None,
     device: Device = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL", help="Model of an arm of the experiment; one for each arm.", show_default="none"
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="50/50", help="Shares of the arms, in order.", show_default="the design's"),
+    ] = None,
+    experiment: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Experiment that `poolwise experiment` began.", show_default="none"),
+    ] = None,
 ) -> None:
-    """Serve models with the APIs of OpenAI (/v1/embeddings) and Cohere (/v2/embed).
+    """Serve models with the APIs of OpenAI and Cohere, a page at / that compares them, and an experiment with its arms.
 
     SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
     """
     require_serve()
+    from poolwise.experiments import open_log
     from poolwise.serving.access import load_keys
     from poolwise.serving.app import create_app
+    from poolwise.serving.experiment_api import ServedExperiment
+    from poolwise.serving.page import PAGE_PATHS, add_page
+    from poolwise.serving.page_indexes import open_indexes
+    from poolwise.serving.page_state import find_report
     from poolwise.serving.request_log import start_logging
     from poolwise.serving.served_model import ServedModel
     from poolwise.serving.server import bind, ignore_reloads, is_loopback, run_server
     from poolwise.serving.settings import MEBIBYTE, ServeSettings
 
-    names = served_names(models, name or [])
+    arms = arms_of(experiment, arm or [], split)
+    models = models or []
+    if not (models or arms):
+        raise ConfigError(
+            "serve: no model", "wanted MODEL..., or --experiment DIR with an --arm NAME=MODEL for each arm"
+        )
+    sources = dict(zip(served_names(models, name or []), models, strict=True))
+    if double := sorted({*arms, *([experiment_name(experiment)] if experiment else [])} & set(sources)):
+        raise ConfigError(f"a model and an arm or the experiment are called {double[0]}", "give another --name")
     settings = ServeSettings(
         max_body_bytes=max_body * MEBIBYTE,
         max_texts=max_texts,
@@ -73,11 +111,60 @@ def serve(
         )
     start_logging(logging.DEBUG if is_verbose() else logging.WARNING if is_quiet() else logging.INFO)
     ignore_reloads()
-    with bind(host, port) as listening:  # before the models are loaded, which takes longer
-        served = {
-            one: ServedModel(one, model, settings, device=device) for one, model in zip(names, models, strict=True)
-        }
-        run_server(create_app(served, settings), listening)
+    indexes, report_file = open_indexes(index or []), find_report(report)
+    with ExitStack() as held:
+        listening = held.enter_context(bind(host, port))  # before the models are loaded, which takes longer
+        log = held.enter_context(open_log(experiment)) if experiment is not None else None
+        served = {one: ServedModel(one, model, settings, device=device) for one, model in {**sources, **arms}.items()}
+        tried = ServedExperiment(log, {one: served[one] for one in arms}) if log is not None else None
+        app = create_app(served, settings, experiment=tried, open_paths=PAGE_PATHS)
+        add_page(app, indexes=indexes, report=report_file)
+        run_server(app, listening)
+
+
+def arms_of(folder: Path | None, given: Sequence[str], split: str | None) -> dict[str, str]:
+    """Return the model of each arm of an experiment, in the order of its design; none without an experiment.
+
+    Raises: ConfigError where arms or shares are not those of the design.
+    """
+    if folder is None:
+        if given or split:
+            raise ConfigError("--arm or --split without --experiment", "wanted --experiment DIR")
+        return {}
+    from poolwise.experiments import load_experiment
+
+    design = load_experiment(folder)
+    pairs = [text.partition("=") for text in given]
+    if wrong := next((text for text, (name, _, model) in zip(given, pairs, strict=True) if not (name and model)), None):
+        raise ConfigError(f"--arm {wrong}", "wanted NAME=MODEL, such as A=runs/mine")
+    models = {name: model for name, _, model in pairs}
+    names = [arm.name for arm in design.arms]
+    if len(models) != len(pairs) or set(models) != set(names):
+        raise ConfigError(
+            f"--arm names {', '.join(name for name, _, _ in pairs) or 'none'}",
+            f"wanted each arm of the design in {folder} once: {', '.join(names)}",
+        )
+    shares = [arm.share for arm in design.arms]
+    if split is not None and not _same_shares(split, shares):
+        raise ConfigError(f"--split {split}", f"wanted that of the design in {folder}: {'/'.join(map(str, shares))}")
+    return {name: models[name] for name in names}
+
+
+def _same_shares(split: str, shares: Sequence[int]) -> bool:
+    parts = split.split("/")
+    if not all(part.strip().isdecimal() for part in parts) or len(parts) != len(shares):
+        return False
+    given = [int(part) for part in parts]
+    return sum(given) > 0 and all(
+        one * sum(shares) == share * sum(given) for one, share in zip(given, shares, strict=True)
+    )
+
+
+def experiment_name(folder: Path) -> str:
+    """Return what requests call an experiment."""
+    from poolwise.experiments import load_experiment
+
+    return load_experiment(folder).name
 
 
 def require_serve() -> None:

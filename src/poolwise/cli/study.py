@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from poolwise.cli.options import Json, Set, command_line, prepare_base, study_vi
 
 if TYPE_CHECKING:
     from poolwise.config import Recipe
+    from poolwise.jobs.ray_cluster import Cluster
     from poolwise.study.estimate import Estimate
 
 AT_MOST = "until_decided: the study stops after the second of {num_seeds} seeds or later, so this is the most it takes"
@@ -25,7 +28,19 @@ def study(
     out: Annotated[Path | None, typer.Option(help="Folder of the study.", show_default="runs/NAME")] = None,
     set_: Set = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes.", show_default="by cores and memory")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of worker processes.",
+            show_default="by cores and memory; with ray one per GPU, or per node without GPUs",
+        ),
+    ] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="ray://HOST:PORT, HOST:PORT, or auto.", show_default="a cluster on this machine"
+        ),
     ] = None,
     screen: Annotated[
         int | None,
@@ -64,18 +79,35 @@ def study(
     from poolwise.cli.results_view import print_results
 
     prepare_base(resolved.base)
-    with study_view() as progress:
+    with _cluster(executor, ray_address) as cluster, study_view() as progress:
         if screen is None:
             from poolwise.study.study import run_study
 
-            results = run_study(resolved, folder, progress, command_line(), workers)
+            results = run_study(resolved, folder, progress, command_line(), workers, cluster=cluster)
         else:
             from poolwise.screening.screen import run_screened_study
 
-            results = run_screened_study(resolved, screen, folder, progress, command_line(), workers)
+            results = run_screened_study(resolved, screen, folder, progress, command_line(), workers, cluster)
     print_results(results, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)
+
+
+@contextmanager
+def _cluster(executor: str, address: str | None) -> Iterator[Cluster | None]:
+    from poolwise.errors import ConfigError
+
+    if executor not in ("local", "ray"):
+        raise ConfigError(f"--executor {executor}", "wanted local or ray")
+    if executor == "local":
+        if address is not None:
+            raise ConfigError(f"--ray-address {address} without --executor ray", "wanted both or neither")
+        yield None
+        return
+    from poolwise.jobs.ray_cluster import connected
+
+    with connected(address) as cluster:
+        yield cluster
 
 
 def _plan(recipe: Recipe, screen: int | None) -> Estimate:

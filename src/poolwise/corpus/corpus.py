@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -14,14 +15,11 @@ from jaxtyping import Float
 
 from poolwise.corpus.engines import Engine, InProcesses, InThisProcess, ShardWriter
 from poolwise.corpus.inputs import find_tables
-from poolwise.corpus.lock import LOCK, locked
 from poolwise.corpus.manifest import (
     MANIFEST,
     RANGES,
     WORK,
     Manifest,
-    ModelFingerprint,
-    Output,
     load_manifest,
     require_same,
     save_manifest,
@@ -33,12 +31,14 @@ from poolwise.corpus.settings import CorpusConfig
 from poolwise.corpus.update import Update
 from poolwise.errors import ConfigError, DataError
 from poolwise.storage.fingerprints import file_hash
+from poolwise.storage.lock import LOCK, locked
 from poolwise.storage.whole_files import whole_file
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from poolwise.corpus.opened import OpenedModel
+    from poolwise.jobs.ray_cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,34 @@ def encode_corpus(
         inputs: files, folders, patterns, URLs, data sets of the hub, or "-" for standard input.
     Raises: DataError for inputs that cannot be read (missing ones before the model is loaded); OSError for a full disk;
         ConfigError where ``out`` holds something else, was encoded with another model or options, or is in use;
-        ModelError where the model cannot be loaded.
+        ModelError where the model cannot be loaded, or cannot be loaded by a node of the cluster.
     """
-    if not isinstance(model, str) and config.processes > 1:
+    if not isinstance(model, str) and (config.engine == "ray" or (config.processes or 1) > 1):
         raise ConfigError("several processes with a loaded model", "wanted the name of a model, which each loads")
     _require_own(out)
+    with _connected(config) as cluster:
+        return _encode(model, inputs, out, config, on_progress, cluster)
+
+
+@contextmanager
+def _connected(config: CorpusConfig) -> Iterator[Cluster | None]:
+    if config.engine == "local":
+        yield None
+        return
+    from poolwise.jobs.ray_cluster import connected
+
+    with connected(config.ray_address) as cluster:
+        yield cluster
+
+
+def _encode(
+    model: str | SentenceTransformer,
+    inputs: Sequence[str],
+    out: Path,
+    config: CorpusConfig,
+    on_progress: OnProgress,
+    cluster: Cluster | None,
+) -> Summary:
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         (out / WORK).mkdir(exist_ok=True)
@@ -84,7 +107,7 @@ def encode_corpus(
         from poolwise.corpus.opened import open_model
 
         opened = open_model(model, config)
-        manifest = _begin(out, opened.fingerprint, opened.output)
+        manifest = _begin(out, opened)
         update = Update(
             out,
             tables,
@@ -96,7 +119,7 @@ def encode_corpus(
         try:
             rows = update.new_rows()
             ranges, rows = _ranges(out, manifest, rows, opened) if config.dtype == "int8" else (None, rows)
-            engine = _engine(model, config, opened, ShardWriter(out, opened.output, ranges))
+            engine = _engine(model, config, opened, ShardWriter(out, opened.output, ranges), cluster)
             del opened  # with several processes, this one needs no model any more
             counts = [table.num_rows for table in tables]
             total = None if None in counts else sum(count for count in counts if count is not None)
@@ -126,16 +149,22 @@ def _require_own(out: Path) -> None:
         )
 
 
-def _begin(out: Path, model: ModelFingerprint, output: Output) -> Manifest:
+def _begin(out: Path, opened: OpenedModel) -> Manifest:
     """Return the folder's manifest; a new folder gets one that is not complete.
 
     Raises: ConfigError where the folder was encoded with another model or output.
     """
     if (out / MANIFEST).is_file():
         manifest = load_manifest(out)
-        require_same(out, manifest, model, output)
+        require_same(out, manifest, opened.fingerprint, opened.output)
         return manifest
-    manifest = Manifest(model=model, fingerprint=model.fingerprint, output=output)
+    manifest = Manifest(
+        model=opened.fingerprint,
+        fingerprint=opened.fingerprint.fingerprint,
+        query_prompt=opened.query_prompt,
+        similarity=opened.similarity,
+        output=opened.output,
+    )
     save_manifest(manifest, out)
     return manifest
 
@@ -167,8 +196,18 @@ def _ranges(
     return ranges, chain(first, rows)
 
 
-def _engine(model: str | SentenceTransformer, config: CorpusConfig, opened: OpenedModel, writer: ShardWriter) -> Engine:
-    if config.processes == 1:
+def _engine(
+    model: str | SentenceTransformer,
+    config: CorpusConfig,
+    opened: OpenedModel,
+    writer: ShardWriter,
+    cluster: Cluster | None,
+) -> Engine:
+    if cluster is not None:
+        assert isinstance(model, str)
+        return _on_ray(model, config, opened, writer, cluster)
+    processes = config.processes or 1
+    if processes == 1:
         return InThisProcess(opened.encode, writer)
     from poolwise.corpus.opened import open_encode
     from poolwise.jobs import share_gpus
@@ -176,11 +215,21 @@ def _engine(model: str | SentenceTransformer, config: CorpusConfig, opened: Open
     from poolwise.ranks import visible_gpus
 
     gpus = [] if config.device == "cpu" else visible_gpus()
-    require_processes(config.processes, config.device, len(gpus))
+    require_processes(processes, config.device, len(gpus))
     assert isinstance(model, str)
     return InProcesses(
         partial(open_encode, model, config, opened.fingerprint.prompt),
         writer,
-        config.processes,
-        share_gpus(gpus, config.processes) if gpus else [],
+        processes,
+        share_gpus(gpus, processes) if gpus else [],
     )
+
+
+def _on_ray(model: str, config: CorpusConfig, opened: OpenedModel, writer: ShardWriter, cluster: Cluster) -> Engine:
+    from poolwise.corpus.opened import open_same
+    from poolwise.corpus.ray_engine import OnRay
+    from poolwise.jobs.ray_cluster import share_cluster
+
+    name = str(Path(model).resolve()) if Path(model).is_dir() else model
+    share = share_cluster(cluster.nodes(), config.processes, gpus=0 if config.device == "cpu" else 1)
+    return OnRay(partial(open_same, name, config, opened.fingerprint), writer, cluster, share)

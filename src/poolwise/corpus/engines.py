@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,13 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite; OSError where the disk is full.
         """
+        return self.save(task, *self.pack(vectors))
+
+    def pack(self, vectors: NDArray[np.float32]) -> tuple[list[bool], NDArray[Any]]:
+        """Return which embeddings are finite (N), and those as they are stored.
+
+        Raises: ModelError where no embedding is finite.
+        """
         is_good = [bool(np.isfinite(vector).all()) for vector in vectors]
         if not any(is_good):
             raise ModelError(
@@ -105,13 +112,16 @@ class ShardWriter:
                 "wanted finite numbers",
                 "try --precision fp32, and poolwise doctor with this model",
             )
+        return is_good, to_stored(vectors[is_good], self.output.dtype, self.ranges)
+
+    def save(self, task: ShardTask, is_good: Sequence[bool], stored: NDArray[Any]) -> ShardResult:
+        """Write the shard of a task from what ``pack`` returned. Raises: OSError where the disk is full."""
         rows = [row for row, good in zip(task.rows, is_good, strict=True) if good]
         rejected = [
             Rejected(source="model", line=0, id=row.id, reason="the embedding is not finite")
             for row, good in zip(task.rows, is_good, strict=True)
             if not good
         ]
-        stored = to_stored(vectors[is_good], self.output.dtype, self.ranges)
         record = save_shard(self.folder, task.number, rows_table(rows, self.output), stored, self.output)
         return ShardResult(task.position, record, rejected)
 

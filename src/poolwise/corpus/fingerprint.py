@@ -40,6 +40,12 @@ def document_prompt(model: SentenceTransformer, prompt: str | None, prompt_name:
     return str(next((named[name] for name in names if name in named), ""))
 
 
+def query_prompt(model: SentenceTransformer) -> str:
+    """Return the prompt that ``encode_query`` puts before a text."""
+    named = dict(model.prompts or {})
+    return str(named.get("query", named.get(model.default_prompt_name or "", "")))
+
+
 def fingerprint_model(model: SentenceTransformer, name: str, prompt: str) -> ModelFingerprint:
     """Return the fingerprint of a model, before it is prepared for encoding in place."""
     backbone = model[0]

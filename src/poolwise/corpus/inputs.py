@@ -12,7 +12,8 @@ from pathlib import Path
 from poolwise.corpus.remote import fetched, find_remote, is_url, size_of
 from poolwise.data.source_files import is_hub_name, iter_hub_rows
 from poolwise.errors import DataError, collect
-from poolwise.storage.json_lines import READ_ERRORS, Unreadable, iter_lines, parse_json_line
+from poolwise.storage.inflate import READ_ERRORS
+from poolwise.storage.json_lines import Unreadable, iter_lines, parse_json_line
 from poolwise.storage.row_files import SUFFIXES, is_table, iter_rows
 from poolwise.storage.tables import iter_table
 

@@ -87,6 +87,8 @@ class Manifest(Record):
     is_complete: bool = False
     model: ModelFingerprint
     fingerprint: str = Field(description="of the model")
+    query_prompt: str | None = Field(default=None, description="the model's, when the corpus was first encoded")
+    similarity: str | None = Field(default=None, description="that the model was made for: cosine, dot ...")
     output: Output
     ranges_sha256: str | None = Field(default=None, description="of ranges.npy, which int8 embeddings were made with")
     num_rows: int = 0

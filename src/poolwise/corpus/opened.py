@@ -12,14 +12,14 @@ from sentence_transformers import SentenceTransformer
 
 from poolwise.corpus.chunks import Chunker
 from poolwise.corpus.engines import Encode
-from poolwise.corpus.fingerprint import document_prompt, fingerprint_model
+from poolwise.corpus.fingerprint import document_prompt, fingerprint_model, query_prompt
 from poolwise.corpus.late import pool_chunks, require_late_pooling
 from poolwise.corpus.manifest import ModelFingerprint, Output
 from poolwise.corpus.quantise import require_width
 from poolwise.corpus.rows import Row
 from poolwise.corpus.settings import CorpusConfig
 from poolwise.encoding.encode import encode_texts, is_readable
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, ModelError
 from poolwise.models import load_any, prepare_encoding, trained_dimensions
 
 
@@ -28,6 +28,8 @@ class OpenedModel:
     """A model, how it encodes rows, and what is recorded of it."""
 
     fingerprint: ModelFingerprint
+    query_prompt: str
+    similarity: str
     output: Output
     encode: Encode
     chunker: Chunker | None
@@ -62,7 +64,7 @@ def open_model(model: str | SentenceTransformer, config: CorpusConfig) -> Opened
     fingerprint = fingerprint_model(loaded, name, prompt)
     chunker = _chunker(loaded, config, prompt)
     encode = _encode_with(loaded, prompt, config, dim, is_own=isinstance(model, str))
-    return OpenedModel(fingerprint, output, encode, chunker)
+    return OpenedModel(fingerprint, query_prompt(loaded), str(loaded.similarity_fn_name), output, encode, chunker)
 
 
 def _width(model: SentenceTransformer, dim: int | None) -> int:
@@ -109,23 +111,23 @@ def _encode_fast(
     texts = [row.text for row in rows]
     # Repeatable, so that several processes give the bytes of one.
     found = encode_texts(model, texts, prompt, is_repeatable=True, on_progress=lambda done, _: on_rows(done))
-    return _narrowed(found, dim)
+    return narrowed(found, dim)
 
 
 def _encode_by_stock(
     model: SentenceTransformer, prompt: str, dim: int, rows: Sequence[Row], on_rows: Callable[[int], None]
 ) -> Float[np.ndarray, "N D"]:
     found = model.encode_document([row.text for row in rows], prompt=prompt, show_progress_bar=False)
-    return _narrowed(np.asarray(found, dtype=np.float32), dim)
+    return narrowed(np.asarray(found, dtype=np.float32), dim)
 
 
 def _pool_chunks(
     model: SentenceTransformer, prompt: str, dim: int, rows: Sequence[Row], on_rows: Callable[[int], None]
 ) -> Float[np.ndarray, "N D"]:
-    return _narrowed(pool_chunks(model, rows, prompt), dim)
+    return narrowed(pool_chunks(model, rows, prompt), dim)
 
 
-def _narrowed(vectors: Float[np.ndarray, "N D"], dim: int) -> Float[np.ndarray, "N D"]:
+def narrowed(vectors: Float[np.ndarray, "N D"], dim: int) -> Float[np.ndarray, "N D"]:
     """Return the first ``dim`` numbers of embeddings, scaled to length 1; as they are if that is all of them."""
     if dim == vectors.shape[1]:
         return vectors
@@ -138,3 +140,25 @@ def open_encode(model: str, config: CorpusConfig, prompt: str) -> Encode:
     """Return the function that encodes rows, with a model that this process loads for itself."""
     loaded = load_any(model, config.precision, config.max_tokens, for_encoding=False, device=config.device)
     return _encode_with(loaded, prompt, config, _width(loaded, config.dim), is_own=True)
+
+
+def open_same(model: str, config: CorpusConfig, wanted: ModelFingerprint) -> Encode:
+    """Return what ``open_encode`` does, in a process of another machine.
+
+    Raises: ModelError where this machine would encode otherwise; the message names what differs.
+    """
+    loaded = load_any(model, config.precision, config.max_tokens, for_encoding=False, device=config.device)
+    found = fingerprint_model(loaded, model, wanted.prompt)
+    if found.fingerprint != wanted.fingerprint:
+        mine, theirs = found.model_dump(), wanted.model_dump()
+        differing = [
+            f"{name} {mine[name]!r}, there {theirs[name]!r}"
+            for name in mine
+            if name != "name" and mine[name] != theirs[name]
+        ]
+        raise ModelError(
+            f"its model is not that of the command: {'; '.join(differing)}",
+            "wanted the same embeddings from every node",
+            "give --precision, and the same model folder or commit of the hub to all nodes",
+        )
+    return _encode_with(loaded, wanted.prompt, config, _width(loaded, config.dim), is_own=True)

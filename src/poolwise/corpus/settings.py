@@ -13,6 +13,7 @@ from poolwise.errors import ConfigError
 SHARD_ROWS = 8192
 """Two windows of texts that are sorted by length together (``kernels.reading.WINDOW``), and 8 MB at 256 numbers."""
 Precision = Literal["auto", "fp32", "bf16"]
+EngineName = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class CorpusConfig:
         max_tokens: truncate texts at another length than the model's.
         precision: of matrix products, as in ``load_model``.
         device: such as "cpu" or "cuda:1"; None takes a GPU if there is one.
-        processes: that encode at the same time, each with a GPU of its own where there are GPUs.
+        engine: "local", or "ray" for the workers of a Ray cluster.
+        ray_address: of the cluster, as in ``jobs.ray_cluster.connected``; None starts one on this machine.
+        processes: that encode at the same time, each with a GPU of its own where there are GPUs. None is 1, and on a
+            cluster one for each GPU or, without GPUs, for each node.
         format: "parquet", with fixed-size lists, or "npy", with a parquet file of the rows beside each matrix.
         dtype: of the stored numbers; "binary" is eight dimensions to a byte.
         dim: keep so many first numbers of each embedding, scaled to length 1; the model must be trained for it.
@@ -44,7 +48,9 @@ class CorpusConfig:
     max_tokens: int | None = None
     precision: Precision = "auto"
     device: str | None = None
-    processes: int = 1
+    engine: EngineName = "local"
+    ray_address: str | None = None
+    processes: int | None = None
     format: Format = "parquet"
     dtype: Dtype = "float32"
     dim: int | None = None
@@ -58,9 +64,16 @@ class CorpusConfig:
         if self.pool_chunks and self.chunking is None:
             raise ConfigError("--pool-chunks without --chunk", "wanted both", "add --chunk tokens=256,overlap=32")
         choices = {"format": get_args(Format), "dtype": get_args(Dtype), "precision": get_args(Precision)}
+        choices["engine"] = get_args(EngineName)
         for name, known in choices.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(f"--{name} {value}", f"wanted {', '.join(known)}")
+        if self.ray_address is not None and self.engine != "ray":
+            raise ConfigError(f"--ray-address {self.ray_address} without --engine ray", "wanted both or neither")
+        if self.engine == "ray" and self.device not in (None, "cpu", "cuda"):
+            raise ConfigError(
+                f"--device {self.device} with --engine ray", "wanted cpu or cuda: each worker has a GPU of its own"
+            )
         for name, value in (("processes", self.processes), ("shard_rows", self.shard_rows)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}", "wanted 1 or more")

@@ -34,6 +34,8 @@ def read_own(path: Path, folders: Sequence[Path]) -> Source:
         if run.scores or len(source.damaged) == num_damaged:
             source.runs.append(run)
     recipe = _recipe(path / "study.json")
+    if planned is not None and not recipe:
+        source.notes.append(f"{path / 'study.json'} is missing, so {path} declares no reference and no comparisons")
     _declare(source, recipe)
     if recipe.get("until_decided"):
         _keep_to_a_look(source, recipe, planned or [], names)
@@ -47,11 +49,19 @@ def read_own(path: Path, folders: Sequence[Path]) -> Source:
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    recipe = read_json(path) if path.is_file() else {}
-    if not isinstance(recipe, dict):
+    if not path.is_file():
+        return {}
+    recipe = read_json(path)
+    needed = ("comparisons", "designs", "seeds") if isinstance(recipe, dict) and recipe.get("until_decided") else ()
+    is_recipe = isinstance(recipe, dict) and not recipe.keys().isdisjoint({"comparisons", "designs"})
+    if not is_recipe or not all(isinstance(recipe.get(key), list) for key in needed):
         # Which tests are made and corrected together depends on it, so it cannot be left out.
-        raise EvalError(f"{path} is not the recipe of a study", hint="run the study again")
-    return recipe
+        raise EvalError(
+            f"{path} is not the recipe of a study",
+            "wanted the recipe, which declares the reference and the comparisons",
+            "delete it and run the study again: finished jobs are kept",
+        )
+    return dict(recipe)
 
 
 def _declare(source: Source, recipe: dict[str, Any]) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import json
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from poolwise.errors import EvalError
+from poolwise.errors import DataError, EvalError
 from poolwise.records import Category, ItemScores, Run, RunManifest
+from poolwise.storage.inflate import READ_ERRORS, open_binary, read_inflated
 
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 """Bytes that no text in latin-1 has."""
@@ -163,9 +162,10 @@ def read_any_text(path: Path, notes: list[str]) -> str:
 
 def _raw(path: Path) -> bytes:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
+        return read_inflated(path)
+    except DataError as error:  # inflates beyond measure
+        raise EvalError(error.got, error.wanted, error.hint) from error
+    except READ_ERRORS as error:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
 
 
@@ -173,15 +173,20 @@ def _encoding(start: bytes) -> str:
     return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
+_LONGEST_FIRST = 2**20
+"""Characters of a first line that are looked at."""
+
+
 def first_line(path: Path) -> str:
     """Return the first line of a file that is not blank; bytes that are not text are replaced."""
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as start:
+        with open_binary(path) as start:
             encoding = _encoding(start.read(2))
-        with opener(path, "rt", encoding=encoding, errors="replace") as file:
-            return next((line for line in file if line.strip()), "")
-    except (OSError, EOFError, zlib.error) as error:
+        with io.TextIOWrapper(open_binary(path), encoding=encoding, errors="replace") as file:
+            return next((line for line in iter(lambda: file.readline(_LONGEST_FIRST), "") if line.strip()), "")
+    except DataError as error:  # inflates beyond measure
+        raise EvalError(error.got, error.wanted, error.hint) from error
+    except READ_ERRORS as error:
         raise EvalError(f"cannot read {path}: {error or type(error).__name__}", hint=CUT) from error
 
 

@@ -1,7 +1,7 @@
 """Runs the jobs of a plan: one scheduling loop, and executors that run a job in this process or in others."""
 
 from poolwise.jobs.eta import Eta
-from poolwise.jobs.executor import Executor, InProcess, run_jobs
+from poolwise.jobs.executor import Executor, InProcess, run_jobs, unfinished_jobs
 from poolwise.jobs.job import Job, JobKind
 from poolwise.jobs.processes import (
     Processes,
@@ -36,6 +36,7 @@ __all__ = [
     "run_jobs",
     "share_gpus",
     "state_path",
+    "unfinished_jobs",
     "usable_cores",
     "wants_workers",
 ]

@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 from poolwise.jobs.job import Job
 from poolwise.jobs.progress import Progress
-from poolwise.jobs.state import JobState, Report, RunJob, is_done, run_job
+from poolwise.jobs.state import JobState, Report, RunJob, damage, discard, is_done, run_job, state_path
 
 
 class Executor(Protocol):
@@ -68,6 +68,8 @@ class InProcess:
 def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progress) -> dict[str, str]:
     """Run every job that is not done yet; return the errors of failed jobs, by label.
 
+    A finished job whose files are missing or damaged is not done: it runs again, and a note names the file.
+
     Of the jobs that can run, the earliest in the plan starts first. A job that needs a failed job is skipped and counts
     as failed. KeyboardInterrupt is passed on; the next call resumes.
 
@@ -77,7 +79,13 @@ def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progr
     """
     by_id = {job.id: job for job in jobs}
     failures: dict[str, str] = {}
-    waiting = [job for job in jobs if not is_done(out, job)]
+    waiting = unfinished_jobs(jobs, out)
+    for job in waiting:
+        if damaged := damage(out, job):
+            name, problem = next(iter(damaged.items()))
+            progress.note(f"{out / name} {problem}; {job.label} runs again")
+        if state_path(out, job).is_file():  # else it was interrupted, and what it wrote is resumed
+            discard(out, job)
     running: dict[Future[JobState], Job] = {}
     while waiting or running:
         # A job that needs a running one keeps waiting; one that needs a failed job is skipped here.
@@ -100,6 +108,22 @@ def run_jobs(jobs: Sequence[Job], out: Path, executor: Executor, progress: Progr
                 failures[job.label] = state.error
                 progress.job_failed(job, state.error)
     return failures
+
+
+def unfinished_jobs(jobs: Sequence[Job], out: Path) -> list[Job]:
+    """Return the jobs that are not done, in the order of the plan.
+
+    Among them are the evaluation of a training that runs again, because both write the manifest of the run, and a pass
+    with missing or damaged states that another of them reads.
+    """
+    kinds = {job.id: job.kind for job in jobs}
+    unfinished = {job.id: job for job in jobs if not is_done(out, job)}
+    read = {need for job in unfinished.values() for need in job.needs}
+    for job in jobs:
+        trains_again = any(kinds.get(need) == "train" and need in unfinished for need in job.needs)
+        if (job.kind == "eval" and trains_again) or (job.kind == "pass" and job.id in read and damage(out, job)):
+            unfinished[job.id] = job
+    return [job for job in jobs if job.id in unfinished]
 
 
 def _reporter(progress: Progress, job: Job) -> Report:

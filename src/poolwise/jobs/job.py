@@ -13,7 +13,7 @@ class Job:
     """One unit of work. Equal keys mean equal results, so a job whose key is done never runs again.
 
     Args:
-        run: the folder below ``runs/`` that it writes; for an adaptation, below ``adapted/``.
+        run: the folder that it writes, below ``runs/``; of other kinds, below the folder that ``outputs`` names.
         design: canonical design, or None for a baseline or an entrant.
         needs: ids of the jobs that must succeed first.
     """

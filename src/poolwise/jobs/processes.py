@@ -41,6 +41,7 @@ activation. Encoding with the embedded base, one thread: 260 texts/s without, 29
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
 
 _LOGGER = logging.getLogger("poolwise")
+logger = logging.getLogger(__name__)
 
 OpenRun = Callable[[], RunJob]
 """Called once in each worker, before its first job. It is pickled, so it must be a function that workers can import,
@@ -116,10 +117,11 @@ def prepare_workers(preload: Sequence[str] = ()) -> Any:
 
 
 class Processes:
-    """Runs ``num_slots`` jobs at a time, each in a process of a pool.
+    """Runs ``num_slots`` jobs at a time, each in a process that is kept for the next job of its slot.
 
-    If an exception leaves the context, it asks the processes to end (training first writes a checkpoint), and kills
-    those still running after ``STOP_SECONDS``.
+    If a process is killed, its job is tried once more in a new one; the others do not notice. If an exception leaves
+    the context, it asks the processes to end (training first writes a checkpoint), and kills those still running after
+    ``STOP_SECONDS``.
 
     Args:
         open_run: see ``OpenRun``.
@@ -136,62 +138,87 @@ class Processes:
         preload: Sequence[str] = (),
         gpus: Sequence[str] = (),
     ) -> None:
-        self.num_slots, self._gpus = num_slots, gpus
+        self.num_slots = num_slots
         if gpus:
             free_gpu_memory()
         self._context = prepare_workers(preload)
-        self._events = self._context.SimpleQueue()
         threads = max(1, len(usable_cores()) // num_slots)
-        self._arguments = (open_run, out, self._events, threads, _LOGGER.getEffectiveLevel())
+        self._arguments = (open_run, out, threads, _LOGGER.getEffectiveLevel())
+        self._visible: Sequence[str | None] = gpus or [None] * num_slots
         self._reports: dict[str, Report] = {}
         self._noted: set[str] = set()
-        self._pool: ProcessPoolExecutor | None = None
-        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._lock = threading.Lock()
+        self._free = list(reversed(range(num_slots)))
+        self._slots: dict[int, _Slot] = {}
+        self._is_ending = False
 
     def submit(self, job: Job, report: Report) -> Future[JobState]:
-        """Start a job in a free process; if a process was killed, a new pool is created first."""
+        """Start a job in a free process."""
         self._reports[job.id] = report
-        self._pool = self._pool or self._make_pool()
+        told: Future[JobState] = Future()
+        with self._lock:
+            place = self._free.pop()
+        self._start(place, job, told, is_last=False)
+        return told
+
+    def _start(self, place: int, job: Job, told: Future[JobState], *, is_last: bool) -> None:
+        if place not in self._slots:
+            self._slots[place] = self._open(place)
+
+        def tell(ended: Future[JobState]) -> None:
+            try:
+                state = ended.result()
+            except BrokenProcessPool:
+                self._slots.pop(place).leave()
+                if not is_last and not self._is_ending:
+                    logger.warning("%s: its worker process was killed (out of memory?); it is tried again", job.label)
+                    try:
+                        self._start(place, job, told, is_last=True)
+                    except BaseException as failure:
+                        told.set_exception(failure)  # else the study would wait for ever
+                    return
+                # The system kills a process that uses too much memory without a message.
+                hint = "lower --workers, eval.batch_size or train.mini_batch_size"
+                message = f"its worker process was killed (out of memory?), twice; {hint}"
+                state = JobState(status="failed", seconds=0, error=message)
+            except BaseException as error:
+                told.set_exception(error)
+                return
+            with self._lock:
+                self._free.append(place)
+            told.set_result(state)
+
         try:
-            running = self._pool.submit(_run_in_worker, job)
-        except BrokenProcessPool:
-            self._pool = self._make_pool()
-            running = self._pool.submit(_run_in_worker, job)
-        return _told(running)
+            running = self._slots[place].pool.submit(_run_in_worker, job)
+        except BrokenProcessPool:  # killed while it had no job
+            self._slots[place] = self._open(place)
+            running = self._slots[place].pool.submit(_run_in_worker, job)
+        running.add_done_callback(tell)
+
+    def _open(self, place: int) -> _Slot:
+        return _Slot(self._context, self._arguments, self._visible[place], self._hear)
 
     def __enter__(self) -> Self:
-        self._listener.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_ending = True
         if error is not None:
             # Do not wait for queues from here on: a killed process may hold the lock of one.
             _end_workers()
-        if self._pool is not None:
-            self._pool.shutdown(wait=error is None, cancel_futures=True)
-        if error is not None:
+        for slot in list(self._slots.values()):
+            slot.pool.shutdown(wait=error is None, cancel_futures=True)
+            if error is None:
+                slot.end()
+
+    def _hear(self, event: Any) -> None:
+        if isinstance(event, logging.LogRecord):
+            self._note(event)
             return
-        self._events.put(None)
-        self._listener.join()
-
-    def _make_pool(self) -> ProcessPoolExecutor:
-        # Each process takes the next entry when it starts, and keeps it; a new pool starts with all of them.
-        gpus = self._context.SimpleQueue()
-        each: Sequence[str | None] = self._gpus or [None] * self.num_slots
-        for visible in each:
-            gpus.put(visible)
-        arguments = (*self._arguments, gpus)
-        return ProcessPoolExecutor(self.num_slots, self._context, initializer=_start, initargs=arguments)
-
-    def _listen(self) -> None:
-        while (event := self._events.get()) is not None:
-            if isinstance(event, logging.LogRecord):
-                self._note(event)
-                continue
-            job_id, done, total, detail = event
-            self._reports[job_id](done, total, detail)
+        job_id, done, total, detail = event
+        self._reports[job_id](done, total, detail)
 
     def _note(self, record: logging.LogRecord) -> None:
         """Log what a worker has to say; each worker loads the same inputs, and says the same of them."""
@@ -200,23 +227,30 @@ class Processes:
             logging.getLogger(record.name).handle(record)
 
 
-def _told(running: Future[JobState]) -> Future[JobState]:
-    """Return a future with the result of ``running``, or a failed state if its process was killed."""
-    told: Future[JobState] = Future()
+class _Slot:
+    """One process and what it sends. Each has a queue of its own: a killed one may hold the lock of its queue."""
 
-    def tell(ended: Future[JobState]) -> None:
-        try:
-            told.set_result(ended.result())
-        except BrokenProcessPool:
-            # The system kills a process that uses too much memory without a message.
-            hint = "lower --workers, eval.batch_size or train.mini_batch_size"
-            error = f"the worker process was killed (out of memory?); {hint}"
-            told.set_result(JobState(status="failed", seconds=0, error=error))
-        except BaseException as error:
-            told.set_exception(error)
+    def __init__(
+        self, context: Any, arguments: tuple[Any, ...], visible: str | None, hear: Callable[[Any], None]
+    ) -> None:
+        self._events = context.SimpleQueue()
+        self._hear = hear
+        self.pool = ProcessPoolExecutor(1, context, initializer=_start, initargs=(*arguments, self._events, visible))
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
-    running.add_done_callback(tell)
-    return told
+    def _listen(self) -> None:
+        while (event := self._events.get()) is not None:
+            self._hear(event)
+
+    def end(self) -> None:
+        """Wait until everything that the process sent is heard."""
+        self._events.put(None)
+        self._listener.join()
+
+    def leave(self) -> None:
+        """Give up a process that was killed; its listener ends with this process."""
+        self.pool.shutdown(wait=False)
 
 
 def _end_workers() -> None:
@@ -257,10 +291,10 @@ class _ToStudy(logging.handlers.QueueHandler):
         self.queue.put(record)  # type: ignore[attr-defined]  # a SimpleQueue has no put_nowait
 
 
-def _start(open_run: OpenRun, out: Path, events: Any, threads: int, log_level: int, gpus: Any) -> None:
+def _start(open_run: OpenRun, out: Path, threads: int, log_level: int, events: Any, visible: str | None) -> None:
     global _worker
     # Before anything uses CUDA, which reads this once.
-    if (visible := gpus.get()) is not None:
+    if visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     import torch
 

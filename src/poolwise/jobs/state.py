@@ -1,17 +1,25 @@
-"""The final state of a job on disk, and the function that runs a job and writes it."""
+"""The final state of a job on disk, with checksums of what the job wrote, and the function that runs a job."""
 
 from __future__ import annotations
 
+import logging
+import shutil
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from poolwise.errors import explain
-from poolwise.jobs.job import Job
-from poolwise.records import Record, load_record, save_record
+from pydantic import Field
 
+from poolwise.errors import EvalError, explain
+from poolwise.jobs.job import Job, JobKind
+from poolwise.records import Record, RunManifest, load_record, save_record
+from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.fingerprints import ABOUT, fingerprint
+from poolwise.storage.whole_files import flush_file
+
+logger = logging.getLogger(__name__)
 Report = Callable[[int, int, str], None]
 """Called with the steps done, the total steps, and a short message."""
 
@@ -25,6 +33,10 @@ class JobState(Record):
     status: Literal["done", "failed"]
     seconds: float
     error: str = ""
+    outputs: dict[str, str] | None = Field(
+        default=None, description="checksums of the files it wrote; None from a version that recorded none"
+    )
+    manifest: str = Field(default="", description="of a training: hash of its run.json without the cost")
 
 
 def state_path(out: Path, job: Job) -> Path:
@@ -32,14 +44,86 @@ def state_path(out: Path, job: Job) -> Path:
 
 
 def load_state(out: Path, job: Job) -> JobState | None:
-    """Return how a job ended, or None if it has not ended yet."""
+    """Return how a job ended, or None if it has not ended yet, or its state cannot be read, which a warning says."""
     path = state_path(out, job)
-    return load_record(JobState, path) if path.is_file() else None
+    try:
+        return load_record(JobState, path) if path.is_file() else None
+    except EvalError as error:
+        logger.warning("%s; %s runs again", error.got, job.label)
+        return None
 
 
 def is_done(out: Path, job: Job) -> bool:
+    """Return whether a job succeeded and the files that it wrote are as it wrote them.
+
+    States that a pass stored are compared by ``damage`` only: they may be deleted once nothing reads them any more.
+    """
     state = load_state(out, job)
-    return state is not None and state.status == "done"
+    return state is not None and state.status == "done" and (job.kind == "pass" or not damage(out, job))
+
+
+def damage(out: Path, job: Job) -> dict[str, str]:
+    """Return what is wrong with each file that a finished job wrote, in words, by its path below ``out``.
+
+    A file that cannot be told from a whole one, because an older version recorded no checksums, is not named.
+    """
+    state = load_state(out, job)
+    if state is None or state.status != "done":
+        return {}
+    found = damages(out, state.outputs or {})
+    if state.manifest and _manifest(out, job) != state.manifest:
+        found[f"runs/{job.run}/run.json"] = "is missing or has other contents than when it was written"
+    return found
+
+
+def _manifest(out: Path, job: Job) -> str:
+    """Return a hash of a training's ``run.json`` without the cost, to which its evaluation adds; empty without one."""
+    path = out / "runs" / job.run / "run.json"
+    try:
+        return fingerprint(load_record(RunManifest, path).model_dump(mode="json", exclude={"cost"}))
+    except EvalError:
+        return ""
+
+
+def outputs(out: Path, job: Job) -> list[Path]:
+    """Return the files that a job has written and that later jobs, or the report, read.
+
+    Left out are cards, which later change, and ``run.json`` of a training, to which its evaluation adds the cost.
+    """
+    run = out / "runs" / job.run
+    if job.kind in ("eval", "anchor", "entrant"):
+        return [path for path in [run / "run.json", *files_below(run / "items")] if path.is_file()]
+    if job.kind == "train":
+        own = [*files_below(run / "model"), *files_below(run / "head"), run / "training.jsonl", run / "looks.json"]
+    else:
+        own = files_below(out / _PLACES[job.kind] / job.run) if job.run else []
+    return [path for path in own if path.is_file() and path.name not in ABOUT]
+
+
+_PLACES: dict[JobKind, str] = {"adapt": "adapted", "tune": "tuning", "pass": "states"}
+
+
+def discard(out: Path, job: Job) -> None:
+    """Delete what an ended job wrote, so that it runs again; of a failed job, what it wrote is kept and resumed.
+
+    Of scores, the whole ones are kept if the manifest of the run is whole; else all go, so that the cost is measured
+    again. A pass keeps its states: it compares them itself.
+    """
+    state, bad = load_state(out, job), damage(out, job)
+    state_path(out, job).unlink(missing_ok=True)
+    if job.kind == "pass" or not job.run or (state is not None and state.status == "failed"):
+        return
+    run = out / "runs" / job.run
+    if job.kind in _PLACES:
+        shutil.rmtree(out / _PLACES[job.kind] / job.run, ignore_errors=True)
+    elif job.kind == "train":
+        for name in ("model", "head"):
+            shutil.rmtree(run / name, ignore_errors=True)
+    elif not bad or f"runs/{job.run}/run.json" in bad:
+        shutil.rmtree(run / "items", ignore_errors=True)
+    else:
+        for name in bad:
+            (out / name).unlink(missing_ok=True)
 
 
 def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:
@@ -50,7 +134,12 @@ def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:
     except Exception as error:
         state = JobState(status="failed", seconds=time.monotonic() - start, error=_explain(error, out, job))
     else:
-        state = JobState(status="done", seconds=time.monotonic() - start)
+        written = checksums(out, files := outputs(out, job))
+        for path in files:
+            flush_file(path)  # else a crash of the machine could keep the state and lose a file
+        state = JobState(status="done", seconds=time.monotonic() - start, outputs=written)
+        if job.kind == "train":
+            state.manifest = _manifest(out, job)
     save_record(state, state_path(out, job))
     return state
 

@@ -77,6 +77,20 @@ def reduce_tokens(hidden: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"], tok
     return last_token(hidden, mask) if tokens == "last" else mean_tokens(hidden, mask)
 
 
+def reduction_weights(mask: Bool[Tensor, "B T"], tokens: str) -> Float[Tensor, "B T"]:
+    """Return the weight of each token in the reduction ``tokens``, in fp32: 0 at masked tokens, and rows sum to 1.
+
+    Args:
+        tokens: "last", "mean" or "weighted_mean".
+    Law: the states, weighted so and summed, are ``last_token``, ``mean_tokens`` or ``weighted_mean_tokens``.
+    """
+    positions = torch.where(mask, mask.cumsum(dim=1), 0)
+    if tokens == "weighted_mean":
+        return positions / positions.sum(dim=1, keepdim=True)
+    kept = mask if tokens == "mean" else mask & (positions == positions.amax(dim=1, keepdim=True))
+    return kept / kept.sum(dim=1, keepdim=True)
+
+
 def normalise(states: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
     """Return states with mean 0 and variance 1 along D.
 

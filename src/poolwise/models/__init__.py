@@ -12,6 +12,8 @@ from poolwise.models.merge import merge_adapters, prepare_encoding
 from poolwise.models.pooling import Pooling
 from poolwise.models.saved_folder import is_poolwise_model, own_folder
 from poolwise.models.seeds import derive_seed
+from poolwise.models.weighed import PoolingWeights
+from poolwise.models.weighing import pooling_weights
 
 __all__ = [
     "AdaptableBase",
@@ -20,6 +22,7 @@ __all__ = [
     "EmbeddingModel",
     "LanguageHead",
     "Pooling",
+    "PoolingWeights",
     "base_origin",
     "base_shape",
     "build_model",
@@ -37,6 +40,7 @@ __all__ = [
     "merge_adapters",
     "own_folder",
     "pinned_base",
+    "pooling_weights",
     "prepare_base",
     "prepare_encoding",
     "probe_attention",

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from poolwise.errors import ModelError
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.narrow import looks_wide
+from poolwise.models.finite import require_finite
 from poolwise.models.seeds import seeded
 from poolwise.upstream.transformers import Conv1D
 
@@ -102,6 +103,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     try:
         _inject(model, LoraConfig.from_pretrained(str(folder)))
         weights = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
+        require_finite(weights.items(), f"the adapter in {folder}")
         result = set_peft_model_state_dict(model, weights, adapter_name="default")
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -23,15 +22,15 @@ from transformers.utils import logging
 from poolwise.base_dtypes import HeldDtype
 from poolwise.base_sources.catalogue import EMBEDDED
 from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, PoolwiseError, explain, is_out_of_memory
 from poolwise.hub import snapshot
 from poolwise.models.base_dtype import loading_options, widen_vectors
 from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
 from poolwise.models.families import attention_implementation, refuse_unsuitable
+from poolwise.models.finite import require_finite
 from poolwise.models.tokens import TextTokens
 from poolwise.storage.fingerprints import LENGTH, file_hash
 
-_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 FINGERPRINTED = (".json", ".safetensors", ".bin", ".model", ".txt")
 """Suffixes of the files that a base's fingerprint covers."""
 _HINT = (
@@ -71,7 +70,7 @@ def _snapshot(name: str, with_weights: bool) -> Path:
     try:
         # Only files of the root: subfolders have the same weights in other formats.
         return snapshot(name, patterns, ignore="*/*")
-    except _UNREADABLE as error:
+    except Exception as error:
         raise _unreadable(name, error) from error
 
 
@@ -90,7 +89,10 @@ def pinned_base(name: str) -> str:
     return f"{name.partition('@')[0]}@{folder.name}"
 
 
-def _unreadable(name: str, error: Exception) -> ModelError:
+def _unreadable(name: str, error: Exception) -> PoolwiseError:
+    """Return the error for files of others that their library cannot read, whatever it raises for them."""
+    if isinstance(error, PoolwiseError) or is_out_of_memory(error):
+        return explain(error) or ModelError(str(error))
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"cannot read base {name!r}: {reason}", "wanted a decoder-only transformers model", _HINT)
 
@@ -104,12 +106,12 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
     refuse_unnamed_gguf(name, place)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-    except _UNREADABLE as error:
+    except Exception as error:
         raise _unreadable(name, error) from error
     refuse_unsuitable(config, name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-    except _UNREADABLE as error:
+    except Exception as error:
         raise _unreadable(name, error) from error
     TextTokens(tokenizer, config.get_text_config().vocab_size)
     return place, config, tokenizer
@@ -202,8 +204,9 @@ def _load(
                 output_loading_info=True,
                 **loading_options(dtype, device),
             )
-    except _UNREADABLE as error:
+    except Exception as error:
         raise _unreadable(name, error) from error
+    require_finite(model.named_parameters(), f"base {name!r}")
     if dtype != "fp32":
         widen_vectors(model)
     return model, tokenizer, sorted(info["missing_keys"])

@@ -84,7 +84,7 @@ def _attention_share(
     for start in range(0, len(texts), batch_size):
         features = model.preprocess(list(texts[start : start + batch_size]))
         placed = {name: value.to(model.device) for name, value in features.items()}
-        total += pooling.layer_attention(model[0](placed)).sum(dim=0).double().cpu()
+        total += pooling.layer_weights(model[0](placed)).sum(dim=0).double().cpu()
     model.train(was_training)
     assert isinstance(total, Tensor), "a training set has texts"
     return (total / total.sum()).tolist()

@@ -23,6 +23,7 @@ from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
 from poolwise.models.custom_code import refuse_custom_code
 from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.models.finite import require_finite
 from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
 from poolwise.models.saved_folder import SETTINGS, find_model, no_model, own_folder
@@ -173,6 +174,7 @@ def load_foreign(
             "wanted a folder with modules.json, or a hub id that can be reached",
             "without a network, download the model elsewhere and give its folder",
         ) from error
+    require_finite(model.named_parameters(), name)
     if max_tokens is not None and (model.max_seq_length is None or model.max_seq_length != max_tokens):
         model.max_seq_length = max_tokens
     return model

@@ -15,6 +15,11 @@ MACHINE_KEYS = ("processes", "shard", "report_to")
 job and no hash depends on them."""
 
 
+MOST_STEPS, MOST_ROWS, MOST_RANK = 10_000_000, 1_000_000, 65_536
+"""Of steps, of rows in a batch, and of LoRA's rank: larger numbers could only be typing errors, and the plan of the
+batches would fill the memory before any other check."""
+
+
 class EarlyStopping(Section):
     """Looks at dev tasks during training; the weights of the best look are kept. Off if the section is absent.
 
@@ -43,8 +48,10 @@ class EarlyStopping(Section):
 class TrainConfig(Section):
     """How every design is trained. Learning rates are peak values; the schedule is linear warm-up and linear decay."""
 
-    steps: int = Field(default=200, ge=0, description="optimiser steps; 0 evaluates the untrained design")
-    batch_size: int = Field(default=32, ge=2, description="queries per step")
+    steps: int = Field(
+        default=200, ge=0, le=MOST_STEPS, description="optimiser steps; 0 evaluates the untrained design"
+    )
+    batch_size: int = Field(default=32, ge=2, le=MOST_ROWS, description="queries per step")
     mini_batch_size: int = Field(
         default=64, ge=1, description="queries per forward pass; uses GradCache if below batch_size"
     )
@@ -53,7 +60,7 @@ class TrainConfig(Section):
     max_tokens: int = Field(default=128, ge=4, description="longest text, EOS included; longer texts are truncated")
     temperature: float = Field(default=0.05, gt=0, description="InfoNCE divides cosine similarities by it")
     method: Literal["lora", "frozen", "full"] = Field(default="lora", description="how the base is trained")
-    lora_rank: int = Field(default=16, ge=1, description="rank of LoRA, on all linear layers")
+    lora_rank: int = Field(default=16, ge=1, le=MOST_RANK, description="rank of LoRA, on all linear layers")
     lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
     lora_dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on the input of LoRA")
     warmup_ratio: float = Field(default=0.1, ge=0, le=1, description="share of the steps that warm up")
@@ -144,8 +151,10 @@ class Adapt(Section):
     Method, precision, weight decay, warm-up, clipping and checkpoints are those of ``train``.
     """
 
-    steps: int = Field(default=200, ge=1, description="optimiser steps; without `adapt:` the base is not adapted")
-    batch_size: int = Field(default=32, ge=1, description="texts per step")
+    steps: int = Field(
+        default=200, ge=1, le=MOST_STEPS, description="optimiser steps; without `adapt:` the base is not adapted"
+    )
+    batch_size: int = Field(default=32, ge=1, le=MOST_ROWS, description="texts per step")
     learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of LoRA or of the base")
     mask_share: float = Field(
         default=0.2, gt=0, lt=1, description="share of a text's tokens that is masked, at least one token"
@@ -158,7 +167,10 @@ class Adapt(Section):
         default=None, min_length=1, description="sources of texts; null is all training texts"
     )
     lora_rank: int = Field(
-        default=16, ge=1, description="rank of LoRA, on all linear layers; merged into the base at the end"
+        default=16,
+        ge=1,
+        le=MOST_RANK,
+        description="rank of LoRA, on all linear layers; merged into the base at the end",
     )
     lora_alpha: int = Field(default=32, ge=1, description="the update is scaled by alpha / rank")
     seed: int = Field(
@@ -177,7 +189,7 @@ class TuneConfig(Section):
     learning_rate: list[float] = Field(
         min_length=2, description="rates to try; the head's rate is scaled in proportion"
     )
-    steps: int = Field(ge=1, description="optimiser steps of each trial")
+    steps: int = Field(ge=1, le=MOST_STEPS, description="optimiser steps of each trial")
     dev: list[str] = Field(min_length=1, description="tasks to choose by; the study must not evaluate on them")
 
     @field_validator("learning_rate")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import html
 import io
+import math
 import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -110,12 +112,24 @@ def html_block(block: Block) -> str:
             return f"<details><summary>{_text(block.summary)}</summary>{inner}</details>"
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", " ")
+"""Beginnings of a cell that spreadsheets may take for a formula; some skip white space before it."""
+
+
+def _inert(cell: object) -> object:
+    """Return a cell of a CSV that spreadsheets show and do not run: one that begins as a formula gets an apostrophe."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or len(cell) == 1:
+        return cell
+    with contextlib.suppress(ValueError):
+        return cell if math.isfinite(float(cell)) else f"'{cell}"
+    return f"'{cell}"
+
+
 def csv_link(content: Csv, name: str) -> str:
     """Return a link that downloads the numbers as ``name.csv``; works offline."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(content.header)
-    writer.writerows(content.rows)
+    writer.writerows([[_inert(cell) for cell in row] for row in (content.header, *content.rows)])
     data = quote(buffer.getvalue(), safe="/+,.:;()=- ").replace(" ", "%20")
     return (
         f'<a class="csv" download="{html.escape(name)}.csv" href="data:text/csv;charset=utf-8,{html.escape(data)}" '

@@ -75,10 +75,11 @@ def fill_store(
         stop = min(start + batch_size, len(store))
         states = _read_batch(model, store, todo, slice(start, stop))
         for need, file in todo.items():
-            file.write(_place(store, need, start), states[need])
+            if _place(store, need, stop) > file.done:  # else whole, and another kind of state is missing here
+                file.write(_place(store, need, start), states[need])
         if number % MARK_BATCHES == 0 or stop == len(store):
             for need, file in todo.items():
-                file.mark(max(file.done, _place(store, need, stop)))
+                file.mark(_place(store, need, stop))
             if on_progress is not None:
                 on_progress(stop, len(store))
     return len(store) - first

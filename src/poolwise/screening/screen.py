@@ -9,6 +9,7 @@ from pathlib import Path
 from poolwise.config import Recipe
 from poolwise.errors import ConfigError
 from poolwise.jobs import Job, Progress
+from poolwise.jobs.ray_cluster import Cluster
 from poolwise.results import StudyResults
 from poolwise.screening.screen_estimate import estimate_screen, require_disk
 from poolwise.screening.screen_jobs import perform
@@ -49,7 +50,12 @@ def course_of(out: Path) -> Course:
 
 
 def run_screen(
-    recipe: Recipe, out: Path, progress: Progress | None = None, command: str = "", workers: int | None = None
+    recipe: Recipe,
+    out: Path,
+    progress: Progress | None = None,
+    command: str = "",
+    workers: int | None = None,
+    cluster: Cluster | None = None,
 ) -> StudyResults:
     """Run the remaining jobs of a screen, write its reports, and return its results.
 
@@ -65,7 +71,8 @@ def run_screen(
         require_disk(found, out)
         return found
 
-    return run_study(screen_recipe(recipe), out, progress, command, workers, replace(SCREEN, estimate=estimate))
+    course = replace(SCREEN, estimate=estimate)
+    return run_study(screen_recipe(recipe), out, progress, command, workers, course, cluster)
 
 
 def plan_screening(recipe: Recipe) -> Estimate:
@@ -97,6 +104,7 @@ def run_screened_study(
     progress: Progress | None = None,
     command: str = "",
     workers: int | None = None,
+    cluster: Cluster | None = None,
 ) -> StudyResults:
     """Screen the designs of a recipe, then study the ``keep`` best and the reference; return the study's results.
 
@@ -107,8 +115,8 @@ def run_screened_study(
     screen = out / SCREEN_FOLDER
     if not (screen / "study.json").is_file():
         require_empty(out, "screen", but=[SCREEN_FOLDER])
-    found = run_screen(recipe, screen, progress, command, workers).results
+    found = run_screen(recipe, screen, progress, command, workers, cluster).results
     ranks = mean_ranks(found.comparison.means, recipe.designs)
     kept = shortlist(ranks, keep, recipe.reference)
     write_shortlist(screen, ranks, kept)
-    return run_study(recipe.model_copy(update={"designs": kept}), out, progress, command, workers)
+    return run_study(recipe.model_copy(update={"designs": kept}), out, progress, command, workers, cluster=cluster)

@@ -13,7 +13,7 @@ from poolwise.jobs import Job
 from poolwise.models import base_shape
 from poolwise.records import run_folder_name
 from poolwise.results import RESULTS_VERSION
-from poolwise.screening import Need, StoreSpec, needs_of
+from poolwise.screening import Need, StateStore, StoreSpec, needs_of
 from poolwise.screening.arrays import Kept
 from poolwise.screening.store import Key
 from poolwise.storage.fingerprints import fingerprint
@@ -135,12 +135,14 @@ def _passes(recipe: Recipe, inputs: Inputs) -> list[Job]:
             if role == "training" and attention not in trained:
                 continue
             needs = [need.name for need in screen_needs(recipe, inputs.base, role, attention)]
-            key = fingerprint([RESULTS_VERSION, screen_spec(recipe, inputs, role, attention).key, needs])
+            spec = screen_spec(recipe, inputs, role, attention)
+            key = fingerprint([RESULTS_VERSION, spec.key, needs])
+            run = StateStore(spec, states_folder(Path())).folder.relative_to("states").as_posix()
             adapt = adapt_job(recipe, inputs.hashes, attention)
             if adapt and adapt not in jobs:
                 jobs.append(adapt)
             jobs.append(
-                Job("pass", pass_name(role, attention), ANCHOR_SEED, key, "", needs=(adapt.id,) if adapt else ())
+                Job("pass", pass_name(role, attention), ANCHOR_SEED, key, run, needs=(adapt.id,) if adapt else ())
             )
     return jobs
 

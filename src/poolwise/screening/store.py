@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,11 +20,15 @@ from poolwise.base_dtypes import HeldDtype
 from poolwise.errors import EvalError
 from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
 from poolwise.screening.needs import Need
+from poolwise.storage.checksums import checksums, damages
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.whole_files import whole_file, write_text
 
 Key = tuple[str, str]
 """A prompt and the text after it."""
 IntArray = NDArray[np.int64]
+_STORE, _LENGTHS = "store.json", "lengths.npy"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,59 @@ class StateStore:
 
     @property
     def is_laid_out(self) -> bool:
-        """Whether the lengths of all texts are known."""
-        return (self.folder / "store.json").is_file()
+        """Whether the lengths of all texts are known, and their files are as they were written."""
+        if not (self.folder / _STORE).is_file():
+            return False
+        try:
+            _ = self._layout
+        except EvalError as error:
+            logger.warning("%s; it is made again", error.got)
+            return False
+        return True
+
+    @cached_property
+    def _layout(self) -> dict[str, Any]:
+        """The content of ``store.json``. Raises: EvalError where it or ``lengths.npy`` is missing or damaged."""
+        path = self.folder / _STORE
+        try:
+            found = dict(json.loads(path.read_text()))
+            shape = {"dim": int(found["dim"]), "num_layers": int(found["num_layers"])}
+            lengths = found.get("files", {})  # none of an older version
+            bad = damages(self.folder, lengths)
+            if "check" in found and found["check"] != fingerprint(shape | {"files": lengths}):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            bad = {_STORE: f"is missing or damaged ({type(error).__name__})"}
+        if bad:
+            name, problem = next(iter(bad.items()))
+            raise EvalError(
+                f"{self.folder / name} {problem}",
+                "wanted it as the pass over the texts wrote it",
+                f"delete {self.folder} and run the same command again",
+            )
+        return shape
 
     def lay_out(self, num_tokens: IntArray, num_prompt: IntArray, dim: int, num_layers: int) -> None:
         """Fix the order of the rows, longest text first. Args: token counts in the order of ``spec.keys``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         order = np.argsort(-num_tokens, kind="stable").astype(np.int64)
-        np.save(self.folder / "lengths.npy", np.stack([order, num_tokens[order], num_prompt[order]]))
-        (self.folder / "store.json").write_text(json.dumps({"dim": dim, "num_layers": num_layers}) + "\n")
+        with whole_file(self.folder / _LENGTHS) as file:
+            np.save(file, np.stack([order, num_tokens[order], num_prompt[order]]))
+        files = checksums(self.folder, [self.folder / _LENGTHS])
+        layout = {"dim": dim, "num_layers": num_layers, "files": files}
+        write_text(self.folder / _STORE, json.dumps(layout | {"check": fingerprint(layout)}) + "\n")
+        for known in ("_layout", "lengths", "_rows"):
+            self.__dict__.pop(known, None)
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, int]:
-        """The number of layers and the width of the base."""
-        found: dict[str, int] = json.loads((self.folder / "store.json").read_text())
-        return found["num_layers"], found["dim"]
+        """The number of layers and the width of the base. Raises: EvalError where ``store.json`` is damaged."""
+        return self._layout["num_layers"], self._layout["dim"]
 
     @cached_property
     def lengths(self) -> Lengths:
-        order, num_tokens, num_prompt = np.load(self.folder / "lengths.npy")
+        assert self._layout  # which compares the checksum
+        order, num_tokens, num_prompt = np.load(self.folder / _LENGTHS)
         return Lengths(order, num_tokens, num_prompt)
 
     @cached_property
@@ -129,7 +168,8 @@ class StateStore:
         file = self.file(need)
         if file.done < file.length:
             raise EvalError(
-                f"{self.folder} holds {file.done} of {file.length} states {need.name}", hint="run the screen again"
+                f"{file.path} holds {file.done:,} of {file.length:,} states",
+                hint="run the screen again: it computes the rest",
             )
         return StateReader(need, file, self.lengths)
 

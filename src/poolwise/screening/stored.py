@@ -20,6 +20,7 @@ from poolwise.models.pooling import POOLING_CLASSES, build_pooling
 from poolwise.models.seeds import seeded
 from poolwise.screening.needs import need_of
 from poolwise.screening.store import StateStore, token_mask
+from poolwise.storage.whole_files import whole_folder
 
 MOST_TEXTS = 32
 """Texts pooled at once. With the embedded base, one thread, ``multilayer`` and 4,418 texts, 8 at once take 2.3 s, 32
@@ -80,9 +81,9 @@ def build_stored_model(
 
 
 def save_head(model: SentenceTransformer, folder: Path) -> None:
-    """Write the pooling of a model, in the format of a saved model."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model[1].save(str(folder))
+    """Write the pooling of a model, in the format of a saved model, whole or not at all."""
+    with whole_folder(folder) as partial:
+        model[1].save(str(partial))
 
 
 def load_head(design: Design, folder: Path) -> Pooling:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from poolwise import __version__
-from poolwise.serving import cohere_api, openai_api, status_api
+from poolwise.serving import cohere_api, experiment_api, openai_api, status_api
 from poolwise.serving.access import Access
 from poolwise.serving.context import Context
 from poolwise.serving.counters import Counters
@@ -29,7 +29,11 @@ def _telemetry() -> TelemetryConfig:
 
 
 def create_app(
-    models: Mapping[str, ServedModel], settings: ServeSettings | None = None, *, open_paths: Iterable[str] = ()
+    models: Mapping[str, ServedModel],
+    settings: ServeSettings | None = None,
+    *,
+    open_paths: Iterable[str] = (),
+    experiment: experiment_api.ServedExperiment | None = None,
 ) -> FastAPI:
     """Return the application that serves models; include further routers with ``include_router``.
 
@@ -38,6 +42,7 @@ def create_app(
     Args:
         models: by the name that requests give.
         open_paths: further paths that need no API key, such as a page's files.
+        experiment: adds its routes; its arms must be among the models.
     """
     counters = Counters()
     counters.watch(models)
@@ -46,9 +51,9 @@ def create_app(
     chosen = settings or ServeSettings()
     # The pages of the documentation would load scripts from another site.
     app = FastAPI(title="poolwise", version=__version__, docs_url=None, redoc_url=None, telemetry=_telemetry())
-    app.state.serving = Context(models, chosen, counters)
+    app.state.serving = Context(models, chosen, counters, experiment=experiment)
     add_error_handlers(app)
-    for api in (openai_api, cohere_api, status_api):
+    for api in (openai_api, cohere_api, status_api, *([experiment_api] if experiment else [])):
         app.include_router(api.router)
     app.add_middleware(Access, settings=chosen, open_paths={*status_api.OPEN_PATHS, *open_paths})
     app.add_middleware(RequestLog, counters=counters)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
@@ -11,6 +13,17 @@ from poolwise.serving.counters import Counters
 from poolwise.serving.http_errors import HttpProblem
 from poolwise.serving.served_model import Embedded, ServedModel
 from poolwise.serving.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from poolwise.serving.experiment_api import ServedExperiment
+
+
+@dataclass
+class Choice:
+    """The model that answers a request, and what the answer's headers say of the choice."""
+
+    model: ServedModel
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -21,6 +34,7 @@ class Context:
     settings: ServeSettings
     counters: Counters
     is_draining: bool = False
+    experiment: ServedExperiment | None = None
 
     def model(self, name: str) -> ServedModel:
         """Return the model of a name.
@@ -33,6 +47,20 @@ class Context:
         raise HttpProblem(
             404, f"the model {name[:100]!r} is not served here; served: {served}", param="model", code="model_not_found"
         )
+
+    @asynccontextmanager
+    async def choose(
+        self, request: Request, name: str, user: str | None, input_type: str | None
+    ) -> AsyncIterator[Choice]:
+        """Yield the model of a name, or that of the user's arm for an experiment; headers are set when the block ends.
+
+        Raises: HttpProblem as ``model``, and for a request that an experiment cannot answer.
+        """
+        if self.experiment is None or name != self.experiment.name:
+            yield Choice(self.model(name))
+            return
+        async with self.experiment.expose(request, user, input_type) as choice:
+            yield choice
 
 
 def context_of(request: Request) -> Context:

@@ -55,24 +55,25 @@ async def embeddings(request: Request) -> Response:
     """Embeddings of texts or of token ids."""
     context = context_of(request)
     body = await read_body(request, EmbeddingsBody, context.settings)
-    model = context.model(body.model)
-    inputs = inputs_of(body.input)
-    require_few(len(inputs), context.settings.max_texts, "input")
-    found = await model.embed(
-        inputs,
-        prompt_name=body.input_type,
-        dimensions=body.dimensions,
-        is_abandoned=lambda: abandoned(request),
-    )
-    note(request, model.name, found)
+    async with context.choose(request, body.model, body.user, body.input_type) as choice:
+        inputs = inputs_of(body.input)
+        require_few(len(inputs), context.settings.max_texts, "input")
+        found = await choice.model.embed(
+            inputs,
+            prompt_name=body.input_type,
+            dimensions=body.dimensions,
+            is_abandoned=lambda: abandoned(request),
+        )
+    note(request, choice.model.name, found)
     rows: list[Any] = as_base64(found.vectors) if body.encoding_format == "base64" else list(found.vectors)
     answer = {
         "object": "list",
         "data": [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)],
-        "model": model.name,
+        "model": choice.model.name,
         "usage": {"prompt_tokens": found.num_tokens, "total_tokens": found.num_tokens},
     }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, headers=choice.headers, media_type="application/json")
 
 
 def as_base64(vectors: np.ndarray) -> list[str]:

@@ -36,7 +36,7 @@ def file_hash(path: Path) -> str:
     return _file_hash(path, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2**16)
 def _file_hash(path: Path, size: int, modified_ns: int) -> str:
     """Return a file's hash; size and time are part of the cache key, so a changed file is read again."""
     with path.open("rb") as file:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.errors import DataError
+from poolwise.storage.inflate import READ_ERRORS, open_binary
 
 CUT = "is the file whole?"
-READ_ERRORS = (OSError, EOFError, zlib.error)
-"""What reading a missing, locked or truncated file raises, gzipped or not."""
+LONGEST_LINE = 2**28
+"""Bytes of the longest line that is read (256 MiB): a file without line breaks would be one line in memory."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,17 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str | Unreadable]]:
     """Yield (line number from 1, line without its line break); lines with only white space are skipped.
 
     A byte order mark before the first line is skipped; a line that is not UTF-8 is yielded as ``Unreadable``.
-    Raises: DataError where the file cannot be read to its end, such as a truncated file.
+    Raises: DataError where the file cannot be read to its end, such as a truncated file, inflates beyond measure, or
+        has a line of ``LONGEST_LINE`` bytes.
     """
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
+        with open_binary(path) as file:
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+                if len(raw) == LONGEST_LINE:
+                    raise DataError(
+                        f"{path}:{number}: a line of {LONGEST_LINE:,} bytes or more", "wanted one row in each line"
+                    )
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from poolwise.errors import DataError
-from poolwise.storage.json_lines import READ_ERRORS, cut_short, iter_json_lines
+from poolwise.storage.inflate import FREE_BYTES, READ_ERRORS, require_measure
+from poolwise.storage.json_lines import cut_short, iter_json_lines
 from poolwise.storage.tables import iter_table
 
 TEXT_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
@@ -32,15 +34,54 @@ def is_table(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
 
 
+def _repeating_columns(path: Path) -> list[str]:
+    """Return the columns of text of which a parquet file holds each value once, and may repeat it without end.
+
+    Raises: DataError where the file states that it inflates beyond measure.
+    """
+    import pyarrow.parquet
+
+    stated = pyarrow.parquet.read_metadata(path)
+    groups = [stated.row_group(number) for number in range(stated.num_row_groups)]
+    require_measure(path, sum(group.total_byte_size for group in groups))
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    found = {c.path_in_schema for c in chunks if c.has_dictionary_page and c.physical_type == "BYTE_ARRAY"}
+    return sorted(name for name in found if "." not in name)
+
+
+def _rows_of(path: Path, batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a parquet file, a bounded part of them in memory.
+
+    Raises: DataError where repeated values inflate beyond measure.
+    """
+    import pyarrow
+    import pyarrow.compute
+
+    total = 0
+    for batch in batches:
+        columns = [column for column in batch.columns if isinstance(column, pyarrow.DictionaryArray)]
+        size = 0
+        for column in columns:
+            lengths = pyarrow.compute.binary_length(column.dictionary)
+            size += pyarrow.compute.sum(lengths.take(column.indices)).as_py() or 0
+        total += size
+        require_measure(path, total)
+        step = max(1, batch.num_rows * FREE_BYTES // max(size, FREE_BYTES))
+        for start in range(0, batch.num_rows, step):
+            part = batch.slice(start, step)
+            plain = [c.dictionary_decode() if isinstance(c, pyarrow.DictionaryArray) else c for c in part.columns]
+            yield from pyarrow.RecordBatch.from_arrays(plain, names=part.schema.names).to_pylist()
+
+
 def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            rows = (row for batch in file.iter_batches(_BATCH_ROWS) for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
+        repeating = _repeating_columns(path)
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=repeating) as file:
+            for number, row in enumerate(_rows_of(path, file.iter_batches(_BATCH_ROWS)), start=1):
                 yield number, row
     except pyarrow.ArrowException as error:
         raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file") from error

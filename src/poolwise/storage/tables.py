@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from poolwise.errors import DataError
-from poolwise.storage.json_lines import READ_ERRORS, Unreadable, cut_short
+from poolwise.storage.inflate import READ_ERRORS, open_binary
+from poolwise.storage.json_lines import Unreadable, cut_short
 
-_LONGEST_CELL = 2**31 - 1
+_LONGEST_CELL = 2**28
 """The csv module's default limit is 131,072 characters; documents can be longer."""
 
 
@@ -44,8 +45,7 @@ def iter_table(
 def _iter_cells(path: Path, errors: str) -> Iterator[tuple[int, Sequence[str]]]:
     line = 0
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8-sig", errors=errors, newline="") as file:
+        with io.TextIOWrapper(open_binary(path), encoding="utf-8-sig", errors=errors, newline="") as file:
             start = file.readline()
             file.seek(0)
             # Strict: otherwise an unclosed quote would make the rest of the file one cell.

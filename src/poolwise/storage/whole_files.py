@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from poolwise.storage.lock import LOCK, held
+
 PARTIAL = ".partial"
 """The suffix of a file or folder that is being written; if the process is killed, only that is left behind."""
 
@@ -28,6 +30,7 @@ def write_bytes(path: Path, raw: bytes) -> None:
         # Some file systems write the new name to disk before the content: a crash would leave an empty file.
         os.fsync(file.fileno())
     partial.replace(path)
+    _flush_names(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -48,6 +51,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+        _flush_names(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -61,9 +65,15 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
     Args:
         is_shared: several processes may write the same content at once. The first to finish wins, the others change
             nothing. Otherwise ``folder`` is replaced, and what a killed earlier attempt left is deleted.
-    Raises: OSError where it cannot be created or renamed.
+    Raises: OSError where it cannot be created or renamed; ConfigError where another process is writing it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = folder.with_name(f".{folder.name}{LOCK}")
+    with contextlib.nullcontext() if is_shared else held(lock, folder):
+        yield from _filled(folder, is_shared)
+
+
+def _filled(folder: Path, is_shared: bool) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}{PARTIAL}") if is_shared else _partial(folder)
     if not is_shared:
         shutil.rmtree(partial, ignore_errors=True)
@@ -77,6 +87,7 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
         # If another process has just finished the folder, renaming fails and that folder is used.
         with contextlib.suppress(OSError) if is_shared else contextlib.nullcontext():
             partial.rename(folder)
+        _flush_names(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -93,16 +104,29 @@ def level_modes(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush every file below a folder to the disk, which is needed before the folder is renamed."""
+    """Flush every file below a folder, and all names, to the disk, which is needed before the folder is renamed."""
     for path in folder.rglob("*"):
         if path.is_file():
             flush_file(path)
+        elif path.is_dir():
+            _flush_names(path)
+    _flush_names(folder)
 
 
 def flush_file(path: Path) -> None:
     """Flush a closed file to the disk."""
-    with path.open("rb+") as file:
+    with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _flush_names(folder: Path) -> None:
+    """Flush the names in a folder: without it, a crash of the machine may undo a rename that was reported as done."""
+    with contextlib.suppress(OSError):  # not every file system has this, and none loses data without it
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _partial(path: Path) -> Path:

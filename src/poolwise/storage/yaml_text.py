@@ -14,6 +14,34 @@ from poolwise.errors import ConfigError
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
+MOST_VALUES = 100_000
+"""Values of the largest tree that is read. A few lines of aliases of aliases stand for billions."""
+
+
+def _load(text: str, loader: type[yaml.SafeLoader]) -> Any:
+    """Return the value of a text. Raises: yaml.YAMLError, where its aliases too stand for too many values."""
+    reader = loader(text)
+    try:
+        node = reader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
+        return reader.construct_document(node)
+    finally:
+        reader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, each alias counted as what it stands for."""
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES + 1  # met again inside itself: it has no end
+        items = [] if isinstance(node, yaml.ScalarNode) else node.value
+        parts = [part for item in items for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """A YAML loader that refuses a repeated key; PyYAML silently takes the last one."""
 
@@ -44,7 +72,7 @@ def load_mapping(path: Path, what: str, wanted: str) -> dict[Any, Any]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {what} {path}: {reason}", hint="give the path of a YAML file") from error
     try:
-        tree = yaml.load(text, _UniqueKeyLoader)
+        tree = _load(text, _UniqueKeyLoader)
     except ConfigError as error:
         raise ConfigError(f"{what} {path}: {error}") from error
     except _UNREADABLE as error:
@@ -66,6 +94,6 @@ def parse_value(text: str) -> Any:
     Raises: ConfigError where it is not YAML.
     """
     try:
-        return yaml.safe_load(text) if text.strip() else ""
+        return _load(text, yaml.SafeLoader) if text.strip() else ""
     except _UNREADABLE as error:
         raise ConfigError(f"{text!r} is not a YAML value") from error

@@ -11,7 +11,7 @@ from poolwise.design import PAPER, POOLINGS, parse_design
 from poolwise.errors import EvalError
 from poolwise.hub import is_hub_id
 from poolwise.jobs import Job, is_done
-from poolwise.records import CATEGORIES, Category, Run, load_run, load_steps, load_texts
+from poolwise.records import CATEGORIES, Category, Run, items_path, load_run, load_steps, load_texts
 from poolwise.results import (
     Comparison,
     DesignInfo,
@@ -52,7 +52,7 @@ def collect(
     Raises: EvalError where no design is trained and evaluated.
     """
     finished = [job for job in jobs if job.kind in ("eval", *_NOT_TRAINED) and is_done(out, job)]
-    runs = {job: load_run(out / "runs" / job.run) for job in finished}
+    runs = {job: _load(job, hashes, out) for job in finished}
     trained = {job: run for job, run in runs.items() if run.manifest.kind == "trained"}
     if not trained:
         reasons = "; ".join(f"{label}: {message}" for label, message in list(failures.items())[:3])
@@ -84,6 +84,23 @@ def collect(
     )
     costs = {job.run: run.manifest.cost for job, run in runs.items()} | adaptation_costs(adaptation, out)
     return StudyResults(results=results, measured=measured.model_copy(update={"costs": costs}))
+
+
+def _load(job: Job, hashes: InputHashes, out: Path) -> Run:
+    """Return the run of a job with its scores on the study's tasks; its folder may hold those of earlier recipes too.
+
+    Raises: EvalError where the scores of a task are those of other texts.
+    """
+    run = load_run(out / "runs" / job.run)
+    scores = {task: record for task, record in run.scores.items() if task in hashes.tasks}
+    if other := [task for task, record in scores.items() if record.fingerprint != hashes.tasks[task]]:
+        path = items_path(out / "runs" / job.run, other[0])
+        raise EvalError(
+            f"{path} holds scores of task {other[0]} with other texts or labels",
+            "wanted those of this study's tasks",
+            f"delete it and run the study again: it repeats {job.label}",
+        )
+    return Run(manifest=run.manifest, scores=scores)
 
 
 def _entrant_info(job: Job, run: Run, hashes: InputHashes) -> EntrantInfo:

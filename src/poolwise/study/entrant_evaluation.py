@@ -9,7 +9,7 @@ from poolwise.config import Prompts, Recipe
 from poolwise.encoding.encoder import ModelEncoder
 from poolwise.jobs import Report
 from poolwise.prompts import category_prompts
-from poolwise.records import Category, Cost, RunManifest, items_path, save_record
+from poolwise.records import Category, Cost, RunManifest, save_items, save_record
 from poolwise.study.entrants import Entrant, load_entrant
 from poolwise.study.jobs import evaluate_run
 from poolwise.study.provenance import versions
@@ -41,7 +41,7 @@ def evaluate_entrant(entrant: Entrant, tasks: Sequence[Task], recipe: Recipe, fo
     encoder = ModelEncoder(model, batch_size=recipe.eval.batch_size)
     scores = evaluate_run(encoder, own, folder, report)
     for task, record in zip(tasks, scores, strict=True):
-        save_record(record.model_copy(update={"fingerprint": task.fingerprint}), items_path(folder, task.name))
+        save_items(record.model_copy(update={"fingerprint": task.fingerprint}), folder)
     cost = Cost(eval_seconds=encoder.seconds, encode_texts_per_second=encoder.texts_per_second)
     manifest = RunManifest(
         name=entrant.name,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, EvalError
+from poolwise.storage.lock import LOCK
 from poolwise.storage.whole_files import PARTIAL, write_text
 
 
@@ -37,21 +38,28 @@ def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
 
 
 def _counts(entry: Path, but: Container[str]) -> bool:
-    # A process killed inside ``write_json`` leaves only a partial file.
-    return entry.name not in but and entry.suffix != PARTIAL
+    # A killed process leaves its lock and, inside ``write_json``, a partial file.
+    return entry.name not in but and entry.name != LOCK and entry.suffix != PARTIAL
 
 
-def read_json(path: Path) -> dict[str, Any]:
+ANOTHER = "give another --out, or delete this folder: nothing else says which settings it was made with"
+"""The hint for a damaged file of settings without which a folder's results cannot be attributed."""
+
+
+def read_json(path: Path, hint: str = "delete it and run the same command again") -> dict[str, Any]:
     """Return the object in a JSON file written by poolwise.
+
+    Args:
+        hint: what to do if it is damaged; without some files a folder belongs to nobody, and deleting them is no help.
 
     Raises: EvalError where it cannot be read or is damaged.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EvalError(f"cannot read {path}: {error}", hint="delete it, or give another folder") from error
+        raise EvalError(f"cannot read {path}: {error}", hint=hint) from error
     if not isinstance(found, dict):
-        raise EvalError(f"{path} holds {type(found).__name__}", "wanted an object", "delete it, or give another folder")
+        raise EvalError(f"{path} holds {type(found).__name__}", "wanted an object", hint)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,15 +18,18 @@ from poolwise.models.load import load_any
 from poolwise.prompts import named_prompts
 from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
+    ITEM_SUMS,
     Adaptation,
     Cost,
     ItemScores,
     RunManifest,
     TrainingStep,
+    changed_items,
     items_path,
     load_adaptation,
     load_looks,
     load_record,
+    save_items,
     save_record,
 )
 from poolwise.storage.fingerprints import fingerprint
@@ -37,6 +41,7 @@ from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task, with_dim
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+logger = logging.getLogger(__name__)
 UNTUNED_DESIGN = "mean+causal"
 LAYER_WEIGHT_TEXTS = 64
 _NOT_FACTS = {"save_steps", "mini_batch_size", "gradient_checkpointing", "early_stopping", *MACHINE_KEYS}
@@ -231,7 +236,7 @@ def evaluate_run(encoder: Encoder, tasks: Sequence[Task], folder: Path | None, r
         if isinstance(encoder, ModelEncoder) and (dimensions := _dimensions(encoder)):
             fresh[task.name] = with_dimensions(fresh[task.name], task, encoder, dimensions)
         if folder is not None:
-            save_record(fresh[task.name], items_path(folder, task.name))
+            save_items(fresh[task.name], folder)
     if folder is None:
         return list(fresh.values())
     return [load_record(ItemScores, items_path(folder, task.name)) for task in tasks]
@@ -244,8 +249,17 @@ def _dimensions(encoder: ModelEncoder) -> Sequence[int]:
 
 
 def _is_scored(task: Task, folder: Path) -> bool:
-    path = items_path(folder, task.name)
-    return path.is_file() and load_record(ItemScores, path).fingerprint == task.fingerprint
+    path, changed = items_path(folder, task.name), changed_items(folder)
+    if not path.is_file():
+        return False
+    if problem := changed.get(path) or changed.get(folder / "items" / ITEM_SUMS):
+        logger.warning("%s %s; the task is scored again", path, problem)
+        return False
+    try:
+        return load_record(ItemScores, path).fingerprint == task.fingerprint
+    except EvalError as error:
+        logger.warning("%s; the task is scored again", error.got)
+        return False
 
 
 def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, report: Report) -> None:
@@ -300,7 +314,7 @@ def _evaluate_bm25(tasks: Sequence[Task], folder: Path, report: Report) -> None:
         report(number, len(tasks), task.name)
         scores = None if _is_scored(task, folder) else evaluate_bm25(task)
         if scores is not None:
-            save_record(scores, items_path(folder, task.name))
+            save_items(scores, folder)
 
 
 def tune_run(design: Design, inputs: Inputs, recipe: Recipe, seed: int, folder: Path, report: Report) -> None:

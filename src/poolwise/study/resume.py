@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from poolwise.config import Recipe
-from poolwise.jobs import Job, is_done
+from poolwise.jobs import Job, is_done, load_state
 from poolwise.results import RESULTS_VERSION
 from poolwise.study.adapt import adaptation_folder
 from poolwise.study.folders import read_json
@@ -32,6 +32,18 @@ def changed_inputs(out: Path, hashes: InputHashes) -> list[str]:
         "jobs that depend on it run again, other finished jobs are kept"
         for part in dict.fromkeys([*before, *now])
         if before.get(part) != now.get(part)
+    ]
+
+
+def unchecked(jobs: Sequence[Job], out: Path) -> list[str]:
+    """Return a sentence if finished jobs have no checksums of their files, because an older version ran them."""
+    states = [state for job in jobs if (state := load_state(out, job)) and state.status == "done"]
+    num_old = sum(state.outputs is None for state in states)
+    if not num_old:
+        return []
+    return [
+        f"{num_old} of {len(states)} finished jobs are of an older version, without checksums: whether their files "
+        "changed since cannot be told, and they are used as they are"
     ]
 
 

@@ -11,7 +11,8 @@ from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
 from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
-from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.storage.lock import locked
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import evaluate_run
 
 if TYPE_CHECKING:
@@ -68,15 +69,12 @@ def evaluate_single(
         out: None writes nothing.
         config: ``max_tokens`` None keeps the model's own length.
         prompts: prompts by category that replace the model's own; empty for none.
-    Raises: ConfigError where ``out`` holds scores of another model or of other settings; DataError where a task cannot
-        be used, before the model is loaded.
+    Raises: ConfigError where ``out`` holds scores of another model or of other settings, or is in use; DataError where
+        a task cannot be used, before the model is loaded.
     """
-    from poolwise.encoding.encoder import ModelEncoder
     from poolwise.kernels.devices import require_device
-    from poolwise.models import count_trainable, design_of, own_folder
-    from poolwise.models.load import load_any, load_foreign, stored_settings
-    from poolwise.study.provenance import versions
-    from poolwise.tasks import load_tasks, save_texts
+    from poolwise.models import own_folder
+    from poolwise.models.load import stored_settings
 
     require_device(device)
     name = model if isinstance(model, str) else _model_name(model)
@@ -85,8 +83,31 @@ def evaluate_single(
         stored = stored_settings(name, folder) if isinstance(model, str) else vars(model)
         prompts = category_prompts(stored.get("prompts") or {}, stored.get("default_prompt_name"))
     spec = _evaluation_spec(name, folder, config, prompts)
-    if out is not None:
-        _check_evaluation(spec, name, out)
+    settings = (folder, max_items, config, prompts, device)
+    if out is None:
+        return _evaluate(model, tasks, None, settings, report, spec)
+    _check_evaluation(spec, name, out)
+    with locked(out):
+        _check_evaluation(spec, name, out)  # once more: another process may have begun an evaluation since
+        return _evaluate(model, tasks, out, settings, report, spec)
+
+
+def _evaluate(
+    model: str | SentenceTransformer,
+    tasks: Sequence[str],
+    out: Path | None,
+    settings: tuple[Path | None, int | None, EvalConfig, Mapping[Category, Prompts], str | None],
+    report: Report,
+    spec: Mapping[str, object],
+) -> tuple[RunManifest, list[ItemScores]]:
+    from poolwise.encoding.encoder import ModelEncoder
+    from poolwise.models import count_trainable, design_of
+    from poolwise.models.load import load_any, load_foreign
+    from poolwise.study.provenance import versions
+    from poolwise.tasks import load_tasks, save_texts
+
+    folder, max_items, config, prompts, device = settings
+    name = model if isinstance(model, str) else _model_name(model)
     loaded = load_tasks(tasks, max_items=max_items, prompts=prompts)
     precision = "fp32" if config.precision == "auto" and folder is None else config.precision
     if not isinstance(model, str):
@@ -162,7 +183,7 @@ def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
     path, run = out / EVALUATION, out / "run.json"
     hint = "give another --out"
     if path.is_file():
-        if differing := differing_keys(spec, read_json(path)):
+        if differing := differing_keys(spec, read_json(path, ANOTHER)):
             named = ", ".join(differing)
             raise ConfigError(f"{out} holds the scores of another evaluation: {named} differ(s)", hint=hint)
     elif run.is_file():

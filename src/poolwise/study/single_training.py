@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, narrowest, parse_design
-from poolwise.errors import ConfigError, nearest
+from poolwise.errors import ConfigError, ModelError, nearest
 from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
 from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
-from poolwise.study.folders import differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.fingerprints import ABOUT
+from poolwise.storage.lock import locked
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
 from poolwise.study.jobs import train_run
 from poolwise.study.limits import require_sharers
+
+if TYPE_CHECKING:
+    from poolwise.study.plan import InputHashes
 
 _READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
 """The keys of a recipe that a single training reads."""
@@ -111,14 +119,11 @@ def train_single(
 
     Args:
         on_note: called with a line per training source that says how it was read.
-    Raises: ConfigError where ``out`` holds another run, or the machine has fewer GPUs than processes.
+    Raises: ConfigError where ``out`` holds another run or is in use, or the machine has fewer GPUs than processes.
     """
-    from poolwise.data import build_schedule, describe_sources
     from poolwise.kernels.devices import require_device, require_processes
-    from poolwise.models import base_shape, pinned_base, resolve_base
-    from poolwise.study.inputs import StudyInputs, held_dtype, load_stopping, load_training, source_categories
+    from poolwise.study.inputs import held_dtype
     from poolwise.study.plan import InputHashes
-    from poolwise.training.trackers import missing_trackers
 
     ranks = join_launched() if is_launched() else current_ranks()
     require_device(device)
@@ -133,9 +138,57 @@ def train_single(
     spec = run.spec | hashes.held
     if ranks.is_first:
         _check_training(spec, out)
-    wait_for_all()
-    if (out / "run.json").is_file() and (out / "model").is_dir():
-        return load_record(RunManifest, out / "run.json")
+    with locked(out) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            _check_training(spec, out)  # once more: another process may have begun a run since
+        wait_for_all()
+        if (out / "run.json").is_file() and (out / "model").is_dir():
+            _require_whole(out)
+            return load_record(RunManifest, out / "run.json")
+        manifest = _train(run, out, report, device, on_note, hashes, spec)
+        if ranks.is_first:
+            write_json(out / SUMS, checksums(out, _written(out)))
+        return manifest
+
+
+SUMS = "checksums.json"
+"""The file with the checksums of what a finished training wrote."""
+
+
+def _written(out: Path) -> list[Path]:
+    """Return the files of a finished training that nothing changes later."""
+    found = [*files_below(out / "model"), out / "training.jsonl", out / "looks.json"]
+    return [path for path in found if path.is_file() and path.name not in ABOUT]
+
+
+def _require_whole(out: Path) -> None:
+    """Check that the files of a finished training are as it wrote them; an older version recorded no checksums.
+
+    Raises: ModelError naming the file and what to delete.
+    """
+    if not (out / SUMS).is_file():
+        return
+    again = f"delete {out / 'model'} and run the same command again: it trains the model anew"
+    recorded = read_json(out / SUMS, f"delete it: the model is then used unchecked; or {again}")
+    for name, problem in damages(out, {str(name): str(known) for name, known in recorded.items()}).items():
+        raise ModelError(f"{out / name} {problem}", "wanted the finished run as it was trained", again)
+
+
+def _train(
+    run: SingleRun,
+    out: Path,
+    report: Report,
+    device: str | None,
+    on_note: Callable[[str], None] | None,
+    hashes: InputHashes,
+    spec: Mapping[str, object],
+) -> RunManifest:
+    from poolwise.data import build_schedule, describe_sources
+    from poolwise.models import base_shape, pinned_base, resolve_base
+    from poolwise.study.inputs import StudyInputs, load_stopping, load_training, source_categories
+    from poolwise.training.trackers import missing_trackers
+
+    ranks, recipe = current_ranks(), run.recipe
     training = load_training(recipe.data)
     for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]
@@ -177,7 +230,7 @@ def _check_training(spec: Mapping[str, object], out: Path) -> None:
     path = out / "spec.json"
     if not path.is_file():
         require_empty(out, "training run")
-    elif differing := differing_keys(spec, read_json(path)):
+    elif differing := differing_keys(spec, read_json(path, ANOTHER)):
         raise ConfigError(
             f"{out} holds another training run: {', '.join(differing)} differ(s)",
             hint="give another --out, or the same options",

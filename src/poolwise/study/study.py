@@ -25,12 +25,15 @@ from poolwise.jobs import (
     prepare_workers,
     run_jobs,
     share_gpus,
+    unfinished_jobs,
     wants_workers,
 )
+from poolwise.jobs.ray_cluster import Cluster, Share, share_cluster
 from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
+from poolwise.storage.lock import locked
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
@@ -40,7 +43,7 @@ from poolwise.study.model_cards import update_cards
 from poolwise.study.perform import Perform, Work, bind, open_work, perform_job
 from poolwise.study.plan import SCREEN_FOLDER, plan_jobs, run_folders
 from poolwise.study.provenance import machine, versions
-from poolwise.study.resume import PLAN, changed_inputs, interrupted, plan_inputs, resuming
+from poolwise.study.resume import PLAN, changed_inputs, interrupted, plan_inputs, resuming, unchecked
 from poolwise.study.shortlist import with_shortlist
 from poolwise.tasks import save_texts
 
@@ -78,6 +81,7 @@ def run_study(
     command: str = "",
     workers: int | None = None,
     course: Course = STUDY,
+    cluster: Cluster | None = None,
 ) -> StudyResults:
     """Run the remaining jobs of a study, write its reports, and return its results.
 
@@ -85,41 +89,62 @@ def run_study(
         out: the study's folder; it may hold an unfinished or finished study of the same recipe.
         workers: the number of processes that run jobs; None chooses by cores and memory.
         course: the kind of study, such as a screen.
-    Raises: ConfigError where ``out`` belongs to another recipe; any error in the inputs, before a job starts.
+        cluster: the Ray cluster whose workers run the jobs; all its nodes must see ``out`` and the recipe's inputs.
+            None runs them on this machine.
+    Raises: ConfigError where ``out`` belongs to another recipe or is in use, or a node does not see it; any error in
+        the inputs, before a job starts.
     """
     progress = progress or Progress()
     check_folder(recipe, out)
-    if wants_workers(workers) and not (out / "results.json").is_file():
+    with locked(out):
+        return _run_study(recipe, out, progress, command, workers, course, cluster)
+
+
+def _run_study(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+    command: str,
+    workers: int | None,
+    course: Course,
+    cluster: Cluster | None,
+) -> StudyResults:
+    check_folder(recipe, out)  # once more: another process may have begun a study since
+    if cluster is None and wants_workers(workers) and not (out / "results.json").is_file():
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     settled, open_looks = _settled(recipe, jobs, inputs, out)
-    remaining = [job for job in jobs if not is_done(out, job)] if settled is None else []
+    remaining = unfinished_jobs(jobs, out) if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
-    for note in (*changed_inputs(out, inputs.hashes), *(inputs.sources if remaining else ())):
+    notes = (*changed_inputs(out, inputs.hashes), *unchecked(jobs, out), *(inputs.sources if remaining else ()))
+    for note in notes:
         progress.note(note)
     # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     if settled is not None and (out / "results.json").is_file():
         progress.note("every job is done already; writing the report again from the records")
-        measured = load_record(StudyResults, out / "results.json").measured
-        return _publish(_with_measured(settled, measured), out, course)
+        return _publish(_with_measured(settled, _measured_before(out, progress)), out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if estimate is not None:
         processes = recipe.train.processes if course.kind == "study" else 1  # a screen trains heads only
-        num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
-        gpus = share_gpus(visible_gpus(), num_workers, processes)
+        if cluster is None:
+            num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
+            gpus, share = share_gpus(visible_gpus(), num_workers, processes), None
+        else:
+            gpus, share = [], share_cluster(cluster.nodes(), workers, gpus=processes)
+            num_workers = share.count
         progress.started(remaining, estimate.seconds, num_workers)
         if where := resuming(jobs, recipe, out):
             progress.note(where)
         try:
-            with _executor(recipe, jobs, inputs, out, course, num_workers, gpus) as executor:
+            with _executor(recipe, jobs, inputs, out, course, num_workers, gpus, cluster, share) as executor:
                 settled = _run_looks(recipe, jobs, inputs, out, executor, progress, open_looks)
         except KeyboardInterrupt:
             progress.note(interrupted(jobs, recipe, out))
             raise
     measured = Measured(
-        machine=machine(),
+        machine=machine() | ({} if cluster is None else {"jobs_ran_on": cluster.described()}),
         versions=versions(),
         command=command,
         started=started,
@@ -128,6 +153,15 @@ def run_study(
     )
     assert settled is not None
     return _publish(_with_measured(settled, measured), out, course)
+
+
+def _measured_before(out: Path, progress: Progress) -> Measured:
+    """Return what was measured when the jobs ran; of this call if that record is damaged, which a note says."""
+    try:
+        return load_record(StudyResults, out / "results.json").measured
+    except EvalError as error:
+        progress.note(f"{error.got}; it is written again, without the time that the jobs took")
+        return Measured(machine=machine(), versions=versions())
 
 
 def _run_looks(
@@ -201,15 +235,21 @@ def _executor(
     course: Course,
     num_workers: int,
     gpus: Sequence[str],
+    cluster: Cluster | None,
+    share: Share | None,
 ) -> Executor:
-    if num_workers == 1:
+    if num_workers == 1 and cluster is None:
         return InProcess(bind(course.perform, Work(jobs, recipe, inputs, out)), out)
     # Workers load what their jobs need, so that no corpus is sent to them.
     if "@" in inputs.base and not Path(recipe.base).is_dir():
         # For a hub id, use the commit of the plan, even if the author pushes a new one meanwhile.
         recipe = recipe.model_copy(update={"base": inputs.base})
     recipe = recipe.model_copy(update={"entrants": [entrant.pinned for entrant in inputs.entrants.values()]})
-    opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out)
+    opened = partial(open_work, course.perform, tuple(jobs), recipe, inputs.hashes, out.resolve() if cluster else out)
+    if cluster is not None and share is not None:
+        from poolwise.study.on_ray import ray_executor
+
+        return ray_executor(recipe, opened, out, cluster, share)
     return Processes(opened, out, num_workers, PRELOAD, gpus)
 
 
@@ -221,12 +261,19 @@ def report_path(out: Path) -> Path:
 def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     """Write the report of an interrupted study: the finished jobs, and which are missing. Return the results.
 
-    Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet.
+    Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet; ConfigError
+        where a process is running it.
     """
     path = out / "study.json"
     if not path.is_file():
         raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
-    recipe = build_recipe(read_json(path), str(path))
+    recipe = _stored_recipe(path)
+    require_writable(out)
+    with locked(out):
+        return _publish_unfinished(recipe, out, course)
+
+
+def _publish_unfinished(recipe: Recipe, out: Path, course: Course) -> StudyResults:
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
     save_texts(inputs.tasks, out)
@@ -257,7 +304,7 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     path = out / "study.json"
     if path.is_file():
         # The keys that an older version did not write have their defaults.
-        mine, theirs = (given.settings for given in (recipe, build_recipe(read_json(path), str(path))))
+        mine, theirs = recipe.settings, _stored_recipe(path).settings
         keys = (mine.keys() | theirs.keys()) - {"name"}  # a key may be left out at its default
         differing = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if differing:
@@ -265,9 +312,20 @@ def check_folder(recipe: Recipe, out: Path) -> None:
                 f"{out} holds the study of another recipe: {', '.join(differing)} differ(s)",
                 hint="give another --out, or the recipe that this folder was made with",
             )
-    else:
+    elif not (out / PLAN).is_file():  # with a plan it is a study; jobs of another recipe have other keys
         require_empty(out, "study", but=[SCREEN_FOLDER])
     require_writable(out)
+
+
+def _stored_recipe(path: Path) -> Recipe:
+    """Return the recipe that a study's folder was made with. Raises: EvalError where it cannot be read."""
+    try:
+        return build_recipe(read_json(path), str(path))
+    except ConfigError as error:
+        raise EvalError(
+            f"{path} is not the recipe of a study: {error.got.splitlines()[0]}",
+            hint="delete it and run the study again: finished jobs of the same recipe are kept",
+        ) from error
 
 
 def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from poolwise.config import EarlyStopping
-from poolwise.errors import ModelError
 from poolwise.ranks import current_ranks, from_first
 from poolwise.records import DevLook, load_looks, save_looks
+from poolwise.storage.checksums import files_below
+from poolwise.storage.whole_files import flush_folder
 from poolwise.training.checkpoints import load_weights, save_weights
 from poolwise.training.shards import whole_weights
 
@@ -47,7 +48,8 @@ class Looks:
         self._score, self._settings, self._model, self._out = score, settings, model, out
         self._num_steps, self._run_hash = num_steps, run_hash
         self._writes = current_ranks().is_first
-        self.taken = from_first([look for look in load_looks(out / FILE) if look.step <= done])
+        earlier = load_looks(out / FILE) if done and self._writes else []
+        self.taken = from_first([look for look in earlier if look.step <= done])
         if self._writes:
             save_looks(self.taken, out / FILE)
 
@@ -83,6 +85,7 @@ class Looks:
         partial = root / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         save_weights(whole_weights(self._model), partial, self._run_hash)
+        flush_folder(partial)
         shutil.rmtree(self._folder(step), ignore_errors=True)
         partial.replace(self._folder(step))
         kept = {self._folder(step), *([self._folder(before.step)] if before else [])}
@@ -92,20 +95,18 @@ class Looks:
     def _folder(self, step: int) -> Path:
         return self._out / FOLDER / f"step-{step}"
 
+    @property
+    def needed(self) -> list[Path]:
+        """The files of the best look so far, which a training that resumes now will need."""
+        return files_below(self._folder(self.best.step)) if self.best is not None else []
+
     def restore_best(self) -> None:
         """Load the weights of the best look into the model.
 
-        Raises: ModelError if they are not on disk any more.
+        Raises: ModelError if they are not on disk any more, or damaged.
         """
         assert self.best is not None
-        folder = self._folder(self.best.step)
-        if not folder.is_dir():
-            raise ModelError(
-                f"{folder} is missing",
-                f"wanted the weights of step {self.best.step}, which had the best dev score",
-                f"delete {self._out} and train again",
-            )
-        load_weights(self._model, folder)
+        load_weights(self._model, self._folder(self.best.step))
 
     def delete_weights(self) -> None:
         """Delete the stored weights; the scores stay."""

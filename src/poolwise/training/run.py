@@ -21,7 +21,7 @@ from poolwise.models import Backbone, derive_seed
 from poolwise.ranks import current_ranks, exchange, from_first, wait_for_all
 from poolwise.records import Cost, TrainingStep
 from poolwise.training.batches import Collator
-from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint
+from poolwise.training.checkpoints import FOLDER, checkpoint_step, find_checkpoint, restore_records
 from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog, training_cost
@@ -75,6 +75,8 @@ def run_steps(
             shutil.rmtree(folder, ignore_errors=True)
     checkpoint = _shared_checkpoint(find_checkpoint(folder, run_hash) if ranks.is_first else None)
     done = checkpoint_step(checkpoint) if checkpoint else 0
+    if checkpoint is not None and ranks.is_first:
+        restore_records(checkpoint, out)
     log = StepLog(out / "training.jsonl", done) if ranks.is_first else None
     if config.steps == 0 or not trainable_parameters(model):
         return training_cost([], 0.0)

@@ -163,7 +163,8 @@ class ScheduleTrainer(StepTrainer):
             if self.ranks.is_first:
                 shutil.rmtree(self.partial_folder(), ignore_errors=True)
                 write()
-                publish(self.partial_folder() / f"checkpoint-{self.state.global_step}", Path(self.args.output_dir))
+                partial = self.partial_folder() / f"checkpoint-{self.state.global_step}"
+                publish(partial, Path(self.args.output_dir), self.looks.needed if self.looks else [])
         self.weights = {}
         wait_for_all()
 

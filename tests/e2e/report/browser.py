@@ -35,8 +35,9 @@ class Browser:
     def __init__(self, session: str) -> None:
         self.session = session
 
-    def open(self, page: Path) -> None:
-        _call(f"{self.session}/url", {"url": page.as_uri()})
+    def open(self, page: Path | str) -> None:
+        """Open a file or an address."""
+        _call(f"{self.session}/url", {"url": page if isinstance(page, str) else page.as_uri()})
 
     def run(self, script: str, *arguments: object) -> Any:
         """Return what the script returns."""
@@ -55,6 +56,30 @@ class Browser:
         """Ask for the light or the dark scheme."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.devtools("Emulation.setEmulatedMedia", features=features)
+
+    def wait_for(self, condition: str, timeout_seconds: float = 60) -> None:
+        """Wait until a condition in JavaScript holds."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self.run(f"return Boolean({condition})"):
+            assert time.monotonic() < deadline, f"not within {timeout_seconds} s: {condition}; {self.console()}"
+            time.sleep(0.05)
+
+    def press(self, key: str, code: int, text: str = "", *, shift: bool = False) -> None:
+        """Press and release a key, named as in ``KeyboardEvent.key``; ``code`` is its Windows key code."""
+        for kind in ("keyDown", "keyUp"):
+            self.devtools(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                text=text if kind == "keyDown" else "",
+                windowsVirtualKeyCode=code,
+                modifiers=8 if shift else 0,
+            )
+
+    def type(self, text: str) -> None:
+        """Type into the element that has the focus."""
+        self.devtools("Input.insertText", text=text)
 
     def console(self) -> list[str]:
         """Return the messages of the console since the last call."""

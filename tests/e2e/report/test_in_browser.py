@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e.report.browser import Browser, missing_browser, open_browser
+from e2e.report.contrast import contrast, luminance
 from poolwise.records import load_record
 from poolwise.report import write_reports
 from poolwise.results import StudyResults
@@ -274,20 +275,10 @@ def test_text_stands_out_from_its_ground(page: Browser, scheme: str) -> None:
         "const body = getComputedStyle(document.body), note = getComputedStyle(document.querySelector('.note'));"
         "return [read(body.backgroundColor), read(body.color), read(note.color)]"
     )
-    ground, text, soft = (_luminance(colour) for colour in colours)
+    ground, text, soft = (luminance(colour) for colour in colours)
     assert (ground > 0.5) == (scheme == "light")
-    assert _contrast(ground, text) >= 7
-    assert _contrast(ground, soft) >= 4.5
-
-
-def _luminance(colour: list[int]) -> float:
-    """Relative luminance as WCAG 2.1 defines it."""
-    parts = [c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-
-def _contrast(one: float, two: float) -> float:
-    return (max(one, two) + 0.05) / (min(one, two) + 0.05)
+    assert contrast(ground, text) >= 7
+    assert contrast(ground, soft) >= 4.5
 
 
 def test_every_link_button_and_box_is_reached_by_the_tabulator(page: Browser) -> None:

@@ -112,6 +112,33 @@ def test_padding_side_and_batch_change_nothing(case):
     assert difference(right, alone) < TOLERANCE
 
 
+def token_and_layer_weights(model, features):
+    with torch.no_grad():
+        read = model[0](features)
+        layers = model[1].layer_weights(read)
+        return None if layers is not None else model[1].token_weights(read), layers
+
+
+def test_weights_are_shares_of_the_pooled_tokens_on_either_padding_side(case):
+    _, _, model, _ = case
+    found = []
+    for side in ("right", "left"):
+        model[0].padding_side = side
+        features = model.preprocess(list(TEXTS), prompt=PROMPT)
+        found.append((features["pooling_mask"].bool(), *token_and_layer_weights(model, features)))
+    model[0].padding_side = "right"
+    for mask, tokens, layers in found:
+        shares = layers if tokens is None else tokens
+        assert float(shares.min()) >= 0 and torch.allclose(shares.sum(dim=1), torch.ones(len(TEXTS)), atol=1e-6)
+        assert tokens is None or not tokens[~mask].any()
+    (right_mask, right_tokens, right_layers), (left_mask, left_tokens, left_layers) = found
+    if right_tokens is None:
+        torch.testing.assert_close(right_layers, left_layers, atol=1e-5, rtol=1e-4)
+    else:
+        # Masked tokens aside, each text's weights are in the same order.
+        torch.testing.assert_close(right_tokens[right_mask], left_tokens[left_mask], atol=1e-4, rtol=1e-3)
+
+
 def test_saved_model_loads_bit_for_bit(case, tmp_path):
     design, _, model, _ = case
     model.save(str(tmp_path), create_model_card=False)

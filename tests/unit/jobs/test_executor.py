@@ -5,6 +5,9 @@ Every test runs with each executor there is: the loop must not see a difference.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,8 +16,22 @@ from pathlib import Path
 import pytest
 
 from poolwise.errors import DataError, ModelError
-from poolwise.jobs import Executor, InProcess, Job, JobState, Progress, Report, is_done, load_state, run_jobs
+from poolwise.jobs import (
+    Executor,
+    InProcess,
+    Job,
+    JobKind,
+    JobState,
+    Progress,
+    Report,
+    is_done,
+    load_state,
+    run_jobs,
+    state_path,
+)
 from poolwise.jobs.state import run_job
+from poolwise.records import Cost, RunManifest, load_record, save_record
+from poolwise.study.resume import unchecked
 
 TRAIN = Job("train", "last+causal", 0, "k1", "run1", "last+causal")
 EVAL = Job("eval", "last+causal", 0, "k2", "run1", "last+causal", (TRAIN.id,))
@@ -165,3 +182,138 @@ def test_a_bug_leaves_its_traceback(kind: Callable[..., Executor], tmp_path: Pat
     failures, _ = run(kind, tmp_path, {OTHER.id: ZeroDivisionError("division by zero")})
     assert "ZeroDivisionError" in failures[OTHER.label]
     assert "ZeroDivisionError" in (tmp_path / "jobs" / f"{OTHER.id}.traceback.txt").read_text()
+
+
+WRITES = {TRAIN.id: ("model/weights", "training.jsonl"), EVAL.id: ("items/sts/a.json.gz", "items/sts/b.json.gz")}
+
+
+def write_files(job: Job, folder: Path) -> None:
+    for name in WRITES.get(job.id, ()):
+        path = folder / "runs" / job.run / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{job.id} {name}")
+    if job == TRAIN:
+        manifest = RunManifest(name="x", kind="trained", model="model")
+        save_record(manifest, folder / "runs" / job.run / "run.json")
+    if job == EVAL:  # as an evaluation does, which adds its cost
+        path = folder / "runs" / job.run / "run.json"
+        manifest = load_record(RunManifest, path)
+        save_record(manifest.model_copy(update={"cost": Cost(eval_seconds=1.0)}), path)
+
+
+class Noting(Recorder):
+    def note(self, message: str) -> None:
+        self.events.append(("note", message))
+
+
+def run_writing(out: Path) -> tuple[dict[str, str], list[str], list[str]]:
+    progress = Noting()
+    with InProcess(lambda job, _: write_files(job, out), out) as executor:
+        failures = run_jobs([TRAIN, EVAL, OTHER], out, executor, progress)
+    ran = [name for event, name in progress.events if event == "started"]
+    return failures, ran, [name for event, name in progress.events if event == "note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "again"),
+    [
+        ("model/weights", "another adapter", [TRAIN.id, EVAL.id]),
+        ("model/weights", None, [TRAIN.id, EVAL.id]),
+        ("training.jsonl", "", [TRAIN.id, EVAL.id]),
+        ("items/sts/a.json.gz", "edited, x items/sts/b", [EVAL.id]),
+        ("items/sts/a.json.gz", None, [EVAL.id]),
+        ("run.json", "{}", [TRAIN.id, EVAL.id]),
+    ],
+)
+def test_a_job_whose_files_changed_runs_again_and_a_note_names_the_file(
+    tmp_path: Path, name: str, content: str | None, again: list[str]
+) -> None:
+    assert run_writing(tmp_path)[1:] == ([TRAIN.id, EVAL.id, OTHER.id], [])
+    assert run_writing(tmp_path)[1:] == ([], [])
+    path = tmp_path / "runs" / "run1" / name
+    before = path.read_text()
+    path.unlink() if content is None else path.write_text(content)
+    failures, ran, notes = run_writing(tmp_path)
+    assert failures == {} and ran == again
+    assert str(path) in notes[0] and notes[0].endswith("runs again")
+    assert path.read_text() == before
+    assert run_writing(tmp_path)[1:] == ([], [])
+
+
+def test_an_evaluation_reads_no_model_that_changed_since_its_training(tmp_path: Path) -> None:
+    class Swaps(Noting):
+        def job_finished(self, job: Job, seconds: float) -> None:
+            if job == TRAIN:
+                (tmp_path / "runs" / "run1" / "model" / "weights").write_text("another adapter")
+
+    with InProcess(lambda job, _: write_files(job, tmp_path), tmp_path) as executor:
+        failures = run_jobs([TRAIN, EVAL], tmp_path, executor, Swaps())
+    assert failures == {EVAL.label: f"skipped: {TRAIN.label} failed"}
+    assert run_writing(tmp_path)[1][:2] == [TRAIN.id, EVAL.id]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "dome", "seconds": 1}'])
+def test_a_job_with_a_damaged_state_is_not_done(tmp_path: Path, text: str) -> None:
+    run_writing(tmp_path)
+    state_path(tmp_path, EVAL).write_text(text)
+    failures, ran, _ = run_writing(tmp_path)
+    assert failures == {} and ran == [EVAL.id]
+
+
+def test_a_state_of_an_older_version_counts_without_checksums(tmp_path: Path) -> None:
+    run_writing(tmp_path)
+    for job in (TRAIN, EVAL, OTHER):
+        path = state_path(tmp_path, job)
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps({key: stored[key] for key in ("status", "seconds", "error")}))
+    (tmp_path / "runs" / "run1" / "model" / "weights").write_text("nobody can tell")
+    assert run_writing(tmp_path)[1] == []
+    (note,) = unchecked([TRAIN, EVAL, OTHER], tmp_path)
+    assert note.startswith("3 of 3 finished jobs are of an older version")
+
+
+@pytest.mark.parametrize("kind", ["adapt", "tune", "train"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_an_interrupted_or_failed_job_wrote_is_there_when_it_resumes(
+    tmp_path: Path, kind: JobKind, failed: bool
+) -> None:
+    job = Job(kind, "base", 0, "k", "run1")
+    path = tmp_path / {"adapt": "adapted", "tune": "tuning", "train": "runs"}[kind] / "run1" / "model" / "checkpoint"
+    found: list[bool] = []
+
+    def act(job: Job, report: Report) -> None:
+        found.append(path.is_file())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+        if len(found) == 1:
+            raise DataError("later") if failed else KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    assert found == [False, True]
+    path.write_text("damaged")  # now it is done, and begins anew
+    run_jobs([job], tmp_path, InProcess(act, tmp_path), Progress())
+    assert found == [False, True, False]
+
+
+def test_states_of_a_pass_are_compared_only_where_a_job_reads_them(tmp_path: Path) -> None:
+    reading = Job("pass", "causal/training", 0, "k0", "v1/causal-1")
+    head = Job("train", "mean+causal", 0, "k1", "run1", "mean+causal", (reading.id,))
+    ran: list[str] = []
+
+    def act(job: Job, report: Report) -> None:
+        ran.append(job.id)
+        folder = tmp_path / ("states/v1/causal-1" if job == reading else "runs/run1/head")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "file").write_text(job.id)
+
+    for _ in range(2):
+        run_jobs([reading, head], tmp_path, InProcess(act, tmp_path), Progress())
+    assert ran == [reading.id, head.id]
+    shutil.rmtree(tmp_path / "states")  # all that read them is done
+    run_jobs([reading, head], tmp_path, InProcess(act, tmp_path), Progress())
+    assert ran == [reading.id, head.id]
+    (tmp_path / "runs" / "run1" / "head" / "file").unlink()
+    run_jobs([reading, head], tmp_path, InProcess(act, tmp_path), Progress())
+    assert ran == [reading.id, head.id] * 2

@@ -68,6 +68,22 @@ KILLED = """
 
         return run
 """
+KILLED_ONCE = """
+    import os, signal, time
+
+    def open_run(out):
+        def run(job, report):
+            (out / f"{job.key}-{len(list(out.glob(job.key + '-*')))}").touch()
+            while len(list(out.glob("*-0"))) < 2:  # one job in each process
+                time.sleep(0.02)
+            if job.key == "first" and not (out / "killed").exists():
+                (out / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            while not (out / "first-1").exists():  # runs on after the other process was killed
+                time.sleep(0.02)
+
+        return run
+"""
 PREPARING = """
     import time, psutil
     from poolwise.jobs import prepare_workers
@@ -170,6 +186,21 @@ def test_a_process_that_is_killed_fails_its_job_and_the_others_go_on(
     assert failures.keys() == {first.label, after.label}
     assert ("second", 1, 2) in told
     sys.modules.pop("killed_jobs")
+
+
+def test_a_job_whose_process_is_killed_is_tried_again_and_the_other_process_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "killed_once_jobs.py").write_text(textwrap.dedent(KILLED_ONCE))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import killed_once_jobs  # type: ignore[import-not-found]
+
+    jobs = [Job("train", name, 0, name, name, name) for name in ("first", "second")]
+    with Processes(partial(killed_once_jobs.open_run, tmp_path), tmp_path, 2, ("torch",)) as executor:
+        assert run_jobs(jobs, tmp_path, executor, Progress()) == {}
+    assert sorted(path.name for path in tmp_path.glob("*-?")) == ["first-0", "first-1", "second-0"]
+    assert "train first, seed 0: its worker process was killed" in caplog.text
+    sys.modules.pop("killed_once_jobs")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")

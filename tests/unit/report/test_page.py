@@ -228,3 +228,26 @@ def test_the_verdict_counts_tests_and_verdicts(page: Page) -> None:
     counted = f"{better} better, {worse} worse, {len(contrasts) - better - worse} not decided."
     assert f"Verdicts on {len(contrasts)} contrasts: {counted} {len(tested)} tested" in shown
     assert f"{len(contrasts) - len(tested)} could not be tested" in shown
+
+
+def test_a_csv_holds_no_formula_and_every_number() -> None:
+    cells = (
+        '=HYPERLINK("http://x")',
+        "+1+1",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        " =1",
+        "-0.25",
+        "+3",
+        "-",
+        -0.5,
+        "mean+causal",
+    )
+    link = csv_link(Csv(["=a", "b"], [(cell, 1) for cell in cells]), "k")
+    found = list(csv.reader(io.StringIO(unquote(link.split("utf-8,")[1].split('"')[0]))))
+    assert found[0] == ["'=a", "b"]
+    assert [row[0] for row in found[1:]] == [
+        *(f"'{cell}" for cell in cells[:6]),
+        *("-0.25", "+3", "-", "-0.5", "mean+causal"),
+    ]

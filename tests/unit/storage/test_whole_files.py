@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.errors import ConfigError
 from poolwise.storage.whole_files import flush_folder, whole_file, whole_folder, write_bytes, write_text
 
 
@@ -32,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, calls: list[str]) -> None:
     write_bytes(tmp_path / "new" / "a.json", b"{}\r\n")
-    assert calls == ["flush a.json.partial", "name a.json"]
+    assert calls == ["flush a.json.partial", "name a.json", "flush new"]
     assert (tmp_path / "new" / "a.json").read_bytes() == b"{}\r\n"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
 
@@ -61,7 +62,7 @@ def test_a_file_written_in_parts_is_whole_or_not_there(tmp_path: Path, calls: li
         assert not (tmp_path / "a.bin").exists()
         file.write(b"two")
     assert (tmp_path / "a.bin").read_bytes() == b"onetwo"
-    assert [call.partition(" ")[0] for call in calls] == ["flush", "name"]
+    assert [call.partition(" ")[0] for call in calls] == ["flush", "name", "flush"]
     with pytest.raises(KilledError), whole_file(tmp_path / "a.bin") as file:
         file.write(b"half")
         raise KilledError
@@ -76,7 +77,8 @@ def test_a_folder_replaces_another_once_it_is_on_the_disk(tmp_path: Path, calls:
         (aside / "deep").mkdir()
         (aside / "deep" / "new.txt").write_text("new")
         assert (tmp_path / "base" / "left.txt").is_file()
-    assert calls == ["flush new.txt", "name base"]
+    assert sorted(calls[:3]) == ["flush base.partial", "flush deep", "flush new.txt"]
+    assert calls[3:] == ["name base", f"flush {tmp_path.name}"]
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "base",
         "base/deep",
@@ -106,4 +108,15 @@ def test_every_file_of_a_folder_is_flushed(tmp_path: Path, calls: list[str]) -> 
     for name in ("a", "deep/b"):
         (tmp_path / name).write_text("x")
     flush_folder(tmp_path)
-    assert sorted(calls) == ["flush a", "flush b"]
+    assert sorted(calls) == ["flush a", "flush b", "flush deep", f"flush {tmp_path.name}"]
+
+
+def test_of_two_that_write_one_folder_the_second_is_refused(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "base") as first:
+        (first / "who").write_text("first")
+        with (
+            pytest.raises(ConfigError, match=rf"base is in use by process {os.getpid()} on"),
+            whole_folder(tmp_path / "base"),
+        ):
+            pass
+    assert (tmp_path / "base" / "who").read_text() == "first" and len(list(tmp_path.iterdir())) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from poolwise.errors import ConfigError, DataError, EvalError, PoolwiseError
 from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.screening.screen import run_screened_study
+from poolwise.storage.lock import locked
 from poolwise.study.folders import read_json, require_empty, require_writable, write_json
 from poolwise.study.single_evaluation import evaluate_single
 from poolwise.study.single_training import build_single_run, train_single
@@ -48,6 +50,7 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:
 
 def test_what_a_kill_in_the_middle_of_writing_leaves_does_not_take_a_folder(tmp_path: Path) -> None:
     (tmp_path / "study.json.partial").write_text("{")
+    (tmp_path / ".lock").write_text("process 1 on a machine\n")
     require_empty(tmp_path, "study")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty and holds no study"):
@@ -95,6 +98,22 @@ def test_a_screened_study_with_bad_input_leaves_its_folder_too(tmp_path: Path) -
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty and holds no screen"):
         run_screened_study(recipe_of(tmp_path, **designs), 1, tmp_path / "out")
+
+
+def test_of_two_commands_on_one_folder_the_second_is_refused(tmp_path: Path) -> None:
+    recipe, out, data = recipe_of(tmp_path), tmp_path / "out", str(tmp_path / "train.jsonl")
+    run = build_single_run("mean+causal", "poolwise/nano", [data], 0, 0, None, [])
+    out.mkdir()
+    commands = [
+        lambda: run_study(recipe, out),
+        lambda: train_single(run, out, quiet),
+        lambda: evaluate_single("poolwise/nano", ["suite"], out, None, EvalConfig(), quiet),
+    ]
+    with locked(out):
+        for command in commands:
+            with pytest.raises(ConfigError, match=rf"{out} is in use by process {os.getpid()} on"):
+                command()
+    assert list(out.iterdir()) == []
 
 
 def test_a_training_with_bad_input_leaves_its_folder_to_the_mended_command(tmp_path: Path) -> None:

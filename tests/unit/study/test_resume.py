@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 import toys
 from poolwise.config import Recipe, build_recipe
+from poolwise.errors import PoolwiseError
 from poolwise.jobs import Job, Progress, load_state
 from poolwise.models import attention
 from poolwise.study.inputs import load_inputs
@@ -145,3 +147,23 @@ def test_a_study_repeats_no_probe_of_a_model_and_no_hash_of_its_base(
     assert probes.count("eval mean+causal, seed 0") == 1  # loaded
     times = Counter(name for name in hashed if Path(name).parent == tmp_path / "base")
     assert times[str(tmp_path / "base" / "model.safetensors")] == 1 and set(times.values()) == {1}
+
+
+def test_files_that_changed_after_their_job_are_not_used_and_the_results_stay(recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = run_study(recipe, out, workers=1).results
+    mean, last = (next((out / "runs").glob(f"{name}+causal-s0-*")) for name in ("mean", "last"))
+    weights, other = (next((folder / "model").rglob("adapter_model.safetensors")) for folder in (mean, last))
+    weights.write_bytes(other.read_bytes())  # another adapter
+    items = next((last / "items").rglob("*.json.gz"))
+    shutil.copy(next((mean / "items").rglob("*.json.gz")), items)  # the scores of another job
+    again = run(recipe, out)
+    named = [note for note in again.notes if note.endswith("runs again")]
+    for path in (weights, items):
+        assert any(str(path) in note for note in named)
+    assert "train last+causal, seed 0" not in again.ran and "train mean+causal, seed 0" in again.ran
+    assert json.loads((out / "results.json").read_text())["results"] == before.model_dump(mode="json")
+    (mean / "training.jsonl").write_text("")
+    (out / "study.json").write_text("{}")
+    with pytest.raises(PoolwiseError, match=r"study\.json"):
+        run(recipe, out)

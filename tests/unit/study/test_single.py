@@ -14,8 +14,9 @@ import torch
 import toys
 from poolwise.config import EvalConfig, Prompts
 from poolwise.encoding.encode import encode_texts
-from poolwise.errors import ConfigError, DataError, ModelError
+from poolwise.errors import ConfigError, DataError, EvalError, ModelError
 from poolwise.models import build_model, custom_code, load, load_model, saved_folder
+from poolwise.records import ItemScores, load_record, load_run, save_record
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 from poolwise.study.single_training import build_single_run, train_single
 
@@ -167,3 +168,39 @@ def test_prompts_from_the_command_line() -> None:
     for wrong in ("Q: ", "quer=x", "stss.query=x"):
         with pytest.raises(ConfigError, match=r"wanted query=TEXT"):
             parse_prompts([wrong])
+
+
+def test_a_finished_run_whose_files_changed_says_what_to_delete_and_can_be_trained_again(tmp_path: Path) -> None:
+    run, out = run_of(tmp_path, steps=0), tmp_path / "run"
+    train_single(run, out, quiet)
+    assert train_single(run, out, quiet).design == "mean+causal"
+    path = out / "model" / "adapter_config.json"
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"{", b" ", 1))
+    with pytest.raises(ModelError, match=rf"{path} has other contents .* delete {out / 'model'} and run the same"):
+        train_single(run, out, quiet)
+    shutil.rmtree(out / "model")
+    train_single(run, out, quiet)
+    assert path.read_bytes() == before
+
+
+def test_scores_that_changed_or_went_are_scored_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_single(run_of(tmp_path, steps=0), tmp_path / "run", quiet)
+    tasks = [str(toys.write_suite(tmp_path / "suite") / name) for name in ("sts", "clustering")]
+
+    def score() -> dict[str, float]:
+        _, scores = evaluate_single(str(tmp_path / "run"), tasks, tmp_path / "eval", None, EvalConfig(), quiet)
+        return {record.task: record.score for record in scores}
+
+    first, (a, b) = score(), sorted((tmp_path / "eval" / "items").glob("*/*.json.gz"))
+    record = load_record(ItemScores, b)
+    for damage in (
+        lambda: save_record(record.model_copy(update={"score": 1.0}), b),
+        a.unlink,
+        lambda: a.write_bytes(b""),
+    ):
+        damage()
+        with pytest.raises(EvalError, match=r"json\.gz (is missing|has )"):
+            load_run(tmp_path / "eval")
+        assert score() == first and load_run(tmp_path / "eval").scores.keys() == first.keys()
+    assert f"{b} has " in caplog.text and "scored again" in caplog.text

@@ -78,10 +78,10 @@ def test_a_resumed_training_keeps_the_best_look_of_its_past(base, tmp_path, stop
 def test_a_stop_between_the_best_weights_and_their_checkpoint_loses_nothing(base, tmp_path, monkeypatch):
     settings, publish = config(save_steps=100), checkpoints.publish
 
-    def die(partial, folder):
+    def die(partial, folder, needed):
         if partial.name == "checkpoint-4":
             raise StopError
-        publish(partial, folder)
+        publish(partial, folder, needed)
 
     monkeypatch.setattr("poolwise.training.trainer.publish", die)
     with pytest.raises(StopError):
@@ -103,3 +103,17 @@ def test_patience_counts_looks_after_the_best(base, tmp_path):
     assert found.best.step == 4 and not found.is_over
     found.taken.append(DevLook(step=8, score=0.4))
     assert found.is_over
+
+
+@pytest.mark.parametrize("damage", ["unlink", "flip"])
+def test_a_training_whose_best_weights_are_damaged_begins_anew(base, tmp_path, damage):
+    settings = config(save_steps=100)
+    whole, _ = train(base, tmp_path / "whole", [0.9, 0.3, 0.2], settings)
+    with pytest.raises(StopError):
+        train(base, tmp_path / "cut", [0.9, 0.3], settings, on_step=stop_at(5))
+    best = tmp_path / "cut" / "best" / "step-2" / "trained.safetensors"
+    best.unlink() if damage == "unlink" else best.write_bytes(best.read_bytes()[:-1] + b"?")
+    (tmp_path / "cut" / "looks.json").write_text("{")
+    model, seen = train(base, tmp_path / "cut", [0.9, 0.3, 0.2], settings)
+    assert len(seen) == 3 and same(weights(model), weights(whole))
+    assert load_looks(tmp_path / "cut" / "looks.json") == load_looks(tmp_path / "whole" / "looks.json")

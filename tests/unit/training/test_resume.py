@@ -1,5 +1,7 @@
 """A stopped run resumes and ends with the same weights, bit for bit."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import torch
 
 from poolwise.errors import ConfigError
 from poolwise.records import load_steps
+from poolwise.training import checkpoints
 from toy_training import StopError, stop_at, toy_config, toy_model, toy_train, weights
 
 DESIGN = "multilayer+bidirectional"
@@ -54,13 +57,70 @@ def test_an_exception_at_any_step_and_a_second_call(base, tmp_path, uninterrupte
     assert_same_run(model, tmp_path, uninterrupted)
 
 
-def test_without_the_stored_random_state_the_weights_differ(base, tmp_path, uninterrupted):
+def test_without_the_stored_random_state_the_weights_differ(base, tmp_path, uninterrupted, monkeypatch):
     with pytest.raises(StopError):
         toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), tmp_path, on_step=stop_at(3))
     (rng,) = tmp_path.glob("checkpoints/checkpoint-2/rng_state.pth")
     rng.unlink()
+    monkeypatch.setattr(checkpoints, "checkpoint_damage", lambda path, **_: "")  # which would refuse it
     model, _ = resumed(base, tmp_path)
     assert any(not torch.equal(value, uninterrupted[0][name]) for name, value in weights(model).items())
+
+
+@pytest.fixture(scope="module")
+def stopped(base, tmp_path_factory):
+    """A training of six steps that ended in the third; its checkpoint is that of step 2."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(StopError):
+        toy_train(toy_model(DESIGN, base, toy_config()), toy_config(), folder, on_step=stop_at(3))
+    return folder
+
+
+DAMAGES = {
+    "deleted": lambda path: path.unlink(),
+    "emptied": lambda path: path.write_bytes(b""),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-2]),
+    "one bit": lambda path: path.write_bytes(path.read_bytes()[:-5] + bytes([path.read_bytes()[-5] ^ 1]) + b"0000"),
+    "of another": lambda path: path.write_bytes(path.read_bytes()[::-1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_no_checkpoint_with_a_damaged_file_is_used(tmp_path, stopped, caplog, damage):
+    files = sorted(path.name for path in (stopped / "checkpoints" / "checkpoint-2").iterdir())
+    assert {"optimizer.pt", "rng_state.pth", "scheduler.pt", "trained.safetensors", "training.jsonl"} < set(files)
+    run_hash = json.loads((stopped / "checkpoints" / "checkpoint-2" / "run.json").read_text())["run"]
+    shutil.copytree(stopped, tmp_path / "whole")
+    assert checkpoints.find_checkpoint(tmp_path / "whole" / "checkpoints", run_hash) is not None
+    for name in files:
+        folder = tmp_path / name / "checkpoints"
+        shutil.copytree(stopped / "checkpoints", folder)
+        DAMAGES[damage](folder / "checkpoint-2" / name)
+        caplog.clear()
+        assert checkpoints.find_checkpoint(folder, run_hash) is None
+        (note,) = caplog.messages
+        assert name in note and "checkpoint-2" in note and "does not resume" in note
+
+
+def test_an_older_checkpoint_or_the_beginning_takes_the_place_of_a_damaged_one(base, tmp_path, stopped, uninterrupted):
+    shutil.copytree(stopped, tmp_path / "older")
+    shutil.copytree(stopped / "checkpoints" / "checkpoint-2", tmp_path / "older" / "checkpoints" / "checkpoint-4")
+    shutil.copytree(stopped, tmp_path / "beginning")
+    (tmp_path / "beginning" / "checkpoints" / "checkpoint-2" / "optimizer.pt").unlink()
+    for name, first in (("older", 3), ("beginning", 1)):
+        model, steps = resumed(base, tmp_path / name)
+        assert steps == list(range(first, 7))
+        assert_same_run(model, tmp_path / name, uninterrupted)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"{}\n"])
+def test_the_log_of_a_stopped_training_is_that_of_its_checkpoint(base, tmp_path, stopped, uninterrupted, content):
+    shutil.copytree(stopped, tmp_path / "run")
+    log = tmp_path / "run" / "training.jsonl"
+    log.unlink() if content is None else log.write_bytes(content)
+    model, steps = resumed(base, tmp_path / "run")
+    assert steps == [3, 4, 5, 6]
+    assert_same_run(model, tmp_path / "run", uninterrupted)
 
 
 def test_a_signal_waits_for_its_checkpoint_and_is_then_delivered(base, tmp_path, uninterrupted, interruptible):

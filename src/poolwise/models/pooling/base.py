@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors.torch import load_model, save_model
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
@@ -17,12 +17,17 @@ from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.kernels.precision import Precision, autocast
 from poolwise.kernels.reduction import widen
+from poolwise.models.finite import require_finite
+from poolwise.models.pooling.occlusion import occlusion_weights
 from poolwise.models.saved_folder import local_folder
 from poolwise.upstream.torch import NeverNarrowed
 
 P = TypeVar("P", bound="Pooling")
 WEIGHTS = "model.safetensors"
 TokensRead = Literal["last", "mean", "weighted_mean", "all"]
+WeightsKind = Literal["exact", "attention", "measured"]
+"""Exact: the embedding is the weighted sum of the states. Attention: averaged over heads and queries. Measured: by
+``occlusion_weights``."""
 
 
 @torch.no_grad()
@@ -79,6 +84,29 @@ class Pooling(NeverNarrowed, Module):
         """
         return "all"
 
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """What ``token_weights`` or ``layer_weights`` returns."""
+        return "measured"
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return how much the embedding takes from each token's state, as ``weights_kind`` says.
+
+        Law: rows sum to 1, no weight is negative, and tokens outside ``pooling_mask`` have weight 0.
+        It does not apply to poolings that use layers: the backbone reduces their tokens, all with the same weights.
+        """
+        return occlusion_weights(self._embed_tokens, features["token_embeddings"], features["pooling_mask"].bool())
+
+    def layer_weights(self, features: dict[str, Any]) -> Float[Tensor, "B S"] | None:
+        """Return how much the embedding takes from each of the subset's layers; None if only the last one is used.
+
+        Law: rows sum to 1, and no weight is negative.
+        """
+        return None
+
+    def _embed_tokens(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B W"]:
+        return self.embed({"token_embeddings": states, "pooling_mask": mask, "attention_mask": mask})
+
     @abstractmethod
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return one vector per text, in fp32."""
@@ -125,10 +153,10 @@ class Pooling(NeverNarrowed, Module):
         Raises: ModelError if its files are missing or inconsistent.
         """
         folder = local_folder(model_name_or_path, **options) / subfolder
-        config = cls.load_config(str(folder))
-        width = config.pop("projected", None)
         state = torch.get_rng_state()
         try:
+            config = cls.load_config(str(folder))
+            width = config.pop("projected", None)
             pooling = cls(**config)
             if width is not None:
                 pooling.project(width)
@@ -138,4 +166,5 @@ class Pooling(NeverNarrowed, Module):
             raise ModelError(f"cannot read the pooling in {folder}: {error}", hint="save the model again") from error
         finally:
             torch.set_rng_state(state)
+        require_finite(pooling.named_parameters(), f"the pooling in {folder}")
         return pooling

@@ -7,8 +7,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from poolwise.kernels.reduction import last_token
-from poolwise.models.pooling.base import Pooling, TokensRead
+from poolwise.kernels.reduction import last_token, reduction_weights
+from poolwise.models.pooling.base import Pooling, TokensRead, WeightsKind
 
 
 class LastPooling(Pooling):
@@ -18,6 +18,15 @@ class LastPooling(Pooling):
     def tokens_read(self) -> TokensRead:
         """The last token."""
         return "last"
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Exact."""
+        return "exact"
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return 1 at the last token."""
+        return reduction_weights(features["pooling_mask"].bool(), "last")
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the state of EOS."""

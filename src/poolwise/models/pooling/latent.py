@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from poolwise.design import Design
-from poolwise.kernels.reduction import last_token
-from poolwise.models.pooling.base import Pooling, TokensRead
+from poolwise.kernels.reduction import last_token, reduction_weights
+from poolwise.models.pooling.base import Pooling, TokensRead, WeightsKind
 from poolwise.models.pooling.cross_attention import CrossAttention, HeadSize, Start, head_size
 
 
@@ -57,6 +57,18 @@ class LatentPooling(Pooling):
     def tokens_read(self) -> TokensRead:
         """All tokens, or the last one where it is the only key."""
         return self.keys
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Attention; with one key it is 1."""
+        return "attention"
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return the attention to each token, averaged over latents and heads; 1 at the last one if it is the key."""
+        states, mask = features["token_embeddings"], features["pooling_mask"].bool()
+        if self.keys == "last":
+            return reduction_weights(mask, "last")
+        return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the mean over latents after they attended to the tokens."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from poolwise.design import Design
-from poolwise.kernels.reduction import normalise, select_layers
-from poolwise.models.pooling.base import Pooling
+from poolwise.kernels.reduction import normalise, select_layers, widen
+from poolwise.models.pooling.base import Pooling, WeightsKind
 
 
 class LayerMeanPooling(Pooling):
@@ -25,6 +26,16 @@ class LayerMeanPooling(Pooling):
     def from_design(cls, design: Design, dim: int, num_layers: int) -> LayerMeanPooling:
         """Return the pooling of the design's layers."""
         return cls(dim, str(design.option("layers")))
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Exact, for the normalised states."""
+        return "exact"
+
+    def layer_weights(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
+        """Return the same weight for each of the subset's layers."""
+        states = select_layers(features["layer_embeddings"], self.subset)
+        return torch.full_like(widen(states[..., 0]), 1 / states.shape[1])
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the mean over layers."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poolwise.design import Design
 from poolwise.kernels.reduction import normalise, select_layers
 from poolwise.layer_subsets import LayerSubset
-from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.base import Pooling, WeightsKind
 
 
 class LayerMixPooling(Pooling):
@@ -35,6 +35,15 @@ class LayerMixPooling(Pooling):
     def weights(self) -> Float[Tensor, " S"]:
         """Return the weight of each of the subset's layers; the weights sum to 1."""
         return self.logits.softmax(dim=0)
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Exact, for the normalised states."""
+        return "exact"
+
+    def layer_weights(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
+        """Return the trained weight of each of the subset's layers, the same for every text."""
+        return self.weights().expand(len(features["layer_embeddings"]), -1)
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the weighted mean over layers."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poolwise.design import Design
 from poolwise.kernels.reduction import normalise, select_layers
 from poolwise.layer_subsets import LayerSubset
-from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.base import Pooling, WeightsKind
 from poolwise.models.pooling.cross_attention import SMALL_STD, CrossAttention, HeadSize, Start, head_size
 
 
@@ -73,8 +73,13 @@ class MultilayerPooling(Pooling):
         states = states if self.input == "raw" else normalise(states)
         return states if self.layers is None else states + self.layers
 
-    def layer_attention(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
-        """Return the attention to each of the subset's layers, averaged over latents and heads; rows sum to 1."""
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Attention."""
+        return "attention"
+
+    def layer_weights(self, features: dict[str, Any]) -> Float[Tensor, "B S"]:
+        """Return the attention to each of the subset's layers, averaged over latents and heads."""
         states = self.states(features)
         mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         return self.head.attention(self.head.keys(states, mask), mask).mean(dim=(1, 2))

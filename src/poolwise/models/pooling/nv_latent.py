@@ -25,6 +25,7 @@ from poolwise.design import Design
 from poolwise.kernels.reduction import mean_rows, mean_tokens, normalise, widen
 from poolwise.models.pooling.base import Pooling
 from poolwise.models.pooling.cross_attention import SMALL_STD, HeadSize, LatentHead, Start, head_size
+from poolwise.models.pooling.occlusion import weights_of_moves
 
 
 class LatentMemory(LatentHead):
@@ -64,11 +65,28 @@ class LatentMemory(LatentHead):
     def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Return the mean over each text's unmasked tokens after they attended to the latents, in fp32."""
         rows, mean = _rows(states, mask)
+        tokens, hidden = self._of_tokens(rows)
+        return mean(tokens) + widen(self.ff_out(mean(hidden)))
+
+    def left_out(self, rows: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "1 D"], Float[Tensor, "N D"]]:
+        """Return the vector of a text with these tokens, and its vectors without each of them, which are two or more.
+
+        Each token is read once, since they meet only in the mean.
+        """
+        tokens, hidden = self._of_tokens(rows)
+
+        def others(values: Tensor) -> Tensor:
+            return (values.sum(dim=0) - values) / (len(values) - 1)
+
+        whole = tokens.mean(dim=0) + widen(self.ff_out(hidden.mean(dim=0)))
+        return whole[None], others(tokens) + widen(self.ff_out(others(hidden)))
+
+    def _of_tokens(self, rows: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N F"]]:
+        """Return tokens after they attended to the latents, and the hidden layer of FF."""
         tokens = normalise(widen(rows))
         tokens = tokens + widen(self._looked_up(self.norm_states(tokens)))
         inner, gate = self.ff_in(self.norm_ff(tokens)).chunk(2, dim=-1)
-        hidden = mean(widen(inner * functional.gelu(gate)))
-        return mean(tokens) + widen(self.ff_out(hidden))
+        return tokens, widen(inner * functional.gelu(gate))
 
 
 def _rows(states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -104,6 +122,16 @@ class NvLatentPooling(Pooling):
         size = head_size(design, dim)
         init: Any = design.option("init")
         return cls(dim, size.latents, size.heads, size.head_dim, init)
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return how far the embedding moves without each token."""
+        states, projection = features["token_embeddings"], self.projection
+
+        def leave_out(text: int, places: Tensor) -> tuple[Tensor, Tensor]:
+            whole, without = self.head.left_out(states[text, places])
+            return (whole, without) if projection is None else (projection(whole), projection(without))
+
+        return weights_of_moves(features["pooling_mask"].bool(), leave_out)
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the mean of the tokens after they attended to the latents."""

@@ -28,7 +28,7 @@ from torch.nn import functional
 from poolwise.design import Design
 from poolwise.kernels.headwise import headwise
 from poolwise.kernels.reduction import normalise, widen
-from poolwise.models.pooling.base import Pooling, start_as_isometry
+from poolwise.models.pooling.base import Pooling, WeightsKind, start_as_isometry
 from poolwise.models.pooling.cross_attention import SMALL_STD, Start
 
 
@@ -69,12 +69,19 @@ class QueryAttention(nn.Module):
         queries = self.to_query(self.queries).unflatten(1, (self.heads, self.head_dim)).transpose(0, 1)
         return headwise(queries, self._by_heads(self.to_key))
 
+    def tokens(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Return the normalised states; masked ones are zero."""
+        return normalise(torch.where(mask[:, :, None], widen(states), 0.0))
+
+    def attention(self, tokens: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B H K T"]:
+        """Return the attention weight of each query, in each head, for each of ``tokens``; 0 at masked ones."""
+        scores = widen(torch.einsum("hkd,btd->bhkt", self._folded_queries(), tokens)) / self.head_dim**0.5
+        return scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
+
     def forward(self, states: Float[Tensor, "B T D"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, "B W"]:
         """Return the mean over queries after they attended to the unmasked tokens, in fp32."""
-        tokens = normalise(torch.where(mask[:, :, None], widen(states), 0.0))
-        scores = widen(torch.einsum("hkd,btd->bhkt", self._folded_queries(), tokens)) / self.head_dim**0.5
-        weights = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
-        gathered = torch.einsum("bhkt,btd->hbkd", weights, tokens)
+        tokens = self.tokens(states, mask)
+        gathered = torch.einsum("bhkt,btd->hbkd", self.attention(tokens, mask), tokens)
         values = headwise(gathered.flatten(1, 2), self._by_heads(self.to_value).transpose(1, 2))
         attended = values.unflatten(1, gathered.shape[1:3]).permute(1, 2, 0, 3).flatten(-2)
         state = self.norm_attended(self.queries + widen(attended))
@@ -114,6 +121,16 @@ class PmaPooling(Pooling):
     def get_embedding_dimension(self) -> int:
         """Return W, the width of the vectors."""
         return self.width
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Attention."""
+        return "attention"
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return the attention to each token, averaged over queries and heads."""
+        mask = features["pooling_mask"].bool()
+        return self.head.attention(self.head.tokens(features["token_embeddings"], mask), mask).mean(dim=(1, 2))
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B W"]:
         """Return the mean over queries after they attended to the tokens."""

@@ -14,8 +14,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from poolwise.design import Design
-from poolwise.kernels.reduction import reduce_tokens
-from poolwise.models.pooling.base import Pooling, TokensRead
+from poolwise.kernels.reduction import reduce_tokens, reduction_weights
+from poolwise.models.pooling.base import Pooling, TokensRead, WeightsKind
 from poolwise.models.pooling.cross_attention import SMALL_STD
 
 
@@ -52,6 +52,15 @@ class SoftTokensPooling(Pooling):
         """Take over the precision of the backbone, and lend it the trained differences."""
         super().on_model_ready(model)
         model[0].lend_soft_tokens(self.soft)
+
+    @property
+    def weights_kind(self) -> WeightsKind:
+        """Exact."""
+        return "exact"
+
+    def token_weights(self, features: dict[str, Any]) -> Float[Tensor, "B T"]:
+        """Return 1 at the last appended token, or the same weight for each of them."""
+        return reduction_weights(features["pooling_mask"].bool(), self.tokens)
 
     def pool(self, features: dict[str, Any]) -> Float[Tensor, "B D"]:
         """Return the state of the last appended token, or the mean over the appended tokens."""

@@ -1,0 +1,147 @@
+"""Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
+
+python benchmarks/faults.py [--every N]
+
+A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
+file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
+its own. It must end in results that equal those of an undisturbed run bit for bit, or in an error that the user can
+fix, which names the file; never in a traceback and never in other results. The last line counts them.
+
+--every N tries each N-th case only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from poolwise.config import Recipe, build_recipe
+from poolwise.embedded.pydoc import pydoc_suite_path
+from poolwise.errors import explain
+from poolwise.jobs import Job, Progress
+from poolwise.study import preload  # noqa: F401  # each case is forked from here, so it imports nothing again
+from poolwise.study.study import run_study
+
+
+def emptied(raw: bytes) -> bytes:
+    return b""
+
+
+def truncated(raw: bytes) -> bytes:
+    return raw[: len(raw) * 2 // 3]
+
+
+def flipped(raw: bytes) -> bytes:
+    place = len(raw) // 2
+    return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes] | None] = {
+    "deleted": None,
+    "emptied": emptied,
+    "truncated": truncated,
+    "one bit flipped": flipped,
+}
+REPORTS = ("report.html", "report.md", "report.tex", "README.md", "card.yaml")
+"""Files that only people read; each command that ends writes them again."""
+
+
+def recipe() -> Recipe:
+    return build_recipe(
+        {
+            "name": "faults",
+            "base": "poolwise/nano",
+            "designs": ["mlp+causal"],
+            "reference": "mlp+causal",
+            "seeds": [0],
+            "data": {"train": ["poolwise/pydoc"], "max_rows": 64},
+            "train": {"steps": 4, "batch_size": 4, "max_tokens": 24, "save_steps": 2, "precision": "fp32"},
+            "eval": {"max_tokens": 24, "precision": "fp32"},
+            "tasks": [str(pydoc_suite_path() / name) for name in ("sts/pysts-code", "classification/pydoc-kind")],
+            "max_items": 20,
+            "anchors": ["random"],
+        }
+    )
+
+
+class Stops(Progress):
+    """Ends the study in the third step of the training, as a kill there does: nothing is written any more."""
+
+    def job_advanced(self, job: Job, done: int, total: int, detail: str) -> None:
+        if job.kind == "train" and done == 3 and "loss" in detail:
+            raise KeyboardInterrupt
+
+
+def attempt(out: Path, sender: Any) -> None:
+    try:
+        run_study(recipe(), out, workers=1)
+        sender.send(("results", json.loads((out / "results.json").read_text())["results"]))
+    except BaseException as error:
+        known = explain(error) if isinstance(error, Exception) else None
+        sender.send(("refused", str(known)) if known else ("traceback", f"{type(error).__name__}: {error}"))
+
+
+def in_fork(out: Path) -> tuple[str, Any]:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=attempt, args=(out, sender))
+    child.start()
+    sender.close()
+    try:
+        found = receiver.recv()
+    except EOFError:
+        found = ("traceback", "the process died")
+    child.join()
+    return found  # type: ignore[no-any-return]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=1)
+    every = parser.parse_args().every
+    start, counts, bad = time.monotonic(), Counter[str](), []
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        folders = {"finished": root / "finished", "stopped": root / "stopped"}
+        wanted = run_study(recipe(), folders["finished"], workers=1).results.model_dump(mode="json")
+        with contextlib.suppress(KeyboardInterrupt):
+            run_study(recipe(), folders["stopped"], Stops(), workers=1)
+        cases = [
+            (state, path.relative_to(folder), damage)
+            for state, folder in folders.items()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name not in REPORTS
+            for damage in DAMAGES
+        ]
+        for state, path, damage in cases[::every]:
+            copy = root / "copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(folders[state], copy)
+            spoil = DAMAGES[damage]
+            (copy / path).unlink() if spoil is None else (copy / path).write_bytes(spoil((copy / path).read_bytes()))
+            kind, found = in_fork(copy)
+            if kind == "results":
+                kind = "same results" if found == wanted else "OTHER RESULTS"
+            elif kind == "refused" and path.name not in found:
+                kind = "refused without the name of the file"
+            counts[kind] += 1
+            if kind not in ("same results", "refused"):
+                bad.append(f"{state} {path} {damage}: {kind} {'' if kind == 'OTHER RESULTS' else found}")
+                print(bad[-1], flush=True)
+    shown = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    total, took = sum(counts.values()), time.monotonic() - start
+    print(f"{total - len(bad)} of {total} faults survived in {took:.0f} s: {shown}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

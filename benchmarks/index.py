@@ -1,0 +1,144 @@
+"""An index of poolwise against faiss used directly: build time, size, recall, and latency, as ratios in one run.
+
+python benchmarks/index.py [--sizes 10000 100000] [--million] [--width 384] [--queries 500] [--repeats 3]
+
+Vectors are random around centres, as embeddings are, and of length 1; queries are other draws around the same centres.
+Our build reads a corpus of float32 shards and measures its recall; faiss is given the matrix in memory. Both search one
+query at a time, with the same settings. Ours also scores the candidates again from disk, and looks up ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _measure import record
+
+HNSW = {"m": 32, "ef_construction": 200, "ef_search": 128}
+K = 10
+BUILD_TARGET, SEARCH_TARGET = 0.5, 0.5
+"""Of the speed of faiss alone: we also copy vectors, compute checksums and measure recall, and look up ids."""
+SHARD_ROWS = 8192
+
+
+def draw_vectors(count: int, width: int, seed: int) -> np.ndarray:
+    """Return vectors of length 1 around 1,000 centres, which do not depend on the seed (N D)."""
+    centres = np.random.default_rng(0).normal(size=(1000, width)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    found = centres[rng.integers(0, len(centres), count)]
+    found += rng.normal(size=(count, width)).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def write_corpus(folder: Path, vectors: np.ndarray) -> Path:
+    """Write vectors as ``poolwise encode`` would."""
+    from poolwise.corpus.manifest import Manifest, ModelFingerprint, Output, save_manifest
+    from poolwise.corpus.rows import Row
+    from poolwise.corpus.shards import rows_table, save_shard
+
+    parts = dict.fromkeys(("name", "weights", "tokenizer", "attention", "pooling", "prompt", "precision"), "none")
+    model = ModelFingerprint(**parts, max_tokens=None)
+    output = Output(dim=vectors.shape[1], format="npy")
+    shards = []
+    for number, start in enumerate(range(0, len(vectors), SHARD_ROWS)):
+        part = vectors[start : start + SHARD_ROWS]
+        rows = [Row(f"d{start + place}", "", "") for place in range(len(part))]
+        shards.append(save_shard(folder, number, rows_table(rows, output), part, output))
+    manifest = Manifest(
+        model=model,
+        fingerprint=model.fingerprint,
+        output=output,
+        is_complete=True,
+        num_rows=len(vectors),
+        shards=shards,
+    )
+    save_manifest(manifest, folder)
+    return folder
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Return what a call gives, and its seconds."""
+    start = time.perf_counter()
+    return run(), time.perf_counter() - start
+
+
+def latencies(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> np.ndarray:
+    """Return the milliseconds of each query, one after the other."""
+    for query in queries[:5]:
+        search(query[None])
+    return np.array([1000 * timed(lambda query=query: search(query[None]))[1] for query in queries])
+
+
+def by_faiss(vectors: np.ndarray, kind: str) -> Any:
+    """Return faiss's own index, built in memory."""
+    import faiss
+
+    if kind == "exact":
+        index = faiss.IndexFlatIP(vectors.shape[1])
+    else:
+        index = faiss.IndexHNSWFlat(vectors.shape[1], HNSW["m"], faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = HNSW["ef_construction"], HNSW["ef_search"]
+    index.add(vectors)
+    return index
+
+
+def measure(kind: str, count: int, width: int, num_queries: int, repeats: int) -> None:
+    """Measure one size with one backend, and record the ratios."""
+    from poolwise.search import build_index
+    from poolwise.search.backends import search_exact
+
+    vectors, queries = draw_vectors(count, width, 1), draw_vectors(num_queries, width, 2)
+    settings = HNSW if kind == "faiss-hnsw" else {}
+    with tempfile.TemporaryDirectory() as name:
+        corpus = write_corpus(Path(name) / "corpus", vectors)
+        theirs, their_build = timed(lambda: by_faiss(vectors, kind))
+        ours, our_build = timed(
+            lambda: build_index(corpus, Path(name) / "index", backend=kind, settings=settings, min_recall=0)
+        )
+        size = sum(file.num_bytes for file in ours.record.files)
+        exact = search_exact(ours.vectors, queries, K)
+        bound = exact.scores[:, -1:] - 1e-5
+        their_scores = theirs.search(queries, K)[0]
+        recalls = [float((scores >= bound).mean()) for scores in (ours.find(queries, K).scores, their_scores)]
+        ratios: dict[str, list[float]] = {"p50": [], "p99": []}
+        both: list[Any] = []
+        for _ in range(repeats):
+            their_times = latencies(lambda query: theirs.search(query, K), queries)
+            our_times = latencies(lambda query: ours.search(query, K), queries)
+            for at in ratios:
+                places = [float(np.percentile(times, int(at[1:]))) for times in (their_times, our_times)]
+                ratios[at].append(places[0] / places[1])
+                both.append({at: places})
+        ours.close()
+    config = {"width": width, "k": K, "queries": num_queries, "settings": settings}
+    what = f"{kind}, {count:,} vectors"
+    print(f"{what}: built in {our_build:.1f} s (faiss {their_build:.1f} s), {size / 2**20:.0f} MiB on disk")
+    print(f"{what}: recall at {K} {recalls[0]:.4f} (faiss {recalls[1]:.4f})")
+    print(f"{what}: milliseconds (faiss, ours) {both}")
+    seconds = {"ours": our_build, "faiss": their_build}
+    record(f"build over faiss, {what}", [their_build / our_build], BUILD_TARGET, seconds=seconds, **config)
+    details = {"recall": recalls, "bytes": size, "milliseconds": both}
+    for at, values in ratios.items():
+        record(f"search {at} over faiss, {what}", values, SEARCH_TARGET, **details, **config)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--million", action="store_true", help="also a million vectors")
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=3)
+    asked = parser.parse_args()
+    for count in [*asked.sizes, *([1_000_000] if asked.million else [])]:
+        for kind in ("exact", "faiss-hnsw"):
+            measure(kind, count, asked.width, asked.queries, asked.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The events of an experiment, and their lines in the log: JSON with a checksum at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from poolwise.errors import DataError
+from poolwise.experiments.design import Design
+
+FEEDBACK = ("click", "rating", "conversion")
+_CHECK = b',"crc":"'
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A user saw what an arm served.
+
+    Args:
+        user: the hashed key. arm: None if two arms were interleaved; ``teams`` then has the arm of each document.
+        latency: in milliseconds. covariate: a number of the user from before the experiment.
+    """
+
+    id: str
+    user: str
+    arm: str | None
+    latency: float | None = None
+    error: bool = False
+    covariate: float | None = None
+    teams: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a user did about an exposure; ``item`` is the document that was clicked, where it is known."""
+
+    id: str
+    exposure: str
+    event: str
+    value: float
+    item: str | None = None
+
+
+Event = Exposure | Feedback
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An event with its number and its time, in seconds since 1970 by the writer's clock."""
+
+    number: int
+    time: float
+    event: Event
+
+
+def check_exposure(exposure: Exposure, design: Design) -> None:
+    """Raise DataError where an exposure does not fit the design; the message names the exposure and the field."""
+    where = f"exposure {exposure.id!r}"
+    arms = [arm.name for arm in design.arms]
+    named = list(exposure.teams.values()) if exposure.teams is not None else [exposure.arm]
+    if wrong := next((arm for arm in named if arm not in arms), None):
+        raise DataError(f"{where}: arm {wrong!r}", f"wanted one of {', '.join(arms)}")
+    if (exposure.arm is None) != (exposure.teams is not None):
+        raise DataError(f"{where} has {'neither' if exposure.arm is None else 'both'} an arm and teams", "wanted one")
+    for name in ("latency", "covariate"):
+        value = getattr(exposure, name)
+        if value is not None and not math.isfinite(value):
+            raise DataError(f"{where}: {name} is {value}", "wanted a finite number")
+    if exposure.latency is not None and exposure.latency < 0:
+        raise DataError(f"{where}: latency is {exposure.latency:g}", "wanted milliseconds, 0 or more")
+
+
+def check_feedback(feedback: Feedback, design: Design) -> None:
+    """Raise DataError where feedback does not fit the design; the message names the event and the field."""
+    where = f"feedback {feedback.id!r}"
+    if feedback.event not in FEEDBACK:
+        raise DataError(f"{where}: event {feedback.event!r}", f"wanted one of {', '.join(FEEDBACK)}")
+    if not math.isfinite(feedback.value):
+        raise DataError(f"{where}: value is {feedback.value}", "wanted a finite number")
+    for metric in design.metrics:
+        low, high = metric.bounds
+        if metric.kind == "bounded" and metric.event == feedback.event and not low <= feedback.value <= high:
+            raise DataError(
+                f"{where}: {feedback.event} {feedback.value:g}", f"metric {metric.name} takes {low:g} to {high:g}"
+            )
+
+
+def to_line(number: int, time: float, kind: str, fields: Mapping[str, Any]) -> bytes:
+    """Return one line of the log."""
+    given = {name: value for name, value in fields.items() if value is not None and value is not False}
+    tree = {"number": number, "time": time, "kind": kind} | given
+    body = json.dumps(tree, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()[:-1]
+    return body + _CHECK + f'{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def event_line(logged: Logged) -> bytes:
+    """Return the line of one event."""
+    kind = "exposure" if isinstance(logged.event, Exposure) else "feedback"
+    return to_line(logged.number, logged.time, kind, asdict(logged.event))
+
+
+def digest(event: Event) -> int:
+    """Return a number that stands for an event in memory: its last bit says whether it is an exposure.
+
+    Law: equal events have equal numbers, also after they were written and read; others differ but for 1 in 2**64.
+    """
+    text = json.dumps(asdict(event), sort_keys=True)
+    found = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    return 2 * found + isinstance(event, Exposure)
+
+
+def parse_line(raw: bytes) -> dict[str, Any] | None:
+    """Return the fields of a line; None if it was cut or changed."""
+    body, mark, check = raw.rstrip(b"\n").rpartition(_CHECK)
+    if not mark or check != f'{zlib.crc32(body):08x}"}}'.encode():
+        return None
+    tree = json.loads(body.decode("ascii") + "}")
+    return tree if isinstance(tree, dict) else None
+
+
+def to_logged(tree: dict[str, Any]) -> Logged:
+    """Return the event of a parsed line."""
+    number, time, kind = tree.pop("number"), tree.pop("time"), tree.pop("kind")
+    if kind == "exposure":
+        return Logged(number, time, Exposure(**{"arm": None} | tree))
+    return Logged(number, time, Feedback(**tree))

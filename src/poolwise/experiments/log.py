@@ -1,0 +1,224 @@
+"""The log of an experiment: an append-only file that one process writes and any number may read.
+
+The folder of an experiment::
+
+    design.yaml        Design
+    events.jsonl       the design's hash, then one event per line; each line ends with its checksum
+    set-aside.jsonl    rows of imported logs that were not taken, with the reason
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import Literal
+
+from poolwise.errors import ConfigError, DataError
+from poolwise.experiments.assignment import assign, user_of
+from poolwise.experiments.design import DESIGN, Arm, Design, load_design
+from poolwise.experiments.events import (
+    Event,
+    Exposure,
+    Feedback,
+    Logged,
+    check_exposure,
+    check_feedback,
+    digest,
+    event_line,
+    parse_line,
+    to_line,
+    to_logged,
+)
+from poolwise.storage.lock import locked
+
+logger = logging.getLogger(__name__)
+EVENTS, SET_ASIDE = "events.jsonl", "set-aside.jsonl"
+SYNC_SECONDS = 1.0
+"""A crash of the machine loses events of the last second at most; a killed process loses none."""
+Taken = Literal["counted", "repeated"]
+
+
+@dataclass(frozen=True)
+class LogContents:
+    """What a log holds: its events in the order in which they were written, and what could not be read."""
+
+    design: Design
+    events: list[Logged]
+    problems: list[str]
+
+
+class UnknownExposureError(DataError):
+    """Feedback names an exposure that is not in the log."""
+
+
+class ConflictError(DataError):
+    """An id was used before, for an event with other contents."""
+
+
+def load_experiment(folder: Path) -> Design:
+    """Return the design of an experiment folder. Raises: ConfigError where there is none or it is wrong."""
+    if not (folder / DESIGN).is_file():
+        raise ConfigError(
+            f"{folder} is no experiment: it has no {DESIGN}",
+            hint=f"poolwise experiment {folder} --design FILE makes one",
+        )
+    return load_design(folder / DESIGN)
+
+
+def read_log(folder: Path) -> LogContents:
+    """Return the events of an experiment. Lines that were cut or changed are left out and named.
+
+    Raises: ConfigError where the design is wrong, or not the one that the log was begun with.
+    """
+    design = load_experiment(folder)
+    events: list[Logged] = []
+    problems: list[str] = []
+    path = folder / EVENTS
+    next_number = 0
+    for line, raw in _lines(path):
+        tree = parse_line(raw)
+        if tree is None:
+            what = "; the design cannot be checked against it" if line == 1 else ""
+            problems.append(f"{path}:{line}: the line was cut or changed; it is left out{what}")
+            continue
+        if (missing := tree["number"] - next_number) > 0 and len(problems) == 0:
+            problems.append(f"{path}:{line}: {missing} line(s) before it are missing")
+        next_number = tree["number"] + 1
+        if tree["kind"] == "design":
+            _require_same(folder, design, tree["fingerprint"])
+        else:
+            events.append(to_logged(tree))
+    return LogContents(design, events, problems)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if path.exists():
+        with path.open("rb") as file:
+            yield from ((line, raw) for line, raw in enumerate(file, start=1) if raw.strip())
+
+
+def _require_same(folder: Path, design: Design, begun_with: str) -> None:
+    if begun_with != design.fingerprint:
+        raise ConfigError(
+            f"{folder / DESIGN} was changed after the first event: its hash is {design.fingerprint}, the log was begun "
+            f"with {begun_with}",
+            "wanted the design as it was: verdicts hold only for a design that was fixed before the data",
+            "undo the change, or begin an experiment in a new folder",
+        )
+
+
+class EventLog:
+    """Writes the events of one experiment; made by ``open_log``. Threads may share it."""
+
+    def __init__(self, folder: Path, file: FileIO, contents: LogContents, clock: Callable[[], float]) -> None:
+        self.design = contents.design
+        self.problems = contents.problems
+        self.folder = folder
+        self._file, self._clock = file, clock
+        # Numbers in place of events: a server of months has millions.
+        self._known = {logged.event.id: digest(logged.event) for logged in contents.events}
+        self._next = contents.events[-1].number + 1 if contents.events else 0
+        self._guard = threading.Lock()
+        self._synced = 0.0
+        self._is_cut = False  # whether a full disk cut the last line
+
+    def assign(self, key: str) -> Arm:
+        """Return the arm of a user's key, always the same one."""
+        return assign(key, self.design)
+
+    def expose(
+        self,
+        key: str,
+        arm: str | None,
+        *,
+        id: str | None = None,
+        time: float | None = None,
+        latency: float | None = None,
+        error: bool = False,
+        covariate: float | None = None,
+        teams: dict[str, str] | None = None,
+    ) -> tuple[Exposure, Taken]:
+        """Log that a user saw what an arm served; return the exposure, whose id feedback names.
+
+        Args:
+            key: the user's key; only its hash is written. time: of the event, where it is not now.
+        Raises: DataError where it does not fit the design; ConflictError where its id was used for something else.
+        """
+        user = user_of(key, self.design)
+        latency, covariate = (None if value is None else float(value) for value in (latency, covariate))
+        exposure = Exposure(id or secrets.token_hex(12), user, arm, latency, error, covariate, teams)
+        check_exposure(exposure, self.design)
+        return exposure, self._append(exposure, time)
+
+    def feedback(self, feedback: Feedback, time: float | None = None) -> Taken:
+        """Log feedback once, however often it is sent.
+
+        Raises: UnknownExposureError where no exposure has its id; ConflictError where its own id was used for another
+            event; DataError where it does not fit the design.
+        """
+        check_feedback(feedback, self.design)
+        if not self._known.get(feedback.exposure, 0) % 2:
+            raise UnknownExposureError(
+                f"feedback {feedback.id!r} is about exposure {feedback.exposure!r}, which is not in the log",
+                hint="send the id that the answer of the server had",
+            )
+        return self._append(replace(feedback, value=float(feedback.value)), time)
+
+    def _append(self, event: Event, when: float | None) -> Taken:
+        with self._guard:
+            if (before := self._known.get(event.id)) is not None:
+                if before != digest(event):
+                    raise ConflictError(f"the id {event.id!r} was used before, for another event", "wanted a new id")
+                return "repeated"
+            if self._next == 0:
+                self._write(to_line(0, self._clock(), "design", {"fingerprint": self.design.fingerprint}))
+                self._next = 1
+            self._write(event_line(Logged(self._next, self._clock() if when is None else when, event)))
+            self._next += 1
+            self._known[event.id] = digest(event)
+        return "counted"
+
+    def _write(self, line: bytes) -> None:
+        data = b"\n" + line if self._is_cut else line
+        self._is_cut = True
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / EVENTS))
+        self._is_cut = False
+        if (now := time.monotonic()) - self._synced > SYNC_SECONDS:
+            os.fsync(self._file.fileno())
+            self._synced = now
+
+
+@contextmanager
+def open_log(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[EventLog]:
+    """Open the log of an experiment for writing; one process at a time.
+
+    A last line that was cut, by a full disk or a crash, is closed: events that follow are not lost with it.
+
+    Raises: ConfigError where another process writes it, there is no design, or the design was changed.
+    """
+    load_experiment(folder)
+    with locked(folder):
+        contents = read_log(folder)
+        for problem in contents.problems:
+            logger.warning("%s", problem)
+        with (folder / EVENTS).open("ab", buffering=0) as file:
+            if file.tell() and not _ends_with_newline(folder / EVENTS):
+                file.write(b"\n")
+            yield EventLog(folder, file, contents, clock)
+            os.fsync(file.fileno())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

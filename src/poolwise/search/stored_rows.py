@@ -1,0 +1,113 @@
+"""The rows of an index beside their vectors: ids, texts and fields, memory-mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from poolwise.errors import DataError
+from poolwise.search.index_record import ROWS
+
+ID, TEXT = "id", "text"
+Row = Mapping[str, Any]
+
+
+class StoredRows:
+    """The rows of an index by their number, from 0."""
+
+    def __init__(self, folder: Path) -> None:
+        import pyarrow as pa
+
+        self._file = pa.memory_map(str(folder / ROWS))
+        self.table = pa.ipc.open_file(self._file).read_all()
+        self._batches = self.table.to_batches()
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns: ``id``, ``text`` if texts are stored, and the fields."""
+        return list(self.table.column_names)
+
+    def rows(self, numbers: Iterable[int]) -> list[Row]:
+        """Return some rows, each as column to value; None where a row lacks the field."""
+        return [self._row(int(number), self.columns) for number in numbers]
+
+    def column(self, name: str, numbers: Iterable[int]) -> list[Any]:
+        """Return the values of one column of some rows."""
+        return [self._row(int(number), [name])[name] for number in numbers]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The number of each row by its id."""
+        return {key: number for number, key in enumerate(self.table[ID].to_pylist())}
+
+    def close(self) -> None:
+        """Release the file."""
+        self._batches = []
+        self._file.close()
+
+    def _row(self, number: int, names: Sequence[str]) -> dict[str, Any]:
+        place = int(np.searchsorted(self._starts, number, side="right")) - 1
+        batch, within = self._batches[place], number - int(self._starts[place])
+        return {name: batch.column(name)[within].as_py() for name in names}
+
+
+class RowWriter:
+    """Writes the rows of an index, one shard at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ROWS
+        self._file = self._path.open("wb")
+        self._writer: Any = None
+
+    def add(self, table: Any, place: str) -> None:
+        """Write the rows of a shard; ``place`` names it in errors.
+
+        Raises: DataError where its columns are not those of the other shards; OSError where the disk is full.
+        """
+        import pyarrow as pa
+
+        table = table.drop_columns([name for name in ("digest",) if name in table.column_names]).combine_chunks()
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(self._file, table.schema)
+            self._schema = table.schema
+        if table.schema.names != self._schema.names:
+            raise DataError(
+                f"{place} has the columns {', '.join(table.schema.names)}",
+                f"wanted {', '.join(self._schema.names)}, as the other shards have",
+                "encode the corpus again",
+            )
+        self._writer.write_table(table.cast(self._schema))
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._writer is not None and error is None:
+            self._writer.close()
+        self._file.close()
+
+
+def require_unique(rows: StoredRows, corpus: Path) -> None:
+    """Raise DataError where two rows have one id; the message names the first."""
+    import pyarrow.compute as pc
+
+    ids = rows.table[ID]
+    if pc.count_distinct(ids, mode="all").as_py() == len(ids):
+        return
+    counts = pc.value_counts(ids)
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    raise DataError(
+        f"{corpus} has {len(repeated):,} ids more than once, such as {repeated[0]['values'].as_py()!r} "
+        f"({repeated[0]['counts'].as_py()} rows)",
+        "wanted an id of its own for each row",
+        "encode the corpus again: poolwise encode sets repeated ids aside",
+    )

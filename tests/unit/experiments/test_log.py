@@ -1,0 +1,158 @@
+"""The log: idempotent, cut-tolerant, one writer, and bound to its design."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ab_folder import begun, design
+from poolwise.errors import ConfigError, DataError
+from poolwise.experiments import ConflictError, Feedback, UnknownExposureError, open_log
+from poolwise.experiments.log import EVENTS, read_log
+
+
+def click(exposure: str, name: str = "f1") -> Feedback:
+    return Feedback(name, exposure, "click", 1.0)
+
+
+def test_what_is_sent_twice_counts_once(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        exposure, first = log.expose("u", "A", id="e1", time=10.0)
+        assert (first, log.expose("u", "A", id="e1", time=11.0)[1]) == ("counted", "repeated")
+        assert (log.feedback(click("e1")), log.feedback(click("e1"))) == ("counted", "repeated")
+    with open_log(folder) as log:  # also after a restart
+        assert log.feedback(click(exposure.id)) == "repeated"
+        with pytest.raises(ConflictError, match="'f1' was used before"):
+            log.feedback(Feedback("f1", "e1", "rating", 3.0))
+        with pytest.raises(ConflictError, match="'e1' was used before"):
+            log.expose("u", "B", id="e1")
+    assert [logged.number for logged in read_log(folder).events] == [1, 2]
+    assert b"user-" not in (folder / EVENTS).read_bytes()
+
+
+def test_values_of_zero_are_kept(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.expose("u", "A", id="e1", latency=0, covariate=0)
+        log.feedback(Feedback("f1", "e1", "conversion", 0))
+    exposure, feedback = (logged.event for logged in read_log(folder).events)
+    assert (exposure.latency, exposure.covariate, feedback.value) == (0.0, 0.0, 0.0)
+    with open_log(folder) as log:
+        assert log.expose("u", "A", id="e1", latency=0, covariate=0)[1] == "repeated"
+        assert log.feedback(Feedback("f1", "e1", "conversion", 0.0)) == "repeated"
+
+
+def test_feedback_for_an_unknown_exposure_is_refused_by_name(tmp_path: Path) -> None:
+    with open_log(begun(tmp_path / "ab")) as log:
+        with pytest.raises(UnknownExposureError, match="'f1' is about exposure 'nope'"):
+            log.feedback(click("nope"))
+        log.expose("u", "A", id="e1")
+        log.feedback(click("e1"))
+        with pytest.raises(UnknownExposureError):  # feedback is no exposure
+            log.feedback(click("f1", "f2"))
+
+
+@pytest.mark.parametrize(
+    ("event", "value", "message"),
+    [("like", 1.0, "event 'like'"), ("rating", float("nan"), "value is nan"), ("rating", 6.0, "stars takes 1 to 5")],
+)
+def test_feedback_that_does_not_fit_is_refused(tmp_path: Path, event: str, value: float, message: str) -> None:
+    stars = {"name": "stars", "kind": "bounded", "event": "rating", "low": 1, "high": 5, "expected": 3, "margin": 0.2}
+    with open_log(begun(tmp_path / "ab", design(metrics=[stars]))) as log:
+        log.expose("u", "A", id="e1")
+        with pytest.raises(DataError, match=message):
+            log.feedback(Feedback("f1", "e1", event, value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"arm": "C"}, "arm 'C'; wanted one of A, B"),
+        ({"arm": None}, "neither an arm and teams|neither"),
+        ({"arm": "A", "latency": float("inf")}, "latency is inf"),
+        ({"arm": "A", "latency": -1.0}, "0 or more"),
+        ({"arm": "A", "covariate": float("nan")}, "covariate is nan"),
+        ({"arm": None, "teams": {"doc": "C"}}, "arm 'C'"),
+    ],
+)
+def test_exposures_that_do_not_fit_are_refused(tmp_path: Path, fields: dict[str, object], message: str) -> None:
+    with open_log(begun(tmp_path / "ab")) as log, pytest.raises(DataError, match=message):
+        log.expose("u", **fields)  # type: ignore[arg-type]
+
+
+def test_a_log_cut_in_the_middle_of_a_line_loses_that_line_only(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        for number in range(4):
+            log.expose(f"u{number}", "A", id=f"e{number}", time=float(number))
+    path = folder / EVENTS
+    path.write_bytes(path.read_bytes()[:-20])
+    found = read_log(folder)
+    assert [logged.event.id for logged in found.events] == ["e0", "e1", "e2"]
+    assert len(found.problems) == 1 and "events.jsonl:5: the line was cut" in found.problems[0]
+    with open_log(folder) as log:
+        log.expose("u9", "B", id="e9", time=9.0)
+    found = read_log(folder)
+    assert [logged.event.id for logged in found.events] == ["e0", "e1", "e2", "e9"]
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize("place", range(1, 5))
+def test_a_changed_line_is_left_out_and_named(tmp_path: Path, place: int) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        for number in range(4):
+            log.expose(f"u{number}", "A", id=f"e{number}", time=float(number))
+    path = folder / EVENTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[place] = lines[place].replace(b'"A"', b'"B"')
+    path.write_bytes(b"".join(lines))
+    found = read_log(folder)
+    assert len(found.events) == 3
+    assert f"events.jsonl:{place + 1}: the line was cut or changed" in found.problems[0]
+
+
+def test_lines_that_are_gone_are_told(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        for number in range(4):
+            log.expose(f"u{number}", "A", id=f"e{number}")
+    path = folder / EVENTS
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2] + lines[4:]))
+    assert "2 line(s) before it are missing" in read_log(folder).problems[0]
+
+
+def test_a_design_that_was_changed_after_the_first_event_is_refused(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    text = (folder / "design.yaml").read_text()
+    (folder / "design.yaml").write_text(text.replace("alpha: 0.05", "alpha: 0.1"))
+    with open_log(folder) as log:  # before the first event it may be edited
+        log.expose("u", "A")
+    (folder / "design.yaml").write_text(text)
+    for call in (lambda: read_log(folder), lambda: open_log(folder).__enter__()):
+        with pytest.raises(ConfigError, match="was changed after the first event"):
+            call()
+
+
+def test_one_process_writes(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder), pytest.raises(ConfigError, match="is in use by process"), open_log(folder):
+        pass
+
+
+def test_a_folder_without_a_design_is_no_experiment(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no experiment"), open_log(tmp_path):
+        pass
+
+
+def test_threads_share_a_log(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: log.expose(f"u{n}", "A", id=f"e{n % 50}", time=1.0), range(50)))
+    found = read_log(folder)
+    assert sorted(logged.number for logged in found.events) == list(range(1, 51)) and not found.problems
