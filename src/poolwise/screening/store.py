@@ -168,7 +168,7 @@ class StateStore:
         file = self.file(need)
         if file.done < file.length:
             raise EvalError(
-                f"{file.path} holds {file.done:,} of {file.length:,} states",
+                f"{self.folder} holds {file.done} of {file.length} states {need.name}",
                 hint="run the screen again: it computes the rest",
             )
         return StateReader(need, file, self.lengths)
