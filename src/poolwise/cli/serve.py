@@ -49,11 +49,16 @@ def serve(
     index: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=DIR", help="An index that the page searches, of a served model; several are compared."
+            metavar="NAME=DIR",
+            help="An index that the page searches, of a served model; several are compared.",
+            show_default="none",
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A study's report, or its folder: the page links to it.")
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="A study's report, or its folder: the page links to it.", show_default="none"
+        ),
     ] = None,
     device: Device = None,
     arm: Annotated[
