@@ -170,7 +170,7 @@ class RayPool(Generic[T]):
             if self._lost_starts >= STARTS + self._share.count:
                 raise ModelError(
                     f"{self._lost_starts} workers in a row were lost while they started: {_reason(error)}",
-                    "wanted workers that load the model, on nodes that have poolwise",
+                    "wanted workers that start, on nodes that have poolwise and Ray in the versions of the driver",
                     "give each more memory (fewer workers, larger nodes)",
                 ) from error
             self._start()
