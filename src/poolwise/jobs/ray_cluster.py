@@ -49,7 +49,8 @@ class Share:
 
     def __str__(self) -> str:
         gpus = f" and {_counted(self.gpus, 'GPU')}" if self.gpus else ""
-        return f"{_counted(self.count, 'worker')} with {_counted(self.cpus, 'CPU')}{gpus} each"
+        each = " each" if self.count > 1 else ""
+        return f"{_counted(self.count, 'worker')} with {_counted(self.cpus, 'CPU')}{gpus}{each}"
 
 
 @dataclass(frozen=True)
@@ -219,4 +220,5 @@ def _counted(count: int, what: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if lines[0].endswith(":") else lines[0]

@@ -97,9 +97,7 @@ class RayPool(Generic[T]):
         self._ray, self._cluster, self._share = ray, cluster, share
         self._arguments = (open_work, check, share.cpus, _versions(), _level(), _settings())
         self._depth, self._attempts, self._on_event = depth, attempts, on_event
-        # A group of its own answers while a worker is busy.
-        groups = {} if on_event is None else {"concurrency_groups": {_EVENTS: 1}}
-        self._kind = ray.remote(**groups)(_Worker) if groups else ray.remote(_Worker)
+        self._kind = ray.remote(_Worker) if on_event is None else _talking()
         self._todo: deque[_Work[T]] = deque()
         self._starting: dict[Any, _Member[T]] = {}
         self._running: dict[Any, tuple[_Member[T], _Work[T]]] = {}
@@ -172,7 +170,7 @@ class RayPool(Generic[T]):
             if self._lost_starts >= STARTS + self._share.count:
                 raise ModelError(
                     f"{self._lost_starts} workers in a row were lost while they started: {_reason(error)}",
-                    "wanted workers that load the model, on nodes that have poolwise",
+                    "wanted workers that start, on nodes that have poolwise and Ray in the versions of the driver",
                     "give each more memory (fewer workers, larger nodes)",
                 ) from error
             self._start()
@@ -235,7 +233,7 @@ class RayPool(Generic[T]):
             return
         self._polled = time.monotonic()
         for member in {member for member, _ in self._running.values()} - set(self._polls.values()):
-            self._polls[member.actor.events.options(concurrency_group=_EVENTS).remote()] = member
+            self._polls[member.actor.events.remote()] = member
 
     def _take_events(self, ref: Any, member: _Member[T]) -> None:
         # A lost worker is noticed by its work.
@@ -276,7 +274,7 @@ class RayPool(Generic[T]):
 
 
 class _Worker:
-    """The process on a node, as Ray runs it. Calls that do work run in order; ``events`` runs beside them."""
+    """The process on a node, as Ray runs it; calls run in order."""
 
     def __init__(
         self,
@@ -319,15 +317,25 @@ class _Worker:
         result = self._do(item, self._events.put)
         return result, self._taken()
 
-    def events(self) -> list[object]:
-        return self._taken()
-
     def _taken(self) -> list[object]:
         found = []
         with contextlib.suppress(queue.Empty):
             while True:
                 found.append(self._events.get_nowait())
         return found
+
+
+def _talking() -> Any:
+    """Return the kind of worker that can be asked for its events while it works."""
+    import ray
+
+    class Talking(_Worker):
+        # Not an option of the call, which ray:// does not take.
+        @ray.method(concurrency_group=_EVENTS)  # type: ignore[untyped-decorator]
+        def events(self) -> list[object]:
+            return self._taken()
+
+    return ray.remote(concurrency_groups={_EVENTS: 1})(Talking)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -29,6 +31,14 @@ from poolwise.jobs.ray_cluster import Cluster, Share
 
 TEXTS = {f"d{number}": f"text {number}" for number in range(40)}
 TWO = Share(2, 1, 0)
+SERVER = """
+import sys, time, ray
+from ray.util.client.server.server import serve
+ray.init(sys.argv[1], log_to_driver=False)
+serving = serve("127.0.0.1", int(sys.argv[2]))
+print("serving", flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +177,7 @@ def test_errors_of_a_node_name_it(nodes: Any, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ModelError, match=r"^node [\d.]+: no such model; give another$"):
         encode_folder(out, [source], engine=on_ray(out, ray_nodes.open_nothing))
     monkeypatch.setattr(ray_pool, "START_SECONDS", 2.0)
-    with pytest.raises(ConfigError, match=r"had no room for a worker in 2 s: it has 2 CPUs.*64 CPUs each"):
+    with pytest.raises(ConfigError, match=r"had no room for a worker in 2 s: it has 2 CPUs.*1 worker with 64 CPUs"):
         encode_folder(out, [source], engine=on_ray(out, share=Share(1, 64, 0)))
 
 
@@ -189,6 +199,21 @@ def test_a_driver_that_is_killed_resumes(nodes: Any, model: str, tmp_path: Path)
     poolwise(*asked, "--out", "local", cwd=tmp_path)
     local, ray = load_manifest(tmp_path / "local"), load_manifest(tmp_path / "ray")
     assert ray == local
+
+
+@pytest.mark.slow
+def test_a_cluster_is_reached_from_outside(nodes: Any, model: str, tmp_path: Path) -> None:
+    corpus(tmp_path, 20)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen([sys.executable, "-c", SERVER, nodes.address, str(port)], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None and server.stdout.readline() == b"serving\n"
+        asked = ["encode", model, "corpus.jsonl", "--out", "out", "--engine", "ray", "--processes", "1", "--json"]
+        done = json.loads(poolwise(*asked, "--ray-address", f"ray://127.0.0.1:{port}", cwd=tmp_path).stdout)
+    finally:
+        server.kill()
+    assert done["rows"] == 20
 
 
 def test_a_node_with_another_model_is_refused(model: str) -> None:
