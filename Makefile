@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study test interop site install lint types bench bench-large levels docs clean
+.PHONY: study faults test interop site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
