@@ -50,8 +50,8 @@ WORK = """
         raise RuntimeError(f"a bug in rank {current_ranks().rank}")
 
     def wait(report, out):
-        meet(report, out)
-        try:
+        try:  # the interruption may come as soon as the file of the process is there
+            meet(report, out)
             time.sleep(60)
         finally:
             (out / f"{current_ranks().rank}.ended").touch()
