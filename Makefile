@@ -14,7 +14,7 @@ study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends wi
 
 # Files in order of their names: the slowest, in e2e and parity, then come early and no core waits for them.
 test: $(STAMP) lint types  ## what CI checks, but for slow tests (POOLWISE_SLOW=1 make test runs those too)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/interop tests
 
 interop: $(INTEROP)/.installed  ## LangChain, LlamaIndex and Haystack load exports, in an environment of their own
 	$(INTEROP)/bin/pytest tests/interop

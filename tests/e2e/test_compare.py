@@ -165,9 +165,11 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         "try: app()\n"
         "except SystemExit: print([m for m in ('torch', 'numpy', 'scipy', 'mteb', 'transformers') if m in sys.modules])"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert found.stdout.strip().endswith("[]")
-    # Processor time: on a busy machine the clock says more about the neighbours.
-    assert after.ru_utime - before.ru_utime < 0.5
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime)
+        assert found.stdout.strip().endswith("[]")
+    # Processor time, and the least of three: on a busy machine more says something about the neighbours.
+    assert min(seconds) < 0.5
