@@ -14,13 +14,15 @@ import toys
 from forked_commands import run_forked
 
 POOLWISE = [sys.executable, "-m", "poolwise.cli.main"]
+PYTHONPATH = os.environ.get("PYTHONPATH")
+"""As it is before a test changes it."""
 
 
 def poolwise(*args: str | Path, cwd: Path, code: int = 0, offline: str = "1") -> subprocess.CompletedProcess[str]:
     env = os.environ | {"HF_HUB_OFFLINE": offline, "OMP_NUM_THREADS": "1"}
-    if offline == os.environ["HF_HUB_OFFLINE"]:
+    if (offline, os.environ.get("PYTHONPATH")) == (os.environ["HF_HUB_OFFLINE"], PYTHONPATH):
         found = run_forked([*map(str, args)], cwd=cwd, env=env)
-    else:  # which a library reads when it is imported
+    else:  # which are read before or while libraries are imported
         command = [*POOLWISE, *map(str, args)]
         found = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
     assert found.returncode == code, f"exit {found.returncode}\n{found.stdout}\n{found.stderr}"
