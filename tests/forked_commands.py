@@ -89,12 +89,8 @@ def _be_command(request: Mapping[str, Any]) -> None:
     code = 1
     try:
         os.setsid()
-        for number, path, mode in (
-            (0, os.devnull, os.O_RDONLY),
-            (1, request["out"], os.O_WRONLY),
-            (2, request["err"], os.O_WRONLY),
-        ):
-            os.dup2(os.open(path, mode), number)
+        for number, path in enumerate((os.devnull, request["out"], request["err"])):
+            os.dup2(os.open(path, os.O_RDWR), number)
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 MAX_SHOWN = 10
 
@@ -25,6 +26,17 @@ class PoolwiseError(Exception):
 
 class ConfigError(PoolwiseError):
     """A recipe, an option or a command line is not valid or cannot be run."""
+
+
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Turn a failed import in the block into an error that names the extra. Raises: ConfigError."""
+    try:
+        yield
+    except ImportError as missing:
+        raise ConfigError(
+            f"{what} needs the package {missing.name}", f"wanted the extra {extra}", f"pip install 'poolwise[{extra}]'"
+        ) from missing
 
 
 class DataError(PoolwiseError):

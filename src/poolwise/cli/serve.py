@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.options import Device, is_quiet, is_verbose
-from poolwise.errors import ConfigError
-from poolwise.hub import is_hub_id
+from poolwise.errors import ConfigError, needs_extra
 
 EXAMPLES = (
     "poolwise serve runs/mine",
@@ -174,17 +173,11 @@ def experiment_name(folder: Path) -> str:
 
 def require_serve() -> None:
     """Raise ConfigError where the extra ``serve`` is not installed."""
-    try:
+    with needs_extra("poolwise serve", "serve"):
         import fastapi  # noqa: F401
         import orjson  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError as missing:
-        raise ConfigError(
-            f"poolwise serve needs the package {missing.name}",
-            "wanted the extra serve",
-            "pip install 'poolwise[serve]'",
-        ) from missing
 
 
 def served_names(models: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -203,6 +196,8 @@ def served_names(models: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _short(model: str) -> str:
+    from poolwise.hub import is_hub_id  # which imports an HTTP client: the start of every command need not
+
     if is_hub_id(model) and not Path(model).exists():
         return model.partition("@")[0]
     return Path(model).resolve().name

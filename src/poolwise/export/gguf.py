@@ -11,19 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poolwise.design import parse_design
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ConfigError, ModelError, needs_extra
 from poolwise.export.expressible import design_refusal
 from poolwise.export.plain_folder import backbone_of, write_settings, write_weights
 from poolwise.models.embedding_model import EmbeddingModel
 
-try:
+with needs_extra("the target gguf", "gguf"):
     from gguf import Keys, PoolingType
 
     from poolwise.export.gguf_keys import set_keys
-except ImportError as missing:
-    raise ConfigError(
-        f"the target gguf needs the package {missing.name}", "wanted the extra gguf", "pip install 'poolwise[gguf]'"
-    ) from missing
 
 RUNNER = str(Path(__file__).with_name("run_gguf.py"))
 OPTIONS = ("converter",)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ModelError, needs_extra
 from poolwise.export.expressible import base_refusal
 from poolwise.export.golden import golden_vectors, probe_texts
 from poolwise.export.graph import EmbeddingGraph, counts_prompt
@@ -21,16 +21,12 @@ from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.storage.whole_files import write_text
 
-try:
+with needs_extra("the target onnx", "onnx"):
     # torch's exporter imports these two only once it exports.
     import onnx  # noqa: F401
     import onnxscript  # noqa: F401
 
     from poolwise.export.int8 import Drift, quantise, require_close
-except ImportError as missing:
-    raise ConfigError(
-        f"the target onnx needs the package {missing.name}", "wanted the extra onnx", "pip install 'poolwise[onnx]'"
-    ) from missing
 
 RUNNER = str(Path(__file__).with_name("run_onnx.py"))
 OPTIONS = ("int8",)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, needs_extra
 from poolwise.jobs.processes import usable_cores
 
 CONNECT_SECONDS = 5.0
@@ -126,12 +126,8 @@ def _connect(address: str | None) -> None:
 
 def require_ray() -> None:
     """Raise ConfigError where Ray is not installed; the message names the extra."""
-    try:
+    with needs_extra("a Ray cluster", "ray"):
         import ray  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"a Ray cluster needs the package {error.name}", "wanted the extra ray", "pip install 'poolwise[ray]'"
-        ) from error
 
 
 def _require_reachable(address: str) -> None:

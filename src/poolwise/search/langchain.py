@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from poolwise.search.backends.databases import needs_extra
+from poolwise.errors import needs_extra
 from poolwise.search.index import Index
 from poolwise.search.texts import require_texts
 
-with needs_extra("langchain"):
+with needs_extra("this", "langchain"):
     from langchain_core.callbacks import CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
     from langchain_core.retrievers import BaseRetriever

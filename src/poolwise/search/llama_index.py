@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from poolwise.search.backends.databases import needs_extra
+from poolwise.errors import needs_extra
 from poolwise.search.index import Hit, Index
 from poolwise.search.texts import require_texts
 from poolwise.search.where import Where
 
-with needs_extra("llama-index"):
+with needs_extra("this", "llama-index"):
     from llama_index.core.retrievers import BaseRetriever
     from llama_index.core.schema import NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo, TextNode
 

@@ -106,17 +106,6 @@ def discarding(table: str) -> Iterator[None]:
         logger.warning("%s of the replaced index is not deleted: %s", table, error)
 
 
-@contextmanager
-def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a failed import in the block into an error that names the extra. Raises: ConfigError."""
-    try:
-        yield
-    except ImportError as missing:
-        raise ConfigError(
-            f"this needs the package {missing.name}", f"wanted the extra {extra}", f"pip install 'poolwise[{extra}]'"
-        ) from missing
-
-
 def padded(lines: Sequence[Sequence[tuple[int, float]]], k: int) -> Found:
     """Return the (row number, score) of each query as arrays of width ``k``."""
     rows = np.full((len(lines), k), NOTHING, np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from poolwise.errors import ConfigError, DataError
+from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
@@ -22,7 +22,6 @@ from poolwise.search.backends.databases import (
     discarding,
     expand_url,
     first_line,
-    needs_extra,
     padded,
     require_same_table,
     shown_url,
@@ -133,7 +132,7 @@ class Lancedb:
 
 
 def _connect(folder: Path, settings: LancedbSettings) -> Any:
-    with needs_extra("lancedb"):
+    with needs_extra("this", "lancedb"):
         import lancedb
     url = str(folder) if settings.url is None else expand_url(settings.url)
     try:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from poolwise.errors import ConfigError, DataError
+from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
@@ -24,7 +24,6 @@ from poolwise.search.backends.databases import (
     discarding,
     expand_url,
     first_line,
-    needs_extra,
     padded,
     require_same_table,
     shown_url,
@@ -71,7 +70,7 @@ class Database:
     """A PostgreSQL server, and the table of one index there."""
 
     def __init__(self, url: str, name: str) -> None:
-        with needs_extra("pgvector"):
+        with needs_extra("this", "pgvector"):
             import pgvector
             import psycopg
             from pgvector.psycopg import register_vector

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field
 
-from poolwise.errors import ConfigError, DataError
+from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
@@ -25,7 +25,6 @@ from poolwise.search.backends.databases import (
     discarding,
     expand_url,
     first_line,
-    needs_extra,
     padded,
     require_same_table,
     shown_url,
@@ -67,7 +66,7 @@ class Collection:
     """A client of Qdrant, and the collection of one index there."""
 
     def __init__(self, name: str, folder: Path, settings: QdrantSettings) -> None:
-        with needs_extra("qdrant"):
+        with needs_extra("this", "qdrant"):
             import qdrant_client
             from qdrant_client.http.exceptions import ApiException
         self.name, self.models, self._error = table_name(name), qdrant_client.models, ApiException
