@@ -51,6 +51,7 @@ def train_here(steps: int, out: Path) -> list[float]:
     return losses(out)
 
 
+@pytest.mark.slow
 def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) -> None:
     done = start([*TORCHRUN, *options(folder, 3)])
     output, errors = done.communicate(timeout=300)

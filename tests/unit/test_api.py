@@ -52,7 +52,11 @@ def test_type_checkers_see_what_is_imported_late() -> None:
 EXAMPLES = [name for name in NAMES if name != "__version__" and not name.endswith("Error")]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+LONG = ("verify_export",)
+"""Examples that start processes, each of which imports what a first call imports."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in EXAMPLES])
 def test_each_name_has_an_example_that_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toys.write_training(tmp_path / "pairs.jsonl")
     toys.write_suite(tmp_path / "my-suite")

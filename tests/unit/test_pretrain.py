@@ -45,6 +45,7 @@ def arguments(corpus, out, **changed):
     return Namespace(corpus=corpus, out=out, start=None, compile=False, **(settings | changed))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(script, corpus, tmp_path, monkeypatch):
     script.train(arguments(corpus, tmp_path / "whole"))
     windows = script.windows

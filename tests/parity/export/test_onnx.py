@@ -41,7 +41,7 @@ DESIGNS = (
     "weighted_mean(prompt=skip)+bidirectional(on=prompt)",
 )
 """Every pooling, every attention, and every option that changes what is read or pooled."""
-QUICK = ("last+causal", "multilayer+bidirectional")
+QUICK = ("multilayer+bidirectional",)
 """The designs that every test run exports; the others are slow: ten seconds each."""
 ARCHITECTURES = ("qwen3", "mistral", "gemma2", "gpt2", "bloom")
 """Rotary, learned and ALiBi positions, sliding windows, and attention that needs eager."""
@@ -160,6 +160,7 @@ def test_a_text_that_ends_in_eos_gets_no_second_one(exported) -> None:
     assert np.abs(encoder.encode([text]) - model.encode([text])).max() < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_shortened_model_stays_short(bases, tmp_path) -> None:
     model = moved_model("mean+causal", bases["llama"])
     model.truncate_dim = 8

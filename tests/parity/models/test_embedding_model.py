@@ -154,6 +154,7 @@ def test_bf16_is_as_near_to_fp32_as_the_stock_loop_is(base: str) -> None:
     assert ours > 1 - 2 * (1 - stock) - 1e-4
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same(model: EmbeddingModel) -> None:
     found = model.encode(MANY, device=["cpu", "cpu"], chunk_size=10)
     assert np.abs(found - model.encode(MANY)).max() < SAME

@@ -21,7 +21,6 @@ PUBLISHED = {
 }
 """Points of 100 and how far we may be off: the texts of STS12 differ from MTEB's by 18 spaces, and the rows
 that Banking77's experiments draw depend on the order of the file."""
-QUICK = "sts/STSBenchmark"
 """The score that every test run checks; the others take up to nine minutes in fp32."""
 
 
@@ -34,7 +33,8 @@ def encoder() -> ModelEncoder:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", [QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in PUBLISHED if n != QUICK)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_score(encoder: ModelEncoder, name: str) -> None:
     (task,) = load_tasks([str(shared_data(f"eval/{name}"))])
     published, tolerance = PUBLISHED[name]

@@ -29,7 +29,7 @@ def compare(runs: list[Run]) -> Comparison:
     return compare_runs(runs, reference=DESIGNS[0], num_resamples=400, comparisons=["reference"])
 
 
-@pytest.mark.parametrize("seed_std", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("seed_std", [pytest.param(0.0, marks=pytest.mark.slow), 0.01, 0.05])
 def test_nothing_is_found_where_nothing_is(seed_std: float) -> None:
     """Two designs that are one (A/A), and the family of four: at most 5% of studies find anything."""
     rng = np.random.default_rng(11)
@@ -70,7 +70,7 @@ def test_holm_verdicts_by_rank_keep_the_family_rate() -> None:
     assert np.mean(found) <= 0.05 + 0.044
 
 
-@pytest.mark.parametrize("skew", [False, True])
+@pytest.mark.parametrize("skew", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_intervals_cover_a_known_effect(skew: bool) -> None:
     """At least 95%, less two standard errors; the simultaneous ones all at once."""
     rng = np.random.default_rng(13)

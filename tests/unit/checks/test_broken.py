@@ -253,7 +253,12 @@ IN_A_FOLDER: dict[str, tuple[str, str, Folder, dict[str, str]]] = {
 """The base, the pooling, the fault, and what is found; each can be fixed by a setting."""
 
 
-@pytest.mark.parametrize("fault", IN_A_FOLDER)
+QUICK = ("silently causal", "no EOS", "doubled")
+
+
+@pytest.mark.parametrize(
+    "fault", [fault if fault in QUICK else pytest.param(fault, marks=pytest.mark.slow) for fault in IN_A_FOLDER]
+)
 def test_a_fault_in_a_setting_is_found_and_fixed_in_a_copy(
     tmp_path: Path, fault: str, request: pytest.FixtureRequest
 ) -> None:

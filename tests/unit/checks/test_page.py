@@ -30,6 +30,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("models")
 def test_every_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
     commands = [shlex.split(line) for block in blocks("console") for line in block.splitlines()]

@@ -248,6 +248,7 @@ def test_an_embedding_that_is_not_finite_is_set_aside(tmp_path: Path) -> None:
         encode_folder(out, [source], encode=broken)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_bytes_of_one(tmp_path: Path) -> None:
     import corpus_folder
 

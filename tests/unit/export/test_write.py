@@ -54,6 +54,7 @@ def test_lost_attention_is_found_and_the_texts_are_named(exported, tmp_path) -> 
         verify_export(folder)
 
 
+@pytest.mark.slow
 def test_lost_eos_is_found(exported, tmp_path) -> None:
     folder = copied(exported, tmp_path)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -62,6 +63,7 @@ def test_lost_eos_is_found(exported, tmp_path) -> None:
         verify_export(folder)
 
 
+@pytest.mark.slow
 def test_a_vector_that_is_no_number_is_a_difference(exported, tmp_path) -> None:
     folder = copied(exported, tmp_path)
     vectors = np.load(folder / "golden.npy")
@@ -77,7 +79,7 @@ def test_a_vector_that_is_no_number_is_a_difference(exported, tmp_path) -> None:
         ("golden.json", None, r"has no golden\.json"),
         ("golden.json", b"{}", "cannot read the golden vectors"),
         ("golden.npy", b"x", "cannot read the golden vectors"),
-        ("model.safetensors", None, "cannot be loaded without poolwise"),
+        pytest.param("model.safetensors", None, "cannot be loaded without poolwise", marks=pytest.mark.slow),
     ],
 )
 def test_damaged_exports(exported, tmp_path, name, content, message) -> None:
@@ -195,6 +197,7 @@ def test_a_model_whose_texts_do_not_end_in_eos_is_refused(tmp_path, target) -> N
         export_model(model, target, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_last_needs_nothing_special_to_skip_the_prompt(tmp_path) -> None:
     model = moved_model("last(prompt=skip)+causal", save_tiny_base(tmp_path / "base", "llama"))
     assert export_model(model, "merged", tmp_path / "out").worst < 1e-5

@@ -203,7 +203,7 @@ except ModelError as error:
 """
 
 
-@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("is_new", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_full_disk_leaves_nothing_half_written(is_new: bool, base: str, tmp_path: Path) -> None:
     """The system refuses to write beyond a size, in the middle of the weights."""
     build(base).save(str(tmp_path / "model"))

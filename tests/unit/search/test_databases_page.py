@@ -31,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_every_block_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     kinds = [kind for kind, _ in BLOCKS]

@@ -60,6 +60,7 @@ def run(recipe: Recipe, out: Path) -> tuple[Sequential | None, float, Listener]:
     return found.sequential, found.comparison.share, listener
 
 
+@pytest.mark.slow
 def test_a_study_without_a_decision_uses_all_seeds_and_is_judged_at_the_last_share(
     tree: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ def test_there_is_a_look_after_the_last_step(base, tmp_path):
     assert [look.step for look in load_looks(tmp_path / "looks.json")] == [2, 4, 5]
 
 
-@pytest.mark.parametrize(("stopped", "again"), [(3, [0.3, 0.2]), (5, [0.2])])
+@pytest.mark.parametrize(("stopped", "again"), [(3, [0.3, 0.2]), pytest.param(5, [0.2], marks=pytest.mark.slow)])
 def test_a_resumed_training_keeps_the_best_look_of_its_past(base, tmp_path, stopped, again):
     settings = config(save_steps=100)  # the only checkpoint is that of the best look, at step 2
     _, whole = train(base, tmp_path / "whole", [0.9, 0.3, 0.2], settings)
@@ -105,7 +105,7 @@ def test_patience_counts_looks_after_the_best(base, tmp_path):
     assert found.is_over
 
 
-@pytest.mark.parametrize("damage", ["unlink", "flip"])
+@pytest.mark.parametrize("damage", ["unlink", pytest.param("flip", marks=pytest.mark.slow)])
 def test_a_training_whose_best_weights_are_damaged_begins_anew(base, tmp_path, damage):
     settings = config(save_steps=100)
     whole, _ = train(base, tmp_path / "whole", [0.9, 0.3, 0.2], settings)

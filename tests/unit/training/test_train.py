@@ -158,6 +158,7 @@ def test_peak_memory_sees_what_was_there_for_a_moment():
     assert peak.gib > before.gib + 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library keeps no freed memory")
 def test_peak_memory_of_a_run_does_not_count_what_runs_before_it_freed():
     # In a process that keeps freed memory, as the workers of a study do.

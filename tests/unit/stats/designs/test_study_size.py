@@ -26,7 +26,7 @@ def planned(**changes: object) -> Planned:
     return Planned(**{**fields, "variances": VARIANCES, "family": FAMILY, **changes})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("items", "seeds"), [((250,) * 4, 3), ((1000,), 6)])
+@pytest.mark.parametrize(("items", "seeds"), [((250,) * 4, 3), pytest.param((1000,), 6, marks=pytest.mark.slow)])
 def test_a_planned_study_finds_its_difference_in_80_of_100(items: tuple[int, ...], seeds: int) -> None:
     effect = detectable_difference(Size(items, seeds), VARIANCES, FAMILY)
     assert effect is not None
