@@ -21,7 +21,6 @@ PUBLISHED = {
 }
 """Points of 100 and how far we may be off: the texts of STS12 differ from MTEB's by 18 spaces, and the rows
 that Banking77's experiments draw depend on the order of the file."""
-"""The score that every test run checks; the others take up to nine minutes in fp32."""
 
 
 @pytest.fixture(scope="module")
