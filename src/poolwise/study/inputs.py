@@ -53,6 +53,8 @@ class StudyInputs:
     """How each training source was read, for people."""
     entrants: Mapping[str, Entrant] = field(default_factory=dict)
     """The models of others to compare with, by their names in tables."""
+    split_special_tokens: bool = True
+    """Whether special tokens that are spelled in texts are read as their characters."""
 
     def on_base(self, base: str) -> StudyInputs:
         """Return these inputs with another base."""
@@ -115,6 +117,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         stopping=stopping,
         adapt_texts=texts,
         sources=describe_sources(training),
+        split_special_tokens=recipe.split_special_tokens,
     )
 
 

@@ -97,6 +97,7 @@ def train_run(
         max_tokens=config.max_tokens,
         precision=resolved_precision(config.precision, device) if shares else config.precision,
         base_dtype=inputs.hashes.base_dtype,
+        split_special_tokens=inputs.split_special_tokens,
         prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
         device="cpu" if shares else device,  # no GPU may be able to hold it whole
@@ -295,6 +296,7 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
             max_tokens=recipe.max_tokens,
             precision=recipe.eval.precision,
             base_dtype=inputs.hashes.base_dtype,
+            split_special_tokens=recipe.split_special_tokens,
         )
         kernel, more = model[0].attention_kernel, model[0].notes
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)

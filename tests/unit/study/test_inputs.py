@@ -96,6 +96,13 @@ def test_attention_on_the_prompt_needs_an_architecture_that_takes_masks(tmp_path
         load_inputs(tiny_recipe(tmp_path / "bloom", "bloom", {}, **partial))
 
 
+def test_prompts_must_not_spell_special_tokens_unless_these_act(tmp_path: Path) -> None:
+    prompts = {"prompts": {"retrieval": {"query": "find <eos> "}}}
+    with pytest.raises(ConfigError, match="the prompt 'find <eos> ' spells the special token <eos>"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, **prompts))
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **prompts, split_special_tokens=False))
+
+
 def refusing(*_: object, **__: object) -> None:
     raise RuntimeError("Current CUDA Device does not support bfloat16. Please switch dtype to float16.")
 
