@@ -38,7 +38,7 @@ def budgets_document(found: Studies, name: str) -> Document:
     for category in _categories(found):
         blocks: list[Block] = [Bullets(budget_sentences(found, category)), budget_table(found, category)]
         sections.append(Section(f"budget-{_key(category)}", category_title(category), blocks))
-    facts = [("Training steps", ", ".join(f"{steps:,}" for steps in found)), ("Designs", ", ".join(designs))]
+    facts = [("Training steps", ", ".join(f"{steps:,}" for steps in found))]
     return Document(title=f"Training budgets: {name}", facts=facts, sections=sections)
 
 
@@ -76,7 +76,8 @@ def budget_sentences(found: Studies, category: str) -> list[str]:
     for steps, study in found.items():
         choice = next((one for one in study.results.comparison.recommendations if one.category == category), None)
         if choice is not None:
-            open_ = "" if choice.decided else f" (not decided; the highest is {choice.best})"
+            highest = "" if choice.best == choice.recommended else f"; the highest is {choice.best}"
+            open_ = "" if choice.decided else f" (not decided{highest})"
             sentences.append(f"After {steps:,} steps: {choice.recommended}{open_}")
     return sentences
 

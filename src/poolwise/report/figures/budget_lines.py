@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from poolwise.report.amounts import count_text, score_text
 from poolwise.report.blocks import Csv, Figure, Panel
-from poolwise.report.figures.svg import WIDTH, Drawing, Scale, log_padded, padded, tick_text
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, label_heights, log_padded, padded, tick_text
 from poolwise.report.styles import Style, assign_styles, legend, pale_words
 from poolwise.report.view import category_title
 
@@ -41,18 +41,16 @@ def _panel(category: str, by_design: Mapping[str, Mapping[int, float]], styles: 
     y = Scale(*padded(values, share=0.12), BOTTOM, TOP)
     drawing = Drawing(WIDTH, HEIGHT)
     drawing.y_axis(y, LEFT, WIDTH - RIGHT, tick_text)
-    drawing.x_axis(x, TOP, BOTTOM, count_text, "training steps")
-    taken: list[float] = []
+    drawing.x_axis(x, TOP, BOTTOM, count_text, "training steps", sorted(set(steps)))
+    ends: dict[str, tuple[float, float]] = {}
     for name, by_steps in by_design.items():
         points = [(x(float(count)), y(score)) for count, score in sorted(by_steps.items())]
         drawing.path(points, f"curve {styles[name].classes}")
         for (place, height), (count, score) in zip(points, sorted(by_steps.items()), strict=True):
             drawing.mark(place, height, styles[name].classes, f"{name} {score_text(score)} after {count:,} steps", 3.5)
-        height = points[-1][1]
-        while any(abs(other - height) < 11 for other in taken):
-            height += 1.0
-        taken.append(height)
-        drawing.text(points[-1][0] + 8, height + 4, str(styles[name].number), "point-label")
+        ends[name] = points[-1]
+    for name, height in label_heights(ends).items():
+        drawing.text(ends[name][0] + 8, height + 4, str(styles[name].number), "point-label")
     alt = f"{category_title(category)}: " + "; ".join(
         f"{name} "
         + ", ".join(f"{score_text(score)} after {count:,} steps" for count, score in sorted(by_steps.items()))
