@@ -14,7 +14,6 @@ from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
 from poolwise.jobs import Report, run_in_ranks
-from poolwise.models.load import load_any
 from poolwise.prompts import named_prompts
 from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
@@ -268,6 +267,8 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
     Raises: ModelError where the attention, probed when the model is loaded, is not the stored one.
     """
+    from poolwise.models.load import load_any
+
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
