@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poolwise.report.amounts import score_text, spread_text
-from poolwise.report.blocks import Block, Bullets, Cell, Column, Document, Section, Table
+from poolwise.report.blocks import Block, Bullets, Cell, Column, Document, Section, Table, Tone
 from poolwise.report.figures.budget_lines import budgets_figure
 from poolwise.report.markdown import markdown_document
 from poolwise.report.page import html_document
@@ -66,7 +66,7 @@ def budget_table(found: Studies, category: str) -> Table:
 def _cell(mean: CategoryMean | None, best: float | None) -> Cell:
     if mean is None:
         return Cell(score_text(None))
-    tone = "strong" if mean.mean == best else ""
+    tone: Tone = "strong" if mean.mean == best else ""
     return Cell(score_text(mean.mean), sort=mean.mean, note=spread_text(mean.seed_std), tone=tone)
 
 
