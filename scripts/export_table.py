@@ -2,9 +2,10 @@
 
 python scripts/export_table.py [DESIGN ...]    with designs: print their rows only
 
-The base is poolwise/nano. Adapter and head of each model are moved from where they start, so that an export that loses
-one of them differs. A cell says how far the embeddings of a process that cannot import poolwise are from poolwise's:
-the largest absolute difference of unit vectors over the probe set.
+The base is poolwise/nano; for llama.cpp, whose converter takes the tokenizers it knows, poolwise/smollm2. Adapter
+and head of each model are moved from where they start, so that an export that loses one of them differs. A cell says
+how far the embeddings of a process that cannot import poolwise are from poolwise's: the largest absolute difference of
+unit vectors over the probe set.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ poolwise's over the probe set, in fp32. *with code*: it needs `trust_remote_code
 *refused*: the target cannot express the design; `sentence-transformers` takes every design. In int8 each text is read
 alone, because it would depend on its batch.
 """
+_LLAMA = """## llama.cpp
+
+The same for the target `gguf` on `poolwise/smollm2`: llama.cpp's converter takes only tokenizers that it knows.
+`llama-server` read the file with attention in fp32. All other designs are refused.
+"""
 _RUN_ALL = """
 import json, runpy, sys, traceback
 sys.modules["poolwise"] = None
@@ -62,6 +68,8 @@ for job in json.load(open(sys.argv[1])):
     except Exception:
         traceback.print_exc()
 """
+GGUF_BASE, GGUF = "poolwise/smollm2", "gguf"
+GGUF_DESIGNS = ("last+causal", "last+bidirectional", "mean+causal", "mean+bidirectional")
 _INT8 = "onnx, int8"
 """A column beside the targets: the same graph with rounded matrices."""
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "onnxruntime", "gguf")
@@ -81,22 +89,29 @@ def moved_model(design: str, base: str = "poolwise/nano", **settings: Any) -> Em
 
 
 def usable_targets() -> list[str]:
-    """Return the targets whose libraries and programs are installed; ``onnx`` has a second column, in int8."""
+    """Return the targets whose libraries are installed, without ``gguf``; ``onnx`` has a second column, in int8."""
     found = []
     for name in TARGETS:
         with contextlib.suppress(ConfigError):
-            if name == "gguf":
-                gguf: Any = load_target(name)
-                gguf.find_converter()
-                gguf.require_server()
             load_target(name)
-            found += [name, _INT8] if name == "onnx" else [name]
+            found += [name, _INT8] if name == "onnx" else [name] if name != GGUF else []
     return found
 
 
-def write_exports(design: str, place: Path, targets: Sequence[str]) -> dict[str, str]:
+def has_llama() -> bool:
+    """Return whether llama.cpp's converter and server are there."""
+    try:
+        gguf: Any = load_target(GGUF)
+        gguf.find_converter()
+        gguf.require_server()
+    except ConfigError:
+        return False
+    return True
+
+
+def write_exports(design: str, place: Path, targets: Sequence[str], base: str) -> dict[str, str]:
     """Write a design for each target that takes it into ``place``; return what became of the others, by target."""
-    model, cells = moved_model(design), {}
+    model, cells = moved_model(design, base), {}
     for name in targets:
         target = load_target(name.partition(",")[0])
         if target.refusal(model):
@@ -137,11 +152,11 @@ def cell(folder: Path) -> str:
     return f"{worst:.0e}{', with code' if any(folder.glob('*.py')) else ''}"
 
 
-def table(designs: Sequence[str], targets: Sequence[str]) -> list[str]:
+def table(designs: Sequence[str], targets: Sequence[str], base: str = "poolwise/nano") -> list[str]:
     """Return the rows of the table."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        left = {design: write_exports(design, place, targets) for design in designs}
+        left = {design: write_exports(design, place, targets, base) for design in designs}
         run_exports(place)
         return [
             " | ".join(
@@ -151,6 +166,10 @@ def table(designs: Sequence[str], targets: Sequence[str]) -> list[str]:
             + " |"
             for design in designs
         ]
+
+
+def _headed(targets: Sequence[str], rows: Sequence[str]) -> list[str]:
+    return [f"| design | {' | '.join(targets)} |", f"|---|{'---|' * len(targets)}", *rows, ""]
 
 
 def main(designs: list[str]) -> None:
@@ -167,10 +186,12 @@ def main(designs: list[str]) -> None:
         except metadata.PackageNotFoundError:
             continue
     where = f"{datetime.date.today()}, {machine()['processor']}, {', '.join(versions)}."
-    if missing := sorted(set(TARGETS) - set(targets)):
-        where += f" Left out, because they could not be used there: {', '.join(missing)}."
-    head = [f"| design | {' | '.join(targets)} |", f"|---|{'---|' * len(targets)}"]
-    write_text(PAGE, "\n".join([_INTRODUCTION, *head, *rows, "", where, ""]))
+    tables = [_INTRODUCTION, *_headed(targets, rows)]
+    if has_llama():
+        tables += [_LLAMA, *_headed([GGUF], table(GGUF_DESIGNS, [GGUF], GGUF_BASE))]
+    else:
+        where += " The target gguf was left out, because llama.cpp was not there."
+    write_text(PAGE, "\n".join([*tables, where, ""]))
     print(PAGE)
 
 

@@ -114,6 +114,11 @@ class Recipe(Section):
         description="of a frozen base's weights; auto is bf16 where products of training and evaluation are bf16, else "
         "fp32; nf4 is 4 bits, on a GPU with bitsandbytes; what is trained stays fp32",
     )
+    split_special_tokens: bool = Field(
+        default=True,
+        description="a special token spelled in a text, such as `<|eos|>`, is read as its characters; false: it acts "
+        "as the special token, as in stock sentence-transformers",
+    )
     designs: list[str] = Field(
         min_length=1, description="see [designs](designs.md); `all` is every pooling with both attentions"
     )
@@ -251,6 +256,7 @@ class Recipe(Section):
             "family": self.family == "all",
             "until_decided": not self.until_decided,
             "base_dtype": self.base_dtype == "auto",
+            "split_special_tokens": self.split_special_tokens,
         }
         left_out = {"name", *(key for key, is_default in later.items() if is_default)}
         return fingerprint({key: value for key, value in self.settings.items() if key not in left_out})

@@ -12,11 +12,12 @@ from pydantic import Field
 
 from poolwise.records import SCHEMA_VERSION, Adaptation, Category, Cost, Record
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """The version of the numbers that the code computes. It is part of every job's key: raise it with each change that
 moves a score or a loss by more than rounding. Older studies then run again instead of mixing two kinds of numbers.
 
 1. The first version. Before, keys held the package's version, 0.1.0, through several such changes.
+2. Special tokens that are spelled in a text are read as their characters.
 """
 
 Estimand = Literal["checkpoints", "checkpoints_on_tasks", "designs_on_tasks", "tasks_like_these"]

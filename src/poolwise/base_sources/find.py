@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.base_sources.catalogue import PACKAGED
+from poolwise.base_sources.catalogue import PACKAGED, is_built_in
 from poolwise.base_sources.package import packaged_file
 from poolwise.errors import ModelError, nearest
 from poolwise.hub import is_hub_id, snapshot
@@ -39,6 +39,21 @@ class GgufSource:
 def is_gguf_name(name: str) -> bool:
     """Return whether a base's name says that it is in a GGUF file."""
     return name in PACKAGED or name.lower().endswith(SUFFIX)
+
+
+def require_there(name: str, what: str = "model") -> None:
+    """Raise ModelError for a name that is no path, no built-in base and no hub id: at once, without torch.
+
+    Args:
+        what: the name is of a "model" or a "base".
+    """
+    if is_built_in(name) or is_gguf_name(name) or is_hub_id(name) or Path(name).expanduser().exists():
+        return
+    raise ModelError(
+        f"no {what} {name!r}",
+        "wanted a folder that exists, or a hub id: org/name",
+        "check the path" if what == "model" else "check the path; poolwise bases lists what is at hand",
+    )
 
 
 def find_gguf(name: str) -> GgufSource | None:

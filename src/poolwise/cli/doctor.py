@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, prepare_base, say, step_view
-from poolwise.records import require_finished
+from poolwise.cli.options import Device, Json, prepare_base, require_model, say, step_view
 from poolwise.wording import visible
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def doctor(
 
     A base, which has no embedding head, is judged by what poolwise can build on it. Exit code 1: a check failed.
     """
-    require_finished(Path(model))
+    require_model(model)
     prepare_base(model)
     from poolwise.checks import examine
 

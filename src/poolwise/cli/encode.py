@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, command_line, say, step_view
+from poolwise.cli.options import Device, Json, command_line, require_model, say, step_view
 
 if TYPE_CHECKING:
     from poolwise.cli.progress_view import StepView
@@ -95,6 +95,7 @@ def encode(
 
     Rows that cannot be used are listed in rejected.jsonl, with reasons.
     """
+    require_model(model)
     from poolwise.corpus import CorpusConfig, encode_corpus
     from poolwise.corpus.chunks import parse_chunking
     from poolwise.corpus.rows import Columns

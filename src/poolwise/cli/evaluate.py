@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.index_scores_view import evaluate_index
-from poolwise.cli.options import Device, Json, step_view
+from poolwise.cli.options import Device, Json, require_model, step_view
 from poolwise.config import EvalConfig, build_section
 from poolwise.errors import ConfigError
-from poolwise.records import require_finished
 from poolwise.wording import visible
 
 EXAMPLES = (
@@ -100,7 +99,7 @@ def evaluate(
         raise ConfigError("give --prompt or --no-prompt, not both")
     options = {"max_tokens": max_tokens, "batch_size": batch_size, "precision": precision}
     config = build_section(EvalConfig, options, "options")
-    require_finished(Path(model))
+    require_model(model)
     from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 
     prompts = parse_prompts(prompt or []) if prompt or no_prompt else None

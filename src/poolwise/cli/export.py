@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, say
-from poolwise.records import require_finished
+from poolwise.cli.options import Device, Json, require_model, say
 
 if TYPE_CHECKING:
     from poolwise.export import Checked
@@ -35,7 +34,7 @@ def export(
 
     Nothing is written where the target cannot express the model, or the export differs.
     """
-    require_finished(Path(model))
+    require_model(model)
     from poolwise.export import export_model
 
     checked = export_model(model, target, out, options={"int8": True} if int8 else None, device=device)

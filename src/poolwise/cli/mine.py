@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, say
+from poolwise.cli.options import Device, Json, require_model, say
 
 EXAMPLES = (
     "poolwise mine pairs.jsonl --model runs/mine --out mined.jsonl",
@@ -57,11 +57,10 @@ def mine(
     """
     from poolwise.config import ColumnNames, SourceConfig, build_section
     from poolwise.data import describe_sources, load_sources
-    from poolwise.records import require_finished
 
     names = _columns(column or [])
     columns = build_section(ColumnNames, names | {"negative": []}, "--column") if names else None
-    require_finished(Path(model))
+    require_model(model)
     from poolwise.mining import MiningConfig, mine_pairs, report_lines, report_path, require_new, save_mined
 
     require_new(out)

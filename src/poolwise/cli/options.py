@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -116,10 +117,23 @@ def step_view(label: str) -> StepView | QuietView:
     return StepView(label)
 
 
-def prepare_base(name: str) -> None:
-    """Fetch and dequantise a base in a GGUF file before a progress view is drawn: fetching draws a bar of its own."""
-    from poolwise.base_sources.find import is_gguf_name
+def require_model(name: str) -> None:
+    """Raise ModelError where there is no such model, or its training was interrupted: before torch is imported."""
+    from poolwise.base_sources.find import require_there
+    from poolwise.records import require_finished
 
+    require_there(name)
+    require_finished(Path(name))
+
+
+def prepare_base(name: str) -> None:
+    """Fetch and dequantise a base in a GGUF file before a progress view is drawn: fetching draws a bar of its own.
+
+    Raises: ModelError for a path that does not exist.
+    """
+    from poolwise.base_sources.find import is_gguf_name, require_there
+
+    require_there(name, "base")
     if is_gguf_name(name):  # others need no torch yet
         from poolwise.models import prepare_base as prepare
 

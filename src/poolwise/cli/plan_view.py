@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from poolwise.study.estimate import Estimate
 
 
 def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -> None:
     """Print every job with its expected time, the totals, and what the study could find."""
-    total = sum(estimate.seconds.values())
     if as_json:
-        rows = [
-            {"id": job.id, "job": job.label, "needs": list(job.needs), "seconds": round(estimate.seconds[job.id], 1)}
-            for job in estimate.jobs
-        ]
-        memory = round(estimate.peak_memory_gib, 1)
-        disk = {} if estimate.disk_gib is None else {"disk_gib": round(estimate.disk_gib, 3)}
-        found = {"outlook": list(outlook)} if outlook else {}
-        found |= {"notes": list(estimate.notes)} if estimate.notes else {}
-        print(
-            json.dumps({"jobs": rows, "seconds": round(total, 1), "peak_memory_gib": memory, **disk, **found}, indent=2)
-        )
+        print(json.dumps(_as_json(estimate, outlook), indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
+    total = sum(estimate.seconds.values())
     table = Table("job", "id", "expected", box=None)
     for job in estimate.jobs:
         table.add_row(job.label, job.id, duration(estimate.seconds[job.id]))
@@ -41,6 +31,30 @@ def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -
         console.print(f"{what}: about {estimate.disk_gib:.2f} GiB of disk")
     for line in (*estimate.notes, *outlook):
         console.print(line, highlight=False)
+
+
+def print_plans(estimates: Mapping[int, Estimate], as_json: bool) -> None:
+    """Print the plan of the study at each number of training steps."""
+    if as_json:
+        print(json.dumps({steps: _as_json(estimate, ()) for steps, estimate in estimates.items()}, indent=2))
+        return
+    for steps, estimate in estimates.items():
+        print(f"{steps} steps")
+        print_plan(estimate, as_json=False)
+    total = sum(sum(estimate.seconds.values()) for estimate in estimates.values())
+    print(f"all budgets: at most about {duration(total)}; what is equal at all of them runs once")
+
+
+def _as_json(estimate: Estimate, outlook: Sequence[str]) -> dict[str, object]:
+    rows = [
+        {"id": job.id, "job": job.label, "needs": list(job.needs), "seconds": round(estimate.seconds[job.id], 1)}
+        for job in estimate.jobs
+    ]
+    found: dict[str, object] = {"jobs": rows, "seconds": round(sum(estimate.seconds.values()), 1)}
+    found["peak_memory_gib"] = round(estimate.peak_memory_gib, 1)
+    found |= {} if estimate.disk_gib is None else {"disk_gib": round(estimate.disk_gib, 3)}
+    found |= {"outlook": list(outlook)} if outlook else {}
+    return found | ({"notes": list(estimate.notes)} if estimate.notes else {})
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, is_quiet, is_verbose
+from poolwise.cli.options import Device, is_quiet, is_verbose, require_model
 from poolwise.errors import ConfigError, needs_extra
 
 EXAMPLES = (
@@ -80,6 +80,8 @@ def serve(
     SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
     """
     require_serve()
+    for one in models or []:
+        require_model(one)
     from poolwise.experiments import open_log
     from poolwise.serving.access import load_keys
     from poolwise.serving.app import create_app

@@ -58,6 +58,22 @@ def study(
             help="Test after each seed from the second on; stop once every contrast is decided.",
         ),
     ] = False,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEPS,STEPS",
+            help="Study every design at each of these numbers of training steps, and compare.",
+            show_default="the recipe's train.steps",
+        ),
+    ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Take finished jobs with equal inputs from this study, such as one with fewer seeds; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print jobs, time and memory; run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +86,10 @@ def study(
     changes = [*(set_ or []), *(["until_decided=true"] if until_decided else [])]
     resolved = load_recipe(recipe, changes)
     folder = out or Path("runs") / resolved.name
+    if budgets is not None:
+        _require_alone(screen, reuse, "--budgets")
+        _study_budgets(resolved, _steps(budgets), folder, dry_run, as_json, workers, executor, ray_address)
+        return
     if dry_run:
         from poolwise.cli.plan_view import print_plan
 
@@ -83,12 +103,57 @@ def study(
         if screen is None:
             from poolwise.study.study import run_study
 
-            results = run_study(resolved, folder, progress, command_line(), workers, cluster=cluster)
+            results = run_study(resolved, folder, progress, command_line(), workers, cluster=cluster, reuse=reuse or ())
         else:
+            _require_alone(None, reuse, "--screen")
             from poolwise.screening.screen import run_screened_study
 
             results = run_screened_study(resolved, screen, folder, progress, command_line(), workers, cluster)
     print_results(results, folder, as_json)
+    if progress.num_failed:
+        raise typer.Exit(2)
+
+
+def _require_alone(screen: int | None, reuse: list[Path] | None, option: str) -> None:
+    from poolwise.errors import ConfigError
+
+    others = {"--screen": screen is not None, "--reuse": bool(reuse)}
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise ConfigError(f"{option} with {' and '.join(given)}", "wanted one of them")
+
+
+def _steps(text: str) -> list[int]:
+    from poolwise.errors import ConfigError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--budgets {text}", "wanted numbers of training steps", "--budgets 60,240,960") from error
+
+
+def _study_budgets(
+    recipe: Recipe,
+    budgets: list[int],
+    folder: Path,
+    dry_run: bool,
+    as_json: bool,
+    workers: int | None,
+    executor: str,
+    ray_address: str | None,
+) -> None:
+    from poolwise.study.budgets import plan_budgets, run_budgets
+
+    if dry_run:
+        from poolwise.cli.plan_view import print_plans
+
+        print_plans(plan_budgets(recipe, budgets), as_json)
+        return
+    from poolwise.cli.results_view import print_budgets
+
+    prepare_base(recipe.base)
+    with _cluster(executor, ray_address) as cluster, study_view() as progress:
+        found = run_budgets(recipe, budgets, folder, progress, command_line(), workers, cluster)
+    print_budgets(found, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)
 

@@ -76,8 +76,9 @@ def _hash_tokenizer(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(backend, "to_str"):
         return fingerprint(sorted(tokenizer.get_vocab().items()))
+    split = {"split_special_tokens": True} if getattr(tokenizer, "split_special_tokens", False) else {}
     # The last call's truncation and padding are part of its state.
-    return fingerprint({**json.loads(backend.to_str()), "truncation": None, "padding": None})
+    return fingerprint({**json.loads(backend.to_str()), "truncation": None, "padding": None, **split})
 
 
 def _probed(model: SentenceTransformer) -> str:

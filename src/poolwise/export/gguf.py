@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -92,7 +93,9 @@ def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object])
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         write_weights(backbone_of(model), Path(place))
         # As it was published: the converter knows a tokenizer by the ids that it gives to one long text.
-        backbone_of(model).tokenizer.save_pretrained(place)
+        published = copy.deepcopy(backbone_of(model).tokenizer)
+        published.split_special_tokens = False
+        published.save_pretrained(place)
         convert(command, Path(place), folder / FILE)
     set_keys(folder / FILE, metadata(model))
     backbone = backbone_of(model)
@@ -101,6 +104,7 @@ def write(model: EmbeddingModel, folder: Path, *, options: Mapping[str, object])
         "max_tokens": backbone.max_tokens,
         "num_prefix": len(backbone.tokens.prefix),
         "eos_id": backbone.eos_id,
+        "split_special_tokens": backbone.tokens.splits_special,
     }
     write_settings(folder / SETTINGS, settings)
 
@@ -132,6 +136,14 @@ def metadata(model: EmbeddingModel) -> dict[str, bool | int]:
     }
 
 
+def _special(model: EmbeddingModel) -> str:
+    if not backbone_of(model).tokens.splits_special:
+        return ""
+    return """
+- The server reads a special token that is spelled in a text as the special token, poolwise as its characters. For
+  texts of strangers, send the ids that `/tokenize` returns with `"add_special": true, "parse_special": false`."""
+
+
 def usage(model: EmbeddingModel) -> str:
     """Return how to run the file with llama.cpp."""
     backbone = backbone_of(model)
@@ -150,4 +162,6 @@ $ curl http://127.0.0.1:8080/v1/embeddings -d '{{"input": "a dog runs in the par
   {size - 1} and EOS.
 - The server's attention is in fp16 unless it gets `--flash-attn off --cache-type-k f32 --cache-type-v f32`, with which
   the check was made; embeddings then differ in the third decimal.
-- The file is in fp32. `llama-quantize` makes it smaller; how far that moves embeddings was not measured."""
+- The file is in fp32. `llama-quantize` makes it smaller; how far that moves embeddings was not measured.{
+        _special(model)
+    }"""

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from poolwise.design import parse_design
 from poolwise.export.expressible import design_refusal
-from poolwise.export.plain_folder import backbone_of, kernel_of, write_plain, write_settings
+from poolwise.export.plain_folder import (
+    backbone_of,
+    kernel_of,
+    special_tokens_limit,
+    write_plain,
+    write_settings,
+)
 from poolwise.models.embedding_model import EmbeddingModel
 
 RUNNER = str(Path(__file__).with_name("run_merged.py"))
@@ -65,5 +71,5 @@ with torch.no_grad():
 print(torch.nn.functional.normalize(pooled, dim=1).shape)
 ```
 
-Limit: a text that itself ends with the EOS token gets a second one; poolwise drops the first.
+{special_tokens_limit(backbone)}
 """

@@ -138,6 +138,7 @@ def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
         "eos_id": tokens.eos_id,
         "pad_id": tokens.pad_id,
         "reads_twice": tokens.echoes,
+        "split_special_tokens": tokens.splits_special,
         "counts_prompt": counts_prompt(backbone),
     }
 
@@ -174,7 +175,8 @@ print(vectors.shape, vectors @ vectors.T)
 
 ## Limits
 
-- Used without this code, `tokenizer.json` adds a second EOS to a text that ends in EOS itself; this code does not.
+- Used without this code, `tokenizer.json` reads a special token that is spelled in a text as the special token, and
+  adds a second EOS to a text that ends in EOS itself.
 - The graph is in fp32 and was checked on a CPU."""
 
 

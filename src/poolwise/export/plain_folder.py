@@ -72,9 +72,20 @@ def write_tokenizer(backbone: Backbone, folder: Path) -> None:
         truncation_side="right",
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
+        split_special_tokens=backbone.tokens.splits_special,
     ).save_pretrained(folder)
     # The class of an architecture would build the tokenizer anew and lose EOS; versions before 5 know this name only.
     set_settings(folder / _TOKENIZER_CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def special_tokens_limit(backbone: Backbone) -> str:
+    """Return what the reader of an export must know of special tokens that are spelled in texts."""
+    if backbone.tokens.splits_special:
+        return (
+            "Limit: a special token that is spelled in a text is read as its characters. Programs that read "
+            "`tokenizer.json`\nalone, such as text-embeddings-inference, read it as the special token."
+        )
+    return "Limit: a text that itself ends with the EOS token gets a second one; poolwise drops the first."
 
 
 def _framing(tokenizer: Tokenizer, tokens: TextTokens) -> processors.TemplateProcessing:

@@ -71,7 +71,8 @@ def post(address: str, path: str, body: dict[str, Any]) -> Any:
 
 def token_ids(address: str, text: str, settings: dict[str, Any]) -> list[int]:
     """Return the ids of a text, which the file's metadata lets end in EOS, truncated with EOS kept."""
-    ids: list[int] = post(address, "tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
+    acts = not settings["split_special_tokens"]  # whether a special token that is spelled in a text is read as one
+    ids: list[int] = post(address, "tokenize", {"content": text, "add_special": True, "parse_special": acts})["tokens"]
     ids = [*ids[:-1][: settings["max_tokens"] - 1], ids[-1]]
     while len(ids) > settings["num_prefix"] + 1 and ids[-2] == settings["eos_id"]:
         ids.pop()

@@ -18,6 +18,8 @@ class Encoder:
         self.settings = json.loads(Path(folder, "poolwise_export.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(Path(folder, "tokenizer.json")))
         self.tokenizer.no_padding()
+        # Whether a special token that is spelled in a text is read as its characters; tokenizer.json cannot say so.
+        self.tokenizer.encode_special_tokens = self.settings["split_special_tokens"]
         self.session = onnxruntime.InferenceSession(str(Path(folder, "model.onnx")), providers=["CPUExecutionProvider"])
 
     def encode(self, texts: list[str], prompt_name: str | None = None, batch_size: int | None = None) -> np.ndarray:

@@ -14,7 +14,13 @@ from torch import Tensor
 from poolwise.design import parse_design
 from poolwise.export.code import BUNDLED, SOURCE
 from poolwise.export.expressible import base_refusal, extras
-from poolwise.export.plain_folder import backbone_of, kernel_of, write_plain, write_settings
+from poolwise.export.plain_folder import (
+    backbone_of,
+    kernel_of,
+    special_tokens_limit,
+    write_plain,
+    write_settings,
+)
 from poolwise.layer_subsets import LayerSubset
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.families import EAGER
@@ -179,11 +185,7 @@ files too, but neither was tested.
 def usage(model: EmbeddingModel) -> str:
     """Return, in Markdown, how to load the folder."""
     flag = ", trust_remote_code=True" if needs_code(model) else ""
-    limit = (
-        "\nLimit: a text that itself ends with the EOS token gets a second one; poolwise drops the first.\n"
-        if not needs_code(model)
-        else ""
-    )
+    limit = "" if needs_code(model) else f"\n{special_tokens_limit(backbone_of(model))}\n"
     return f"""
 ```python
 from sentence_transformers import SentenceTransformer

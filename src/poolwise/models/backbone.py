@@ -67,6 +67,7 @@ class Backbone(InputModule):
         padding_side: "right" or "left"; embeddings do not depend on it.
         base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
         ending: the ids that end every text; None is EOS.
+        split_special_tokens: as in ``TextTokens``; None keeps the tokenizer's own setting.
     Raises: ModelError for a base without EOS, a base that does not support the attention, or ``max_tokens`` beyond its
         positions.
     """
@@ -88,11 +89,14 @@ class Backbone(InputModule):
         base_dtype: HeldDtype = "fp32",
         base_name: str | None = None,
         ending: Sequence[int] | None = None,
+        split_special_tokens: bool | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens = TextTokens(tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens, ending)
+        self.tokens = TextTokens(
+            tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens, ending, split_special_tokens
+        )
         self.design = str(design)
         self.base = base
         self.base_name = base_name
@@ -395,7 +399,8 @@ class Backbone(InputModule):
         held = {} if self.base_dtype == "fp32" else {"base_dtype": self.base_dtype}
         named = {"base": base_record(self.base, Path(), self.base_name)["base"]}
         ending = {} if self.tokens.ends_in_eos else {"ending": self.tokens.ending}
-        return {**super().get_config_dict(), **named, "base_fingerprint": fingerprint, **held, **ending}
+        split = {"split_special_tokens": True} if self.tokens.splits_special else {}
+        return {**super().get_config_dict(), **named, "base_fingerprint": fingerprint, **held, **ending, **split}
 
     def save(self, output_path: str, *_args: Any, **_kwargs: Any) -> None:
         """Write the adapter and a reference to the base, or all weights and the tokenizer after full training."""
@@ -463,6 +468,8 @@ class Backbone(InputModule):
             base_dtype=dtype,
             base_name=None if Path(config["base"]).is_absolute() else config["base"],
             ending=config.get("ending"),
+            # Models of versions before 0.2 have no such key; they go on as they were trained.
+            split_special_tokens=config.get("split_special_tokens"),
         )
         loaded.matryoshka = tuple(config.get("matryoshka", ()))
         return loaded

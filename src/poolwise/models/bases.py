@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,14 @@ def base_shape(name: str) -> tuple[int, int]:
 def vocabulary_size(name: str) -> int:
     """Return the vocabulary size of a base, without reading its weights. Raises: ModelError as ``resolve_base``."""
     return int(_read(name)[1].get_text_config().vocab_size)
+
+
+def require_prompts(name: str, prompts: Iterable[str]) -> None:
+    """Raise ConfigError if a prompt spells a special token of a base. Raises: ModelError as ``resolve_base``."""
+    _, config, tokenizer = _read(name)
+    tokens = TextTokens(tokenizer, config.get_text_config().vocab_size, split_special_tokens=True)
+    for prompt in prompts:
+        tokens.require_prompt(prompt)
 
 
 @contextmanager

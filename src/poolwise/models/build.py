@@ -33,6 +33,7 @@ def build_model(
     precision: Precision = "auto",
     base_dtype: BaseDtype = "auto",
     prompts: Mapping[str, str] | None = None,
+    split_special_tokens: bool = True,
     gradient_checkpointing: bool = False,
     device: str | None = None,
 ) -> EmbeddingModel:
@@ -53,10 +54,13 @@ def build_model(
         base_dtype: of a frozen base's weights: "fp32", "bf16" (half the memory), "nf4" (4 bits, on a GPU, needs the
             package bitsandbytes), or "auto" for bf16 where products are in bf16. What is trained is always in fp32.
         prompts: prompts by name, such as "query"; ``prompt_name`` in ``encode`` selects one to put before each text.
+        split_special_tokens: a special token that is spelled in a text, such as ``<|eos|>``, is read as its characters;
+            False lets it act as the special token, as stock sentence-transformers does.
         gradient_checkpointing: recompute layers in the backward to save memory.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ConfigError for an unknown design, one with layers that the base does not have, or a ``base_dtype`` that
-        method, precision or device do not allow; ModelError for a base that is unsuitable, or ignores the attention.
+    Raises: ConfigError for an unknown design, one with layers that the base does not have, a prompt that spells a
+        special token, or a ``base_dtype`` that method, precision or device do not allow; ModelError for a base that is
+        unsuitable, or ignores the attention.
 
     Example:
 
@@ -82,7 +86,10 @@ def build_model(
         max_tokens=max_tokens,
         precision=precision,
         base_dtype=held,
+        split_special_tokens=split_special_tokens,
     )
+    for prompt in (prompts or {}).values():
+        backbone.tokens.require_prompt(prompt)
     with seeded(seed, "head"):
         pooling = build_pooling(design, backbone.get_embedding_dimension(), model.config.num_hidden_layers)
     built = EmbeddingModel(modules=[backbone, pooling, Normalize()], prompts=dict(prompts or {}), device=device)

@@ -77,6 +77,7 @@ class AdaptableBase:
         seed: of the adapter's initial weights.
         method: "lora", or "full" for all weights.
         base_dtype: in which the weights are held, and later written.
+        split_special_tokens: as in ``build_model``.
         mask_token: replaces masked tokens; None is the tokenizer's own, or ``_`` as in arXiv:2404.05961.
     Raises: ModelError if there is no LM head or mask token, or the architecture ignores the attention.
     """
@@ -93,10 +94,12 @@ class AdaptableBase:
         precision: Precision = "auto",
         base_dtype: HeldDtype = "fp32",
         mask_token: str | None = None,
+        split_special_tokens: bool = True,
         gradient_checkpointing: bool = False,
     ) -> None:
         self.causal, self.tokenizer = load_causal(base, base_dtype)
         self._config = copy.deepcopy(self.causal.config)
+        self._splits = self.tokenizer.split_special_tokens
         self.mask_token = mask_token or self.tokenizer.mask_token or DEFAULT_MASK
         self.mask_id = _id_of(self.mask_token, self.tokenizer, self.causal.config.get_text_config().vocab_size)
         decoder = self.causal.base_model
@@ -114,6 +117,7 @@ class AdaptableBase:
             max_tokens=max_tokens,
             precision=precision,
             base_dtype=base_dtype,
+            split_special_tokens=split_special_tokens,
         )
         self.model = SentenceTransformer(modules=[backbone, head])
         """Backbone and head, in the form the trainer needs; its own forward is not used."""
@@ -129,6 +133,7 @@ class AdaptableBase:
         merge_adapters(self.causal)
         # The original configuration, before attention, kernels and the trainer's cache were set in it.
         self.causal.config = self._config
+        self.tokenizer.split_special_tokens = self._splits  # as in the base; it is a setting of each model
         with whole_folder(folder) as partial:
             self.causal.cpu().save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
@@ -136,7 +141,7 @@ class AdaptableBase:
 
 
 def _id_of(token: str, tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> int:
-    ids = tokenizer(token, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(token, add_special_tokens=False, split_special_tokens=False)["input_ids"]
     is_unknown = ids == [tokenizer.unk_token_id] and token != tokenizer.unk_token
     if len(ids) != 1 or is_unknown or ids[0] >= vocab_size:
         raise ModelError(

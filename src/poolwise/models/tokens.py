@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from poolwise.errors import DataError, ModelError
+from poolwise.errors import ConfigError, DataError, ModelError
 
 PaddingSide = Literal["left", "right"]
 
@@ -29,6 +29,8 @@ class TextTokens:
         echoes: every text is repeated, without its prompt.
         num_soft: number of ids after EOS, from ``vocab_size`` on: trained tokens, which the base has no embedding for.
         ending: the ids that end every text; None is EOS. Models that others trained may end in none, or in more.
+        split_special_tokens: a special token that is spelled in a text, such as ``<|eos|>``, is read as the characters
+            that it consists of, and not as the special token. None keeps the tokenizer's own setting.
     Raises: ModelError if the tokenizer has no EOS token, or the base has no embedding for it.
     """
 
@@ -39,6 +41,7 @@ class TextTokens:
         echoes: bool = False,
         num_soft: int = 0,
         ending: Sequence[int] | None = None,
+        split_special_tokens: bool | None = None,
     ) -> None:
         eos = tokenizer.eos_token_id
         if eos is None or eos >= vocab_size:
@@ -50,6 +53,8 @@ class TextTokens:
                 "set eos_token in its tokenizer_config.json, or use another base",
             )
         self.tokenizer = tokenizer
+        if split_special_tokens is not None:
+            tokenizer.split_special_tokens = split_special_tokens
         self.echoes = echoes
         self.vocab_size = vocab_size
         self.soft_ids = [*range(vocab_size, vocab_size + num_soft)]
@@ -64,6 +69,26 @@ class TextTokens:
     def special_ids(self) -> frozenset[int]:
         """The ids that are not part of a text: BOS, EOS, padding and the tokenizer's other special ids."""
         return frozenset({*self.tokenizer.all_special_ids, *self.prefix, self.eos_id, self.pad_id})
+
+    @property
+    def splits_special(self) -> bool:
+        """Whether a special token that is spelled in a text is read as its characters."""
+        return bool(self.tokenizer.split_special_tokens)
+
+    @cached_property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The special tokens as they are spelled."""
+        return tuple(token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
+
+    def require_prompt(self, prompt: str) -> None:
+        """Raise ConfigError if a prompt spells a special token, which would not act as one."""
+        if self.splits_special and (spelled := [token for token in self.special_tokens if token in prompt]):
+            raise ConfigError(
+                f"the prompt {prompt!r} spells the special token {spelled[0]}, which is read as its characters",
+                "wanted a prompt without special tokens",
+                "take it out; or set split_special_tokens to false, and special tokens act wherever they are spelled, "
+                "also in texts",
+            )
 
     def _find_prefix(self) -> list[int]:
         bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -87,8 +112,9 @@ class TextTokens:
     def contents(self, texts: Sequence[Any], prompt: str) -> tuple[list[list[int]], list[int]]:
         """Return the ids of ``prompt + text`` alone, not truncated, and how many of the first ones are the prompt's.
 
-        Raises: DataError if an input is not a text.
+        Raises: DataError if an input is not a text; ConfigError if the prompt spells a special token.
         """
+        self.require_prompt(prompt)
         if bad := [x for x in texts if not isinstance(x, str)]:
             raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
         has_offsets = bool(prompt) and self.tokenizer.is_fast

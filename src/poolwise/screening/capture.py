@@ -31,7 +31,13 @@ _REDUCTIONS = {"last": last_token, "mean": mean_tokens, "weighted_mean": weighte
 
 
 def reading_model(
-    base: str, attention: Attention, max_tokens: int, precision: str, base_dtype: HeldDtype
+    base: str,
+    attention: Attention,
+    max_tokens: int,
+    precision: str,
+    base_dtype: HeldDtype,
+    *,
+    split_special_tokens: bool = True,
 ) -> SentenceTransformer:
     """Return the frozen base as used for a pass; its attention is probed, its pooling is not used."""
     model = build_model(
@@ -42,6 +48,7 @@ def reading_model(
         max_tokens=max_tokens,
         precision=precision,  # type: ignore[arg-type]
         base_dtype=base_dtype,
+        split_special_tokens=split_special_tokens,
     )
     return prepare_encoding(model)
 
@@ -86,7 +93,14 @@ def fill_store(
 
 
 def _model_of(spec: StoreSpec) -> SentenceTransformer:
-    return reading_model(spec.base, spec.attention, spec.max_tokens, spec.precision, spec.base_dtype)
+    return reading_model(
+        spec.base,
+        spec.attention,
+        spec.max_tokens,
+        spec.precision,
+        spec.base_dtype,
+        split_special_tokens=spec.split_special_tokens,
+    )
 
 
 def _lay_out(store: StateStore, backbone: Backbone) -> None:

@@ -92,7 +92,14 @@ def _measure(recipe: Recipe, inputs: StudyInputs, role: Role) -> _Sample:
     precision = (recipe.train if role == "training" else recipe.eval).precision
     max_tokens = recipe.train.max_tokens if role == "training" else recipe.max_tokens
     attention = parse_design(recipe.designs[0]).attention
-    model = reading_model(inputs.base, attention, max_tokens, precision, inputs.hashes.base_dtype)
+    model = reading_model(
+        inputs.base,
+        attention,
+        max_tokens,
+        precision,
+        inputs.hashes.base_dtype,
+        split_special_tokens=recipe.split_special_tokens,
+    )
     needs = screen_needs(recipe, inputs.base, role, attention)
     best = min(_time(model, sample, needs) for _ in range(2))  # the first call includes kernel set-up
     rows = [model[0].tokens.encode([text], prompt, max_tokens)[0][0] for prompt, text in sample]

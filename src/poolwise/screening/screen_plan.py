@@ -99,6 +99,7 @@ def screen_spec(recipe: Recipe, inputs: Inputs, role: Role, attention: Attention
         kept=KEPT,
         keys=screen_keys(recipe, inputs, role),
         base_dtype=inputs.hashes.base_dtype,
+        split_special_tokens=recipe.split_special_tokens,
     )
 
 

@@ -46,11 +46,13 @@ class StoreSpec:
     kept: Kept
     keys: tuple[Key, ...]
     base_dtype: HeldDtype = "fp32"
+    split_special_tokens: bool = True
 
     @cached_property
     def key(self) -> str:
-        """A hash of the spec without the location of the base, nor its dtype if that is fp32, as in older keys."""
-        left_out = {"base"} if self.base_dtype != "fp32" else {"base", "base_dtype"}
+        """A hash of the spec without the location of the base, nor what was added later and has its default."""
+        later = {"base_dtype": self.base_dtype == "fp32", "split_special_tokens": self.split_special_tokens}
+        left_out = {"base", *(name for name, is_default in later.items() if is_default)}
         return fingerprint({name: value for name, value in asdict(self).items() if name not in left_out})
 
 

@@ -66,7 +66,9 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         run_in_ranks(work, recipe.train.processes, report)
         return
     adapt, config = recipe.adapt, adaptation_training(recipe.adapt, recipe.train)
-    adaptable = build_adaptable(inputs.base, adapt, config, inputs.hashes.base_dtype)
+    adaptable = build_adaptable(
+        inputs.base, adapt, config, inputs.hashes.base_dtype, split_special_tokens=recipe.split_special_tokens
+    )
     probe = getattr(adaptable.model[0], "probe", None) or check_attention(adaptable.model)
     hashes, num_trainable = init_hashes(adaptable.model), count_trainable(adaptable.model)
 

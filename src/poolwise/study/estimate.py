@@ -102,6 +102,7 @@ def _measure(recipe: Recipe, inputs: StudyInputs) -> _Speed:
         max_tokens=recipe.train.max_tokens,
         precision=recipe.train.precision,
         base_dtype=inputs.hashes.base_dtype,
+        split_special_tokens=recipe.split_special_tokens,
     )
     sample = inputs.triples[:: max(1, len(inputs.triples) // SAMPLE_TEXTS)]
     num_eval, eval_texts = _texts(inputs.tasks)

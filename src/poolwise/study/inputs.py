@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from poolwise.base_dtypes import HeldDtype
+from poolwise.base_sources.find import require_there
 from poolwise.config import DataConfig, Prompts, Recipe
 from poolwise.data import (
     Schedule,
@@ -53,6 +54,8 @@ class StudyInputs:
     """How each training source was read, for people."""
     entrants: Mapping[str, Entrant] = field(default_factory=dict)
     """The models of others to compare with, by their names in tables."""
+    split_special_tokens: bool = True
+    """Whether special tokens that are spelled in texts are read as their characters."""
 
     def on_base(self, base: str) -> StudyInputs:
         """Return these inputs with another base."""
@@ -79,7 +82,9 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
     dev = attempt(lambda: load_dev(recipe, tasks or []))
     stopping = attempt(lambda: load_stopping(recipe, tasks or []))
     entrants = attempt(lambda: find_entrants(recipe))
-    if attempt(lambda: _resolve(recipe.base)) is not None:
+    attempt(lambda: require_there(recipe.base, "base"))
+    # What needs torch to be checked comes last: a wrong path is reported in a second.
+    if not problems and attempt(lambda: _resolve(recipe.base)) is not None:
         attempt(lambda: require_possible(recipe))
         attempt(lambda: held_dtype(recipe))
     if len(problems) == 1:
@@ -115,6 +120,7 @@ def load_inputs(recipe: Recipe) -> StudyInputs:
         stopping=stopping,
         adapt_texts=texts,
         sources=describe_sources(training),
+        split_special_tokens=recipe.split_special_tokens,
     )
 
 

@@ -14,7 +14,6 @@ from poolwise.design import Design
 from poolwise.encoding.encoder import ModelEncoder, RandomEncoder
 from poolwise.errors import EvalError, ModelError
 from poolwise.jobs import Report, run_in_ranks
-from poolwise.models.load import load_any
 from poolwise.prompts import named_prompts
 from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
@@ -97,6 +96,7 @@ def train_run(
         max_tokens=config.max_tokens,
         precision=resolved_precision(config.precision, device) if shares else config.precision,
         base_dtype=inputs.hashes.base_dtype,
+        split_special_tokens=inputs.split_special_tokens,
         prompts=named_prompts(inputs.prompts),
         gradient_checkpointing=config.gradient_checkpointing,
         device="cpu" if shares else device,  # no GPU may be able to hold it whole
@@ -267,6 +267,8 @@ def evaluate_trained(folder: Path, tasks: Sequence[Task], config: EvalConfig, re
 
     Raises: ModelError where the attention, probed when the model is loaded, is not the stored one.
     """
+    from poolwise.models.load import load_any
+
     manifest = load_record(RunManifest, folder / "run.json")
     model = load_any(str(folder), config.precision, config.max_tokens)
     encoder = ModelEncoder(model, batch_size=config.batch_size)
@@ -295,6 +297,7 @@ def evaluate_anchor(name: str, inputs: Inputs, recipe: Recipe, folder: Path, rep
             max_tokens=recipe.max_tokens,
             precision=recipe.eval.precision,
             base_dtype=inputs.hashes.base_dtype,
+            split_special_tokens=recipe.split_special_tokens,
         )
         kernel, more = model[0].attention_kernel, model[0].notes
         encoder = ModelEncoder(prepare_encoding(model), batch_size=recipe.eval.batch_size)

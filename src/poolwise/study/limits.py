@@ -24,7 +24,7 @@ def require_possible(recipe: Recipe) -> None:
     width = narrowest(recipe.designs, config.hidden_size)
     problems += [problem] if (problem := too_wide(recipe.train, width)) else []
     problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
-    problems += _processes(recipe)
+    problems += _processes(recipe) + _special_tokens(recipe)
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -81,6 +81,19 @@ def _prompts(recipe: Recipe, config: Any) -> list[str]:
         refuse_prompt_attention(config)
     except ModelError as error:
         return [f"{', '.join(names)}: {error}"]
+    return []
+
+
+def _special_tokens(recipe: Recipe) -> list[str]:
+    from poolwise.models.bases import require_prompts
+
+    used = {text for found in recipe.prompts.values() for text in (found.query, found.document) if text}
+    if not used or not recipe.split_special_tokens:
+        return []
+    try:
+        require_prompts(recipe.base, sorted(used))
+    except ConfigError as error:
+        return [str(error)]
     return []
 
 

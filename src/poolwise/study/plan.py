@@ -105,12 +105,17 @@ def adapt_job(recipe: Recipe, inputs: InputHashes, attention: Attention) -> Job 
     train["method"] = "full" if recipe.train.method == "full" else "lora"
     adapt = recipe.adapt.model_dump(mode="json", exclude={"data"})
     spec = {"version": RESULTS_VERSION, "base": inputs.base, "texts": inputs.adapt_texts}
-    key = fingerprint(spec | inputs.held | {"adapt": adapt, "train": train})
+    key = fingerprint(spec | inputs.held | _special(recipe) | {"adapt": adapt, "train": train})
     return Job("adapt", "base", recipe.adapt.seed, key, f"base-{key[:8]}")
 
 
 def _common(recipe: Recipe, inputs: InputHashes) -> dict[str, object]:
-    return {"version": RESULTS_VERSION, "base": inputs.base, "prompts": _dump(recipe)["prompts"]} | inputs.held
+    spec = {"version": RESULTS_VERSION, "base": inputs.base, "prompts": _dump(recipe)["prompts"]}
+    return spec | inputs.held | _special(recipe)
+
+
+def _special(recipe: Recipe) -> dict[str, object]:
+    return {} if recipe.split_special_tokens else {"split_special_tokens": False}
 
 
 def _dump(recipe: Recipe) -> dict[str, object]:

@@ -210,6 +210,7 @@ def _train(
         dev=[],
         hashes=replace(hashes, data=training.fingerprints, schedules={run.seed: schedule.hash}),
         stopping=stopping,
+        split_special_tokens=recipe.split_special_tokens,
     )
     if ranks.is_first:
         write_json(out / "spec.json", spec)

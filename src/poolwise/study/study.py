@@ -29,6 +29,7 @@ from poolwise.jobs import (
     wants_workers,
 )
 from poolwise.jobs.ray_cluster import Cluster, Share, share_cluster
+from poolwise.jobs.reuse import require_study, reuse_jobs
 from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
@@ -82,6 +83,7 @@ def run_study(
     workers: int | None = None,
     course: Course = STUDY,
     cluster: Cluster | None = None,
+    reuse: Sequence[Path] = (),
 ) -> StudyResults:
     """Run the remaining jobs of a study, write its reports, and return its results.
 
@@ -91,13 +93,16 @@ def run_study(
         course: the kind of study, such as a screen.
         cluster: the Ray cluster whose workers run the jobs; all its nodes must see ``out`` and the recipe's inputs.
             None runs them on this machine.
-    Raises: ConfigError where ``out`` belongs to another recipe or is in use, or a node does not see it; any error in
-        the inputs, before a job starts.
+        reuse: folders of other studies; their finished jobs with equal keys are copied instead of run again.
+    Raises: ConfigError where ``out`` belongs to another recipe or is in use, a node does not see it, or a folder of
+        ``reuse`` is no study; any error in the inputs, before a job starts.
     """
     progress = progress or Progress()
     check_folder(recipe, out)
+    for folder in reuse:
+        require_study(folder, out)
     with locked(out):
-        return _run_study(recipe, out, progress, command, workers, course, cluster)
+        return _run_study(recipe, out, progress, command, workers, course, cluster, reuse)
 
 
 def _run_study(
@@ -108,12 +113,19 @@ def _run_study(
     workers: int | None,
     course: Course,
     cluster: Cluster | None,
+    reuse: Sequence[Path],
 ) -> StudyResults:
     check_folder(recipe, out)  # once more: another process may have begun a study since
     if cluster is None and wants_workers(workers) and not (out / "results.json").is_file():
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
+    for folder in reuse:
+        _write_plan(recipe, jobs, inputs, out, course)  # a folder with jobs belongs to a recipe
+        if taken := reuse_jobs(jobs, folder, out):
+            progress.note(f"{len(taken)} of {len(jobs)} jobs are taken from {folder}, where they are finished")
+        else:
+            progress.note(f"{folder} has no finished job that this study needs: another recipe, other data or version")
     settled, open_looks = _settled(recipe, jobs, inputs, out)
     remaining = unfinished_jobs(jobs, out) if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None

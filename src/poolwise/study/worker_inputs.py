@@ -36,6 +36,7 @@ class WorkerInputs:
         self.recipe, self.hashes = recipe, hashes
         self.prompts: Mapping[Category, Prompts] = recipe.prompts
         self.source_category = source_categories(recipe)
+        self.split_special_tokens = recipe.split_special_tokens
         self._base = base
         self._parts = _Parts(recipe, hashes, out)
 
@@ -93,6 +94,7 @@ def training_part(inputs: Inputs) -> StudyInputs:
         dev=[],
         hashes=inputs.hashes,
         stopping=inputs.stopping,
+        split_special_tokens=inputs.split_special_tokens,
     )
 
 

@@ -25,7 +25,14 @@ def adaptation_training(adapt: Adapt, train: TrainConfig) -> TrainConfig:
     return train.model_copy(update=update | {"head_learning_rate": adapt.learning_rate})
 
 
-def build_adaptable(base: str, adapt: Adapt, config: TrainConfig, base_dtype: HeldDtype = "fp32") -> AdaptableBase:
+def build_adaptable(
+    base: str,
+    adapt: Adapt,
+    config: TrainConfig,
+    base_dtype: HeldDtype = "fp32",
+    *,
+    split_special_tokens: bool = True,
+) -> AdaptableBase:
     """Return the base at the start of an adaptation; ``config`` comes from ``adaptation_training``."""
     return AdaptableBase(
         base,
@@ -38,6 +45,7 @@ def build_adaptable(base: str, adapt: Adapt, config: TrainConfig, base_dtype: He
         precision=config.precision,
         base_dtype=base_dtype,
         mask_token=adapt.mask_token,
+        split_special_tokens=split_special_tokens,
         gradient_checkpointing=config.gradient_checkpointing,
     )
 

@@ -91,13 +91,21 @@ READ = ("latent+causal", "mean(prompt=skip)+bidirectional", "mean(skip=bos)+caus
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
 @pytest.mark.parametrize("design", READ)
-def test_the_bundled_file_reads_the_same_tokens(bases, tmp_path, design, family):
-    model = moved_model(design, bases[family])
+@pytest.mark.parametrize("splits", [True, False])
+def test_the_bundled_file_reads_the_same_tokens(bases, tmp_path, design, family, splits):
+    model = moved_model(design, bases[family], split_special_tokens=splits)
     sentence_folder.write(model, tmp_path, options={})
     reader = bundled_modules.Reader.load(str(tmp_path))
     # Ends of texts and of prompts: texts that end with EOS, prompts that end with a token or inside of one.
     texts = ["stocks fell <eos>", "<eos>", "<eos> <eos>", "a dog runs", "", "one two " * 30, "<bos> dog"]
-    for prompt in ("", "search query :", "search query : ", "search query : on", "<bos>", "one " * 30):
+    for prompt in (
+        "",
+        "search query :",
+        "search query : ",
+        "search query : on",
+        *([] if splits else ["<bos>"]),
+        "one " * 30,
+    ):
         wanted, found = model.preprocess(texts, prompt=prompt), reader.preprocess(texts, prompt=prompt)
         for name in ("input_ids", "attention_mask", "pooling_mask"):
             assert found[name].tolist() == wanted[name].tolist(), (prompt, name)

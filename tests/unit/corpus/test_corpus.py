@@ -90,6 +90,7 @@ def test_int8_uses_ranges_that_are_kept(model: EmbeddingModel, source: Path, tmp
         ({"design": "mean+causal"}, "attention 'bidirectional' there, 'causal' now"),
         ({"seed": 1}, "weights "),
         ({"precision": "bf16"}, "precision 'fp32' there, 'bf16' now"),
+        ({"split_special_tokens": False}, "tokenizer "),
     ],
 )
 def test_another_model_or_output_is_refused_and_named(

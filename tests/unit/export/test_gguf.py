@@ -42,8 +42,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/tokenize":
             assert body["add_special"]
-            words = body["content"].split()
-            self.answer({{"tokens": [1, *[2 if word == "<eos>" else 10 + len(word) for word in words], 2]}})
+            words, acts = body["content"].split(), body["parse_special"]
+            self.answer({{"tokens": [1, *[2 if word == "<eos>" and acts else 10 + len(word) for word in words], 2]}})
         else:
             ids = body["input"]
             assert len(ids) <= int(options["-ub"])
@@ -186,8 +186,9 @@ def test_keys_are_set_and_all_else_stays(file) -> None:
     assert [path.name for path in file.parent.glob("file*")] == ["file.gguf"]
 
 
-def run(tmp_path: Path, texts: list[str], prompt_name: str | None = None) -> np.ndarray:
+def run(tmp_path: Path, texts: list[str], prompt_name: str | None = None, *, splits: bool = False) -> np.ndarray:
     settings = {"prompts": {"query": "find this "}, "max_tokens": 6, "num_prefix": 1, "eos_id": 2}
+    settings["split_special_tokens"] = splits
     (tmp_path / "poolwise_export.json").write_text(json.dumps(settings))
     (tmp_path / "texts.json").write_text(json.dumps([{"text": text, "prompt_name": prompt_name} for text in texts]))
     run_gguf.main(tmp_path, tmp_path / "texts.json", tmp_path / "out.npy")
@@ -198,6 +199,10 @@ def test_the_runner_truncates_and_keeps_eos(tmp_path, programs) -> None:
     # BOS 1, EOS 2, and 10 plus the length of each word.
     found = run(tmp_path, ["a bb", "", "a a a a a a a a", "a <eos> <eos>"])
     assert found.tolist() == [[4, 2, 26], [2, 2, 3], [6, 2, 47], [3, 2, 14]]
+
+
+def test_the_runner_reads_a_spelled_special_token_as_the_model_does(tmp_path, programs) -> None:
+    assert run(tmp_path, ["a <eos>"], splits=True).tolist() == [[4, 2, 1 + 11 + 15 + 2]]
 
 
 def test_the_runner_puts_the_prompt_before_the_text(tmp_path, programs) -> None:

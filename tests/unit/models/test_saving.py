@@ -329,3 +329,32 @@ def test_sentence_transformers_can_save_it_too(base: str, tmp_path: Path) -> Non
     plain.save(str(tmp_path / "again"))
     assert stored(tmp_path / "again")["base"] == "tiny-base"
     load_model(tmp_path / "again")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_saved_model_reads_spelled_special_tokens_as_it_was_trained(method: str, base: str, tmp_path: Path) -> None:
+    spelled, plain = "a dog <eos>", "a dog"
+    stock = build_model("last+causal", base, method=method, precision="fp32", max_tokens=32, split_special_tokens=False)
+    assert (stock.encode(spelled) == stock.encode(plain)).all()
+    stock.save(str(tmp_path / "stock"))
+    # As models of earlier versions were saved.
+    assert "split_special_tokens" not in stored(tmp_path / "stock")
+    loaded = load_model(tmp_path / "stock", precision="fp32")
+    assert (loaded.encode(spelled) == stock.encode(plain)).all()
+
+    model = build_model("last+causal", base, method=method, precision="fp32", max_tokens=32)
+    assert abs(model.encode(spelled) - model.encode(plain)).max() > 0.01
+    assert (model.encode(plain) == stock.encode(plain)).all()
+    model.save(str(tmp_path / "model"))
+    again = load_model(tmp_path / "model", precision="fp32")
+    assert (again.encode([spelled, plain]) == model.encode([spelled, plain])).all()
+
+
+def test_a_model_refuses_prompts_that_spell_special_tokens(base: str) -> None:
+    with pytest.raises(ConfigError, match=r"spells the special token <eos>.*split_special_tokens to false"):
+        build_model("mean+causal", base, max_tokens=32, prompts={"query": "search <eos> "})
+    model = build_model("mean+causal", base, max_tokens=32)
+    with pytest.raises(ConfigError, match="spells the special token <bos>"):
+        model.encode("a dog", prompt="<bos> ")
+    acts = build_model("mean+causal", base, max_tokens=32, split_special_tokens=False)
+    assert acts[0].preprocess(["a dog"], "search <eos> ")["input_ids"].tolist()[0].count(2) == 2

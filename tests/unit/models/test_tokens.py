@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolwise.errors import ModelError
+from poolwise.errors import ConfigError, ModelError
 from poolwise.models.tokens import TextTokens
 from tiny_models import FAMILIES, HAS_BOS, PAD_IS_EOS, TEXTS, tiny_tokenizer
 
@@ -28,6 +28,24 @@ def test_eos_is_last_and_once_whatever_is_cut(tokens):
             assert len(row) <= limit
             assert row[-1] == EOS
             assert row.count(EOS) == 1
+
+
+def test_a_spelled_special_token_is_read_as_its_characters(tokens):
+    split = TextTokens(tiny_tokenizer(tokens.tokenizer.family), tokens.vocab_size, split_special_tokens=True)
+    rows = encode(split, "a dog <eos>", "<eos>", "<pad> a <bos> b", "a dog", "")[0]
+    for row in rows:
+        assert row.count(EOS) == 1 and row[-1] == EOS
+        assert row[: len(split.prefix)] == split.prefix
+        assert not {BOS, split.tokenizer.pad_token_id} & set(row[len(split.prefix) : -1])
+    assert rows[0] != rows[3] and rows[1] != rows[4]
+    assert encode(split, *TEXTS) == encode(tokens, *TEXTS)
+
+
+def test_a_prompt_that_spells_a_special_token_is_refused_or_acts(tokens):
+    split = TextTokens(tiny_tokenizer(tokens.tokenizer.family), tokens.vocab_size, split_special_tokens=True)
+    with pytest.raises(ConfigError, match="the prompt 'query <eos> ' spells the special token <eos>"):
+        encode(split, "a dog", prompt="query <eos> ")
+    assert EOS in encode(tokens, "a dog", prompt="query <eos> ")[0][0][:-1]
 
 
 def test_a_cut_text_keeps_its_beginning(tokens):

@@ -20,16 +20,26 @@ def test_designs_are_held_against_the_layers_of_the_base_and_all_problems_told_a
             "base": "poolwise/nano",  # 12 layers
             "designs": ["mean+bidirectional(top=12)", "mean+bidirectional(top=13)", "layer_mean(layers=7-20)+causal"],
             "reference": "mean+bidirectional(top=12)",
-            "data": {"train": [str(tmp_path / "missing.jsonl")]},
-            "tasks": [str(tmp_path / "missing")],
+            "data": {"train": [str(toys.write_training(tmp_path / "train.jsonl"))]},
+            "tasks": [str(toys.write_suite(tmp_path / "suite") / "sts")],
         }
     )
     with pytest.raises(ConfigError) as caught:
         load_inputs(recipe)
     text = str(caught.value)
-    for part in ("(top=13): top=13 on a base of 12", "layers=7-20 on a base of 12", "missing.jsonl", "wanted a folder"):
+    for part in ("(top=13): top=13 on a base of 12", "layers=7-20 on a base of 12"):
         assert part in text
     assert "design mean+bidirectional(top=12)" not in text
+
+
+def test_what_is_not_there_is_told_at_once_before_the_base_is_read(tmp_path: Path) -> None:
+    tree = {"name": "toy", "base": str(tmp_path / "no-base"), "designs": ["mean+bidirectional(top=13)"]}
+    tree |= {"reference": "mean+bidirectional(top=13)", "data": {"train": [str(tmp_path / "missing.jsonl")]}}
+    with pytest.raises(ConfigError) as caught:
+        load_inputs(build_recipe(tree | {"tasks": [str(tmp_path / "missing")]}))
+    for part in ("no-base", "missing.jsonl", "wanted a folder"):
+        assert part in str(caught.value)
+    assert "top=13" not in str(caught.value)
 
 
 def tiny_recipe(folder: Path, family: str, settings: dict[str, Any], **changes: Any) -> Recipe:
@@ -94,6 +104,13 @@ def test_attention_on_the_prompt_needs_an_architecture_that_takes_masks(tmp_path
     load_inputs(tiny_recipe(tmp_path, "llama", {}, **partial))
     with pytest.raises(ConfigError, match=r"on=prompt.*bloom computes its positions"):
         load_inputs(tiny_recipe(tmp_path / "bloom", "bloom", {}, **partial))
+
+
+def test_prompts_must_not_spell_special_tokens_unless_these_act(tmp_path: Path) -> None:
+    prompts = {"prompts": {"retrieval": {"query": "find <eos> "}}}
+    with pytest.raises(ConfigError, match="the prompt 'find <eos> ' spells the special token <eos>"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, **prompts))
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **prompts, split_special_tokens=False))
 
 
 def refusing(*_: object, **__: object) -> None:

@@ -77,6 +77,13 @@ def test_the_dtype_of_the_base_changes_every_key_and_fp32_none() -> None:
     assert plan_jobs(recipe(base_dtype="fp32"), HASHES) == plan_jobs(recipe(), HASHES)
 
 
+def test_special_tokens_that_act_change_every_key() -> None:
+    changes = {"adapt": {"steps": 1}, "designs": ["paper:1", "mean+bidirectional"]}
+    split, act = (plan_jobs(recipe(**changes, split_special_tokens=value), HASHES) for value in (True, False))
+    assert split == plan_jobs(recipe(**changes), HASHES)
+    assert not {job.key for job in split} & {job.key for job in act}
+
+
 def test_the_name_of_a_recipe_changes_no_key() -> None:
     assert plan_jobs(recipe(name="other"), HASHES) == plan_jobs(recipe(), HASHES)
 

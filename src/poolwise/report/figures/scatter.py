@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from poolwise.report.amounts import count_text, score_text, short_count_text
 from poolwise.report.blocks import Csv, Figure, Panel
-from poolwise.report.figures.svg import WIDTH, Drawing, Scale, log_padded, padded, tick_text
+from poolwise.report.figures.svg import WIDTH, Drawing, Scale, label_heights, log_padded, padded, tick_text
 from poolwise.report.styles import Style, assign_styles, legend, pale_words
 from poolwise.report.view import View, category_title
 
@@ -64,7 +64,7 @@ def _panel(
     if len(line) > 1:
         drawing.path([(x(cost), y(score)) for cost, score in line], "pareto")
     places = {name: (x(cost), y(score)) for name, (cost, score) in points.items()}
-    for name, label_y in _label_heights(places).items():
+    for name, label_y in label_heights(places).items():
         _draw_mark(drawing, places[name], label_y, styles[name], _words(name, points[name], axis), name in pareto)
     alt = f"{category_title(category)}: " + "; ".join(_words(n, p, axis) for n, p in points.items())
     return Panel(category_title(category), drawing.svg(alt), alt)
@@ -77,17 +77,6 @@ def _draw_mark(
         drawing.mark(*place, "ring", words, 9)
     drawing.mark(*place, style.classes, words, 5.5)
     drawing.text(place[0] + 11, label_y + 4, str(style.number), "point-label")
-
-
-def _label_heights(places: Mapping[str, tuple[float, float]]) -> dict[str, float]:
-    """Return the height of each label, moved down if it would overlap an earlier one."""
-    heights: dict[str, float] = {}
-    for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
-        near = [h for other, h in heights.items() if abs(places[other][0] - x) < 14]
-        while any(abs(h - y) < 11 for h in near):
-            y += 1.0
-        heights[name] = y
-    return heights
 
 
 def _pareto(view: View, category: str) -> list[str]:

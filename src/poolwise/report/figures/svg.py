@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 WIDTH = 400
@@ -101,6 +101,17 @@ def fitted(words: str) -> str:
     return f"{words[:half]}…{words[-half:]}"
 
 
+def label_heights(places: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Return the height of each label, moved down if it would overlap one above it."""
+    heights: dict[str, float] = {}
+    for name, (x, y) in sorted(places.items(), key=lambda item: item[1][1]):
+        near = [h for other, h in heights.items() if abs(places[other][0] - x) < 14]
+        while any(abs(h - y) < 11 for h in near):
+            y += 1.0
+        heights[name] = y
+    return heights
+
+
 @dataclass
 class Drawing:
     """A drawing in user units; ``svg()`` gives the element."""
@@ -135,9 +146,21 @@ class Drawing:
             element("circle", tooltip(words), class_=f"mark {kind}", cx=float(x), cy=float(y), r=float(radius))
         )
 
-    def x_axis(self, scale: Scale, top: float, bottom: float, label: Callable[[float], str], title: str = "") -> None:
-        """Draw vertical grid lines from ``top`` to ``bottom`` with labels below, and the axis's title."""
-        for tick in scale.ticks():
+    def x_axis(
+        self,
+        scale: Scale,
+        top: float,
+        bottom: float,
+        label: Callable[[float], str],
+        title: str = "",
+        ticks: Sequence[float] = (),
+    ) -> None:
+        """Draw vertical grid lines from ``top`` to ``bottom`` with labels below, and the axis's title.
+
+        Args:
+            ticks: where the lines are; empty for round values.
+        """
+        for tick in ticks or scale.ticks():
             self.line(scale(tick), top, scale(tick), bottom, "grid")
             # A label centred on a tick at either end would stick out of the drawing.
             near = [side for side, end in (("start", scale.start), ("end", scale.end)) if abs(scale(tick) - end) < 12]
