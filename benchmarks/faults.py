@@ -1,6 +1,6 @@
 """Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
 
-python benchmarks/faults.py [--every N]
+python benchmarks/faults.py [--every N] [--kills [N] [--seed S]]
 
 A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
 file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
@@ -8,6 +8,10 @@ its own. It must end in results that equal those of an undisturbed run bit for b
 fix, which names the file; never in a traceback and never in other results. The last line counts them.
 
 --every N tries each N-th case only.
+
+--kills N (50 by default) instead kills four works with SIGKILL, with all processes of their group, at N random moments
+each, and repeats the call: a study, a study in two workers, an encoding and an index build. The results must equal
+those of an undisturbed run bit for bit, no temporary file may remain, and no finished job or shard be made again.
 """
 
 from __future__ import annotations
@@ -25,10 +29,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _kills
+
 from poolwise.config import Recipe, build_recipe
+from poolwise.corpus import CorpusConfig, encode_corpus
 from poolwise.embedded.pydoc import pydoc_suite_path
 from poolwise.errors import explain
 from poolwise.jobs import Job, Progress
+from poolwise.models import build_model
+from poolwise.search import build_index
 from poolwise.study import preload  # noqa: F401  # each case is forked from here, so it imports nothing again
 from poolwise.study.study import run_study
 
@@ -104,10 +113,52 @@ def in_fork(out: Path) -> tuple[str, Any]:
     return found  # type: ignore[no-any-return]
 
 
+def works(root: Path) -> list[_kills.Work]:
+    """Return what is killed: two studies, an encoding of 256 texts in 16 shards, and an index of them."""
+    texts, model, corpus = root / "texts.jsonl", str(root / "model"), root / "corpus"
+    rows = [{"id": f"d{n}", "text": f"text {n} of many, with {n * n} words or {n % 7} at least"} for n in range(256)]
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    build_model("mean+causal", "poolwise/nano", method="frozen").save(model)
+    config = CorpusConfig(precision="fp32", shard_rows=16, keep_text=True)
+    encode_corpus(model, [str(texts)], corpus, config)
+    studies = {
+        "study": lambda out: run_study(recipe(), out, workers=1),
+        "study in two workers": lambda out: run_study(recipe(), out, workers=2),
+    }
+    return [
+        *(_kills.Work(name, run, _kills.study_content, _kills.finished_jobs) for name, run in studies.items()),
+        _kills.Work(
+            "encode",
+            lambda out: encode_corpus(model, [str(texts)], out, config),
+            lambda out: _kills.content_of(out, "**/*"),
+            _kills.finished_shards,
+        ),
+        _kills.Work(
+            "index",
+            lambda out: build_index(corpus, out, backend="exact", hybrid=True).close(),
+            _kills.index_content,
+            lambda out: {},
+        ),
+    ]
+
+
+def kills(count: int, seed: int) -> int:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        tried, problems = _kills.kill_all(works(Path(name)), Path(name) / "kills", count, seed)
+    print(f"{tried - len(problems)} of {tried} kills survived in {time.monotonic() - start:.0f} s, seed {seed}")
+    return 1 if problems else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
-    every = parser.parse_args().every
+    parser.add_argument("--kills", type=int, nargs="?", const=50, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if given.kills:
+        return kills(given.kills, given.seed)
+    every = given.every
     start, counts, bad = time.monotonic(), Counter[str](), []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -40,7 +40,7 @@ ROOMS: list[list[str]] = [
     ["jobs"],
     ["study", "corpus"],
     ["screening", "search", "experiments"],
-    ["serving"],
+    ["serving", "integrity"],
     ["api"],
     ["cli"],
     ["__main__"],

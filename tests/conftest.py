@@ -47,3 +47,11 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def toy_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished study, which tests only read; the base, data and task are beside it."""
+    from toy_study import make_study
+
+    return make_study(tmp_path_factory.mktemp("study"))

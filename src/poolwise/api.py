@@ -356,7 +356,7 @@ def doctor(
         trust_remote_code: run Python code that comes with the model; without it, that code is only named.
         on_progress: called with the steps done, the total steps, and what is measured now.
     Raises: ModelError where the model cannot be loaded, needs code that is not trusted, has no transformer, or no
-        setting fixes it; DataError where ``fix`` is not empty.
+        setting fixes it; ConfigError where ``fix`` is not empty.
 
     Example:
 

@@ -25,7 +25,8 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poolwise.errors import DataError, EvalError, ModelError
-from poolwise.storage.checksums import checksums, damages
+from poolwise.storage.checksums import checksums, damages, load_checksums
+from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.inflate import read_inflated
 from poolwise.storage.whole_files import write_bytes, write_text
 
@@ -321,7 +322,7 @@ def save_items(record: ItemScores, run: Path) -> None:
     save_record(record, path)
     known = {name: found for name, found in (_item_sums(run) or {}).items() if (run / "items" / name).is_file()}
     found = known | checksums(run / "items", [path])
-    write_text(run / "items" / ITEM_SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_text(run / "items" / SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 def changed_items(run: Path) -> dict[Path, str]:
@@ -331,22 +332,15 @@ def changed_items(run: Path) -> dict[Path, str]:
     """
     recorded = _item_sums(run)
     if recorded is None:
-        return {run / "items" / ITEM_SUMS: "is damaged, so no score can be checked"}
+        return {run / "items" / SUMS: "is damaged, so no score can be checked"}
     return {run / "items" / name: problem for name, problem in damages(run / "items", recorded).items()}
-
-
-ITEM_SUMS = "checksums.json"
-"""The file in ``items/`` with the checksums of the scores."""
 
 
 def _item_sums(run: Path) -> dict[str, str] | None:
     """Return the recorded checksums of a run's scores; empty if there are none, None if their file is damaged."""
     try:
-        stored = json.loads((run / "items" / ITEM_SUMS).read_text(encoding="utf-8"))
-        return {str(name): str(known) for name, known in stored.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError):
+        return load_checksums(run / "items") or {}
+    except (OSError, ValueError):
         return None
 
 

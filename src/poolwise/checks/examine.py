@@ -8,11 +8,12 @@ from pathlib import Path
 from poolwise.checks.as_base import diagnose_base
 from poolwise.checks.check import Diagnosis
 from poolwise.checks.diagnose import OnProgress, diagnose
-from poolwise.checks.fix import fix_model, require_empty
+from poolwise.checks.fix import fix_model
 from poolwise.checks.lookup import check_code, find, load_found
 from poolwise.checks.subject import Subject
 from poolwise.errors import ModelError
 from poolwise.kernels.devices import require_device
+from poolwise.storage.new_folders import require_new_folder
 
 
 def examine(
@@ -32,11 +33,11 @@ def examine(
         is_trusted: whether Python code that comes with the model may be run.
         on_progress: called with the steps done, the total steps, and what is measured now.
     Raises: ModelError if there is no model, it cannot be loaded or needs code that is not trusted, or no setting fixes
-        what is wrong with it; DataError if ``fix`` is not empty; ConfigError for a device that this machine lacks.
+        what is wrong with it; ConfigError if ``fix`` is not empty, or for a device that this machine lacks.
     """
     require_device(device)
     if fix is not None:
-        require_empty(fix)
+        require_new_folder(fix)
     found = find(name)
     if found.kind == "base":
         if fix is not None:

@@ -20,21 +20,13 @@ from poolwise.checks.diagnose import OnProgress, diagnose
 from poolwise.checks.lookup import Found
 from poolwise.checks.pooling import find_pooling, keys_for, pooling_path
 from poolwise.checks.subject import Subject, examined, read_json, read_modules
-from poolwise.errors import DataError, ModelError
+from poolwise.errors import ModelError
 from poolwise.hub import is_hub_id, snapshot
 from poolwise.models.load import load_foreign
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import whole_folder
 
 _RANK = {"pass": 0, "skip": 1, "warn": 2, "fail": 3}
-
-
-def require_empty(out: Path) -> None:
-    """Check that a folder for the copy can be written.
-
-    Raises: DataError if it exists and is not an empty folder.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not empty", "wanted a new or an empty folder", "give another folder")
 
 
 def fix_model(
@@ -45,10 +37,10 @@ def fix_model(
     Args:
         subject: the loaded original, which ``diagnosis`` is about.
         out: an empty or new folder; it appears when the copy is complete and was examined.
-    Raises: ModelError if no setting fixes anything, or the copy would be worse elsewhere; DataError if ``out`` is not
-        empty.
+    Raises: ModelError if no setting fixes anything, or the copy would be worse elsewhere; ConfigError if ``out`` is
+        not empty.
     """
-    require_empty(out)
+    require_new_folder(out)
     wrong = {check.name: check for check in diagnosis if check.status in ("warn", "fail")}
     if found.kind != "sentence-transformers":
         raise ModelError(

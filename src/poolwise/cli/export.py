@@ -1,23 +1,19 @@
-"""``poolwise export`` and ``poolwise verify``: a model for other programs, and the check that it gives the same."""
+"""``poolwise export``: a model for other programs, checked to give the same embeddings."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from poolwise.cli.options import Device, Json, require_model, say
 
-if TYPE_CHECKING:
-    from poolwise.export import Checked
-
-EXPORT_EXAMPLES = (
+EXAMPLES = (
     "poolwise export runs/mine --target sentence-transformers --out my-model",
     "poolwise export runs/mine --target onnx --int8 --out my-graph",
 )
-VERIFY_EXAMPLES = ("poolwise verify my-model", "poolwise verify my-model --json")
 
 
 def export(
@@ -38,34 +34,5 @@ def export(
     from poolwise.export import export_model
 
     checked = export_model(model, target, out, options={"int8": True} if int8 else None, device=device)
-    _print(checked, as_json)
+    print(json.dumps(checked.facts, indent=2) if as_json else checked.words)
     say(f"export: {out}\nhow to load it: {out / 'README.md'}")
-
-
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="EXPORT", help="Folder that poolwise export wrote.")],
-    as_json: Json = False,
-) -> None:
-    """Check that an export gives the embeddings that poolwise gave when it was made, in a fresh process.
-
-    It needs the libraries that the export needs. It exits with 2 and names the texts where the export differs.
-    """
-    from poolwise.export import verify_export
-
-    _print(verify_export(folder), as_json)
-
-
-def _print(checked: Checked, as_json: bool) -> None:
-    golden = checked.golden
-    if as_json:
-        rows = [
-            {"label": row.probe.label, "prompt_name": row.probe.prompt_name, "difference": row.amount}
-            for row in checked.differences
-        ]
-        found = {"target": golden.target, "design": golden.design, "largest_difference": checked.worst}
-        print(json.dumps({**found, "tolerance": golden.tolerance, "texts": rows}, indent=2))
-        return
-    print(
-        f"{golden.design} as {golden.target}: {len(checked.differences)} texts differ by at most {checked.worst:.1e} "
-        f"({golden.tolerance:.0e} is allowed)"
-    )

@@ -1,7 +1,7 @@
 """The ``poolwise`` command: its subcommands, exit codes, and errors on one line.
 
-Exit codes: 0 success, 1 a bug in poolwise or a failed check of ``poolwise doctor``, 2 an error that the user can fix,
-130 interrupted.
+Exit codes: 0 success, 1 a bug in poolwise or a check that failed (``doctor``, ``repro``, ``verify``), 2 an error that
+the user can fix, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ from poolwise.cli import (
     plan,
     push,
     report,
+    repro,
     screen,
     search,
     serve,
     study,
     train,
+    verify,
 )
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
@@ -105,9 +107,10 @@ VERBS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "serve": (serve.serve, serve.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
     "import": (import_.import_, import_.EXAMPLES),
-    "export": (export.export, export.EXPORT_EXAMPLES),
+    "export": (export.export, export.EXAMPLES),
     "experiment": (experiment.experiment, experiment.EXAMPLES),
-    "verify": (export.verify, export.VERIFY_EXAMPLES),
+    "repro": (repro.repro, repro.EXAMPLES),
+    "verify": (verify.verify, verify.EXAMPLES),
     "bases": (bases.bases, bases.EXAMPLES),
     "cache": (cache.cache, cache.EXAMPLES),
 }

@@ -94,24 +94,34 @@ class Manifest(Record):
     num_rows: int = 0
     num_rejected: int = 0
     shards: list[ShardRecord] = Field(default=[])
+    checksum: str = Field(default="", description="on disk: hash of all other fields; none of an older version")
+
+    @property
+    def seal(self) -> str:
+        """What ``checksum`` must be."""
+        return fingerprint(self.model_dump(mode="json", exclude={"checksum"}))
 
 
 def load_manifest(folder: Path) -> Manifest:
     """Return the manifest of an encoded corpus.
 
-    Raises: DataError where the folder has none, or it cannot be read.
+    Raises: DataError where the folder has none, or it cannot be read or was changed.
     """
     if not (folder / MANIFEST).is_file():
         raise DataError(f"{folder} has no {MANIFEST}", "wanted a folder that poolwise encode wrote")
+    again = "encode the corpus into a new folder"
     try:
-        return load_record(Manifest, folder / MANIFEST)
+        found = load_record(Manifest, folder / MANIFEST)
     except EvalError as error:
-        raise DataError(error.got, hint="encode the corpus into a new folder") from error
+        raise DataError(error.got, hint=again) from error
+    if found.checksum not in ("", found.seal):
+        raise DataError(f"{folder / MANIFEST} has other contents than when it was written", hint=again)
+    return found.model_copy(update={"checksum": ""})
 
 
 def save_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write the manifest, whole or not at all."""
-    save_record(manifest, folder / MANIFEST)
+    """Write the manifest with its checksum, whole or not at all."""
+    save_record(manifest.model_copy(update={"checksum": manifest.seal}), folder / MANIFEST)
 
 
 def require_same(folder: Path, found: Manifest, model: ModelFingerprint, output: Output) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from poolwise.corpus.rows import Row
 from poolwise.corpus.settings import CorpusConfig
 from poolwise.encoding.encode import encode_texts, is_readable
 from poolwise.errors import ConfigError, ModelError
+from poolwise.kernels.memory import STOCK_BATCH, encode_with_less
 from poolwise.models import load_any, prepare_encoding, trained_dimensions
 
 
@@ -117,7 +119,12 @@ def _encode_fast(
 def _encode_by_stock(
     model: SentenceTransformer, prompt: str, dim: int, rows: Sequence[Row], on_rows: Callable[[int], None]
 ) -> Float[np.ndarray, "N D"]:
-    found = model.encode_document([row.text for row in rows], prompt=prompt, show_progress_bar=False)
+    texts = [row.text for row in rows]
+
+    def encode(batch_size: int) -> Any:
+        return model.encode_document(texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False)
+
+    found = encode_with_less(encode, STOCK_BATCH)
     return narrowed(np.asarray(found, dtype=np.float32), dim)
 
 

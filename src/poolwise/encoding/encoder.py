@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ class ModelEncoder:
 
     def _read(self, texts: list[str], prompt: str, before: int, total: int) -> Embeddings:
         from poolwise.encoding.encode import encode_texts, is_readable
+        from poolwise.kernels.memory import encode_with_less
 
         reported = before
 
@@ -96,10 +98,13 @@ class ModelEncoder:
         parts: list[Embeddings] = []
         for start in range(0, len(texts), PROGRESS_TEXTS):
             part = texts[start : start + PROGRESS_TEXTS]
-            settings = {"batch_size": self.batch_size, "convert_to_numpy": True, "show_progress_bar": False}
-            parts.append(self.model.encode(part, prompt=prompt, **settings))
+            parts.append(encode_with_less(partial(self._encode_by_stock, part, prompt), self.batch_size))
             report(start + len(part), len(texts))
         return np.concatenate(parts)
+
+    def _encode_by_stock(self, texts: list[str], prompt: str, batch_size: int) -> Embeddings:
+        settings = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+        return self.model.encode(texts, prompt=prompt, **settings)
 
     def _check(self, block: Embeddings, texts: Sequence[str]) -> None:
         bad = np.flatnonzero(~np.isfinite(block).all(axis=1))

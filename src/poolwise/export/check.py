@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -56,6 +57,24 @@ class Checked:
         """The texts beyond the tolerance, the worst first."""
         beyond = [difference for difference in self.differences if difference.amount > self.golden.tolerance]
         return sorted(beyond, key=lambda difference: -difference.amount)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The result as JSON: the target, the design, and the difference of each text."""
+        rows = [
+            {"label": row.probe.label, "prompt_name": row.probe.prompt_name, "difference": row.amount}
+            for row in self.differences
+        ]
+        found = {"target": self.golden.target, "design": self.golden.design, "largest_difference": self.worst}
+        return {**found, "tolerance": self.golden.tolerance, "texts": rows}
+
+    @property
+    def words(self) -> str:
+        """The result in one line."""
+        return (
+            f"{self.golden.design} as {self.golden.target}: {len(self.differences)} texts differ by at most "
+            f"{self.worst:.1e} ({self.golden.tolerance:.0e} is allowed)"
+        )
 
 
 def run_export(folder: Path, runner: Path, texts: list[ProbeText]) -> Float[np.ndarray, "N D"]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ModelError
 from poolwise.export.check import Checked, check_export, require_equal
 from poolwise.export.golden import make_golden, save_golden
 from poolwise.export.readme import write_readme
 from poolwise.export.targets import load_target, require_options, tolerance
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.load import load_model
+from poolwise.storage.checksums import save_checksums
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import whole_folder
 
 
@@ -47,7 +49,7 @@ def export_model(
     given, folder = dict(options or {}), Path(out).expanduser().resolve()
     module = load_target(target)
     require_options(target, module, given)
-    require_new(folder)
+    require_new_folder(folder)
     loaded = load_model(model, precision="fp32", device=device) if isinstance(model, str | Path) else model
     if reason := module.refusal(loaded):
         raise ModelError(f"{loaded[0].design} cannot be exported to {target}: {reason}")
@@ -57,13 +59,5 @@ def export_model(
         checked = check_export(partial)
         require_equal(checked, f"the export to {target}", "nothing was written; see the Limits of this target")
         write_readme(partial, loaded, module, checked, notes)
+        save_checksums(partial)
     return checked
-
-
-def require_new(folder: Path) -> None:
-    """Raise ConfigError where an export would be written over something."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        what = "is not empty" if folder.is_dir() else "is a file"
-        raise ConfigError(f"{folder} {what}", "wanted a new folder for the export", "give another --out, or delete it")

@@ -22,6 +22,7 @@ from poolwise.models.bases import load_base, pinned_base
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.merge import merge_adapters
 from poolwise.models.pooling import Pooling, build_pooling
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import whole_folder, write_text
 from poolwise.upstream.peft import forget_adapter
 
@@ -96,8 +97,7 @@ def import_model(
     Raises: ConfigError for an ``out`` that is not empty or a missing design; ModelError for what cannot be read or
         mapped.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is not empty", hint="give a new or empty folder as --out")
+    require_new_folder(out)
     places = [_place(name) for name in folders]
     found = layouts.detect(places) if layout == "auto" else _known(layout)
     if design is not None and found != "paper":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -37,6 +38,7 @@ class JobState(Record):
         default=None, description="checksums of the files it wrote; None from a version that recorded none"
     )
     manifest: str = Field(default="", description="of a training: hash of its run.json without the cost")
+    threads: int | None = Field(default=None, description="of torch, in the process that ran it; None if not recorded")
 
 
 def state_path(out: Path, job: Job) -> Path:
@@ -137,11 +139,18 @@ def run_job(job: Job, run: RunJob, out: Path, report: Report) -> JobState:
         written = checksums(out, files := outputs(out, job))
         for path in files:
             flush_file(path)  # else a crash of the machine could keep the state and lose a file
-        state = JobState(status="done", seconds=time.monotonic() - start, outputs=written)
+        seconds = time.monotonic() - start
+        state = JobState(status="done", seconds=seconds, outputs=written, threads=_num_threads())
         if job.kind == "train":
             state.manifest = _manifest(out, job)
     save_record(state, state_path(out, job))
     return state
+
+
+def _num_threads() -> int | None:
+    """Return the number of threads that torch computes with; None where no job of this process needed it."""
+    torch = sys.modules.get("torch")
+    return torch.get_num_threads() if torch else None
 
 
 def _explain(error: Exception, out: Path, job: Job) -> str:

@@ -5,6 +5,7 @@ All that this module needs from a model is in ``Reader``: how it tokenises texts
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from poolwise.errors import is_out_of_memory
 from poolwise.kernels.batches import plan_batches, token_budget
 from poolwise.kernels.lanes import MOST_LANES, Lanes, num_lanes, open_lanes
+from poolwise.kernels.memory import ALLOCATION_ERRORS, free_attempt, say_once
 
 WINDOW = 4096
 """Number of texts sorted by length together; the next window is tokenised while the model reads this one."""
@@ -83,6 +86,8 @@ class _Opened:
     def __init__(self, reader: Reader, is_repeatable: bool, stack: ExitStack) -> None:
         self._reader, self._is_repeatable, self._stack = reader, is_repeatable, stack
         self._read_all: Any = None
+        self._too_many: float = math.inf
+        """The fewest tokens of a batch that did not fit into memory."""
 
     def read(self, work: Sequence[Sequence[Row]]) -> Iterator[Tensor]:
         if self._read_all is None:
@@ -98,12 +103,17 @@ class _Opened:
         return open_lanes(self._reader.lanes, max(1, min(num_lanes(device), num_batches)))
 
     def _one(self, model: Any, rows: Sequence[Row]) -> Tensor:
-        """Return the embeddings of a batch; if the device runs out of memory, read its halves one after the other."""
-        try:
-            return self._reader.read(model, rows)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise
+        """Return the embeddings of a batch; if memory runs out, read its halves, and those of batches as large."""
+        num_tokens = sum(len(ids) for _, ids, _ in rows)
+        if num_tokens < self._too_many or len(rows) == 1:
+            try:
+                return self._reader.read(model, rows)
+            except ALLOCATION_ERRORS as error:
+                if len(rows) == 1 or not is_out_of_memory(error):
+                    raise
+            self._too_many = min(self._too_many, num_tokens)
+            free_attempt()
+            say_once("out of memory in encoding: batches that do not fit are read in halves; same embeddings, slower")
         half = len(rows) // 2
         return torch.cat([self._one(model, rows[:half]), self._one(model, rows[half:])])
 

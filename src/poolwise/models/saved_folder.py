@@ -21,7 +21,7 @@ _SMALL = [CONFIG, MODULES, SETTINGS, FACTS, "adapter_config.json", "adapter_mode
 _WHOLE_BASE = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 _PARTS = re.compile(
     r"(poolwise|modules|config_sentence_transformers|adapter_config|config|generation_config|tokenizer"
-    r"|tokenizer_config|special_tokens_map|added_tokens|vocab|model\.safetensors\.index)\.json"
+    r"|tokenizer_config|special_tokens_map|added_tokens|vocab|checksums|model\.safetensors\.index)\.json"
     r"|card\.yaml|README\.md|merges\.txt|vocab\.txt|\w+\.model|chat_template\.jinja"
     r"|(adapter_model|model|model-\d+-of-\d+)\.safetensors|1_\w+|2_Normalize|base"
 )

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ModelError
 from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE, MODULES, is_model_part, is_poolwise_model
+from poolwise.storage.checksums import save_checksums
 from poolwise.storage.fingerprints import file_hash
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import PARTIAL, flush_folder, level_modes, whole_folder
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -34,12 +36,14 @@ def whole_model(folder: Path) -> Iterator[Path]:
         if not folder.exists():
             with whole_folder(folder) as partial:
                 yield partial
+                save_checksums(partial)
             return
         partial = folder / f".model{PARTIAL}"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
             yield partial
+            save_checksums(partial)
             level_modes(partial)
             flush_folder(partial)
             _move(partial, folder)
@@ -56,14 +60,8 @@ def whole_model(folder: Path) -> Iterator[Path]:
 
 
 def _require_free(folder: Path) -> None:
-    if not folder.exists() or _is_ours(folder):
-        return
-    if not folder.is_dir() or any(entry.suffix != PARTIAL for entry in folder.iterdir()):
-        raise ConfigError(
-            f"{folder} is not empty and holds no poolwise model",
-            "wanted a new or empty folder, or a poolwise model to replace",
-            "give another folder",
-        )
+    if not _is_ours(folder):
+        require_new_folder(folder, "poolwise model")
 
 
 def _is_ours(folder: Path) -> bool:

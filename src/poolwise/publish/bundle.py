@@ -15,6 +15,7 @@ from poolwise.models.load import load_model
 from poolwise.models.saved_base import base_files, find_base, included_record, without_places
 from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE, is_model_part, is_poolwise_model, no_model
 from poolwise.records import require_finished
+from poolwise.storage.fingerprints import SUMS
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def build_bundle(model: str | Path, repository: str, *, include_base: bool = Fal
     files: dict[str, Path | bytes] = {
         path.relative_to(folder).as_posix(): path
         for part in sorted(folder.iterdir())
-        if is_model_part(part.name)
+        if is_model_part(part.name) and part.name != SUMS  # some files are sent otherwise than they are here
         for path in ([part] if part.is_file() else sorted(part.rglob("*")))
         if path.is_file()
     }

@@ -14,8 +14,9 @@ from poolwise.results import StudyResults
 from poolwise.screening.screen_estimate import estimate_screen, require_disk
 from poolwise.screening.screen_jobs import perform
 from poolwise.screening.screen_plan import plan_screen, screen_recipe
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.study.estimate import Estimate
-from poolwise.study.folders import read_json, require_empty
+from poolwise.study.folders import read_json
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.plan import SCREEN_FOLDER
 from poolwise.study.shortlist import mean_ranks, shortlist, write_shortlist
@@ -114,7 +115,7 @@ def run_screened_study(
     _require_choice(recipe, keep)
     screen = out / SCREEN_FOLDER
     if not (screen / "study.json").is_file():
-        require_empty(out, "screen", but=[SCREEN_FOLDER])
+        require_new_folder(out, "screen", but=[SCREEN_FOLDER])
     found = run_screen(recipe, screen, progress, command, workers, cluster).results
     ranks = mean_ranks(found.comparison.means, recipe.designs)
     kept = shortlist(ranks, keep, recipe.reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any, Literal, Protocol
 
@@ -16,6 +17,7 @@ from poolwise.encoding.encode import is_readable
 from poolwise.errors import DataError, ModelError
 from poolwise.kernels.batches import token_budget
 from poolwise.kernels.lanes import num_lanes
+from poolwise.kernels.memory import STOCK_BATCH, encode_with_less
 from poolwise.kernels.reading import Tokenised, read_texts
 from poolwise.models import EmbeddingModel
 
@@ -201,8 +203,12 @@ class OtherReading:
         for prompt, group in groupby(numbers, key=lambda number: rows[number].prompt):
             mine = list(group)
             texts = [rows[number].text for number in mine]
-            found = self._model.encode(texts, prompt=prompt, convert_to_numpy=True, show_progress_bar=False)
+            found = encode_with_less(partial(self._encode, texts, prompt), STOCK_BATCH)
             yield mine, np.asarray(found, dtype=np.float32)
+
+    def _encode(self, texts: list[str], prompt: str, batch_size: int) -> Any:
+        settings = {"batch_size": batch_size, "convert_to_numpy": True, "show_progress_bar": False}
+        return self._model.encode(texts, prompt=prompt, **settings)
 
 
 def require_ids(ids: Sequence[int], vocab_size: int, number: int) -> None:

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from poolwise.storage.fingerprints import file_hash
+from poolwise.storage.fingerprints import ABOUT, SUMS, file_hash
+from poolwise.storage.whole_files import write_text
 
 
 def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     """Return ``SIZE:SHA256`` of files by their path below ``root``, sorted."""
     return {path.relative_to(root).as_posix(): _checksum(path) for path in sorted(paths)}
+
+
+def save_checksums(folder: Path, paths: Iterable[Path] | None = None) -> None:
+    """Write ``SUMS`` into a folder, with the checksums of ``paths``.
+
+    Args:
+        paths: files below the folder; None takes all, without those ``ABOUT`` it.
+    """
+    chosen = [path for path in files_below(folder) if path.name not in ABOUT] if paths is None else paths
+    write_text(folder / SUMS, json.dumps(checksums(folder, chosen), indent=1, sort_keys=True) + "\n")
+
+
+def load_checksums(folder: Path) -> dict[str, str] | None:
+    """Return what ``save_checksums`` recorded; None where there is no such file.
+
+    Raises: OSError or ValueError where it cannot be read.
+    """
+    try:
+        found = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("wanted checksums by the names of files")
+    return found
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -43,12 +43,14 @@ def _file_hash(path: Path, size: int, modified_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-ABOUT = {"README.md", "card.yaml"}
+SUMS = "checksums.json"
+"""The file in a finished folder with the checksums of its other files."""
+ABOUT = {"README.md", "card.yaml", SUMS}
 """Files of a model that say something of it and change nothing that it computes: its card gains scores later."""
 
 
 def fingerprint_folder(folder: Path) -> str:
-    """Return a 16-digit hash of the names, sizes and contents of a model folder's files, but for its card."""
+    """Return a 16-digit hash of the names, sizes and contents of a model folder's files, without those ``ABOUT`` it."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in ABOUT:

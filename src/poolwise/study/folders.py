@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, EvalError
-from poolwise.storage.lock import LOCK
-from poolwise.storage.whole_files import PARTIAL, write_text
+from poolwise.storage.whole_files import write_text
 
 
 def require_writable(out: Path) -> None:
@@ -25,21 +24,6 @@ def require_writable(out: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"cannot write into {out}: {reason}", hint="give another folder as --out") from error
-
-
-def require_empty(out: Path, wanted: str, but: Container[str] = ()) -> None:
-    """Raise ConfigError where ``out`` is a file, or a folder that holds anything ``but`` these names.
-
-    Args:
-        wanted: what the folder should hold, for the message.
-    """
-    if out.exists() and (not out.is_dir() or any(_counts(entry, but) for entry in out.iterdir())):
-        raise ConfigError(f"{out} is not empty and holds no {wanted}", hint="give a new or empty folder as --out")
-
-
-def _counts(entry: Path, but: Container[str]) -> bool:
-    # A killed process leaves its lock and, inside ``write_json``, a partial file.
-    return entry.name not in but and entry.name != LOCK and entry.suffix != PARTIAL
 
 
 ANOTHER = "give another --out, or delete this folder: nothing else says which settings it was made with"

@@ -17,7 +17,6 @@ from poolwise.jobs import Report, run_in_ranks
 from poolwise.prompts import named_prompts
 from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import (
-    ITEM_SUMS,
     Adaptation,
     Cost,
     ItemScores,
@@ -31,7 +30,7 @@ from poolwise.records import (
     save_items,
     save_record,
 )
-from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.fingerprints import SUMS, fingerprint
 from poolwise.study.model_cards import training_history
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
@@ -252,7 +251,7 @@ def _is_scored(task: Task, folder: Path) -> bool:
     path, changed = items_path(folder, task.name), changed_items(folder)
     if not path.is_file():
         return False
-    if problem := changed.get(path) or changed.get(folder / "items" / ITEM_SUMS):
+    if problem := changed.get(path) or changed.get(folder / "items" / SUMS):
         logger.warning("%s %s; the task is scored again", path, problem)
         return False
     try:

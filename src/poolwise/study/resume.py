@@ -22,14 +22,19 @@ def plan_inputs(hashes: InputHashes) -> dict[str, str]:
 
 def changed_inputs(out: Path, hashes: InputHashes) -> list[str]:
     """Return a sentence for each input that changed since the plan in ``out`` was made; empty without a plan."""
+    kept = "jobs that depend on it run again, other finished jobs are kept"
+    return [f"{change}; {kept}" for change in input_changes(out, hashes)]
+
+
+def input_changes(out: Path, hashes: InputHashes) -> list[str]:
+    """Return each input that changed since the plan in ``out`` was made, with both fingerprints, in words."""
     path = out / PLAN
     before: Mapping[str, str] = read_json(path).get("inputs", {}) if path.is_file() else {}
     if not before:
         return []
     now = plan_inputs(hashes)
     return [
-        f"{part} changed since this study began: fingerprint {before.get(part, 'none')} -> {now.get(part, 'none')}; "
-        "jobs that depend on it run again, other finished jobs are kept"
+        f"{part} changed since this study began: fingerprint {before.get(part, 'none')} -> {now.get(part, 'none')}"
         for part in dict.fromkeys([*before, *now])
         if before.get(part) != now.get(part)
     ]

@@ -12,7 +12,8 @@ from poolwise.jobs import Report
 from poolwise.prompts import category_prompts
 from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
 from poolwise.storage.lock import locked
-from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.storage.new_folders import require_new_folder
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_writable, write_json
 from poolwise.study.jobs import evaluate_run
 
 if TYPE_CHECKING:
@@ -191,5 +192,5 @@ def _check_evaluation(spec: Mapping[str, object], name: str, out: Path) -> None:
         if Path(name).resolve() != out.resolve() or (out / "items").is_dir():
             raise ConfigError(f"{out} holds the run of {load_record(RunManifest, run).model}", hint=hint)
     else:
-        require_empty(out, "evaluation")
+        require_new_folder(out, "evaluation")
     require_writable(out)

@@ -15,10 +15,11 @@ from poolwise.jobs import Report
 from poolwise.overrides import apply_override, set_key
 from poolwise.ranks import current_ranks, is_launched, join_launched, visible_gpus, wait_for_all
 from poolwise.records import RunManifest, load_record
-from poolwise.storage.checksums import checksums, damages, files_below
-from poolwise.storage.fingerprints import ABOUT
+from poolwise.storage.checksums import damages, files_below, save_checksums
+from poolwise.storage.fingerprints import ABOUT, SUMS
 from poolwise.storage.lock import locked
-from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_empty, require_writable, write_json
+from poolwise.storage.new_folders import require_new_folder
+from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_writable, write_json
 from poolwise.study.jobs import train_run
 from poolwise.study.limits import require_sharers
 
@@ -147,12 +148,8 @@ def train_single(
             return load_record(RunManifest, out / "run.json")
         manifest = _train(run, out, report, device, on_note, hashes, spec)
         if ranks.is_first:
-            write_json(out / SUMS, checksums(out, _written(out)))
+            save_checksums(out, _written(out))
         return manifest
-
-
-SUMS = "checksums.json"
-"""The file with the checksums of what a finished training wrote."""
 
 
 def _written(out: Path) -> list[Path]:
@@ -230,7 +227,7 @@ def _require_same_number(asked: int, started: int) -> None:
 def _check_training(spec: Mapping[str, object], out: Path) -> None:
     path = out / "spec.json"
     if not path.is_file():
-        require_empty(out, "training run")
+        require_new_folder(out, "training run")
     elif differing := differing_keys(spec, read_json(path, ANOTHER)):
         raise ConfigError(
             f"{out} holds another training run: {', '.join(differing)} differ(s)",

@@ -34,10 +34,13 @@ from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import write_reports
 from poolwise.results import Measured, StudyResults
+from poolwise.storage.checksums import files_below, save_checksums
+from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.lock import locked
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.study.collect import collect
 from poolwise.study.estimate import Estimate, estimate_jobs
-from poolwise.study.folders import read_json, require_empty, require_writable, write_json
+from poolwise.study.folders import read_json, require_writable, write_json
 from poolwise.study.inputs import StudyInputs, load_inputs, schedule_path
 from poolwise.study.looks import Look, described, looks, progress_note
 from poolwise.study.model_cards import update_cards
@@ -279,7 +282,7 @@ def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     path = out / "study.json"
     if not path.is_file():
         raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
-    recipe = _stored_recipe(path)
+    recipe = stored_recipe(path)
     require_writable(out)
     with locked(out):
         return _publish_unfinished(recipe, out, course)
@@ -316,7 +319,7 @@ def check_folder(recipe: Recipe, out: Path) -> None:
     path = out / "study.json"
     if path.is_file():
         # The keys that an older version did not write have their defaults.
-        mine, theirs = recipe.settings, _stored_recipe(path).settings
+        mine, theirs = recipe.settings, stored_recipe(path).settings
         keys = (mine.keys() | theirs.keys()) - {"name"}  # a key may be left out at its default
         differing = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         if differing:
@@ -325,11 +328,11 @@ def check_folder(recipe: Recipe, out: Path) -> None:
                 hint="give another --out, or the recipe that this folder was made with",
             )
     elif not (out / PLAN).is_file():  # with a plan it is a study; jobs of another recipe have other keys
-        require_empty(out, "study", but=[SCREEN_FOLDER])
+        require_new_folder(out, "study", but=[SCREEN_FOLDER])
     require_writable(out)
 
 
-def _stored_recipe(path: Path) -> Recipe:
+def stored_recipe(path: Path) -> Recipe:
     """Return the recipe that a study's folder was made with. Raises: EvalError where it cannot be read."""
     try:
         return build_recipe(read_json(path), str(path))
@@ -341,6 +344,7 @@ def _stored_recipe(path: Path) -> Recipe:
 
 
 def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: Path, course: Course) -> None:
+    (out / SUMS).unlink(missing_ok=True)  # written again with the results, when the files are all there
     write_json(out / "study.json", recipe.model_dump(mode="json"))
     listed = [{"id": job.id, "label": job.label} for job in jobs]
     plan = {"kind": course.kind, "runs": run_folders(jobs), "jobs": listed, "inputs": plan_inputs(inputs.hashes)}
@@ -350,9 +354,16 @@ def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: P
         save_schedule(schedule, schedule_path(out, seed))
 
 
+def _own_files(out: Path) -> list[Path]:
+    """Return the files of a study that are not a job's, without reports, which every command that ends writes again."""
+    named = [out / name for name in ("study.json", PLAN, "results.json")]
+    return [path for path in (*named, *files_below(out / "schedules"), *files_below(out / "texts")) if path.is_file()]
+
+
 def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
+    save_checksums(out, _own_files(out))
     write_reports(results, out)
     update_cards(results, out)
     return results

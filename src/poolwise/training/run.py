@@ -58,6 +58,7 @@ def run_steps(
     on_step: Callable[[TrainingStep], None] | None = None,
     resume: bool = True,
     dev_score: Callable[[], float] | None = None,
+    smaller_loss: Callable[[int], nn.Module] | None = None,
 ) -> Cost:
     """Train ``model`` in place on the first ``config.steps`` batches, and return the cost; see ``train_model``.
 
@@ -66,6 +67,8 @@ def run_steps(
     Args:
         run_hash: a call resumes an earlier one only if both have the same hash.
         dev_score: the score for ``config.early_stopping``; None takes no looks.
+        smaller_loss: returns the same loss in mini-batches of so many rows, for a process alone that runs out of
+            memory; None where the loss has none.
     """
     ranks, folder = current_ranks(), out / FOLDER
     _require_rows(batches, ranks.size)
@@ -110,6 +113,7 @@ def run_steps(
             stop=stop,
             seed=seed,
             looks=looks,
+            smaller_loss=smaller_loss if ranks.size == 1 else None,  # other ranks would wait for one that repeats
         )
         # The trainer sets a seed itself; this comes after, so that dropout does not depend on how a design is built.
         torch.manual_seed(derive_seed(seed, "dropout"))

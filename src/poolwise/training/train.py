@@ -60,9 +60,12 @@ def train_model(
             in CPU memory then, and only rank 0's is trained in the end.
     Law: after a stop and a resume, the weights are bit for bit those of a run without a stop, by the same number of
     processes. Without dropout, any number of processes gives the same weights, up to rounding.
-    Raises: ModelError if loss or gradient is not finite, or memory runs out; DataError if the schedule was made for
-        other triples; ConfigError if it is too short, a batch has fewer rows than there are processes, or the
-        checkpoint belongs to another run.
+    If memory runs out in a step and one process trains, the step is repeated, and the training goes on, with half the
+    ``mini_batch_size``; the gradient stays the same, up to rounding and the draws of dropout. A warning says so.
+
+    Raises: ModelError if loss or gradient is not finite, or one row at a time needs too much memory; DataError if the
+        schedule was made for other triples; ConfigError if it is too short, a batch has fewer rows than there are
+        processes, or the checkpoint belongs to another run.
     """
     schedule.check_data(triples)
     if len(schedule.batches) < config.steps:
@@ -95,6 +98,7 @@ def train_model(
             on_step=on_step,
             resume=resume,
             dev_score=dev_score,
+            smaller_loss=lambda rows: build_loss(trained, config.model_copy(update={"mini_batch_size": rows})),
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import math
 import shutil
 import time
@@ -16,8 +18,9 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 
 from poolwise.config import TrainConfig
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, is_out_of_memory
 from poolwise.kernels.backends import training_attention
+from poolwise.kernels.memory import ALLOCATION_ERRORS, free_attempt
 from poolwise.models import derive_seed
 from poolwise.ranks import current_ranks, exchange, wait_for_all
 from poolwise.records import TrainingStep
@@ -31,6 +34,8 @@ from poolwise.training.shards import WholeState, clip_gradients, is_sharded, who
 from poolwise.training.trackers import PROJECT, keep_logs
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
+
+logger = logging.getLogger(__name__)
 
 
 class ScheduleTrainer(StepTrainer):
@@ -49,6 +54,8 @@ class ScheduleTrainer(StepTrainer):
         stop: checked after every step; after a signal to any rank, a checkpoint is written and training ends.
         seed: of the dropout of each step, if several ranks train together.
         looks: taken where they are due; a better score writes a checkpoint, and training ends when they are over.
+        smaller_loss: returns the loss in mini-batches of so many rows; with it, a step that runs out of memory is
+            repeated with half as many rows at a time.
     Raises: ModelError at the first step where loss or gradient is not finite, before the weights change.
     """
 
@@ -67,8 +74,10 @@ class ScheduleTrainer(StepTrainer):
         stop: StopRequest,
         seed: int,
         looks: Looks | None = None,
+        smaller_loss: Callable[[int], nn.Module] | None = None,
     ) -> None:
-        self.looks = looks
+        self.looks, self.smaller_loss = looks, smaller_loss
+        self.mini_batch = min(config.mini_batch_size, config.batch_size)
         self.config, self.run_hash, self.on_step, self.stop = config, run_hash, on_step, stop
         self.remedy, self.seed, self.ranks = remedy, seed, current_ranks()
         self.batches = [list(batch) for batch in batches[: config.steps]]
@@ -116,11 +125,38 @@ class ScheduleTrainer(StepTrainer):
             # By step and rank: a resumed run draws the same, and two ranks do not drop the same places.
             name = f"dropout of step {self.state.global_step}, rank {self.ranks.rank} of {self.ranks.size}"
             torch.manual_seed(derive_seed(self.seed, name))
-        with training_attention(inputs, self.args.device):
-            loss = super().training_step(model, inputs, num_items_in_batch)
+        while (loss := self._attempt(model, inputs, num_items_in_batch)) is None:
+            self._halve_mini_batch(model)
         self.record["loss"] = self._finite("loss", float(loss))
         sum_gradients(model.parameters())
         return loss
+
+    def _attempt(self, model: Any, inputs: dict[str, Any], num_items: Any) -> torch.Tensor | None:
+        """Return the loss of a batch, after its backward pass; None where memory ran out and less at a time may fit."""
+        draws = _generator_states(self.args.device)
+        try:
+            with training_attention(inputs, self.args.device):
+                loss: torch.Tensor = super().training_step(model, dict(inputs), num_items)
+                return loss
+        except ALLOCATION_ERRORS as error:
+            if self.smaller_loss is None or self.mini_batch == 1 or not is_out_of_memory(error):
+                raise
+        _restore_generators(draws, self.args.device)
+        return None
+
+    def _halve_mini_batch(self, model: Any) -> None:
+        assert self.smaller_loss is not None
+        self.mini_batch //= 2
+        self.loss = self.prepare_loss(self.smaller_loss(self.mini_batch), model)
+        for parameter in model.parameters():
+            parameter.grad = None  # parts of the gradient may be there already
+        gc.collect()  # a graph may refer to itself
+        free_attempt()
+        logger.warning(
+            "out of memory in step %d: mini-batches of %d rows from here on (train.mini_batch_size is %d); "
+            "the gradient stays the same",
+            *(self.state.global_step + 1, self.mini_batch, self.config.mini_batch_size),
+        )
 
     def clip_gradients(self, model: nn.Module) -> torch.Tensor:
         """Clip gradients to ``max_grad_norm`` and return the norm before clipping.
@@ -200,6 +236,17 @@ class _StepEnd(TrainerCallback):
             control.should_save = False
         elif self.trainer.stop.received is not None:
             control.should_save = control.should_training_stop = True
+
+
+def _generator_states(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the states of the generators that dropout draws from, so that a repeated step draws from the same."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _restore_generators(states: tuple[torch.Tensor, torch.Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if states[1] is not None:
+        torch.cuda.set_rng_state(states[1], device)
 
 
 def _arguments(config: TrainConfig, folder: Path, device: torch.device) -> SentenceTransformerTrainingArguments:

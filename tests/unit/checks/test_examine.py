@@ -16,7 +16,7 @@ from doctor_models import change, save_base, save_stock
 from poolwise import doctor
 from poolwise.checks import LINES, examine, fix
 from poolwise.cli.main import app
-from poolwise.errors import ConfigError, DataError, ModelError, PoolwiseError
+from poolwise.errors import ConfigError, ModelError, PoolwiseError
 from tiny_models import save_tiny_base
 
 
@@ -143,7 +143,7 @@ def test_code_that_is_not_needed_is_a_warning(copy: Path) -> None:
 def test_a_copy_over_something_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()
-    with pytest.raises(DataError, match="out is not empty"):
+    with pytest.raises(ConfigError, match="out is not empty"):
         examine("absent", fix=tmp_path / "out")
 
 

@@ -138,7 +138,11 @@ def test_what_fails_in_a_lane_reaches_the_caller(bases, two_threads):
     assert torch.get_num_threads() == 2
 
 
-def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")],
+)
+def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypatch, error):
     model = build(bases["llama"])
     wanted, tried = encode_texts(model, MANY), []
     forward = Backbone.forward
@@ -146,12 +150,14 @@ def test_a_batch_that_the_device_does_not_hold_is_read_in_parts(bases, monkeypat
     def small_device(self, features, *args, **kwargs):
         tried.append(len(features["input_ids"]))
         if tried[-1] > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return forward(self, features, *args, **kwargs)
 
     monkeypatch.setattr(Backbone, "forward", small_device)
     assert np.linalg.norm(encode_texts(model, MANY) - wanted, axis=1).max() < 1e-5
     assert max(tried) > 5
+    # After the first batch that did not fit, no batch as large is tried.
+    assert tried.count(max(tried)) == 1
     monkeypatch.setattr(Backbone, "forward", lambda *_args, **_kwargs: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(torch.OutOfMemoryError):
         encode_texts(model, MANY)

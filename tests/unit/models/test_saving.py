@@ -167,7 +167,9 @@ def test_other_files_are_never_saved_over(place: str, base: str, tmp_path: Path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("mine")
     target = base if place == "base" else str(tmp_path / place)
-    with pytest.raises(ConfigError, match=r"is not empty and holds no poolwise model.*give another folder"):
+    with pytest.raises(
+        ConfigError, match=r"(is a file|is not empty and holds no poolwise model).*give a new or empty folder"
+    ):
         build(base).save(target)
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine" and (Path(base) / "config.json").is_file()
 
@@ -179,7 +181,7 @@ def test_saving_over_a_model_replaces_it_and_keeps_what_is_not_the_model(base: s
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert names == {
         *("1_MeanPooling", "2_Normalize", "README.md", "card.yaml", "config_sentence_transformers.json"),
-        *("modules.json", "poolwise.json", "run.json"),
+        *("modules.json", "poolwise.json", "run.json", "checksums.json"),
     }
     assert load_model(tmp_path / "model")[0].design == "mean+causal"
 

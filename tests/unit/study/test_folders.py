@@ -15,7 +15,8 @@ from poolwise.records import load_record
 from poolwise.results import StudyResults
 from poolwise.screening.screen import run_screened_study
 from poolwise.storage.lock import locked
-from poolwise.study.folders import read_json, require_empty, require_writable, write_json
+from poolwise.storage.new_folders import require_new_folder
+from poolwise.study.folders import read_json, require_writable, write_json
 from poolwise.study.single_evaluation import evaluate_single
 from poolwise.study.single_training import build_single_run, train_single
 from poolwise.study.study import check_folder, report_path, run_study
@@ -51,10 +52,10 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:
 def test_what_a_kill_in_the_middle_of_writing_leaves_does_not_take_a_folder(tmp_path: Path) -> None:
     (tmp_path / "study.json.partial").write_text("{")
     (tmp_path / ".lock").write_text("process 1 on a machine\n")
-    require_empty(tmp_path, "study")
+    require_new_folder(tmp_path, "study")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is not empty and holds no study"):
-        require_empty(tmp_path, "study")
+        require_new_folder(tmp_path, "study")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])

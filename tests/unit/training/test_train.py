@@ -133,6 +133,56 @@ def test_out_of_memory_names_what_to_lower(base, tmp_path, error):
         toy_train(model, config, tmp_path)
 
 
+CPU_FULL = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"
+
+
+@pytest.mark.parametrize("error", [RuntimeError(CPU_FULL), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_step_that_runs_out_of_memory_goes_on_with_half_the_mini_batch(base, tmp_path, caplog, error):
+    """The weights are, bit for bit, those of a training with that mini-batch from the start, also with dropout."""
+
+    def train(folder: str, largest: int, mini_batch: int) -> tuple[dict, list[int]]:
+        config = toy_config(mini_batch_size=mini_batch, lora_dropout=0.1)
+        model, rows = toy_model("mean+causal", base, config), []
+
+        def small_device(module, inputs):
+            rows.append(len(inputs[0]["attention_mask"]))
+            if rows[-1] > largest:
+                raise error
+
+        model[1].register_forward_pre_hook(small_device)
+        toy_train(model, config, tmp_path / folder)
+        return weights(model), rows
+
+    halved, rows = train("halved", largest=2, mini_batch=8)
+    assert rows[0] == 4 and max(rows[1:]) == 2
+    notes = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+    assert notes == [
+        "out of memory in step 1: mini-batches of 2 rows from here on (train.mini_batch_size is 8); "
+        "the gradient stays the same"
+    ]
+    wanted, _ = train("from the start", largest=4, mini_batch=2)
+    assert all(torch.equal(halved[name], wanted[name]) for name in wanted)
+
+
+def test_what_a_failed_backward_left_of_the_gradient_does_not_count(base, tmp_path):
+    def train(folder: str, fails: bool) -> dict:
+        config = toy_config()
+        model, calls = toy_model("mean+causal", base, config), []
+
+        def fail_once(gradient):
+            calls.append(1)
+            if fails and len(calls) == 1:
+                raise RuntimeError(CPU_FULL)
+
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained[0].register_hook(fail_once)  # the first layer's: the gradients of the others are there already
+        toy_train(model, config, tmp_path / folder)
+        return weights(model)
+
+    disturbed, wanted = train("disturbed", fails=True), train("wanted", fails=False)
+    assert all(torch.allclose(disturbed[name], wanted[name], atol=1e-6) for name in wanted)
+
+
 def test_other_runtime_errors_are_not_called_out_of_memory(base, tmp_path):
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     config = toy_config()

@@ -1,0 +1,201 @@
+"""Kills a study, an encoding and an index build with SIGKILL at random moments, and compares what the same call makes.
+
+Each runs in a process group of its own, forked from here, so that nothing is imported again: a moment is one of the
+work, not of the imports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORK = multiprocessing.get_context("fork")
+PATIENCE = 20
+"""How many times as long as undisturbed a repetition may take before it counts as hanging; at least a minute."""
+Content = dict[str, str]
+"""What must be the same in the end: the hash of each file, or of the part of it that holds no time, by its path."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kind of work.
+
+    Args:
+        run: does it, or goes on with it, into a folder.
+        content: what a finished folder holds.
+        finished: what a killed run has finished, and a second may not do again; by any key, equal if it was kept.
+    """
+
+    name: str
+    run: Callable[[Path], Any]
+    content: Callable[[Path], Content]
+    finished: Callable[[Path], dict[str, Any]]
+
+
+def begin(work: Work, out: Path) -> Any:
+    """Start the work in a process that leads a new process group, and return the process."""
+    process = FORK.Process(target=_lead, args=(work, out))
+    process.start()
+    return process
+
+
+def _lead(work: Work, out: Path) -> None:
+    os.setsid()
+    with (out.parent / "messages.txt").open("w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+        try:
+            work.run(out)
+        except BaseException:
+            traceback.print_exc(file=file)
+            file.flush()
+            os._exit(1)
+    os._exit(0)
+
+
+def kill_group(process: Any) -> None:
+    """Kill a process and all that it started; one that has not made its group yet is alone."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def finish(work: Work, out: Path, seconds: float) -> str:
+    """Run the work to its end, and return what went wrong; empty if nothing did."""
+    process = begin(work, out)
+    process.join(max(60.0, PATIENCE * seconds))
+    if process.is_alive():
+        kill_group(process)
+        return "hangs"
+    if process.exitcode != 0:
+        lines = (out.parent / "messages.txt").read_text().strip().splitlines()
+        return f"fails: {lines[-1] if lines else process.exitcode}"
+    return ""
+
+
+def try_kill(work: Work, place: Path, wanted: Content, moment: float, seconds: float) -> tuple[bool, str]:
+    """Kill the work after ``moment`` seconds and run it again; return whether it was killed, and what is wrong then."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    out = place / "out"
+    process = begin(work, out)
+    process.join(moment)
+    was_running = process.is_alive()
+    kill_group(process)
+    before = work.finished(out)
+    if problem := finish(work, out, seconds):
+        return was_running, problem
+    return was_running, "; ".join(found for found in difference(work, place, wanted, before) if found)
+
+
+def difference(work: Work, place: Path, wanted: Content, before: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the finished folder ``place/out``."""
+    found, after = work.content(place / "out"), work.finished(place / "out")
+    differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    again = sorted(name for name, known in before.items() if after.get(name) != known)
+    left = temporary_files(place)
+    return [
+        f"other results: {', '.join(differing[:3])} ({len(differing)} in all)" if differing else "",
+        f"done again: {', '.join(again[:3])}" if again else "",
+        f"left behind: {', '.join(left[:3])}" if left else "",
+    ]
+
+
+def temporary_files(place: Path) -> list[str]:
+    """Return what a finished folder should not hold, or have beside it: hidden and partial files, checkpoints, work."""
+    return [
+        str(path.relative_to(place))
+        for path in sorted(place.rglob("*"))
+        if path.name.startswith(".") or path.suffix == ".partial" or path.name in ("checkpoints", "partial", "work")
+    ]
+
+
+def content_of(out: Path, *patterns: str) -> Content:
+    """Return the hashes of files by their path."""
+    paths = {path for pattern in patterns for path in out.glob(pattern) if path.is_file()}
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def study_content(out: Path) -> Content:
+    """Return the results of a study, its weights and its scores; of logs and manifests, what is no time."""
+    found = content_of(out, "**/*.safetensors", "**/*.json.gz", "schedules/*", "study.json")
+    found["results"] = _hash(json.loads((out / "results.json").read_text())["results"])
+    for path in sorted(out.rglob("training.jsonl")):
+        steps = [json.loads(line) for line in path.read_text().splitlines()]
+        found[str(path.relative_to(out))] = _hash([step | {"seconds": 0} for step in steps])
+    for path in sorted(out.glob("runs/*/run.json")):
+        manifest = json.loads(path.read_text()) | {"cost": None, "model": None}
+        found[str(path.relative_to(out))] = _hash(manifest)
+    return found
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def finished_jobs(out: Path) -> dict[str, Any]:
+    """Return the states of the jobs that are done: a job that runs again has other seconds."""
+    return {path.name: path.read_bytes() for path in (out / "jobs").glob("*.json")}
+
+
+def finished_shards(out: Path) -> dict[str, Any]:
+    """Return when each shard with a record was written."""
+    records = [json.loads(path.read_text()) for path in (out / "work").glob("*.json")]
+    if (out / "manifest.json").is_file():
+        records += json.loads((out / "manifest.json").read_text())["shards"]
+    names = {file["name"] for record in records for file in record["files"]}
+    return {name: path.stat().st_mtime_ns for name in names if (path := out / "shards" / name).is_file()}
+
+
+def index_content(out: Path) -> Content:
+    """Return the files of an index, and its record without the name and the checksum, which no two indexes share."""
+    found = content_of(out, "*.arrow", "*.npy", "backend/**/*", "words/**/*")
+    record = json.loads((out / "index.json").read_text())
+    return found | {"index.json": _hash(record | {"name": "", "checksum": ""})}
+
+
+def kill_all(works: list[Work], root: Path, kills: int, seed: int) -> tuple[int, list[str]]:
+    """Kill each work at ``kills`` random moments; print a line for each kind; return how many were tried, and problems.
+
+    Moments are drawn over the time that the work takes undisturbed; a work that ended before counts as not killed.
+    """
+    tried, problems = 0, []
+    for work in works:
+        draw, start = random.Random(f"{seed} {work.name}"), time.monotonic()
+        place = root / work.name
+        place.mkdir(parents=True)
+        if problem := finish(work, place / "out", 600):
+            problems.append(f"{work.name}, undisturbed: {problem}")
+            continue
+        seconds = time.monotonic() - start
+        wanted = work.content(place / "out")
+        survived = num_killed = 0
+        for number in range(kills):
+            moment = draw.uniform(0, seconds)
+            was_killed, problem = try_kill(work, place, wanted, moment, seconds)
+            tried, num_killed = tried + 1, num_killed + was_killed
+            survived += not problem
+            if problem:
+                problems.append(f"{work.name}, kill {number + 1} after {moment:.2f} s of {seconds:.2f}: {problem}")
+                print(problems[-1], flush=True)
+        print(
+            f"{work.name}: {survived} of {kills} survived, {num_killed} killed while running "
+            f"({seconds:.1f} s undisturbed)",
+            flush=True,
+        )
+    return tried, problems
