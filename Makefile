@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study faults test interop site install lint types bench bench-large levels docs clean
+.PHONY: study faults load test interop site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -66,6 +66,10 @@ levels: $(STAMP)  ## what the tests reject by chance and what intervals cover, s
 	$(BIN)/python benchmarks/seed_rules.py
 	$(BIN)/python benchmarks/statistics_levels.py
 	$(BIN)/python benchmarks/experiment_levels.py
+
+load: $(STAMP)  ## the server at ten times its capacity and rude clients (a quarter of an hour), then a soak of two hours
+	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/soak.py
 
 faults: $(STAMP)  ## every file of a study damaged in four ways: the same results, or one clear error
 	$(BIN)/python benchmarks/faults.py

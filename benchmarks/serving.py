@@ -14,11 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
-import re
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -28,29 +24,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from _measure import in_own_process, record, seconds
+from _serving import make_texts, percentiles, requests_of, served
 
 TARGET_CLIENTS, TARGET_LIBRARY = 5.0, 0.9
 """Of 64 clients over one, and of the server over ``model.encode``; the issue that asked for serving names both."""
 INFINITY_PORT = 7997
-
-
-def make_texts(count: int, seed: int) -> list[str]:
-    """Return short texts of 4 to 20 words, as queries and titles are."""
-    draw = random.Random(seed)
-    words = [f"word{number}" for number in range(5000)]
-    return [" ".join(draw.choices(words, k=draw.randint(4, 20))) for _ in range(count)]
-
-
-def requests_of(url: str, model: str, texts: Sequence[str], per_request: int) -> list[bytes]:
-    """Return whole requests, so that a client spends its time on the network only."""
-    where = urlsplit(url)
-    made = []
-    for start in range(0, len(texts), per_request):
-        body = {"model": model, "input": texts[start : start + per_request], "encoding_format": "base64"}
-        raw = json.dumps(body).encode()
-        head = f"POST {where.path}/embeddings HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Type: application/json\r\n"
-        made.append(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
-    return made
 
 
 async def _client(url: str, waiting: Iterator[bytes], latencies: list[float]) -> None:
@@ -79,21 +57,6 @@ def load(url: str, model: str, texts: Sequence[str], per_request: int, clients: 
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a model with poolwise, and yield the address of its API."""
-    command = [sys.executable, "-m", "poolwise.cli.main", "serve", str(folder), "--name", "model", "--port", "0"]
-    log = folder.parent / f"{time.time_ns()}.log"
-    with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
-        try:
-            while not (urls := re.findall(r'"url": "([^"]+)"', log.read_text())):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.1)
-            yield f"{urls[0]}/v1"
-        finally:
-            process.kill()
-
-
-@contextmanager
 def served_by_infinity(python: str, folder: Path) -> Iterator[str]:
     """Serve a model that sentence-transformers loads with infinity-emb, and yield the address of its API."""
     program = str(Path(python).parent / "infinity_emb")
@@ -111,12 +74,6 @@ def served_by_infinity(python: str, folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{INFINITY_PORT}"
         finally:
             process.kill()
-
-
-def percentiles(latencies: Sequence[float]) -> dict[str, float]:
-    """Return the median and the 99th percentile, in milliseconds."""
-    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
-    return {"p50_ms": 1000 * cuts[49], "p99_ms": 1000 * cuts[98]}
 
 
 def main() -> None:
@@ -139,7 +96,7 @@ def main() -> None:
         model.save(str(folder))
         model.encode(make_texts(256, seed=1))
         many, one, library, theirs, details = [], [], [], [], []
-        with served(folder) as url:
+        with served(folder) as (url, _):
             for repeat in range(asked.repeats + 1):  # the first one warms up
                 texts = make_texts(asked.texts, seed=2 + repeat)
                 few = texts[: max(1, asked.texts // 8)]
@@ -166,7 +123,7 @@ def main() -> None:
                 with served_by_infinity(asked.infinity, exported) as url:
                     in_own_process(load, url, "model", texts[:64], asked.per_request, asked.clients)
                     other, _ = in_own_process(load, url, "model", texts, asked.per_request, asked.clients)
-                with served(folder) as url:
+                with served(folder) as (url, _):
                     in_own_process(load, url, "model", texts[:64], asked.per_request, asked.clients)
                     ours, _ = in_own_process(load, url, "model", texts, asked.per_request, asked.clients)
                 if repeat:

@@ -55,11 +55,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*args: str | Path, port: int = 0, **variables: str) -> Iterator[Serving]:
+def serving(*args: str | Path, port: int = 0, cwd: Path | None = None, **variables: str) -> Iterator[Serving]:
     """Start a server, on a free port unless one is given, and yield it once it listens."""
     env = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"} | variables
     command = [*POOLWISE, "serve", *map(str, args), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env, cwd=cwd)
     try:
         yield Serving(process)
     finally:

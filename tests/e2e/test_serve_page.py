@@ -6,30 +6,25 @@ import json
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from docs_pages import blocks_of, free_port
 from poolwise.cli.main import app
 from serving_process import serving
 from support import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "serve.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = [(block.language, block.text) for block in blocks_of(PAGE)]
 UNIT = ROOT / "deploy" / "poolwise.service"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.mark.slow
@@ -62,6 +57,21 @@ def test_what_the_files_of_deploy_start_exists() -> None:
     for verb, *rest in (shlex.split(command), [*entry[1:], *arguments]):
         known = {name for option in verbs[verb].params for name in option.opts}
         assert {one for one in rest if one.startswith("--")} <= known
+
+
+@pytest.mark.slow
+def test_what_the_image_copies_is_enough_to_build_the_package(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="needs hatchling, which builds the package")
+    lines = re.findall(r"^COPY (.*) \./(?:src)?$", (ROOT / "deploy" / "Containerfile").read_text(), flags=re.MULTILINE)
+    for name in " ".join(lines).split():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, tmp_path)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", "built", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "built").glob("poolwise-*.whl")
+    assert {"poolwise/serving/assets/experiment.js", "poolwise/report/page.css"} <= set(ZipFile(wheel).namelist())
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")

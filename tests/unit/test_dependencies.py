@@ -29,6 +29,7 @@ TESTED = {
     )
 }
 PACKAGES_OF = {"yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu", "llama_index": "llama-index-core"}
+PACKAGES_OF |= {"opentelemetry": "fastapi"}  # the extra otel is an extra of FastAPI
 """Distributions whose module has another name."""
 
 ELSEWHERE = {"llama-index-core"}

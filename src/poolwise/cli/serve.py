@@ -49,7 +49,7 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME=DIR",
-            help="An index that the page searches, of a served model; several are compared.",
+            help="An index to search, of a served model. An arm's index has the arm's name.",
             show_default="none",
         ),
     ] = None,
@@ -85,11 +85,11 @@ def serve(
     from poolwise.experiments import open_log
     from poolwise.serving.access import load_keys
     from poolwise.serving.app import create_app
-    from poolwise.serving.experiment_api import ServedExperiment
     from poolwise.serving.page import PAGE_PATHS, add_page
-    from poolwise.serving.page_indexes import open_indexes
     from poolwise.serving.page_state import find_report
     from poolwise.serving.request_log import start_logging
+    from poolwise.serving.served_experiment import ServedExperiment
+    from poolwise.serving.served_indexes import open_indexes, parse_indexes
     from poolwise.serving.served_model import ServedModel
     from poolwise.serving.server import bind, ignore_reloads, is_loopback, run_server
     from poolwise.serving.settings import MEBIBYTE, ServeSettings
@@ -103,6 +103,8 @@ def serve(
     sources = dict(zip(served_names(models, name or []), models, strict=True))
     if double := sorted({*arms, *([experiment_name(experiment)] if experiment else [])} & set(sources)):
         raise ConfigError(f"a model and an arm or the experiment are called {double[0]}", "give another --name")
+    if experiment is not None and (both := experiment_name(experiment)) in parse_indexes(index or []):
+        raise ConfigError(f"an index and the experiment are called {both}", "give the index another name")
     settings = ServeSettings(
         max_body_bytes=max_body * MEBIBYTE,
         max_texts=max_texts,
@@ -122,9 +124,10 @@ def serve(
         listening = held.enter_context(bind(host, port))  # before the models are loaded, which takes longer
         log = held.enter_context(open_log(experiment)) if experiment is not None else None
         served = {one: ServedModel(one, model, settings, device=device) for one, model in {**sources, **arms}.items()}
-        tried = ServedExperiment(log, {one: served[one] for one in arms}) if log is not None else None
-        app = create_app(served, settings, experiment=tried, open_paths=PAGE_PATHS)
-        add_page(app, indexes=indexes, report=report_file)
+        of_arms = {one: indexes[one] for one in arms if one in indexes}
+        tried = ServedExperiment(log, {one: served[one] for one in arms}, of_arms) if log is not None else None
+        app = create_app(served, settings, experiment=tried, indexes=indexes, open_paths=PAGE_PATHS)
+        add_page(app, report=report_file)
         run_server(app, listening)
 
 

@@ -82,6 +82,8 @@ class Analysis(Record):
     alpha: float
     start: float | None
     at: float
+    users: int = Field(description="that saw an arm or an interleaved list")
+    lists: int = Field(description="interleaved lists, which belong to both arms")
     users_per_day: float
     split: SplitCheck
     arms: list[ArmResult]
@@ -118,6 +120,8 @@ def analyse_log(contents: LogContents, now: float) -> Analysis:
         alpha=design.alpha,
         start=start,
         at=end,
+        users=len(observed.users.arms),
+        lists=observed.num_lists,
         users_per_day=rate,
         split=split,
         arms=[_arm(observed, number, results, split) for number in range(len(design.arms))],

@@ -58,6 +58,11 @@ class Logged:
     event: Event
 
 
+def is_list(event: Event) -> bool:
+    """Return whether an event is an exposure to two arms in one interleaved list."""
+    return isinstance(event, Exposure) and event.teams is not None
+
+
 def check_exposure(exposure: Exposure, design: Design) -> None:
     """Raise DataError where an exposure does not fit the design; the message names the exposure and the field."""
     where = f"exposure {exposure.id!r}"

@@ -34,6 +34,7 @@ from poolwise.experiments.events import (
     check_feedback,
     digest,
     event_line,
+    is_list,
     parse_line,
     to_line,
     to_logged,
@@ -126,6 +127,7 @@ class EventLog:
         self._file, self._clock = file, clock
         # Numbers in place of events: a server of months has millions.
         self._known = {logged.event.id: digest(logged.event) for logged in contents.events}
+        self._lists = {one.event.id for one in contents.events if is_list(one.event)}
         self._next = contents.events[-1].number + 1 if contents.events else 0
         self._guard = threading.Lock()
         self._synced = 0.0
@@ -171,6 +173,11 @@ class EventLog:
                 f"feedback {feedback.id!r} is about exposure {feedback.exposure!r}, which is not in the log",
                 hint="send the id that the answer of the server had",
             )
+        if feedback.event == "click" and feedback.item is None and feedback.exposure in self._lists:
+            raise DataError(
+                f"feedback {feedback.id!r} is a click in an interleaved list",
+                "wanted its item: the id of the document that was clicked, which says to which arm the click counts",
+            )
         return self._append(replace(feedback, value=float(feedback.value)), time)
 
     def _append(self, event: Event, when: float | None) -> Taken:
@@ -185,6 +192,8 @@ class EventLog:
             self._write(event_line(Logged(self._next, self._clock() if when is None else when, event)))
             self._next += 1
             self._known[event.id] = digest(event)
+            if is_list(event):
+                self._lists.add(event.id)
         return "counted"
 
     def _write(self, line: bytes) -> None:

@@ -50,7 +50,6 @@ def write_experiment_report(found: Analysis, design: Design, path: Path) -> None
 
 def experiment_document(found: Analysis, design: Design) -> Document:
     """Return the report of an analysis."""
-    users = sum(arm.users for arm in found.arms)
     figures = [_figure(metric, own, found) for metric in design.metrics if (own := _with_looks(found, metric))]
     sections = [
         Section("verdict", "Verdict", [_cards(found)], is_folded=False),
@@ -64,7 +63,7 @@ def experiment_document(found: Analysis, design: Design) -> Document:
             ("Design", found.fingerprint),
             ("From", time_text(found.start)),
             ("To", time_text(found.at)),
-            ("Users", f"{users:,}"),
+            ("Users", f"{found.users:,}"),
             ("New users a day", f"{found.users_per_day:,.0f}"),
             ("Error rate of all verdicts together", f"{found.alpha:g}"),
         ],

@@ -52,13 +52,14 @@ class Values:
 
 @dataclass(frozen=True)
 class Observed:
-    """An experiment's data: users, exposures by arm, the last time, and what is odd about the log."""
+    """An experiment's data: users, exposures by arm, lists, the last time, and what is odd about the log."""
 
     design: Design
     users: Users
     exposures: Mapping[str, int]
     last: float
     notes: list[str]
+    num_lists: int
     events: Sequence[Logged]
     times: FloatArray
     of_user: Mapping[str, int]
@@ -77,11 +78,16 @@ def observe(design: Design, events: Sequence[Logged]) -> Observed:
     first: list[float] = []
     covariates: list[float] = []
     crossed: set[str] = set()
+    lists: dict[str, Mapping[str, str]] = {}
+    strays = 0
     exposures: dict[str, int] = dict.fromkeys(place, 0)
     for logged, time in zip(events, times, strict=True):
         event = logged.event
         if not isinstance(event, Exposure):
+            strays += event.event == "click" and event.exposure in lists and event.item not in lists[event.exposure]
             continue
+        if event.teams is not None:
+            lists[event.id] = event.teams
         arm = -1 if event.arm is None else place[event.arm]
         if event.arm is not None:
             exposures[event.arm] += 1
@@ -101,9 +107,14 @@ def observe(design: Design, events: Sequence[Logged]) -> Observed:
             f"{len(crossed):,} of {len(arms):,} users saw more than one arm; each counts for the first one. The "
             "difference between the arms is then underestimated."
         )
+    if strays:
+        notes.append(
+            f"{strays:,} clicks in interleaved lists name no document of their list; they count for no arm. Feedback "
+            "needs the id that the list had as its item."
+        )
     users = Users(np.array(arms, dtype=np.int64), np.array(first), np.array(covariates))
     last = float(times[-1]) if len(times) else 0.0
-    return Observed(design, users, exposures, last, notes, events, times, of_user)
+    return Observed(design, users, exposures, last, notes, len(lists), events, times, of_user)
 
 
 def _forward(times: Sequence[float]) -> tuple[FloatArray, list[str]]:

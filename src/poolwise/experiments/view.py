@@ -80,6 +80,8 @@ def arm_table(found: Analysis) -> Table:
         f"Split: {'as planned' if found.split.is_right else 'NOT as planned'} (e-value "
         f"{number_text(found.split.e_value)}; 1,000 or more means that the split is wrong)."
     )
+    if found.lists:
+        check += f" Besides, {found.lists:,} lists had rows of both arms, interleaved."
     columns = ["Arm", "Planned", "Found", "Users", "Exposures", "Decision"]
     head = [Column(title, is_number=title in columns[1:5]) for title in columns]
     return Table("tab-arms", "Arms", head, rows, note=check)

@@ -43,8 +43,6 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 def html_document(document: Document) -> str:
     """Return the whole document as an HTML page."""
     links = "".join(f'<li><a href="#{s.key}">{_text(s.title)}</a></li>' for s in document.sections)
-    facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
-    warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
     sections = [_section(section) for section in document.sections]
     # The verdict comes before the table of contents, because most readers open the page for it.
     place = next((number for number, s in enumerate(document.sections, start=1) if s.key == "verdict"), 0)
@@ -56,10 +54,17 @@ def html_document(document: Document) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f"<title>{_text(document.title)}</title><style>{_asset('page.css')}{_labels(document)}</style></head><body>"
         '<a class="skip" href="#main">Skip to the verdict</a>'
-        f"<header><h1>{_text(document.title)}</h1><dl class=facts>{facts}</dl>{warnings}</header>"
+        f"<header><h1>{_text(document.title)}</h1>{html_head(document)}</header>"
         f'<main id="main" tabindex="-1">{"".join(sections)}</main>'
         f"<script>{_asset('page.js')}</script></body></html>\n"
     )
+
+
+def html_head(document: Document) -> str:
+    """Return the facts and the warnings of a document as HTML."""
+    facts = "".join(f"<div><dt>{_text(t)}</dt><dd>{_breakable(v)}</dd></div>" for t, v in document.facts)
+    warnings = "".join(f'<p class="warning" role="note">{_text(warning)}</p>' for warning in document.warnings)
+    return f"<dl class=facts>{facts}</dl>{warnings}"
 
 
 def _labels(document: Document) -> str:

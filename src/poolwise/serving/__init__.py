@@ -2,8 +2,8 @@
 
 from poolwise.serving.app import create_app
 from poolwise.serving.context import Context, abandoned, context_of
-from poolwise.serving.experiment_api import ServedExperiment
 from poolwise.serving.http_errors import HttpProblem
+from poolwise.serving.served_experiment import ServedExperiment
 from poolwise.serving.served_model import Embedded, ServedModel
 from poolwise.serving.settings import ServeSettings
 

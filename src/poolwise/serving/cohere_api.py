@@ -34,20 +34,20 @@ class EmbedBody(Body):
 async def embed(request: Request) -> Response:
     """Embeddings of texts, in one or several types."""
     context = context_of(request)
-    body = await read_body(request, EmbedBody, context.settings)
-    model = context.model(body.model)
-    if (empty := next((number for number, text in enumerate(body.texts) if not text), None)) is not None:
-        raise DataError(f"texts {empty} is empty", "wanted at least one character")
-    require_few(len(body.texts), context.settings.max_texts, "texts")
-    found = await model.embed(
-        body.texts,
-        prompt_name=body.input_type,
-        dimensions=body.output_dimension,
-        truncate=body.truncate,
-        is_abandoned=lambda: abandoned(request),
-    )
-    note(request, model.name, found)
-    limit = model.int8_limit(body.output_dimension)
+    body = await read_body(request, EmbedBody, context)
+    async with context.choose(request, body.model, None, body.input_type) as choice:
+        if (empty := next((number for number, text in enumerate(body.texts) if not text), None)) is not None:
+            raise DataError(f"texts {empty} is empty", "wanted at least one character")
+        require_few(len(body.texts), context.settings.max_texts, "texts")
+        found = await choice.model.embed(
+            body.texts,
+            prompt_name=body.input_type,
+            dimensions=body.output_dimension,
+            truncate=body.truncate,
+            is_abandoned=lambda: abandoned(request),
+        )
+    note(request, choice.model.name, found)
+    limit = choice.model.int8_limit(body.output_dimension)
     answer: dict[str, Any] = {
         "id": str(uuid4()),
         "response_type": "embeddings_by_type",
@@ -58,4 +58,5 @@ async def embed(request: Request) -> Response:
         "texts": body.texts,
         "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": found.num_tokens}},
     }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, headers=choice.headers, media_type="application/json")

@@ -54,7 +54,7 @@ def require_few(number: int, most: int, field: str) -> None:
 async def embeddings(request: Request) -> Response:
     """Embeddings of texts or of token ids."""
     context = context_of(request)
-    body = await read_body(request, EmbeddingsBody, context.settings)
+    body = await read_body(request, EmbeddingsBody, context)
     async with context.choose(request, body.model, body.user, body.input_type) as choice:
         inputs = inputs_of(body.input)
         require_few(len(inputs), context.settings.max_texts, "input")

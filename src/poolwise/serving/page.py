@@ -1,4 +1,4 @@
-"""The page at ``/``: similarities of two models, what their poolings weigh, and searches, side by side.
+"""The page at ``/``: similarities of two models, what their poolings weigh, searches, and the running experiment.
 
 Its files are plain HTML, CSS and JavaScript. They need no API key; what they ask for does.
 """
@@ -14,16 +14,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import FileResponse
 
 from poolwise import __version__
-from poolwise.serving import page_models, page_search
+from poolwise.serving import page_experiment, page_models, page_search
 from poolwise.serving.access import is_known
 from poolwise.serving.context import context_of
 from poolwise.serving.http_errors import HttpProblem
-from poolwise.serving.page_indexes import PageIndex, require_models
 from poolwise.serving.page_state import PageState, find_report, state_of
 from poolwise.serving.served_model import ServedModel
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-SCRIPTS = ("main", "dom", "server", "similarity", "grid", "weights", "search")
+SCRIPTS = ("main", "dom", "server", "similarity", "grid", "weights", "search", "experiment")
 ASSETS: Mapping[str, tuple[str, str]] = {
     "/": ("poolwise.serving.assets", "page.html"),
     # The page has the look of the study's report.
@@ -48,18 +47,15 @@ _REPORT_POLICY = "sandbox allow-scripts allow-downloads allow-popups; frame-ance
 router = APIRouter(include_in_schema=False)
 
 
-def add_page(app: FastAPI, *, indexes: Mapping[str, PageIndex] | None = None, report: Path | None = None) -> None:
+def add_page(app: FastAPI, *, report: Path | None = None) -> None:
     """Add the page to an app that ``create_app`` returned with ``open_paths=PAGE_PATHS``.
 
     Args:
-        indexes: that the page searches, by name.
         report: a study's report, or the folder that has it.
-    Raises: ConfigError for an index whose model is not served, or where there is no report.
+    Raises: ConfigError where there is no report.
     """
-    chosen = dict(indexes or {})
-    require_models(chosen, app.state.serving.models)
-    app.state.page = PageState(chosen, find_report(report))
-    for part in (router, page_models.router, page_search.router):
+    app.state.page = PageState(find_report(report))
+    for part in (router, page_models.router, page_search.router, page_experiment.router):
         app.include_router(part)
 
 
@@ -77,17 +73,18 @@ for _path in ASSETS:
 
 @router.get("/page/state")
 async def state(request: Request) -> dict[str, Any]:
-    """What the page offers: models, indexes, the report and limits."""
+    """What the page offers: models, indexes, the report, the experiment and limits."""
     context, page = context_of(request), state_of(request)
     indexes = [
         {"name": name, "num_rows": len(one.index), "model": getattr(one.model_in(context.models), "name", None)}
-        for name, one in page.indexes.items()
+        for name, one in context.indexes.items()
     ]
     return {
         "poolwise": __version__,
         "models": [_told(model) for model in context.models.values()],
         "indexes": indexes,
         "has_report": page.report is not None,
+        "experiment": context.experiment.name if context.experiment else None,
         "most_texts": min(page_models.MOST_TEXTS, context.settings.max_texts),
         "most_characters": page_models.MOST_CHARACTERS,
     }

@@ -19,8 +19,9 @@ from poolwise.serving.context import Context, abandoned, context_of, note
 from poolwise.serving.named_prompts import find_prompt
 from poolwise.serving.openai_api import require_few
 from poolwise.serving.page_pairs import compare_pairs, cosine_matrix
-from poolwise.serving.page_state import RETRY_SECONDS, state_of
+from poolwise.serving.page_state import state_of
 from poolwise.serving.served_model import ServedModel, TimedOutError, require_encodable
+from poolwise.serving.turns import RETRY_SECONDS
 
 router = APIRouter(prefix="/page", include_in_schema=False)
 MOST_TEXTS = 40
@@ -50,7 +51,7 @@ class WeightsBody(Body):
 async def similarity(request: Request) -> Response:
     """The cosine similarities of texts in each model, and the pairs on which two models disagree most."""
     context = context_of(request)
-    body = await read_body(request, SimilarityBody, context.settings)
+    body = await read_body(request, SimilarityBody, context)
     models = [context.model(name) for name in body.models]
     require_few(len(body.texts), min(MOST_TEXTS, context.settings.max_texts), "texts")
     if len(body.texts) < 2 or not all(text.strip() for text in body.texts):
@@ -89,14 +90,14 @@ async def _embed_all(
 async def weights(request: Request) -> Response:
     """What the pooling of each model takes from each token of a text, and from each layer."""
     context = context_of(request)
-    body = await read_body(request, WeightsBody, context.settings)
+    body = await read_body(request, WeightsBody, context)
     models = [context.model(name) for name in body.models]
     if not body.text.strip():
         raise DataError("text is empty", "wanted at least one character")
     if len(body.text) > MOST_CHARACTERS:
         raise DataError(f"text has {len(body.text)} characters", f"wanted at most {MOST_CHARACTERS}")
     require_encodable([body.text])
-    with state_of(request).turn():
+    with state_of(request).turns.take():
         found = await asyncio.gather(*(_weigh(context, model, body.text, body.input_type) for model in models))
     return _json({"models": found})
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from poolwise.errors import DataError
 from poolwise.serving.bodies import Body, read_body
-from poolwise.serving.context import Context, context_of
-from poolwise.serving.http_errors import HttpProblem
-from poolwise.serving.page_indexes import QUERY, FoundRow, PageIndex
-from poolwise.serving.page_state import PageState, state_of
+from poolwise.serving.context import abandoned, context_of
+from poolwise.serving.page_state import state_of
+from poolwise.serving.search_api import MOST_RESULTS, find_rows, require_query
+from poolwise.serving.served_indexes import FoundRow
 
 router = APIRouter(prefix="/page", include_in_schema=False)
-MOST_RESULTS = 50
 DEPTH = 5
 """How many times as far the other index is searched for a row that one index shows."""
 SHOWN_CHARACTERS = 600
@@ -35,13 +32,17 @@ class SearchBody(Body):
 @router.post("/search")
 async def search(request: Request) -> Response:
     """The best rows of each index, each with its rank in the other one."""
-    context, state = context_of(request), state_of(request)
-    body = await read_body(request, SearchBody, context.settings)
-    if not body.query.strip():
-        raise DataError("query is empty", "wanted at least one character")
-    indexes = [_index(state, name) for name in body.indexes]
-    with state.turn():
-        found = await asyncio.gather(*(_search(context, index, body.query, body.k * DEPTH) for index in indexes))
+    context = context_of(request)
+    body = await read_body(request, SearchBody, context)
+    require_query(body.query)
+    indexes = [context.index(name, "indexes") for name in body.indexes]
+    with state_of(request).turns.take():
+        depth = body.k * DEPTH
+        asked = (
+            find_rows(index, index.model_in(context.models), body.query, depth, lambda: abandoned(request))
+            for index in indexes
+        )
+        found = [one.rows for one in await asyncio.gather(*asked)]
     ranks = [{row.id: place for place, row in enumerate(rows, start=1)} for rows in found]
     results = [
         {
@@ -57,25 +58,6 @@ async def search(request: Request) -> Response:
     ]
     shared = len(set.intersection(*({row.id for row in rows[: body.k]} for rows in found)))
     return Response(orjson.dumps({"results": results, "num_shared": shared}), media_type="application/json")
-
-
-def _index(state: PageState, name: str) -> PageIndex:
-    if (found := state.indexes.get(name)) is not None:
-        return found
-    known = ", ".join(state.indexes) or "none"
-    raise HttpProblem(404, f"the index {name[:100]!r} is not here; indexes: {known}", param="indexes")
-
-
-async def _search(context: Context, index: PageIndex, query: str, k: int) -> Sequence[FoundRow]:
-    model = index.model_in(context.models)
-    if model is None:
-        raise HttpProblem(
-            409,
-            f"the model of the index {index.name!r} is not served any more; encode its corpus again",
-            param="indexes",
-        )
-    embedded = await model.embed([query], prompt_name=QUERY)
-    return await asyncio.to_thread(index.search, embedded.vectors, k)
 
 
 def _shown(row: FoundRow, rank: int, other: int | None) -> dict[str, Any]:

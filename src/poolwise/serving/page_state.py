@@ -1,26 +1,23 @@
-"""What the page of an app knows beside the models: indexes to search, the study's report, and its own limits."""
+"""What the page of an app knows beside the models: the study's report, tickets for it, and its own limits."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI, Request
 
 from poolwise.errors import ConfigError
-from poolwise.serving.http_errors import HttpProblem
-from poolwise.serving.page_indexes import PageIndex
+from poolwise.serving.turns import Turns
 
 REPORT = "report.html"
 TICKET_SECONDS = 30
 MOST_TICKETS = 100
 MOST_WAITING = 8
 """Requests that weigh tokens or search, at the same time: they are not part of a model's queue."""
-RETRY_SECONDS = 2
 
 
 @dataclass
@@ -47,31 +44,11 @@ class Tickets:
 
 @dataclass
 class PageState:
-    """The indexes by name, the report's file, tickets for it, and the number of requests that wait."""
+    """The report's file, tickets for it, and the requests that wait."""
 
-    indexes: Mapping[str, PageIndex]
     report: Path | None
     tickets: Tickets = field(default_factory=Tickets)
-    num_waiting: int = 0
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Count a request while it waits.
-
-        Raises: HttpProblem with status 429 where too many do.
-        """
-        if self.num_waiting >= MOST_WAITING:
-            raise HttpProblem(
-                429,
-                f"{self.num_waiting} requests of the page wait; try again in {RETRY_SECONDS} s",
-                code="page_busy",
-                retry_after=RETRY_SECONDS,
-            )
-        self.num_waiting += 1
-        try:
-            yield
-        finally:
-            self.num_waiting -= 1
+    turns: Turns = field(default_factory=lambda: Turns(MOST_WAITING, "requests of the page"))
 
 
 def state_of(request: Request) -> PageState:

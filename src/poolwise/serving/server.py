@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import uvicorn
@@ -19,9 +19,16 @@ from poolwise.errors import ConfigError, PoolwiseError
 from poolwise.serving.context import Context
 from poolwise.serving.status_api import reload_model
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 logger = logging.getLogger("poolwise.serving.server")
 HEAD_SECONDS = 20
 """A client that takes longer to send the head of a request is cut off; uvicorn 0.54 would wait for ever."""
+SEND_SECONDS, SEND_BYTES = 20, 1 << 18
+"""A client that takes less of a large answer than so many bytes in so many seconds is cut off: what waits is memory."""
 KEEP_ALIVE_SECONDS = 75
 """Above the minute that load balancers keep a connection, so that they close it first."""
 
@@ -62,8 +69,17 @@ def ignore_reloads() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def raise_file_limit() -> None:
+    """Let the process have as many open connections as the system allows it; the usual default is 1,024."""
+    if resource is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):  # macOS refuses what it calls unlimited
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def run_server(app: FastAPI, listening: socket.socket) -> None:
     """Serve an app until SIGTERM or SIGINT; every request that was accepted is answered. A second one ends at once."""
+    raise_file_limit()
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -98,6 +114,7 @@ class _Server(uvicorn.Server):
         self._context = context
         self._reloads: set[asyncio.Task[None]] = set()
         self._silent_since: dict[Any, float] = {}
+        self._sending: dict[Any, tuple[float, int]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Say where the server listens, once it does."""
@@ -108,14 +125,31 @@ class _Server(uvicorn.Server):
         logger.info("serving", extra={"noted": noted})
 
     async def on_tick(self, counter: int) -> bool:
-        """Close connections that have not sent a whole request head in time, then do what uvicorn does."""
+        """Close connections that are too slow to send a request head or to take an answer; then do as uvicorn does."""
         now = time.monotonic()
         silent = [one for one in self.server_state.connections if _awaits_head(one)]
         self._silent_since = {one: self._silent_since.get(one, now) for one in silent}
         for one, since in self._silent_since.items():
             if now - since > HEAD_SECONDS:
                 one.transport.close()
+        self._abort_stalled(now)
         return await super().on_tick(counter)
+
+    def _abort_stalled(self, now: float) -> None:
+        sending = {}
+        connections: Iterable[Any] = self.server_state.connections
+        for one in connections:
+            if one.flow is None or not one.flow.write_paused:
+                continue
+            size = one.transport.get_write_buffer_size()
+            since, before = self._sending.get(one, (now, size))
+            if not before - SEND_BYTES < size <= before:  # it was taken, or another answer came
+                since, before = now, size
+            if now - since > SEND_SECONDS:
+                one.transport.abort()
+            else:
+                sending[one] = since, before
+        self._sending = sending
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

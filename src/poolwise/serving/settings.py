@@ -15,6 +15,7 @@ class ServeSettings:
 
     Args:
         max_body_bytes: largest body of a request.
+        max_held_bytes: largest sum of the bodies of all requests in progress.
         max_texts: most texts of a request.
         max_queue_tokens: most tokens that wait for a model; a request alone in the queue may have more.
         request_seconds: a request that has waited this long for its embeddings is given up.
@@ -25,6 +26,7 @@ class ServeSettings:
     """
 
     max_body_bytes: int = 8 * MEBIBYTE
+    max_held_bytes: int = 256 * MEBIBYTE
     max_texts: int = 2048
     max_queue_tokens: int = 262_144
     request_seconds: float = 60.0
@@ -33,7 +35,10 @@ class ServeSettings:
     is_loopback: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("max_body_bytes", "max_texts", "max_queue_tokens", "request_seconds", "body_seconds"):
+        for name in (
+            *("max_body_bytes", "max_held_bytes", "max_texts", "max_queue_tokens"),
+            *("request_seconds", "body_seconds"),
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "wanted a number above 0")
         if not all(self.keys):

@@ -2,96 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import uvicorn
 
 import tiny_models
 from e2e.report.browser import Browser, missing_browser, open_browser
 from e2e.report.contrast import contrast, luminance
-from poolwise.models import build_model
-from poolwise.serving import ServedModel, ServeSettings, create_app
-from poolwise.serving.page import PAGE_PATHS, add_page
-from poolwise.serving.page_indexes import PageIndex
+from served_page import DOCUMENTS, HAZARD, Served, running, served_in
 
 pytestmark = pytest.mark.skipif(bool(missing_browser()), reason=missing_browser())
 
-HAZARD = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">"
-DOCUMENTS = [*tiny_models.TEXTS, HAZARD, "the old man sings in the park", "one two", "a query in a document"]
 KEY = "secret-key"
 TAB, ENTER, DOWN, RIGHT, ESCAPE = ("Tab", 9), ("Enter", 13, "\r"), ("ArrowDown", 40), ("ArrowRight", 39), ("Escape", 27)
 
 
-@dataclass(frozen=True)
-class Row:
-    id: str
-    score: float
-    text: str
-
-
-class Listed:
-    """An index of ``DOCUMENTS``, searched by comparing all of them."""
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self.vectors = vectors
-
-    def __len__(self) -> int:
-        return len(DOCUMENTS)
-
-    def search(self, queries: np.ndarray, k: int) -> list[list[Row]]:
-        scores = queries @ self.vectors.T
-        return [[Row(f"d{i}", float(row[i]), DOCUMENTS[i]) for i in np.argsort(-row)[:k]] for row in scores]
-
-
-@dataclass(frozen=True)
-class Served:
-    models: dict[str, ServedModel]
-    indexes: dict[str, PageIndex]
-    report: Path
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("page")
-    base = tiny_models.save_tiny_base(folder / "base", "llama")
-    models, indexes = {}, {}
-    designs = {"mean model": "mean+causal", f"layers {HAZARD}": "multilayer(tokens=mean)+bidirectional"}
-    for name, design in designs.items():
-        model = build_model(design, base, max_tokens=32, precision="fp32", prompts={"query": "query : "})
-        vectors = model.encode(DOCUMENTS, normalize_embeddings=True)
-        models[name] = ServedModel(name, model)
-        indexes[f"docs {name}"] = PageIndex(f"docs {name}", Listed(vectors), models[name].info.fingerprint, 32)
-    (folder / "report.html").write_text("<!DOCTYPE html><title>the report</title><p>a report")
-    yield Served(models, indexes, folder / "report.html")
-    for served_model in models.values():
-        served_model.close()
-
-
-@contextmanager
-def running(served: Served, **settings: Any) -> Iterator[str]:
-    """Serve in a thread, and yield the address."""
-    app = create_app(served.models, ServeSettings(**settings), open_paths=PAGE_PATHS)
-    add_page(app, indexes=served.indexes, report=served.report)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 30
-        while not server.started:
-            assert thread.is_alive() and time.monotonic() < deadline
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(timeout=20)
+    with served_in(tmp_path_factory.mktemp("page")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

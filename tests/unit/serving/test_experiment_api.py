@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ def other(folder: Path) -> Iterator[ServedModel]:
     model.close()
 
 
-@pytest.fixture
-def ask(served: ServedModel, other: ServedModel, log: EventLog) -> Any:
-    """Return a function that sends requests, in order, to an app with an experiment, and returns the answers."""
-    models = {"A": served, "B": other}
-    app = create_app(models, ServeSettings(), experiment=ServedExperiment(log, models))
+Ask = Callable[..., list[httpx.Response]]
+
+
+def asker(app: Any) -> Ask:
+    """Return a function that sends requests, in order, to an app, and returns the answers."""
 
     def ask(*requests: tuple[str, dict[str, Any] | None, dict[str, str]]) -> list[httpx.Response]:
         async def run() -> list[httpx.Response]:
@@ -53,6 +53,12 @@ def ask(served: ServedModel, other: ServedModel, log: EventLog) -> Any:
         return asyncio.run(run())
 
     return ask
+
+
+@pytest.fixture
+def ask(served: ServedModel, other: ServedModel, log: EventLog) -> Ask:
+    models = {"A": served, "B": other}
+    return asker(create_app(models, ServeSettings(), experiment=ServedExperiment(log, models)))
 
 
 def embed(key: str | None = "u1", **fields: Any) -> tuple[str, dict[str, Any], dict[str, str]]:
@@ -93,6 +99,7 @@ def test_a_model_by_its_name_is_not_part_of_the_experiment(ask: Any, log: EventL
         (embed(None), "key_missing", "wanted the header X-Poolwise-Key or the field user"),
         (embed("x" * 513), "key_missing", "512 characters"),
         (embed("u", input_type="document"), "arms_differ", "one index for each"),
+        (embed("u", input_type="search_document"), "arms_differ", "one index for each"),
         (embed("u", input=[]), "invalid_value", "input is empty"),
         (embed("u", dimensions=5), "invalid_value", "was not trained for"),
     ],
@@ -170,6 +177,36 @@ def test_a_full_disk_is_told_and_loses_no_later_event(ask: Any, log: EventLog, m
     ask(embed("u2"))
     found = read_log(log.folder)
     assert len(found.events) == 2 and len(found.problems) == 1
+
+
+def test_coheres_api_serves_the_arms_too(ask: Any, log: EventLog, library: EmbeddingModel) -> None:
+    body = {"model": "toy", "texts": ["one two"], "input_type": "search_query", "embedding_types": ["float", "int8"]}
+    keys = [{"X-Poolwise-Key": f"u{number}"} for number in range(6)]
+    answers = ask(*(("/v2/embed", body, key) for key in keys))
+    arms = [answer.headers["X-Poolwise-Arm"] for answer in answers]
+    assert arms == [log.assign(f"u{number}").name for number in range(6)] and set(arms) == {"A", "B"}
+    found = [logged.event for logged in read_log(log.folder).events]
+    assert [event.id for event in found] == [answer.headers["X-Poolwise-Exposure"] for answer in answers]
+    vectors = answers[0].json()["embeddings"]
+    np.testing.assert_allclose(np.array(vectors["float"][0]), library.encode_query("one two"), atol=2e-6)
+    assert len(vectors["int8"][0]) == len(vectors["float"][0])
+
+
+@pytest.mark.parametrize(
+    ("key", "changes", "words"),
+    [
+        (None, {}, "wanted the header X-Poolwise-Key"),
+        ("u", {"input_type": "search_document"}, "one index for each"),
+        ("u", {"texts": [""]}, "texts 0 is empty"),
+    ],
+)
+def test_a_wrong_request_of_coheres_api_is_no_exposure(
+    ask: Any, log: EventLog, key: str | None, changes: dict[str, Any], words: str
+) -> None:
+    body = {"model": "toy", "texts": ["one"], "input_type": "search_query"} | changes
+    (answer,) = ask(("/v2/embed", body, {"X-Poolwise-Key": key} if key else {}))
+    assert answer.status_code == 400 and words in answer.json()["message"]
+    assert read_log(log.folder).events == []
 
 
 def test_models_must_be_those_of_the_arms(log: EventLog, served: ServedModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 
 import tiny_models
+from ab_folder import begun, design, run_traffic
 from poolwise.errors import ConfigError
+from poolwise.experiments import open_log
 from poolwise.models import EmbeddingModel, build_model, pooling_weights
-from poolwise.serving import ServedModel, ServeSettings, create_app
+from poolwise.serving import ServedExperiment, ServedModel, ServeSettings, create_app
 from poolwise.serving.page import ASSETS, PAGE_PATHS, add_page
-from poolwise.serving.page_indexes import PageIndex, parse_indexes
 from poolwise.serving.page_state import MOST_WAITING, TICKET_SECONDS, Tickets, find_report
+from poolwise.serving.served_experiment import STATE_SECONDS
+from poolwise.serving.served_indexes import ServedIndex, parse_indexes
 from served_app import client_of
 
 pytestmark = pytest.mark.anyio
@@ -80,21 +84,21 @@ def page(served: dict[str, ServedModel]) -> Callable[..., Any]:
     async def opened(
         *,
         headers: dict[str, str] | None = None,
-        indexes: dict[str, PageIndex] | None = None,
+        indexes: dict[str, ServedIndex] | None = None,
         report: Path | None = None,
         **settings: Any,
     ) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(served, ServeSettings(**settings), open_paths=PAGE_PATHS)
-        add_page(app, indexes=indexes, report=report)
+        app = create_app(served, ServeSettings(**settings), open_paths=PAGE_PATHS, indexes=indexes)
+        add_page(app, report=report)
         async with client_of(app, headers=headers) as client:
             yield client
 
     return opened
 
 
-def index_of(served: ServedModel, model: EmbeddingModel, texts: list[str | None] | None = None) -> PageIndex:
+def index_of(served: ServedModel, model: EmbeddingModel, texts: list[str | None] | None = None) -> ServedIndex:
     vectors = model.encode(DOCUMENTS, normalize_embeddings=True)
-    return PageIndex(served.name, Listed(vectors, texts or list(DOCUMENTS)), served.info.fingerprint, 32)
+    return ServedIndex(served.name, Listed(vectors, texts or list(DOCUMENTS)), served.info.fingerprint, 32)
 
 
 async def test_every_file_is_served_with_a_policy_that_allows_no_other_host_and_no_inline_script(page: Any) -> None:
@@ -119,7 +123,7 @@ async def test_the_files_name_each_other_only(page: Any) -> None:
             assert imported <= named
         html = (await client.get("/")).text
         files = {part.split('"')[0] for key in ('href="', 'src="') for part in html.split(key)[1:]}
-        assert files - {"data:,", "#main"} <= named
+        assert files - {"data:,", "#main", "#experiment"} <= named
 
 
 async def test_similarities_are_those_of_the_library(page: Any, library: dict[str, EmbeddingModel]) -> None:
@@ -206,7 +210,7 @@ async def test_a_row_that_the_other_index_lacks_has_no_rank_there_and_long_texts
     page: Any, served: Any, library: Any
 ) -> None:
     whole = index_of(served["one"], library["one"], [None, "long " * 300, *DOCUMENTS[2:]])
-    none = PageIndex("empty", Listed(np.empty((0, 32), np.float32), []), served["two"].info.fingerprint, 32)
+    none = ServedIndex("empty", Listed(np.empty((0, 32), np.float32), []), served["two"].info.fingerprint, 32)
     async with page(indexes={"one": whole, "empty": none}) as client:
         body = {"indexes": ["one", "empty"], "query": "a dog", "k": 10}
         found = (await client.post("/page/search", json=body)).json()
@@ -234,6 +238,7 @@ async def test_files_need_no_key_and_everything_else_does(page: Any, tmp_path: P
         for path in ("similarity", "weights", "search", "ticket"):
             assert (await client.post(f"/page/{path}", json={})).status_code == 401
         assert (await client.get("/page/state")).status_code == 401
+        assert (await client.get("/page/experiment")).status_code == 401
         assert (await client.get("/page/report")).status_code == 401
         assert (await client.get("/page/report?ticket=guessed")).status_code == 401
         key = {"Authorization": "Bearer secret"}
@@ -258,14 +263,38 @@ async def test_the_report_is_in_a_sandbox(page: Any, tmp_path: Path) -> None:
 async def test_too_many_requests_at_once_are_sent_away(page: Any, served: Any) -> None:
     app = create_app(served, ServeSettings(), open_paths=PAGE_PATHS)
     add_page(app)
-    app.state.page.num_waiting = MOST_WAITING
+    app.state.page.turns.num_waiting = MOST_WAITING
     async with client_of(app) as client:
         answer = await client.post("/page/weights", json={"models": ["one"], "text": "a dog"})
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
-        app.state.page.num_waiting = 0
+        app.state.page.turns.num_waiting = 0
         for _ in range(2):
             assert (await client.post("/page/weights", json={"models": ["one"], "text": "a"})).status_code == 200
-    assert app.state.page.num_waiting == 0
+    assert app.state.page.turns.num_waiting == 0
+
+
+async def test_the_running_experiment_is_drawn_by_the_code_of_its_report(
+    page: Any, served: Any, tmp_path: Path
+) -> None:
+    arms = [{"name": "one", "share": 1}, {"name": "two", "share": 1}]
+    folder = begun(tmp_path / "ab", design(arms=arms))
+    run_traffic(folder, {"one": 0.3, "two": 0.5}, users=400, days=4)
+    with open_log(folder) as log:
+        app = create_app(served, ServeSettings(), open_paths=PAGE_PATHS, experiment=ServedExperiment(log, served))
+        add_page(app)
+        async with client_of(app) as client:
+            assert (await client.get("/page/state")).json()["experiment"] == "toy"
+            found = (await client.get("/page/experiment")).json()
+            report = (await client.get("/v1/experiment/report")).text
+    html = {block["key"]: block["html"] for block in found["blocks"]}
+    assert list(html) == ["head", "verdict-0", "metrics-0", "metrics-1", "arms-0", "method"]
+    drawn = re.findall(r"<svg.*?</svg>", html["metrics-1"])
+    assert len(drawn) == 4 and all(svg in report for svg in drawn)
+    assert 'class="sequence' in html["metrics-1"] and "Split: as planned" in html["arms-0"]
+    assert found["seconds"] == STATE_SECONDS and "style=" not in "".join(html.values())
+    async with page() as client:
+        assert (await client.get("/page/experiment")).status_code == 404
+        assert (await client.get("/page/state")).json()["experiment"] is None
 
 
 def test_a_ticket_is_valid_once_and_for_some_seconds() -> None:
@@ -280,10 +309,9 @@ def test_a_ticket_is_valid_once_and_for_some_seconds() -> None:
 
 
 def test_an_index_of_a_model_that_is_not_served_is_refused(served: Any) -> None:
-    app = create_app(served, ServeSettings(), open_paths=PAGE_PATHS)
-    other = PageIndex("other", Listed(np.empty((0, 32), np.float32), []), "0123456789abcdef", 32)
+    other = ServedIndex("other", Listed(np.empty((0, 32), np.float32), []), "0123456789abcdef", 32)
     with pytest.raises(ConfigError, match="--index other was encoded by model 0123456789abcdef, which is not served"):
-        add_page(app, indexes={"other": other})
+        create_app(served, ServeSettings(), indexes={"other": other})
 
 
 def test_names_of_indexes_are_read() -> None:

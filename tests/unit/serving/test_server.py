@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +27,7 @@ def test_connections_that_send_no_head_are_closed_and_others_are_not(served, mon
 
     class Connection:
         def __init__(self, name: str, cycle: Any, keep_alive: Any) -> None:
-            self.cycle, self.timeout_keep_alive_task = cycle, keep_alive
+            self.cycle, self.timeout_keep_alive_task, self.flow = cycle, keep_alive, None
             self.transport = SimpleNamespace(close=lambda: closed.append(name))
 
     busy, done = SimpleNamespace(response_complete=False), SimpleNamespace(response_complete=True)
@@ -37,6 +39,39 @@ def test_connections_that_send_no_head_are_closed_and_others_are_not(served, mon
         now[0] += seconds
         assert asyncio.run(found.on_tick(1)) is False
         assert sorted(closed) == wanted
+
+
+def test_answers_that_nobody_takes_are_cut_off_and_slow_ones_are_not(served, monkeypatch) -> None:
+    found, aborted, now = app_server(served), [], [100.0]
+    monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
+
+    class Connection:
+        cycle = SimpleNamespace(response_complete=False)
+        timeout_keep_alive_task = None
+
+        def __init__(self, name: str, sizes: list[int]) -> None:
+            self.flow = SimpleNamespace(write_paused=bool(sizes))
+            waiting = iter(sizes)
+            self.transport = SimpleNamespace(
+                get_write_buffer_size=lambda: next(waiting), abort=lambda: aborted.append(name)
+            )
+
+    million = 1_000_000
+    never = Connection("never", [million] * 4)
+    trickle = Connection("trickle", [million, million - 10, million - 20, million - 30])
+    steady = Connection("steady", [million, million - 300_000, million - 600_000, million - 900_000])
+    found.server_state.connections = {never, trickle, steady, Connection("at rest", [])}
+    for seconds, wanted in ((0.0, []), (12.0, []), (7.0, []), (2.0, ["never", "trickle"])):
+        now[0] += seconds
+        assert asyncio.run(found.on_tick(1)) is False
+        assert sorted(aborted) == wanted
+
+
+def test_the_limit_of_open_files_is_raised_to_what_the_system_allows() -> None:
+    code = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (256, r.getrlimit(r.RLIMIT_NOFILE)[1]));"
+    code += "from poolwise.serving.server import raise_file_limit; raise_file_limit();"
+    code += "assert len({*r.getrlimit(r.RLIMIT_NOFILE)}) == 1"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_first_signal_drains_and_a_second_ends_at_once(served) -> None:
@@ -97,6 +132,25 @@ def test_a_client_that_leaves_while_it_waits_frees_the_queue(served) -> None:
 def test_a_large_body_in_parts_is_read_to_its_end_and_refused(served) -> None:
     status, body = ask(served, [*[part(b"x" * 100)] * 20, part(b"", more=False)], max_body_bytes=1000)
     assert status == 413 and b"1000 bytes" in body
+
+
+def test_bodies_are_refused_while_requests_hold_too_much_and_taken_after(served) -> None:
+    body = b'{"model": "tiny", "input": "' + b"a dog " * 100 + b'"}'
+    app = create_app({"tiny": served}, ServeSettings(max_held_bytes=1000))
+    held = app.state.serving.held
+    other: dict[str, Any] = {}
+    assert held.take(other, 900)
+
+    async def run() -> list[Any]:
+        async with client_of(app) as opened:
+            refused = await opened.post("/v1/embeddings", content=body)
+            held.release(other)
+            return [refused, await opened.post("/v1/embeddings", content=body)]
+
+    refused, taken = asyncio.run(run())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_bytes")
+    assert refused.headers["retry-after"] and taken.status_code == 200
+    assert held.num_bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])

@@ -1,6 +1,7 @@
 // Starts the page: what the server offers, the choice of models, and the parts.
 
 import { count, fill, find } from "/page/dom.js";
+import { startExperiment } from "/page/experiment.js";
 import { ask } from "/page/server.js";
 import { startSearch } from "/page/search.js";
 import { startSimilarity } from "/page/similarity.js";
@@ -35,6 +36,7 @@ async function start() {
     changed();
   });
   changed();
+  startExperiment(state);
 }
 
 function offerModels({ models }) {
@@ -65,7 +67,7 @@ function describe(model) {
 }
 
 function offerReport({ has_report: hasReport }) {
-  find("links").hidden = !hasReport;
+  find("report").hidden = !hasReport;
   find("report").addEventListener("click", async () => {
     // A link cannot send the API key, so the server gives an address that works once.
     const opened = window.open("about:blank", "_blank");

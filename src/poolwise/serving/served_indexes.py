@@ -1,4 +1,4 @@
-"""Indexes that the page searches: each by the served model that encoded its corpus."""
+"""Indexes that a server searches: each by the served model that encoded its corpus."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class FoundRow(Protocol):
 
 
 class Searchable(Protocol):
-    """What the page needs of an index; ``poolwise.open_index`` returns one."""
+    """What a server needs of an index; ``poolwise.open_index`` returns one."""
 
     def __len__(self) -> int: ...
     def search(self, queries: Any, k: int) -> Sequence[Sequence[FoundRow]]: ...
 
 
 @dataclass(frozen=True)
-class PageIndex:
+class ServedIndex:
     """An index, and what it needs of the model that encodes its queries.
 
     Args:
@@ -54,9 +54,10 @@ class PageIndex:
 
     def model_in(self, models: Mapping[str, ServedModel]) -> ServedModel | None:
         """Return the served model that encoded the corpus; None if it is not served, or was replaced by a reload."""
-        return next((model for model in models.values() if self._is_of(model.info)), None)
+        return next((model for model in models.values() if self.is_of(model.info)), None)
 
-    def _is_of(self, info: ModelInfo) -> bool:
+    def is_of(self, info: ModelInfo) -> bool:
+        """Return whether a model encoded the corpus, with the prompt for queries that the index has."""
         own = find_prompt(info.prompts, info.default_prompt_name, QUERY)
         return info.fingerprint == self.fingerprint and self.query_prompt in (None, own)
 
@@ -83,7 +84,7 @@ def parse_indexes(named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def open_indexes(named: Sequence[str]) -> dict[str, PageIndex]:
+def open_indexes(named: Sequence[str]) -> dict[str, ServedIndex]:
     """Return the open indexes of ``NAME=DIR``, by name.
 
     Raises: ConfigError for a wrong name; DataError where a folder is no index or is damaged.
@@ -94,11 +95,11 @@ def open_indexes(named: Sequence[str]) -> dict[str, PageIndex]:
     for name, folder in parse_indexes(named).items():
         index = open_index(folder)
         record = index.record
-        found[name] = PageIndex(name, index, record.fingerprint, record.dim, record.query_prompt)
+        found[name] = ServedIndex(name, index, record.fingerprint, record.dim, record.query_prompt)
     return found
 
 
-def require_models(indexes: Mapping[str, PageIndex], models: Mapping[str, ServedModel]) -> None:
+def require_models(indexes: Mapping[str, ServedIndex], models: Mapping[str, ServedModel]) -> None:
     """Raise ConfigError for an index whose corpus no served model has encoded."""
     for index in indexes.values():
         if index.model_in(models) is None:
