@@ -23,7 +23,7 @@ from corpus import write_texts
 
 from poolwise.jobs.ray_cluster import SLOW_START
 
-SHARD_ROWS = 32
+SHARD_ROWS, MOST_WORDS = 32, 80
 WIDTH = 256
 OVERHEAD, SCALING = 0.9, 1.5
 """What is promised: of the local engine's rate with one worker, and of one worker's rate with two."""
@@ -94,7 +94,7 @@ def main() -> None:
         )
         print(f"the driver alone: {alone:,.0f} rows/s of {WIDTH} numbers, {asked.driver_texts:,} rows", flush=True)
         poolwise.build_model("mean+causal", asked.base).save(str(folder / "model"))
-        source = write_texts(folder / "corpus.jsonl", asked.texts)
+        source = write_texts(folder / "corpus.jsonl", asked.texts, MOST_WORDS)
         runs = iter(range(10**6))
 
         def rate(engine: str, processes: int) -> float:
@@ -104,6 +104,7 @@ def main() -> None:
                 lambda tell: encode_corpus(str(folder / "model"), [str(source)], out, config, tell), asked.texts
             )
             shards.append(load_manifest(out).shards)
+            print(f"{engine}, {processes} workers: {found:,.0f} texts/s", flush=True)
             return found
 
         shards: list[Any] = []
@@ -116,7 +117,13 @@ def main() -> None:
             ray.shutdown()
             cluster.shutdown()
         assert all(found == shards[0] for found in shards), "the engines' shards differ"
-    settings = {"base": asked.base, "texts": asked.texts, "rates": rates, "driver_rows_per_second": alone}
+    settings = {
+        "base": asked.base,
+        "texts": asked.texts,
+        "most_words": MOST_WORDS,
+        "rates": rates,
+        "driver_rows_per_second": alone,
+    }
     record(
         "encode on 1 ray worker over the local engine", [one / local for local, one, _ in rates], OVERHEAD, **settings
     )

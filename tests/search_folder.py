@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from corpus_folder import encode_folder, vector
+from corpus_folder import DIM, encode, encode_folder, vector, write_jsonl
+from poolwise.corpus.engines import InThisProcess, ShardWriter
+from poolwise.corpus.manifest import RANGES, Dtype, Output
+from poolwise.corpus.quantise import find_ranges
 from poolwise.corpus.rows import Columns
 from poolwise.search import Index, build_index
 
@@ -27,6 +30,19 @@ def texts_of(count: int) -> dict[str, str]:
     """Return so many texts by id: d0, d1 ..."""
     draw = np.random.default_rng(0)
     return {f"d{number}": f"{' '.join(draw.choice(WORDS, 4))} {number}" for number in range(count)}
+
+
+def write_as(folder: Path, texts: dict[str, str], dtype: Dtype, *, shard_rows: int = 32, **output: Any) -> Path:
+    """Encode texts into a folder in some dtype; int8 with the ranges of all their vectors."""
+    source = write_jsonl(folder.with_suffix(".jsonl"), texts)
+    ranges = None
+    if dtype == "int8":
+        folder.mkdir(parents=True)
+        ranges = find_ranges(np.stack([vector(text) for text in texts.values()]))
+        np.save(folder / RANGES, ranges)
+    engine = InThisProcess(encode, ShardWriter(folder, Output(dim=DIM, dtype=dtype, **output), ranges))
+    encode_folder(folder, [source], engine=engine, shard_rows=shard_rows, dtype=dtype, **output)
+    return folder
 
 
 def write_corpus(folder: Path, count: int = 30, *, shard_rows: int = 8, **output: Any) -> Path:

@@ -28,7 +28,7 @@ Model = Annotated[
 
 def index(
     corpus: Annotated[Path, typer.Argument(help="Folder that `poolwise encode` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for the index; an index that is there is replaced.")],
+    out: Annotated[Path, typer.Option(help="Folder for the index; an index of the same corpus is updated.")],
     backend: Annotated[
         str,
         typer.Option(
@@ -36,6 +36,14 @@ def index(
         ),
     ] = "auto",
     setting: SettingOption = None,
+    rescore: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The same rows in float32 or float16, with which the best rows are scored again.",
+            show_default="none",
+        ),
+    ] = None,
     similarity: Annotated[
         str | None, typer.Option(help="cosine or dot.", show_default="what the model was made for")
     ] = None,
@@ -53,6 +61,9 @@ def index(
     ] = None,
     model: Model = None,
     device: Device = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an index of another corpus, model or settings.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build an index of an encoded corpus. `poolwise search` answers queries from it.
@@ -68,6 +79,7 @@ def index(
             out,
             backend=backend,
             settings=parse_settings(setting),
+            rescore=rescore,
             similarity=similarity,
             query_prompt=query_prompt,
             hybrid=hybrid,
@@ -76,6 +88,7 @@ def index(
             queries=None if queries is None else [text for _, text in load_queries(queries)],
             model=model,
             device=device,
+            replace=replace,
             on_progress=view.advance,
         )
     with built:
@@ -105,6 +118,8 @@ def _lines(record: IndexRecord, out: Path) -> list[str]:
         f"{out}: {record.num_rows:,} rows of {record.dim} numbers, {record.dtype}, {record.similarity}",
         f"backend: {record.backend} ({record.reason}){settings}",
     ]
+    if record.rescore is not None:
+        lines.append(f"rescored with: {record.rescore.corpus}, {record.rescore.dtype}")
     if (recall := record.recall) is not None:
         who = "rows of the corpus" if recall.queries == "documents" else "queries"
         lines.append(f"recall at {recall.k}: {recall.value:.3f} of exact search, on {recall.num_queries} {who}")
@@ -112,6 +127,6 @@ def _lines(record: IndexRecord, out: Path) -> list[str]:
 
 
 def _json(record: IndexRecord) -> dict[str, Any]:
-    kept = ("num_rows", "dim", "dtype", "similarity", "backend", "reason", "settings", "recall", "fingerprint")
-    told = record.model_dump(mode="json", include=set(kept))
+    kept = ("num_rows", "dim", "dtype", "similarity", "backend", "reason", "settings", "rescore", "recall")
+    told = record.model_dump(mode="json", include={*kept, "fingerprint"})
     return {**told, "num_bytes": sum(file.num_bytes for file in record.files)}

@@ -105,7 +105,7 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite.
         """
-        is_good = [bool(np.isfinite(vector).all()) for vector in vectors]
+        is_good: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
         if not any(is_good):
             raise ModelError(
                 f"none of {len(vectors)} embeddings is finite",

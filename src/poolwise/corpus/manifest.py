@@ -11,10 +11,11 @@ The folder of a corpus::
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from poolwise.errors import ConfigError, DataError, EvalError
 from poolwise.records import Record, load_record, save_record
@@ -126,19 +127,28 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
 
 def require_same(folder: Path, found: Manifest, model: ModelFingerprint, output: Output) -> None:
     """Raise ConfigError where a folder was encoded with another model or output; the message names what differs."""
-    pairs = [(found.model, model), (found.output, output)]
-    differing = [
-        f"{name} {_short(old)} there, {_short(new)} now"
-        for before, now in pairs
-        for name, old in before.model_dump().items()
-        if name != "name" and old != (new := now.model_dump()[name])
-    ]
-    if differing:
+    if differing := [*differences(found.model, model), *differences(found.output, output)]:
         raise ConfigError(
             f"{folder} was encoded with another {' and '.join(_parts(found, model))}: {'; '.join(differing)}",
             "wanted the same, so that all its embeddings can be compared",
             "give the same model and options, or another --out",
         )
+
+
+def differences(
+    before: BaseModel, now: BaseModel, ignored: Collection[str] = ("name",), place: str = "now"
+) -> list[str]:
+    """Return the fields of two records that differ, such as ``pooling 'mean' there, 'last' now``.
+
+    Args:
+        place: what the second record is called.
+    """
+    new = now.model_dump()
+    return [
+        f"{name} {_short(old)} there, {_short(new[name])} {place}"
+        for name, old in before.model_dump().items()
+        if name not in ignored and old != new[name]
+    ]
 
 
 def _parts(found: Manifest, model: ModelFingerprint) -> list[str]:

@@ -43,6 +43,12 @@ def from_int8(stored: NDArray[np.int8], ranges: Float[np.ndarray, "2 D"]) -> Flo
     return ((stored.astype(np.float32) + 128) * _steps(ranges) + ranges[0]).astype(np.float32)
 
 
+def int8_line(ranges: Float[np.ndarray, "2 D"]) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    """Return step and offset of each dimension: an int8 level stands for ``step * level + offset``."""
+    steps = _steps(ranges)
+    return steps, 128 * steps + ranges[0]
+
+
 def _steps(ranges: Float[np.ndarray, "2 D"]) -> Float[np.ndarray, " D"]:
     steps: Float[np.ndarray, " D"] = (ranges[1] - ranges[0]) / LEVELS
     return np.where(steps > 0, steps, np.float32(1))

@@ -84,12 +84,12 @@ def _copy(url: str, target: Any) -> None:
         else:
             store, path = _store(url)
             source = store.open(path, "rb")
-        with source:
-            shutil.copyfileobj(_Told(url, source), target, 1 << 20)
-    except (DataError, OSError):
+    except DataError:
         raise
     except Exception as error:  # each store has exceptions of its own
         raise _unreachable(url, error) from error
+    with source:
+        shutil.copyfileobj(_Told(url, source), target, 1 << 20)
 
 
 class _Told:

@@ -87,10 +87,15 @@ def load_shard(folder: Path, shard: ShardRecord) -> tuple[Any, NDArray[Any]]:
 
 def load_keys(folder: Path, shard: ShardRecord) -> tuple[list[str], list[str]]:
     """Return the ids and the digests of a shard's rows."""
+    table = load_key_table(folder, shard)
+    return table["id"].to_pylist(), table["digest"].to_pylist()
+
+
+def load_key_table(folder: Path, shard: ShardRecord) -> Any:
+    """Return the columns ``id`` and ``digest`` of a shard as an arrow table."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder / SHARDS / shard.files[-1].name, columns=["id", "digest"], use_threads=False)
-    return table["id"].to_pylist(), table["digest"].to_pylist()
+    return pq.read_table(folder / SHARDS / shard.files[-1].name, columns=["id", "digest"], use_threads=False)
 
 
 def is_intact(folder: Path, shard: ShardRecord) -> bool:

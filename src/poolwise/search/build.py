@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from poolwise.corpus.manifest import RANGES, Manifest, load_manifest
-from poolwise.corpus.shards import is_intact, load_shard
-from poolwise.errors import ConfigError, DataError, EvalError
-from poolwise.records import load_record
-from poolwise.search.backends import Settings, Source, build_settings, find_backend
+from poolwise.corpus.manifest import Manifest
+from poolwise.errors import ConfigError
+from poolwise.search.backends import Backend, Settings, Source, build_settings, find_backend
 from poolwise.search.backends.faiss_files import is_installed
+from poolwise.search.corpus_rows import Corpus, OnRows, copy_rows, corpora_held, open_corpus
 from poolwise.search.hybrid import save_words
 from poolwise.search.index import Index, Queries
 from poolwise.search.index_record import (
     BACKEND,
-    INDEX,
+    FULL,
+    FullVectors,
     IndexRecord,
     Recall,
     Similarity,
@@ -30,17 +29,16 @@ from poolwise.search.index_record import (
 )
 from poolwise.search.query_encoder import QueryEncoder
 from poolwise.search.recall import recall_of
-from poolwise.search.stored_rows import ID, TEXT, RowWriter, StoredRows, require_unique
-from poolwise.search.vectors import Vectors, VectorWriter
-from poolwise.storage.lock import locked
+from poolwise.search.replaced import discard, present_index, require_own, require_same_index
+from poolwise.search.rescoring import OVERSAMPLE, copy_full, require_full
+from poolwise.search.stored_rows import ID, TEXT, StoredRows, require_unique
+from poolwise.search.vectors import Vectors
 from poolwise.storage.whole_files import whole_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 logger = logging.getLogger(__name__)
-OnRows = Callable[[int, int, str], None]
-"""Called with the rows done, all rows, and what is done with them."""
 FEW_ROWS = 100_000
 """Below it, exact search answers in tens of milliseconds on one core, and needs no recall (benchmarks/index.py)."""
 MOST_GRAPH_BYTES = 8 << 30
@@ -54,6 +52,7 @@ def build_index(
     *,
     backend: str = "auto",
     settings: Mapping[str, Any] | None = None,
+    rescore: str | Path | None = None,
     similarity: str | None = None,
     query_prompt: str | None = None,
     min_recall: float = MIN_RECALL,
@@ -62,11 +61,13 @@ def build_index(
     hybrid: bool = False,
     model: str | Path | SentenceTransformer | None = None,
     device: str | None = None,
+    replace: bool = False,
     on_progress: OnRows | None = None,
 ) -> Index:
-    """Build an index of an encoded corpus, and return it open. An index that ``out`` holds is replaced at the end.
+    """Build an index of an encoded corpus, and return it open.
 
-    The index does not need the corpus any more: it has vectors, ids, stored texts and fields of its own.
+    The index does not need the corpus any more: it has vectors, ids, stored texts and fields of its own. The same call
+    updates an index after its corpus was updated. The old index can be searched until the new one takes its place.
 
     Args:
         corpus: a folder that ``encode_corpus`` or ``poolwise encode`` wrote.
@@ -74,6 +75,8 @@ def build_index(
         backend: "exact", "faiss-hnsw", "faiss-ivfpq"; "faiss" is one of these two, by the size of the vectors; "auto"
             is exact below 100,000 rows, and faiss above; "lancedb", "pgvector" and "qdrant" are in a database.
         settings: of the backend; it has defaults for all.
+        rescore: a folder with the same rows in float32 or float16, for a corpus in int8 or binary: the best
+            ``oversample`` times k rows are scored again with these vectors, which the index then has too.
         similarity: "cosine" or "dot"; None takes what the model was made for.
         query_prompt: put before every query; None takes the model's prompt for queries.
         min_recall: the least share of the nearest rows that an approximate backend must find, 0 to 1.
@@ -82,10 +85,12 @@ def build_index(
         hybrid: also index the words of the stored texts, for ``Index.search(hybrid=True)``.
         model: encodes queries of the index that is returned; see ``open_index``.
         device: of that model.
+        replace: replace an index of another corpus, model or settings.
         on_progress: called with the rows done, all rows, and what is done.
-    Raises: DataError where the corpus is not finished, damaged, or has an id twice; ConfigError where ``out`` holds
-        something else, for an unknown backend or setting, a library that is not installed, or a recall below
-            ``min_recall``; OSError for a full disk. An index that fails leaves nothing behind.
+    Raises: DataError where a corpus is not finished, damaged, or has an id twice, or ``rescore`` has other rows;
+        ConfigError where ``out`` holds something else or is in use, where ``rescore`` is of another model or width, for
+        an unknown backend or setting, a library that is not installed, or a recall below ``min_recall``; OSError for a
+        full disk. A build that fails leaves ``out`` as it was.
 
     Example:
 
@@ -96,18 +101,21 @@ def build_index(
         >>> len(index), index.record.backend
         (24, 'exact')
     """
-    source, folder = Path(corpus), Path(out)
-    report = on_progress or _ignore
-    _require_own(folder, source)
-    replaced = _before(folder)
-    with _held(source):
-        manifest = _finished(source)
+    folder, report = Path(out), on_progress or _ignore
+    places = [Path(corpus)] if rescore is None else [Path(corpus), Path(rescore)]
+    require_own(folder, *places)
+    with corpora_held(*places), whole_folder(folder) as partial, ExitStack() as undo:
+        source = open_corpus(places[0])
+        full = None if rescore is None else open_corpus(places[1])
+        if full is not None:
+            require_full(source, full)
+        manifest = source.manifest
         chosen, reason = _choose(backend, manifest)
         kind = find_backend(chosen)
-        asked = build_settings(kind, settings or {})
+        asked = _settings(kind, settings or {}, None if full is None else manifest)
         record = IndexRecord(
             name=secrets.token_hex(8),
-            corpus=str(source),
+            corpus=str(source.path.resolve()),
             model=manifest.model,
             fingerprint=manifest.fingerprint,
             query_prompt=manifest.query_prompt if query_prompt is None else query_prompt,
@@ -115,94 +123,62 @@ def build_index(
             similarity=_similarity(similarity, manifest),
             dim=manifest.output.dim,
             dtype=manifest.output.dtype,
-            num_rows=manifest.num_rows,
+            num_rows=len(source),
             keeps_text=manifest.output.keeps_text,
             fields=(),
             backend=chosen,
+            asked=backend,
             settings=asked.model_dump(mode="json"),
             reason=reason,
             has_words=hybrid,
+            rescore=None if full is None else FullVectors(corpus=str(full.path.resolve()), dtype=full.dtype),
             files=[],
         )
+        present = present_index(folder)
+        if present is not None and not replace:
+            require_same_index(folder, present, record)
         encoder = QueryEncoder(record, folder, model, device)
-        with whole_folder(folder) as partial, ExitStack() as undo:
-            _copy_rows(source, manifest, partial, record.similarity, report)
-            with closing(StoredRows(partial)) as rows:
-                require_unique(rows, source)
-                record = record.model_copy(update={"fields": tuple(n for n in rows.columns if n not in (ID, TEXT))})
-                if hybrid:
-                    save_words(rows, partial)
-                vectors = Vectors(partial, record.dtype, record.dim)
-                (partial / BACKEND).mkdir()
-                told = Source(
-                    record.name,
-                    record.fingerprint,
-                    vectors,
-                    rows,
-                    record.similarity,
-                    _rows_done(report, record.num_rows),
-                )
-                kind.build(told, partial / BACKEND, asked)
-            undo.callback(kind.discard, record.name, asked)
-            if not kind.is_exact:
-                recall = _measured(partial, record, encoder, recall_k, queries)
-                _require_recall(recall, min_recall, record, asked)
-                record = record.model_copy(update={"recall": recall})
-            save_index_record(record.model_copy(update={"files": describe_files(partial)}), partial)
-            undo.pop_all()
-    if replaced is not None:
-        old = find_backend(replaced.backend)
-        old.discard(replaced.name, build_settings(old, replaced.settings))
+        record = _fill(partial, record, source, full, asked, report)
+        undo.callback(kind.discard, record.name, asked)
+        if not kind.is_exact or full is not None:
+            recall = _measured(partial, record, encoder, recall_k, queries)
+            _require_recall(recall, min_recall, record, asked)
+            record = record.model_copy(update={"recall": recall})
+        save_index_record(record.model_copy(update={"files": describe_files(partial)}), partial)
+        undo.pop_all()
+    if present is not None:
+        discard(present)
     # With the same encoder, which may have loaded its model already.
     return Index(folder, load_index_record(folder), encoder, {})
 
 
-@contextmanager
-def _held(corpus: Path) -> Iterator[None]:
-    """Keep others from changing a corpus while it is read; a folder that nobody may write needs no lock."""
-    if not corpus.is_dir() or not os.access(corpus, os.W_OK):
-        yield
-        return
-    with locked(corpus):
-        yield
-
-
-def _require_own(out: Path, corpus: Path) -> None:
-    """Raise ConfigError where ``out`` holds something that is not an index, or lies in the corpus or around it."""
-    if out.resolve() == corpus.resolve() or corpus.resolve() in out.resolve().parents:
-        raise ConfigError(f"--out {out} lies in the corpus {corpus}", "wanted a folder of its own")
-    if out.is_dir() and not (out / INDEX).is_file():
-        other = sorted(path.name for path in out.iterdir())
-    else:
-        other = [] if out.is_dir() or not out.exists() else [out.name]
-    if other:
-        raise ConfigError(
-            f"--out {out} holds {', '.join(other[:5])}", "wanted a new folder, or one that poolwise index wrote"
+def _fill(
+    folder: Path, record: IndexRecord, source: Corpus, full: Corpus | None, settings: Settings, report: OnRows
+) -> IndexRecord:
+    """Write everything of an index but its record, and return the record with the fields of its rows."""
+    copy_rows(source, folder, record.similarity, report)
+    if full is not None:
+        copy_full(source, full, folder / FULL, record.similarity, report)
+    with closing(StoredRows(folder)) as rows:
+        require_unique(rows, source.path)
+        if record.has_words:
+            save_words(rows, folder)
+        vectors = Vectors(folder, record.dtype, record.dim)
+        done = _rows_done(report, record.num_rows)
+        (folder / BACKEND).mkdir()
+        find_backend(record.backend).build(
+            Source(record.name, record.fingerprint, vectors, rows, record.similarity, done), folder / BACKEND, settings
         )
+        return record.model_copy(update={"fields": tuple(name for name in rows.columns if name not in (ID, TEXT))})
 
 
-def _before(out: Path) -> IndexRecord | None:
-    """Return the record of the index that is replaced; None where there is none, or it cannot be read."""
-    try:
-        return load_record(IndexRecord, out / INDEX) if (out / INDEX).is_file() else None
-    except EvalError:
-        return None
-
-
-def _finished(corpus: Path) -> Manifest:
-    """Return the manifest of a corpus that is complete. Raises: DataError for any other."""
-    manifest = load_manifest(corpus)
-    if not manifest.is_complete:
-        raise DataError(f"{corpus} is not encoded to its end", hint="run poolwise encode again: it resumes")
-    if manifest.fingerprint != manifest.model.fingerprint:
-        raise DataError(
-            f"{corpus} names two models: fingerprint {manifest.fingerprint} and {manifest.model.fingerprint}",
-            "wanted the embeddings of one model",
-            "encode the corpus again into a new folder",
-        )
-    if not manifest.num_rows:
-        raise DataError(f"{corpus} has no rows", "wanted an encoded corpus with rows")
-    return manifest
+def _settings(kind: Backend, given: Mapping[str, Any], rescored: Manifest | None) -> Settings:
+    """Return the settings of a backend; with rescoring, more candidates unless their number is given."""
+    settings = build_settings(kind, given)
+    if rescored is None or "oversample" in given:
+        return settings
+    least = OVERSAMPLE[rescored.output.dtype]
+    return build_settings(kind, {**given, "oversample": max(settings.oversample, least)})
 
 
 def _similarity(asked: str | None, manifest: Manifest) -> Similarity:
@@ -246,35 +222,12 @@ def _require_recall(recall: Recall, least: float, record: IndexRecord, settings:
     raise ConfigError(
         f"recall at {recall.k} of {record.backend} is {recall.value:.3f} on {recall.num_queries} {who}",
         f"wanted {least:g} or more (--min-recall)",
-        f"try {settings.advice()}, or --backend exact",
+        f"try {settings.advice()}" + ("" if record.backend == "exact" else ", or --backend exact"),
     )
 
 
 def _rows_done(report: OnRows, num_rows: int) -> Callable[[int], None]:
     return lambda done: report(done, num_rows, "rows indexed")
-
-
-def _copy_rows(corpus: Path, manifest: Manifest, to: Path, similarity: Similarity, report: OnRows) -> None:
-    """Copy rows and vectors of all shards. Raises: DataError for a shard that is damaged or of another model."""
-    output, done = manifest.output, 0
-    ranges = corpus / RANGES if output.dtype == "int8" else None
-    with (
-        VectorWriter(to, manifest.num_rows, output.dim, output.dtype, similarity, ranges) as vectors,
-        RowWriter(to) as rows,
-    ):
-        for shard in manifest.shards:
-            place = str(corpus / "shards" / shard.files[0].name)
-            if not is_intact(corpus, shard):
-                raise DataError(
-                    f"{place} is damaged, truncated or missing",
-                    "wanted the shard that the manifest describes",
-                    "run poolwise encode again: it encodes those rows again",
-                )
-            table, matrix = load_shard(corpus, shard)
-            vectors.add(matrix, place)
-            rows.add(table, place)
-            done += len(matrix)
-            report(done, manifest.num_rows, "rows copied")
 
 
 def _ignore(_done: int, _total: int, _what: str) -> None:

@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from poolwise.errors import ConfigError, DataError
+from poolwise.errors import ConfigError, DataError, PoolwiseError
 from poolwise.search.backends import NOTHING, Found, Source, build_settings, find_backend, search_exact
 from poolwise.search.hybrid import DEPTH, Words, fuse
-from poolwise.search.index_record import BACKEND, IndexRecord, load_index_record
+from poolwise.search.index_record import BACKEND, FULL, IndexRecord, load_index_record
 from poolwise.search.query_encoder import QueryEncoder
+from poolwise.search.replaced import present_index
 from poolwise.search.rerank import RERANK_DEPTH, Reranker, load_reranker, sort_texts
 from poolwise.search.stored_rows import ID, TEXT, StoredRows
 from poolwise.search.vectors import Vectors, unit
@@ -57,6 +58,8 @@ class Index:
     Args:
         path: its folder.
 
+    ``vectors`` are those with which rows are scored: the full ones if it has any, else those that are searched.
+
     Example:
 
         >>> import poolwise
@@ -73,9 +76,11 @@ class Index:
         self._encoder = encoder
         self._backend = find_backend(record.backend)
         self.settings = _changed(build_settings(self._backend, record.settings), settings, record.backend)
-        self.vectors = Vectors(path, record.dtype, record.dim)
+        searched = Vectors(path, record.dtype, record.dim)
+        self.vectors = searched if record.rescore is None else Vectors(path / FULL, record.rescore.dtype, record.dim)
+        self._is_exact = self._backend.is_exact and record.rescore is None
         self.rows = StoredRows(path)
-        source = Source(record.name, record.fingerprint, self.vectors, self.rows, record.similarity)
+        source = Source(record.name, record.fingerprint, searched, self.rows, record.similarity)
         self._searcher = self._backend.open(source, path / BACKEND, self.settings)
         self._filters: dict[str, Filter] = {}
         self._loaded: tuple[str, Reranker] | None = None
@@ -164,11 +169,11 @@ class Index:
         wanted = min(k, available)
         if wanted == 0:
             return Found(np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32))
-        if matching is not None and (self._backend.is_exact or available <= FEW_ROWS):
+        if matching is not None and (self._is_exact or available <= FEW_ROWS):
             return search_exact(self.vectors, queries, wanted, matching.rows)
         num_candidates = min(wanted * self.settings.oversample, available)
         found = self._searcher.search(queries, num_candidates, matching)
-        if not self._backend.is_exact:
+        if not self._is_exact:
             found = _rescored(self.vectors, queries, found)
             found = self._completed(queries, found, wanted, matching)
         return Found(found.rows[:, :wanted], found.scores[:, :wanted])
@@ -193,7 +198,12 @@ class Index:
 
     @cached_property
     def _words(self) -> Words:
-        return Words(self.path, len(self))
+        words = Words(self.path, len(self))
+        if not _is_present(self.path, self.record):
+            raise DataError(
+                f"{self.path} was replaced after it was opened", "wanted the words of its rows", "open it again"
+            )
+        return words
 
     def _reranker(self, model: str | Path | Reranker) -> Reranker:
         """Return a cross-encoder; one that is named is loaded once."""
@@ -216,6 +226,8 @@ class Index:
 
     def _completed(self, queries: Any, found: Found, wanted: int, matching: Filter | None) -> Found:
         """Return the results with those of exact search for queries that have too few."""
+        if found.rows.shape[1] >= wanted and (found.rows[:, wanted - 1] != NOTHING).all():
+            return found
         rows = np.full((len(queries), wanted), NOTHING)
         scores = np.full((len(queries), wanted), -np.inf, np.float32)
         width = min(found.rows.shape[1], wanted)
@@ -226,11 +238,9 @@ class Index:
             rows[short], scores[short] = exact.rows, exact.scores
         return Found(rows, scores)
 
-    def _hits(self, rows: Sequence[int], scores: Sequence[float]) -> list[Hit]:
-        return [
-            Hit(row[ID], float(score), row.get(TEXT), {n: v for n, v in row.items() if n not in (ID, TEXT)})
-            for row, score in zip(self.rows.rows(rows), scores, strict=True)
-        ]
+    def _hits(self, rows: Int[np.ndarray, " k"], scores: Float[np.ndarray, " k"]) -> list[Hit]:
+        found = zip(self.rows.rows(rows), scores.tolist(), strict=True)
+        return [Hit(row.pop(ID), score, row.pop(TEXT, None), row) for row, score in found]
 
 
 def open_index(
@@ -265,8 +275,23 @@ def open_index(
         [5, 5]
     """
     folder = Path(path)
-    record = load_index_record(folder, reads_all=check)
-    return Index(folder, record, QueryEncoder(record, folder, model, device), settings or {})
+    while True:
+        record = load_index_record(folder, reads_all=check)
+        try:
+            index = Index(folder, record, QueryEncoder(record, folder, model, device), settings or {})
+        except (OSError, ValueError, PoolwiseError):
+            if _is_present(folder, record):
+                raise
+            continue
+        # Files of two indexes would be mixed if it was replaced meanwhile.
+        if _is_present(folder, record):
+            return index
+        index.close()
+
+
+def _is_present(folder: Path, record: IndexRecord) -> bool:
+    present = present_index(folder)
+    return present is not None and present.name == record.name
 
 
 def _reranked(model: Reranker, query: str, hits: Sequence[Hit]) -> list[Hit]:

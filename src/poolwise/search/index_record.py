@@ -7,6 +7,7 @@ The folder of an index::
     vectors.npy     the vectors (N D), in the dtype of the corpus
     scales.npy      cosine of float16, int8 and binary vectors only: the factor that makes each of length 1 (N)
     ranges.npy      int8 only: the smallest and largest value of each dimension (2 D)
+    full/           with rescoring only: ``vectors.npy`` and ``scales.npy`` of the full vectors of the same rows
     backend/        what the backend needs beside that
     words/          hybrid search only: the index of words
 """
@@ -24,7 +25,7 @@ from poolwise.records import Record, load_record, save_record
 from poolwise.storage.fingerprints import file_hash, fingerprint
 
 INDEX, ROWS, VECTORS, SCALES, RANGES = "index.json", "rows.arrow", "vectors.npy", "scales.npy", "ranges.npy"
-BACKEND, WORDS = "backend", "words"
+BACKEND, WORDS, FULL = "backend", "words", "full"
 Similarity = Literal["cosine", "dot"]
 _AGAIN = "build the index again: poolwise index CORPUS --out"
 
@@ -38,12 +39,19 @@ class IndexFile(Record):
 
 
 class Recall(Record):
-    """The recall of an index, measured against exact search when it was built."""
+    """The recall of an index, measured against exact search with its full vectors when it was built."""
 
     k: int
     value: float = Field(description="share of the k nearest that were found, mean over the queries")
     num_queries: int
     queries: Literal["given", "documents"] = Field(description="documents: rows of the index, each without itself")
+
+
+class FullVectors(Record):
+    """The full vectors with which candidates are scored: from which corpus they were copied, and their dtype."""
+
+    corpus: str
+    dtype: Dtype
 
 
 class IndexRecord(Record):
@@ -66,9 +74,11 @@ class IndexRecord(Record):
     keeps_text: bool
     fields: tuple[str, ...] = Field(description="columns of the rows beside id and text")
     backend: str
+    asked: str = Field(description="the backend that was asked for, such as auto")
     settings: dict[str, Any] = Field(description="of the backend, all of them")
     reason: str = Field(default="", description="why this backend was chosen")
     has_words: bool = Field(default=False, description="hybrid search is possible")
+    rescore: FullVectors | None = Field(default=None, description="None: the vectors that are searched score rows too")
     recall: Recall | None = Field(default=None, description="None for exact search")
     files: list[IndexFile]
     checksum: str = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from poolwise.corpus.manifest import ModelFingerprint
+from poolwise.corpus.manifest import differences
 from poolwise.errors import ConfigError, DataError
 from poolwise.search.index_record import IndexRecord
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _OF_DOCUMENTS = {"name", "prompt"}
-"""Parts of the fingerprint that say nothing of how a query is encoded."""
+"""Parts of the fingerprint that say nothing about how a query is encoded."""
 
 
 class QueryEncoder:
@@ -74,7 +74,7 @@ class QueryEncoder:
         found = fingerprint_model(model, str(self._asked), record.model.prompt)
         own = query_prompt(model)
         wanted = record.query_prompt
-        differing = differences(record.model, found)
+        differing = differences(record.model, found, _OF_DOCUMENTS)
         if not record.is_prompt_given and wanted is not None and own != wanted:
             differing.append(f"query prompt {wanted!r} there, {own!r} now")
         if differing:
@@ -97,13 +97,3 @@ class QueryEncoder:
     def _precision(self) -> Any:
         known = self._record.model.precision
         return known if known in ("fp32", "bf16") else "auto"
-
-
-def differences(indexed: ModelFingerprint, found: ModelFingerprint) -> list[str]:
-    """Return what makes the vectors of a model others than an index has: ``pooling 'mean' there, 'last' now``."""
-    now = found.model_dump()
-    return [
-        f"{name} {old!r} there, {now[name]!r} now"
-        for name, old in indexed.model_dump().items()
-        if name not in _OF_DOCUMENTS and old != now[name]
-    ]

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import numpy as np
 
 from poolwise.errors import DataError
 from poolwise.search.index_record import ROWS
 
 ID, TEXT = "id", "text"
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 class StoredRows:
-    """The rows of an index by their number, from 0."""
+    """The rows of an index by their number, from 0.
+
+    ``columns`` has the names of the columns: ``id``, ``text`` if texts are stored, and the fields.
+    """
 
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
 
         self._file = pa.memory_map(str(folder / ROWS))
         self.table = pa.ipc.open_file(self._file).read_all()
-        self._batches = self.table.to_batches()
-        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
+        self.columns: list[str] = self.table.column_names
+        batches = self.table.to_batches()
+        self._starts = [0, *accumulate(batch.num_rows for batch in batches)]
+        self._parts = {name: [batch.column(name) for batch in batches] for name in self.columns}
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns: ``id``, ``text`` if texts are stored, and the fields."""
-        return list(self.table.column_names)
+        return self._starts[-1]
 
     def rows(self, numbers: Iterable[int]) -> list[Row]:
         """Return some rows, each as column to value; None where a row lacks the field."""
-        return [self._row(int(number), self.columns) for number in numbers]
+        places = self._places(numbers)
+        columns = [self._values(name, places) for name in self.columns]
+        return [dict(zip(self.columns, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def column(self, name: str, numbers: Iterable[int]) -> list[Any]:
         """Return the values of one column of some rows."""
-        return [self._row(int(number), [name])[name] for number in numbers]
+        return self._values(name, self._places(numbers))
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -51,13 +53,20 @@ class StoredRows:
 
     def close(self) -> None:
         """Release the file."""
-        self._batches = []
+        self._parts = {}
         self._file.close()
 
-    def _row(self, number: int, names: Sequence[str]) -> dict[str, Any]:
-        place = int(np.searchsorted(self._starts, number, side="right")) - 1
-        batch, within = self._batches[place], number - int(self._starts[place])
-        return {name: batch.column(name)[within].as_py() for name in names}
+    def _places(self, numbers: Iterable[int]) -> list[tuple[int, int]]:
+        """Return the batch of each row, and its place there."""
+        found = []
+        for number in map(int, numbers):
+            batch = bisect_right(self._starts, number) - 1
+            found.append((batch, number - self._starts[batch]))
+        return found
+
+    def _values(self, name: str, places: Sequence[tuple[int, int]]) -> list[Any]:
+        parts = self._parts[name]
+        return [parts[batch][place].as_py() for batch, place in places]
 
 
 class RowWriter:

@@ -12,12 +12,14 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from poolwise.corpus.manifest import Dtype
-from poolwise.corpus.quantise import from_int8
+from poolwise.corpus.quantise import from_int8, int8_line
 from poolwise.errors import DataError
 from poolwise.search.index_record import RANGES, SCALES, VECTORS, Similarity
 
 BLOCK_ROWS = 8192
 """Rows that are read at a time: 12 MB at 384 numbers, which stays in a large cache."""
+CONVERTED_ROWS = 2048
+"""Rows that are converted to float32 at a time: 3 MB at 384 numbers, which stays near the core."""
 STORED: dict[Dtype, Any] = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
 
 
@@ -31,9 +33,10 @@ class Vectors:
 
     def __init__(self, folder: Path, dtype: Dtype, dim: int) -> None:
         self._dtype, self.dim = dtype, dim
-        self._raw = np.load(folder / VECTORS, mmap_mode="r")
-        self._scales = np.load(folder / SCALES, mmap_mode="r") if (folder / SCALES).is_file() else None
+        self._raw = _mapped(folder / VECTORS)
+        self._scales = _mapped(folder / SCALES) if (folder / SCALES).is_file() else None
         self._ranges = np.load(folder / RANGES) if (folder / RANGES).is_file() else None
+        self._line = _line(dtype, dim, self._ranges)
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -43,13 +46,51 @@ class Vectors:
         for start in range(0, len(self), size):
             yield start, self._decoded(slice(start, start + size))
 
+    @property
+    def plain(self) -> Float[np.ndarray, "N D"] | None:
+        """All vectors, memory-mapped, where they are stored as they are compared; else None."""
+        return self._raw if self._dtype == "float32" and self._scales is None else None
+
+    def block_rows(self, most: int) -> int:
+        """Return how many rows are best compared at a time, up to ``most``: few where a block must be converted."""
+        return most if self._dtype == "float32" else min(most, CONVERTED_ROWS)
+
+    def scores(
+        self, queries: Float[np.ndarray, "Q D"], rows: slice | Int[np.ndarray, " n"]
+    ) -> Float[np.ndarray, "Q n"]:
+        """Return the dot products of queries with some rows."""
+        raw = self._raw[rows]
+        numbers = np.unpackbits(raw, axis=1) if self._dtype == "binary" else raw
+        if self._line is None:
+            found = queries @ numbers.astype(np.float32, copy=False).T
+        else:
+            # A number stands for step x number + offset. Queries are multiplied, not rows, which are more.
+            steps, offsets = self._line
+            found = (queries * steps) @ numbers.astype(np.float32).T + (queries @ offsets)[:, None]
+        return found if self._scales is None else found * self._scales[rows]
+
     def take(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n D"]:
         """Return the vectors of some rows, in their order, in float32."""
         return self._decoded(rows)
 
     def _decoded(self, rows: slice | NDArray[np.int64]) -> Float[np.ndarray, "n D"]:
-        found = decode(np.asarray(self._raw[rows]), self._dtype, self._ranges)
-        return found if self._scales is None else found * np.asarray(self._scales[rows])[:, None]
+        found = decode(self._raw[rows], self._dtype, self._ranges)
+        return found if self._scales is None else found * self._scales[rows][:, None]
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Return a memory-mapped array as a plain one: slices of ``numpy.memmap`` cost microseconds more."""
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def _line(dtype: Dtype, dim: int, ranges: NDArray[np.float32] | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return step and offset of what stored numbers stand for; None where they stand for themselves."""
+    if dtype == "binary":
+        return np.full(dim, 2, np.float32), np.full(dim, -1, np.float32)
+    if dtype == "int8":
+        assert ranges is not None, "int8 has ranges"
+        return int8_line(ranges)
+    return None
 
 
 def decode(raw: NDArray[Any], dtype: Dtype, ranges: NDArray[np.float32] | None) -> Float[np.ndarray, "n D"]:
@@ -90,16 +131,19 @@ class VectorWriter:
         self._scales_path = folder / SCALES
         self._width = dim // 8 if dtype == "binary" else dim
         self._is_scaled = similarity == "cosine" and dtype == "float32"
-        self._scales: list[NDArray[np.float32]] | None = [] if similarity == "cosine" and dtype != "float32" else None
+        has_scales = similarity == "cosine" and dtype != "float32"
+        self._scales = np.ones(num_rows, np.float32) if has_scales else None
         self._file = (folder / VECTORS).open("wb")
         _write_header(self._file, np.dtype(STORED[dtype]), (num_rows, self._width))
+        self._start = self._file.tell()
         self._written = 0
 
-    def add(self, raw: NDArray[Any], place: str) -> None:
+    def add(self, raw: NDArray[Any], place: str, rows: Int[np.ndarray, " n"] | None = None) -> None:
         """Write the stored vectors of a shard.
 
         Args:
             place: names the shard in errors.
+            rows: the numbers of their rows; None for those after the last.
         Raises: DataError where they have another width or dtype than the others, or are not finite; OSError where the
             disk is full.
         """
@@ -113,9 +157,14 @@ class VectorWriter:
             raise DataError(f"{place} has vectors that are not finite", hint="encode the corpus again")
         if self._is_scaled:
             raw = unit(raw)
+        if rows is None:
+            rows = np.arange(self._written, self._written + len(raw))
         if self._scales is not None:
-            self._scales.append(inverse_lengths(decode(raw, self._dtype, self._ranges)))
-        self._file.write(np.ascontiguousarray(raw).data.cast("B") if raw.size else b"")
+            self._scales[rows] = inverse_lengths(decode(raw, self._dtype, self._ranges))
+        # Rows that follow one another are written at once.
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else ():
+            self._file.seek(self._start + int(rows[part[0]]) * raw[0].nbytes)
+            self._file.write(np.ascontiguousarray(raw[part[0] : part[-1] + 1]).data.cast("B"))
         self._written += len(raw)
 
     def __enter__(self) -> VectorWriter:
@@ -126,11 +175,10 @@ class VectorWriter:
         if error is None:
             assert self._written == self._num_rows, "every row of the manifest is written"
             if self._scales is not None:
-                scales = np.concatenate(self._scales)
                 with self._scales_path.open("wb") as file:
                     # Not np.save, whose error for a full disk does not say that it is full.
-                    _write_header(file, scales.dtype, scales.shape)
-                    file.write(scales.tobytes())
+                    _write_header(file, self._scales.dtype, self._scales.shape)
+                    file.write(self._scales.tobytes())
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -15,6 +15,8 @@ from poolwise.storage.lock import LOCK, held
 
 PARTIAL = ".partial"
 """The suffix of a file or folder that is being written; if the process is killed, only that is left behind."""
+REPLACED = ".replaced"
+"""The suffix of the folder that a new one replaces, between two renames and until it is deleted."""
 
 
 def write_bytes(path: Path, raw: bytes) -> None:
@@ -62,6 +64,9 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
 
     All files in it get the usual mode, as ``level_modes`` says.
 
+    Law: a process that is killed at any moment leaves ``folder`` as it was, missing, or new. If it is missing and was
+    there before, the next call puts it back.
+
     Args:
         is_shared: several processes may write the same content at once. The first to finish wins, the others change
             nothing. Otherwise ``folder`` is replaced, and what a killed earlier attempt left is deleted.
@@ -75,21 +80,36 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
 
 def _filled(folder: Path, is_shared: bool) -> Iterator[Path]:
     partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}{PARTIAL}") if is_shared else _partial(folder)
+    before = folder.with_name(f".{folder.name}{REPLACED}")
     if not is_shared:
-        shutil.rmtree(partial, ignore_errors=True)
+        if before.is_dir() and not folder.exists():
+            before.rename(folder)
+        for left in (before, partial):
+            _delete(left)
     partial.mkdir()
     try:
         yield partial
         level_modes(partial)
         flush_folder(partial)
-        if not is_shared:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Not deleted first: a process that is killed meanwhile would leave half of it under its name.
+        if not is_shared and folder.is_dir():
+            folder.rename(before)
         # If another process has just finished the folder, renaming fails and that folder is used.
         with contextlib.suppress(OSError) if is_shared else contextlib.nullcontext():
             partial.rename(folder)
         _flush_names(folder.parent)
+        if not is_shared:
+            _delete(before)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _delete(partial)
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, or the link to one, if it is there."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def level_modes(folder: Path) -> None:

@@ -279,6 +279,21 @@ def test_an_error_in_a_fetched_file_names_its_url(tmp_path: Path, server: tuple[
         encode_folder(tmp_path / "out", [f"{address}/c.parquet"])
 
 
+def test_a_file_that_is_gone_when_it_is_fetched_is_named(tmp_path: Path, server: tuple[str, Path]) -> None:
+    import fsspec
+
+    address, folder = server
+    store = fsspec.filesystem("memory")
+    write_jsonl(folder / "c.jsonl", TEXTS)
+    store.pipe("/gone/c.jsonl", b"{}")
+    urls = [f"{address}/c.jsonl", "memory://gone/c.jsonl"]
+    for url, table in zip(urls, find_tables(urls, "train", tmp_path), strict=True):
+        (folder / "c.jsonl").unlink(missing_ok=True)
+        store.rm("/gone", recursive=True) if store.exists("/gone") else None
+        with pytest.raises(DataError, match=f"cannot reach {url}"):
+            next(table.rows())
+
+
 def test_a_transfer_that_breaks_off_is_refused(tmp_path: Path, server: tuple[str, Path]) -> None:
     from poolwise.corpus.remote import fetched
 

@@ -137,7 +137,7 @@ def test_too_few_rows_for_codes_are_refused(tmp_path: Path) -> None:
 
 def test_the_size_chooses_the_backend(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(backend: str) -> tuple[str, str]:
-        with build_index(corpus, tmp_path / "index", backend=backend, min_recall=0) as index:
+        with build_index(corpus, tmp_path / "index", backend=backend, min_recall=0, replace=True) as index:
             return index.record.backend, index.record.reason
 
     assert chosen("auto") == ("exact", "auto: 600 rows, below 100,000")
@@ -233,7 +233,7 @@ def test_what_a_backend_keeps_elsewhere_goes_with_its_index(
     with pytest.raises(ZeroDivisionError):
         build_index(corpus, tmp_path / "index", **options)
     assert remote.tables == {second.record.name}
-    build_index(corpus, tmp_path / "index", backend="exact").close()
+    build_index(corpus, tmp_path / "index", backend="exact", replace=True).close()
     assert remote.tables == set()
 
 

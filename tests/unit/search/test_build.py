@@ -134,7 +134,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_index_before(
     if name == WORDS:
         monkeypatch.setattr("numpy.save", saved)
     with pytest.raises(OSError, match="No space left") as raised:
-        build_index(corpus, tmp_path / "index", hybrid=name == WORDS)
+        build_index(corpus, tmp_path / "index", hybrid=name == WORDS, replace=True)
     assert raised.value.errno == errno.ENOSPC
     assert {path.name: path.read_bytes() for path in (tmp_path / "index").glob("*.*")} == before
     assert sorted(path.name for path in tmp_path.iterdir() if "index" in path.name) == ["index"]

@@ -50,7 +50,10 @@ WHERE: list[dict[str, Any]] = [
     {"text": {">": "text 5"}},
 ]
 SERVER = "POOLWISE_QDRANT_URL"
-"""The variable that names a Qdrant server for these tests; without it a stand-in takes its place."""
+"""The variable that names a Qdrant server for these tests; without it a stand-in takes its place.
+
+No package on PyPI, npm or Debian has the program of the server (looked for in November 2026).
+"""
 BACKENDS = {
     "exact": ("exact", {}),
     "faiss-hnsw": ("faiss-hnsw", {"ef_search": NUM_ROWS}),

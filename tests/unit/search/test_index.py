@@ -90,7 +90,7 @@ def test_an_index_is_replaced_and_needs_no_corpus(tmp_path: Path) -> None:
     (tmp_path / "corpus").rename(tmp_path / "gone")
     with open_index(tmp_path / "index") as again:
         assert ids(again.search(QUERIES, 2)) == before
-    build_index(write_corpus(tmp_path / "more", 20), tmp_path / "index").close()
+    build_index(write_corpus(tmp_path / "more", 20), tmp_path / "index", replace=True).close()
     with open_index(tmp_path / "index") as replaced:
         assert len(replaced) == 20
 

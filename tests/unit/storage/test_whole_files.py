@@ -78,7 +78,7 @@ def test_a_folder_replaces_another_once_it_is_on_the_disk(tmp_path: Path, calls:
         (aside / "deep" / "new.txt").write_text("new")
         assert (tmp_path / "base" / "left.txt").is_file()
     assert sorted(calls[:3]) == ["flush base.partial", "flush deep", "flush new.txt"]
-    assert calls[3:] == ["name base", f"flush {tmp_path.name}"]
+    assert calls[3:] == ["name .base.replaced", "name base", f"flush {tmp_path.name}"]
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
         "base",
         "base/deep",
@@ -92,6 +92,19 @@ def test_a_folder_that_fails_is_not_made(tmp_path: Path, is_shared: bool) -> Non
         (aside / "half").write_text("x")
         raise KilledError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_a_killed_process_moved_away_is_put_back(tmp_path: Path) -> None:
+    moved = tmp_path / ".base.replaced"
+    moved.mkdir()
+    (moved / "who").write_text("old")
+    with pytest.raises(KilledError), whole_folder(tmp_path / "base"):
+        raise KilledError
+    assert (tmp_path / "base" / "who").read_text() == "old"
+    moved.mkdir()  # and one that was replaced already is deleted
+    with pytest.raises(KilledError), whole_folder(tmp_path / "base"):
+        raise KilledError
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
 def test_of_a_shared_folder_the_first_stays(tmp_path: Path) -> None:

@@ -7,19 +7,37 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import numpy as np
+from pydantic import Field
 
 from poolwise.errors import ConfigError, DataError, PoolwiseError
-from poolwise.search.backends.base import NOTHING, Found, Source
+from poolwise.search.backends.base import NOTHING, Found, Settings, Source
 from poolwise.search.where import Condition
 
 AGAIN = "open the index again, or build it again"
+MOST_CANDIDATES = 1000
+"""Of a search in a graph: pgvector takes no more."""
 logger = logging.getLogger(__name__)
 _SECRET = re.compile(r"pass|secret|token|api[-_]?key", re.IGNORECASE)
 """Of the parameters of a URL that hold a secret: ``password``, ``sslpassword``, ``api_key`` ..."""
+
+
+class DatabaseSettings(Settings):
+    """The settings that all backends in databases have, beside the ``url``."""
+
+    AT_SEARCH: ClassVar[frozenset[str]] = Settings.AT_SEARCH | {"url", "ef_search"}
+
+    kind: Literal["flat", "hnsw"] = Field(default="flat", description="flat compares with every row and is exact")
+    m: int = Field(default=16, ge=2, le=100, description="hnsw: neighbours of a row in the graph")
+    ef_construction: int = Field(default=200, ge=4, le=1000, description="hnsw: candidates when a row is put in")
+    ef_search: int = Field(default=128, ge=1, le=MOST_CANDIDATES, description="hnsw: candidates of a search")
+
+    def advice(self) -> str:
+        """Return what raises the recall."""
+        return f"--setting ef_search={min(2 * self.ef_search, MOST_CANDIDATES)}, --setting kind=flat"
 
 
 def table_name(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
+    DatabaseSettings,
     about,
     discarding,
     expand_url,
@@ -38,22 +39,12 @@ TAKEN = {NUMBER_COLUMN, DISTANCE, "_rowid", "_rowaddr", "_score", "_relevance_sc
 MIN_HNSW_ROWS = 256
 
 
-class LancedbSettings(Settings):
+class LancedbSettings(DatabaseSettings):
     """The settings of the backend lancedb."""
-
-    AT_SEARCH: ClassVar[frozenset[str]] = Settings.AT_SEARCH | {"url", "ef_search"}
 
     url: str | None = Field(
         default=None, description="a folder, s3://... or $NAME of a variable that holds it; None is the index's folder"
     )
-    kind: Literal["flat", "hnsw"] = Field(default="flat", description="flat compares with every row and is exact")
-    m: int = Field(default=20, ge=2, le=100, description="hnsw: neighbours of a row in the graph")
-    ef_construction: int = Field(default=300, ge=4, le=2000, description="hnsw: candidates when a row is put in")
-    ef_search: int = Field(default=100, ge=1, le=10_000, description="hnsw: candidates of a search")
-
-    def advice(self) -> str:
-        """Return what raises the recall."""
-        return f"--setting ef_search={2 * self.ef_search}, --setting kind=flat"
 
 
 class LancedbSearcher:

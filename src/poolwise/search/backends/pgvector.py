@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
+    DatabaseSettings,
     about,
     discarding,
     expand_url,
@@ -45,25 +46,13 @@ _CREATE = (
 _COPY = "COPY {table} (number, id, text, fields, embedding) FROM STDIN WITH (FORMAT BINARY)"
 
 
-class PgvectorSettings(Settings):
-    """The settings of the backend pgvector."""
-
-    AT_SEARCH: ClassVar[frozenset[str]] = Settings.AT_SEARCH | {"url", "ef_search"}
+class PgvectorSettings(DatabaseSettings):
+    """The settings of the backend pgvector. With ``hnsw`` at most ``ef_search`` rows are found."""
 
     url: str = Field(
         default="$DATABASE_URL",
         description="postgresql://user@host/database, or $NAME of a variable that holds it, with a password if need be",
     )
-    kind: Literal["flat", "hnsw"] = Field(default="flat", description="flat compares with every row and is exact")
-    m: int = Field(default=16, ge=2, le=100, description="hnsw: neighbours of a row in the graph")
-    ef_construction: int = Field(default=64, ge=4, le=1000, description="hnsw: candidates when a row is put in")
-    ef_search: int = Field(
-        default=40, ge=1, le=1000, description="hnsw: candidates of a search, and the most rows found"
-    )
-
-    def advice(self) -> str:
-        """Return what raises the recall."""
-        return f"--setting ef_search={2 * self.ef_search}, --setting kind=flat"
 
 
 class Database:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from poolwise.errors import ConfigError, DataError, needs_extra
 from poolwise.search.backends.base import Found, Searcher, Settings, Source
 from poolwise.search.backends.databases import (
     AGAIN,
+    DatabaseSettings,
     about,
     discarding,
     expand_url,
@@ -42,24 +43,14 @@ UPLOAD_ROWS = 256
 """Rows of one request: below a server's limit of 32 MB with 8,192 numbers and 8 KB of text a row."""
 
 
-class QdrantSettings(Settings):
-    """The settings of the backend qdrant."""
-
-    AT_SEARCH: ClassVar[frozenset[str]] = Settings.AT_SEARCH | {"url", "is_exact", "ef_search"}
+class QdrantSettings(DatabaseSettings):
+    """The settings of the backend qdrant. Its local mode has no graph, whatever the ``kind``."""
 
     url: str | None = Field(
         default=None,
         description="http://host:6333 of a server, whose key is in QDRANT_API_KEY, or $NAME of a variable that holds "
         "it; None is local mode in the index's folder",
     )
-    is_exact: bool = Field(default=True, description="compare with every row, although a server has built a graph")
-    m: int = Field(default=16, ge=2, le=100, description="neighbours of a row in a server's graph")
-    ef_construction: int = Field(default=100, ge=4, le=2000, description="candidates when a row is put into the graph")
-    ef_search: int = Field(default=128, ge=1, le=10_000, description="candidates of a search in the graph")
-
-    def advice(self) -> str:
-        """Return what raises the recall."""
-        return f"--setting ef_search={2 * self.ef_search}, --setting is_exact=true"
 
 
 class Collection:
@@ -128,7 +119,7 @@ class QdrantSearcher:
         conditions = None if matching is None else _filter(matching, models)
         limit = k if matching is None or conditions is not None else self._enough(k, matching)
         # Local mode is always exact, and warns where it is asked to be.
-        params = models.SearchParams(exact=settings.is_exact, hnsw_ef=settings.ef_search)
+        params = models.SearchParams(exact=settings.kind == "flat", hnsw_ef=settings.ef_search)
         params = params if self._collection.is_server else None
         requests = [
             models.QueryRequest(query=row.tolist(), limit=limit, filter=conditions, params=params) for row in queries
@@ -170,7 +161,10 @@ class Qdrant:
                 client.create_collection(
                     collection.name,
                     vectors_config=models.VectorParams(size=source.vectors.dim, distance=models.Distance.DOT),
-                    hnsw_config=models.HnswConfigDiff(m=settings.m, ef_construct=settings.ef_construction),
+                    hnsw_config=models.HnswConfigDiff(
+                        m=settings.m if settings.kind == "hnsw" else 0,  # 0: no graph is built
+                        ef_construct=settings.ef_construction,
+                    ),
                     metadata={ABOUT: about(source)},
                 )
                 try:
