@@ -105,7 +105,7 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite.
         """
-        is_good: list[bool] = np.isfinite(vectors).all(axis=1).tolist()
+        is_good = [bool(one) for one in np.isfinite(vectors).all(axis=1)]
         if not any(is_good):
             raise ModelError(
                 f"none of {len(vectors)} embeddings is finite",

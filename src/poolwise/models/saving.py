@@ -61,7 +61,7 @@ def whole_model(folder: Path) -> Iterator[Path]:
 
 def _require_free(folder: Path) -> None:
     if not _is_ours(folder):
-        require_new_folder(folder, "poolwise model")
+        require_new_folder(folder, "saved model")
 
 
 def _is_ours(folder: Path) -> bool:
