@@ -105,7 +105,7 @@ class ShardWriter:
 
         Raises: ModelError where no embedding is finite.
         """
-        is_good = [bool(one) for one in np.isfinite(vectors).all(axis=1)]
+        is_good: list[bool] = np.asarray(np.isfinite(vectors).all(axis=1)).tolist()
         if not any(is_good):
             raise ModelError(
                 f"none of {len(vectors)} embeddings is finite",

@@ -21,7 +21,7 @@ ALLOCATION_ERRORS = (MemoryError, RuntimeError)
 
 
 def free_attempt() -> None:
-    """Give back to the GPU what a failed attempt held; call it after its ``except`` block, whose error holds tensors."""
+    """Give back to the GPU what a failed attempt held; call it after ``except``, whose error holds tensors."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 

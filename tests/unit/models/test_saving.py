@@ -168,7 +168,7 @@ def test_other_files_are_never_saved_over(place: str, base: str, tmp_path: Path)
     (tmp_path / "folder" / "thesis.tex").write_text("mine")
     target = base if place == "base" else str(tmp_path / place)
     with pytest.raises(
-        ConfigError, match=r"(is a file|is not empty and holds no poolwise model).*give a new or empty folder"
+        ConfigError, match=r"(is a file|is not empty and holds no saved model).*give a new or empty folder"
     ):
         build(base).save(target)
     assert (tmp_path / "folder" / "thesis.tex").read_text() == "mine" and (Path(base) / "config.json").is_file()
