@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, ModelError, PoolwiseError
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -149,6 +149,23 @@ def is_first_to_fail() -> bool:
         with contextlib.suppress(RuntimeError):  # the process that holds the store has ended
             _failed_first = bool(_store.add("failed", 1) == 1)
     return _failed_first
+
+
+_LOST = ("connection closed by peer", "connection reset by peer", "connection was likely closed", "broken pipe")
+"""What gloo, NCCL and the store of torch say where the process at the other end has ended."""
+
+
+def lost_partner(error: Exception) -> PoolwiseError | None:
+    """Return the error of a rank whose partner was killed as one that the user can fix; None for any other error."""
+    if _ranks.size == 1 or not isinstance(error, RuntimeError):
+        return None
+    if not any(words in str(error).lower() for words in _LOST):
+        return None
+    return ModelError(
+        "another process of this training has ended",
+        hint="see its own message, or whether the system killed it (out of memory?); the same command resumes from the "
+        "last checkpoint",
+    )
 
 
 def visible_gpus() -> list[str]:

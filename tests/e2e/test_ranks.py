@@ -81,6 +81,24 @@ def test_torchrun_prints_an_error_once(arguments: list[str], message: str, folde
 
 
 @pytest.mark.slow
+def test_a_killed_rank_of_torchrun_ends_the_others_with_one_clear_error(folder: Path) -> None:
+    started = start([*TORCHRUN, *options(folder, 4000, "save_steps=5")])
+    checkpoints = folder / "out" / "checkpoints"
+    while not list(checkpoints.glob("checkpoint-*")):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.05)
+    ranks = [one for one in psutil.Process(started.pid).children() if "train" in one.cmdline()]
+    assert len(ranks) == 2
+    ranks[-1].kill()
+    _, errors = started.communicate(timeout=120)
+    assert started.returncode != 0
+    assert "this is a bug in poolwise" not in errors
+    assert "another process of this training has ended" in errors or "stopped by SIGTERM" in errors
+    assert not any(rank.is_running() for rank in ranks)
+    assert list(checkpoints.glob("checkpoint-*"))
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_a_checkpoint_and_no_process_and_one_process_resumes(folder: Path) -> None:
     started = start([*POOLWISE, *options(folder, 400, "processes=2")])

@@ -43,7 +43,7 @@ from poolwise.cli import (
 )
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
-from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched
+from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched, lost_partner
 from poolwise.wording import visible
 
 
@@ -170,9 +170,10 @@ def main() -> None:
             print(f"stopped by {name}: finished work is saved; run the same command again to resume", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        known = explain(error) or lost_partner(error)
         if not is_first_to_fail():
-            sys.exit(2 if explain(error) else 1)
-        if known := explain(error):
+            sys.exit(2 if known else 1)
+        if known:
             if is_verbose():
                 traceback.print_exc()
             print(f"error: {visible(str(known))}", file=sys.stderr)

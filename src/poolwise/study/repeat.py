@@ -204,8 +204,7 @@ def _circumstances(study: Path, run: str, states: dict[Job, JobState]) -> list[s
     then, now = load_run(study / "runs" / run).manifest.versions, versions()
     with suppress(EvalError):
         measured = load_record(StudyResults, study / "results.json").measured.machine
-        here = machine()
-        then, now = then | {key: measured.get(key, "") for key in _OF_MACHINE}, now | here
+        then, now = then | {key: measured[key] for key in _OF_MACHINE if key in measured}, now | machine()
     found = [f"{name} {then[name]} there, {now[name]} here" for name in then if then[name] != now.get(name)]
     if any(state.threads is None for job, state in states.items() if job.kind in ("adapt", "train", "tune")):
         found.append("the records do not say how many threads it ran with")
