@@ -1,6 +1,6 @@
 """Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
 
-python benchmarks/faults.py [--every N] [--kills [N] [--seed S]]
+python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--disks]
 
 A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
 file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
@@ -12,6 +12,8 @@ fix, which names the file; never in a traceback and never in other results. The 
 --kills N (50 by default) instead kills four works with SIGKILL, with all processes of their group, at N random moments
 each, and repeats the call: a study, a study in two workers, an encoding and an index build. The results must equal
 those of an undisturbed run bit for bit, no temporary file may remain, and no finished job or shard be made again.
+
+--disks instead tries indexes and experiments on a full disk, a read-only one, and in a folder of another user, as root.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _disks
 import _kills
 
 from poolwise.config import Recipe, build_recipe
@@ -150,12 +153,25 @@ def kills(count: int, seed: int) -> int:
     return 1 if problems else 0
 
 
+def disks() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        works(Path(name))  # which encodes the corpus
+        Path(name).chmod(0o755)
+        tried, problems = _disks.try_disks(Path(name) / "corpus", Path(name))
+    print("\n".join(problems))
+    print(f"{tried - len(problems)} of {tried} cases ended as they should")
+    return 1 if problems else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--kills", type=int, nargs="?", const=50, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--disks", action="store_true")
     given = parser.parse_args()
+    if given.disks:
+        return disks()
     if given.kills:
         return kills(given.kills, given.seed)
     every = given.every
