@@ -21,6 +21,8 @@ from poolwise.experiments.design import Design
 from poolwise.search import build_index, open_index
 
 NOBODY = 65534
+ROOM = 16_384
+"""Bytes that stay free on a full disk: for a lock and the beginning of a file."""
 DESIGN = Design.model_validate(
     {
         "name": "faults",
@@ -111,10 +113,11 @@ def try_disks(corpus: Path, root: Path) -> tuple[int, list[str]]:
         case("new experiment, read-only", "refused: ", place / "new", lambda: save_design(DESIGN, place / "new"))
     with disk(place, "3m"):
         build(place / "index")()
-        (place / "ballast").write_bytes(bytes(2 << 20))
+        save_design(DESIGN, place / "ab")
+        free = os.statvfs(place)
+        (place / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - ROOM))
         case("index replaced, full disk", "refused: the disk is full", place / "index", build(place / "index"))
         case("search, full disk", "works", place / "index", lambda: ask(place / "index"))
-        save_design(DESIGN, place / "ab")
         for name, work in (("index", build(place / "index")), ("new index", build(place / "new"))):
             case(f"{name}, denied", "refused: ", place / "index", work, as_nobody=True)
         case("experiment, denied", "refused: ", place / "ab", lambda: traffic(place / "ab"), as_nobody=True)
