@@ -78,9 +78,12 @@ class Reader:
             self.stop_serving()
             arguments = shlex.split(line)[2:]
             self._server = self._held.enter_context(serving(*arguments, port=self._port, cwd=self.folder))
-        else:
-            # A shell, for patterns of file names.
-            self._run(["bash", "-c", f'poolwise() {{ {shlex.join(POOLWISE)} "$@"; }}; {line}'])
+            return
+        words = [name for word in shlex.split(line) for name in (self._matching(word) if "*" in word else [word])]
+        self._run([*POOLWISE, *words[1:]] if words[0] == "poolwise" else words)
+
+    def _matching(self, pattern: str) -> list[str]:
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.glob(pattern))
 
     def stop_serving(self) -> None:
         """Stop the server that runs, as Ctrl-C does."""

@@ -109,11 +109,12 @@ def _figure(metric: Metric, results: Sequence[MetricResult], found: Analysis) ->
     panels = [_difference_panel(metric, result, start, x) for result in results]
     if (means := _means_panel(results, start, x, colours)) is not None:
         panels.append(means)
-    limit = "the guard may be worse by" if metric.role == "guard" else "too small to matter"
+    most = f"{metric.margin:g}"
+    limit = f"the guard may be worse by {most}" if metric.role == "guard" else f"differences below {most} do not matter"
     return Figure(
         key=f"fig-{metric.name}",
         caption=f"{metric.name} by day. Line: difference; filled: its confidence sequence, which holds at every look; "
-        f"grey band: {limit} {metric.margin:g}. {'More' if metric.direction == 'up' else 'Less'} is better.",
+        f"grey band: {limit}. {'More' if metric.direction == 'up' else 'Less'} is better.",
         panels=panels,
         csv=_csv(results, start),
         legend=[LegendEntry(n, name, colours[name]) for n, name in enumerate(colours, start=1)],
