@@ -113,10 +113,10 @@ def index(request: pytest.FixtureRequest, root: Path) -> Iterator[Index]:
 
 
 @contextmanager
-def built(folder: Path, name: str, out: Path) -> Iterator[Index]:
+def built(folder: Path, name: str, out: Path, *, replace: bool = False) -> Iterator[Index]:
     """Yield the corpus of a folder, indexed by one of BACKENDS."""
     backend, settings = BACKENDS[name]
-    with build_index(folder / "corpus", out, backend=backend, settings=settings) as index:
+    with build_index(folder / "corpus", out, backend=backend, settings=settings, replace=replace) as index:
         yield index
 
 
@@ -226,7 +226,7 @@ def test_a_new_build_takes_the_place_of_the_old(small: Path, name: str, tmp_path
         (vector,) = index.vectors.take(np.array([25]))
         assert index.search(vector, 1)[0][0].id == "d25"
     assert old in tables(out, name)
-    with built(tmp_path, name, out) as index:
+    with built(tmp_path, name, out, replace=True) as index:
         assert len(index) == 20
         assert index._searcher.search(index.encode(vector), 20, None).rows.max() < 20
         new = f"poolwise_{index.record.name}"

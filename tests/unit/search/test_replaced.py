@@ -18,6 +18,7 @@ from poolwise.corpus.manifest import load_manifest, save_manifest
 from poolwise.errors import ConfigError, DataError
 from poolwise.search import build_index, open_index
 from poolwise.search.replaced import require_same_index
+from poolwise.search.vectors import Vectors
 from poolwise.storage.whole_files import whole_folder
 from search_folder import texts_of, write_as, write_corpus, write_jsonl
 
@@ -93,6 +94,29 @@ def test_two_builds_into_one_folder_exclude_each_other(tmp_path: Path) -> None:
     build_index(other, out, replace=True).close()
     with open_index(out, check=True) as index:
         assert len(index) == 20
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_not_a_mixture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, other = write_corpus(tmp_path / "a", 10), write_corpus(tmp_path / "b", 20)
+    out = tmp_path / "index"
+    build_index(corpus, out, hybrid=True).close()
+    replaced: list[bool] = []
+
+    def replacing(folder: Path, *given: Any) -> Vectors:
+        if folder == out and not replaced:
+            replaced.append(True)
+            build_index(other, out, hybrid=True, replace=True).close()
+        return Vectors(folder, *given)
+
+    monkeypatch.setattr("poolwise.search.index.Vectors", replacing)
+    with open_index(out) as index:
+        assert replaced and len(index) == len(index.vectors) == len(index.rows) == 20
+        # What is read later is not mixed in either.
+        build_index(corpus, out, hybrid=True, replace=True).close()
+        with pytest.raises(DataError, match=r"index was replaced after it was opened; .*; open it again"):
+            index._words  # noqa: B018
 
 
 def killed_at(step: int, run: Callable[[], Any]) -> bool:
