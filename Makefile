@@ -8,7 +8,7 @@ INTEROP := .venv-interop
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study faults load test interop site install lint types bench bench-large levels docs clean
+.PHONY: study faults load fuzz test interop site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -73,6 +73,9 @@ load: $(STAMP)  ## the server at ten times its capacity and rude clients (a quar
 
 faults: $(STAMP)  ## every file of a study damaged in four ways: the same results, or one clear error
 	$(BIN)/python benchmarks/faults.py
+
+fuzz: $(STAMP)  ## more than 100,000 hostile files, values and requests: accepted, or refused in words; up to an hour
+	$(BIN)/python benchmarks/fuzz.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py
