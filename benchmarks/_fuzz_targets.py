@@ -364,7 +364,7 @@ def recipes(root: Path) -> Prepared:
 
 OPTIONS = (
     *("design:latent(keys=last,heads=4)+bidirectional(top=2)", "design:pma(queries=2,dim=64)+causal", "design:paper:3"),
-    *("design:mean(skip=bos,echo=true)+bidirectional(on=prompt)", "design:multilayer(layers=5-8,tokens=last)+causal"),
+    *("design:mean(skip=bos)+bidirectional(on=prompt)", "design:multilayer(layers=5-8,tokens=last)+causal"),
     *("where:year>=2020", "where:lang=en", "where:lang!=None", "where: score < 1e3 ", "where:lang>=2020-01-01"),
     *(
         "set:train.steps=50",
@@ -373,9 +373,9 @@ OPTIONS = (
         "set:prompts.retrieval.query=q: ",
         "set:adapt=null",
     ),
-    *("set:prompts.retrieval.query=q: ", "set:train={steps: 3, lr: 2e-5}"),
+    *("set:prompts.retrieval.query=q: ", "set:train={steps: 3, batch_size: 2}"),
     *("set:tasks=a", "set:name=x", "chunk:tokens=256,overlap=32", "chunk:tokens=8"),
-    *("base:org/name@main", "base:folder:model.gguf", "base:~/x", "arm:A=model", "index:name=folder", "layers:every2"),
+    *("base:org/name@main", "base:~/x", "arm:A=model", "index:name=folder", "layers:every2"),
 )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from poolwise.corpus.manifest import SHARDS, Output, ShardFile, ShardRecord
 from poolwise.corpus.rows import Row
 from poolwise.errors import DataError
+from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash, hash_texts
 from poolwise.storage.whole_files import whole_file
 
@@ -73,7 +74,7 @@ def load_shard(folder: Path, shard: ShardRecord) -> tuple[Any, NDArray[Any]]:
     table = _read_table(paths[-1])
     try:
         if len(paths) == 2:
-            matrix = np.load(paths[0], allow_pickle=False)
+            matrix = load_array(paths[0])
         else:
             table, matrix = _split(table)
     except (OSError, ValueError) as error:

@@ -34,6 +34,7 @@ from poolwise.search.rescoring import OVERSAMPLE, copy_full, require_full
 from poolwise.search.stored_rows import ID, TEXT, StoredRows, require_unique
 from poolwise.search.vectors import Vectors
 from poolwise.storage.whole_files import whole_folder
+from poolwise.wording import without_home
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -115,7 +116,7 @@ def build_index(
         asked = _settings(kind, settings or {}, None if full is None else manifest)
         record = IndexRecord(
             name=secrets.token_hex(8),
-            corpus=str(source.path.resolve()),
+            corpus=without_home(str(source.path.resolve())),
             model=manifest.model,
             fingerprint=manifest.fingerprint,
             query_prompt=manifest.query_prompt if query_prompt is None else query_prompt,

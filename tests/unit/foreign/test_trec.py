@@ -246,3 +246,16 @@ def test_tags_that_all_differ_take_time_in_proportion(tmp_path: Path) -> None:
     path.write_text("\n".join(f"q{n} Q0 d1 1 0.5 tag{n}" for n in range(20_000)))
     with pytest.raises(EvalError, match=":20000: the last line breaks off in the tag 'tag19999'"):
         load_rankings(path)
+
+
+def test_a_query_without_judgements_and_numbers_of_hundreds_of_digits_are_errors_in_words(tmp_path: Path) -> None:
+    run = tmp_path / "a.json"
+    run.write_text('{"q1": {"d1": 0.5}, "q2": {"d1": 0.5}}')
+    qrels = tmp_path / "qrels.json"
+    qrels.write_text('{"q1": {"d1": 1}, "q2": {}}')
+    (found,) = read_inputs([run], [qrels]).runs
+    assert next(iter(found.scores.values())).values == [1.0, 0.0]
+    for sign in ("", "-"):
+        qrels.write_text(f'{{"q1": {{"d1": {sign}{"9" * 400}}}}}')
+        with pytest.raises(EvalError, match=f"score {sign}999|score {sign}inf"):
+            load_qrels(qrels)
