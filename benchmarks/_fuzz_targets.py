@@ -385,6 +385,7 @@ def options(root: Path) -> Prepared:
 
     import pyarrow as pa
     import yaml
+    from poolwise.serving.page_indexes import parse_indexes
 
     from poolwise.base_sources.find import find_gguf
     from poolwise.config import Recipe, build_recipe
@@ -394,7 +395,6 @@ def options(root: Path) -> Prepared:
     from poolwise.layer_subsets import LayerSubset
     from poolwise.overrides import apply_override
     from poolwise.search.where import conditions_of, find_matching
-    from poolwise.serving.page_indexes import parse_indexes
 
     tree = yaml.safe_load(SMALL)
     table = pa.table({"id": ["a", "b"], "lang": ["en", None], "year": ["2020", "x"], "score": [1.0, 2.0]})

@@ -46,7 +46,7 @@ def load_json_rankings(path: Path) -> dict[str, dict[str, float]]:
         f"query {query!r}, document {name!r}: score {score}"
         for query, found in data.items()
         for name, score in found.items()
-        if not math.isfinite(score)
+        if not math.isfinite(as_score(score) or 0.0)
     ]
     collect(bad, EvalError, f"{path} holds scores that are not finite numbers")
     return {query: {name: float(score) for name, score in found.items()} for query, found in data.items()}
