@@ -5,10 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INTEROP := .venv-interop
+RELEASE := .venv-release
+NEWEST := .venv-newest
+RELEASE_TOOLS := build==1.6.1 hatchling==1.27.0 twine==7.0.0 cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9
+# bnb is left out: no version of bitsandbytes was tested.
+EXTRAS := gguf ray onnx serve otel search lancedb qdrant pgvector langchain llama-index
+COMPILE = $(RELEASE)/bin/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --python-version 3.11 --quiet --no-header
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study faults load test interop site install lint types bench bench-large levels docs clean
+.PHONY: study faults load fuzz test test-newest interop dist lock audit site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -26,6 +32,34 @@ $(INTEROP)/.installed: pyproject.toml constraints.txt
 	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt torch==2.13.0 pip==26.3
 	$(INTEROP)/bin/python -m pip install -q -c $(INTEROP)/constraints.txt -e . --group interop
 	touch $@
+
+test-newest: $(NEWEST)/.installed  ## the tests with the newest dependencies that pyproject.toml allows (constraints-newest.txt)
+	$(NEWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/interop tests
+
+$(NEWEST)/.installed: pyproject.toml constraints-newest.txt
+	test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install -q -c constraints-newest.txt torch==2.13.0 pip==26.3
+	$(NEWEST)/bin/python -m pip install -q -c constraints-newest.txt -e . --group dev
+	touch $@
+
+$(RELEASE)/.installed: Makefile
+	test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check $(RELEASE_TOOLS)
+	touch $@
+
+dist: $(STAMP) $(RELEASE)/.installed  ## wheel, sdist and bill of materials in dist/; the wheel is tried without the checkout
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --no-isolation >/dev/null
+	$(RELEASE)/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	$(RELEASE)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/poolwise.cdx.json
+	$(BIN)/python scripts/check_release.py
+
+lock: $(RELEASE)/.installed  ## requirements.lock: versions of constraints.txt with hashes; constraints-newest.txt: the newest allowed
+	$(COMPILE) -c constraints.txt --generate-hashes --output-file requirements.lock
+	$(COMPILE) --group dev --no-annotate --upgrade --output-file constraints-newest.txt
+
+audit: $(RELEASE)/.installed  ## known vulnerabilities of the locked dependencies, by pip-audit
+	$(RELEASE)/bin/python scripts/audit.py
 
 install: $(STAMP)
 
@@ -74,8 +108,11 @@ load: $(STAMP)  ## the server at ten times its capacity and rude clients (a quar
 faults: $(STAMP)  ## every file of a study damaged in four ways: the same results, or one clear error
 	$(BIN)/python benchmarks/faults.py
 
+fuzz: $(STAMP)  ## more than 100,000 hostile files, values and requests: accepted, or refused in words; up to an hour
+	$(BIN)/python benchmarks/fuzz.py
+
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py
 
 clean:
-	rm -rf $(VENV) $(INTEROP) runs
+	rm -rf $(VENV) $(INTEROP) $(RELEASE) $(NEWEST) dist runs

@@ -37,6 +37,11 @@ def load_example(name: str) -> ModuleType:
     return _load("examples", name)
 
 
+def load_benchmark(name: str) -> ModuleType:
+    """Return a module of benchmarks/, loaded once."""
+    return _load("benchmarks", name)
+
+
 def _load(folder_name: str, name: str) -> ModuleType:
     folder, key = ROOT / folder_name, f"{folder_name}_{name}"
     if key not in sys.modules:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 MAX_SHOWN = 10
+MOST_CHARACTERS = 6000
+"""Of each part of a message: a value that is repeated in it may be a text of megabytes."""
 
 
 class PoolwiseError(Exception):
@@ -20,8 +22,8 @@ class PoolwiseError(Exception):
     """
 
     def __init__(self, got: str, wanted: str = "", hint: str = "") -> None:
-        self.got, self.wanted, self.hint = got, wanted, hint
-        super().__init__("; ".join(part for part in (got, wanted, hint) if part))
+        self.got, self.wanted, self.hint = (shortened(part, MOST_CHARACTERS) for part in (got, wanted, hint))
+        super().__init__("; ".join(part for part in (self.got, self.wanted, self.hint) if part))
 
 
 class ConfigError(PoolwiseError):
@@ -64,7 +66,7 @@ def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint
     """Raise one ``error`` with the number of problems and the first ten of them; do nothing if there are none."""
     if not problems:
         return
-    shown = "\n".join(f"  {line}" for line in problems[:MAX_SHOWN])
+    shown = "\n".join(f"  {shortened(line, MOST_CHARACTERS // MAX_SHOWN)}" for line in problems[:MAX_SHOWN])
     more = f"\n  ... and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
     raise error(f"{what}: {len(problems)} problem(s)\n{shown}{more}", hint=hint)
 
@@ -94,7 +96,7 @@ def explain(error: Exception) -> PoolwiseError | None:
             f"the disk is full: {first}", hint="free some space, then run the same command again: it resumes"
         )
     if isinstance(error, OSError) and error.errno in _OF_PATHS:
-        place = f"{_shortened(str(error.filename))}: " if error.filename else ""
+        place = f"{shortened(str(error.filename), 120)}: " if error.filename else ""
         is_refused = error.errno in (errno.EACCES, errno.EPERM)
         return DataError(
             f"{place}{error.strerror or first}",
@@ -120,5 +122,6 @@ _OF_PATHS = (
 before it is used, so a missing one may be a bug."""
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= 120 else f"{name[:80]}...{name[-30:]}"
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` characters, the middle of a longer one left out."""
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[len(text) - most // 4 :]}"

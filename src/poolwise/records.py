@@ -20,18 +20,21 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poolwise.errors import DataError, EvalError, ModelError
 from poolwise.storage.checksums import checksums, damages, load_checksums
 from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.inflate import read_inflated
+from poolwise.storage.inside import require_inside
 from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
 R = TypeVar("R", bound=BaseModel)
+InsideName = Annotated[str, AfterValidator(require_inside)]
+"""The path of a file below the folder of its record."""
 
 Category = Literal["sts", "retrieval", "reranking", "classification", "clustering", "pair_classification"]
 CATEGORIES: tuple[Category, ...] = (
@@ -242,6 +245,9 @@ def load_record(kind: type[R], path: Path) -> R:
         raise EvalError(error.got, error.wanted) from error
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            reason = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
         raise EvalError(
             f"cannot read {path} as {kind.__name__}: {reason}",
             hint="delete it, and repeat the command that wrote it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 MOST_NAMES = 8
 """A sentence with more names is not read."""
@@ -16,6 +17,16 @@ def listed(names: Sequence[str], most: int | None = MOST_NAMES) -> str:
     if most is not None and len(shown) > most:
         shown = [*shown[:FIRST_NAMES], f"{len(shown) - FIRST_NAMES} more"]
     return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
+
+
+def without_home(path: str) -> str:
+    """Return a path with the user's home folder written as ``~``: records are shared, and name nobody."""
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # a user without a home folder
+        return path
+    is_inside = home != "/" and (path == home or path.startswith(home + "/"))
+    return f"~{path[len(home) :]}" if is_inside else path
 
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -230,3 +230,12 @@ def test_numbers_and_texts_that_nothing_can_hold(changes: dict[str, Any], messag
     with pytest.raises(ConfigError, match=message) as error:
         build_recipe(tree(**changes))
     assert len(str(error.value)) < 2000
+
+
+@pytest.mark.parametrize("text", ["!!timestamp x", "!!bool x", "!!int ''", "!!float ''", "!!map [a]", "!!set [a]"])
+def test_a_value_that_does_not_fit_its_tag_is_one_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(f"name: {text}\n")
+    with pytest.raises(ConfigError):
+        load_recipe(tmp_path / "recipe.yaml")
+    with pytest.raises(ConfigError):
+        parse_override(f"train.steps={text}", Recipe)

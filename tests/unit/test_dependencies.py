@@ -61,3 +61,26 @@ def test_every_library_that_is_imported_is_declared() -> None:
     used = {canonicalize_name(PACKAGES_OF.get(name, name)) for name in foreign}
     # What sentence-transformers' trainer needs, and imports only once it trains.
     assert used | {"accelerate"} == set(DECLARED)
+
+
+def pinned(name: str) -> dict[str, Version]:
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line[:1].isalnum()]
+    return {
+        canonicalize_name(name): Version(version.split()[0]) for name, _, version in (x.partition("==") for x in lines)
+    }
+
+
+def test_the_lock_has_the_tested_versions_with_hashes() -> None:
+    """``make lock`` writes it."""
+    lock = pinned("requirements.lock")
+    assert {name: lock.get(name) for name in DECLARED} == {name: TESTED[name] for name in DECLARED}
+    blocks = (ROOT / "requirements.lock").read_text().split("\n")
+    starts = [place for place, line in enumerate(blocks) if line[:1].isalnum()]
+    assert len(starts) == len(lock) and all("--hash=sha256:" in blocks[place + 1] for place in starts)
+
+
+def test_the_newest_versions_are_allowed() -> None:
+    """``make lock`` writes them."""
+    newest = pinned("constraints-newest.txt")
+    assert set(DECLARED) <= set(newest)
+    assert [name for name in DECLARED if newest[name].base_version not in DECLARED[name].specifier] == []

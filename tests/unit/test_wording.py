@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poolwise.wording import listed, visible
+from poolwise.wording import listed, visible, without_home
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,18 @@ def test_a_list_that_is_the_result_is_whole() -> None:
 )
 def test_control_characters_are_written_out(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("home", "path", "shown"),
+    [
+        ("/home/ann", "/home/ann/base", "~/base"),
+        ("/home/ann", "/home/ann", "~"),
+        ("/home/ann", "/home/anna/base", "/home/anna/base"),
+        ("/home/ann", "org/name", "org/name"),
+        ("/", "/data/base", "/data/base"),
+    ],
+)
+def test_a_home_folder_is_not_named(monkeypatch: pytest.MonkeyPatch, home: str, path: str, shown: str) -> None:
+    monkeypatch.setenv("HOME", home)
+    assert without_home(path) == shown

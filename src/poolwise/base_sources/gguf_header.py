@@ -19,6 +19,8 @@ _VERSIONS = (2, 3)
 _STRING, _ARRAY = 8, 9
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _ALIGNMENT = 32
+_MOST_DIMS = 4
+"""GGML_MAX_DIMS."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,10 @@ class _Cursor:
         num_tensors, num_values = self._number("Q"), self._number("Q")
         metadata = {self._text(): self._value(self._number("I")) for _ in range(num_values)}
         tensors = tuple(self._tensor() for _ in range(num_tensors))
-        alignment = int(metadata.get("general.alignment", _ALIGNMENT))
-        return GgufHeader(metadata, tensors, math.ceil(self._at / alignment) * alignment)
+        alignment = metadata.get("general.alignment", _ALIGNMENT)
+        if type(alignment) is not int or alignment < 1:
+            raise ValueError(f"alignment {alignment!r}")
+        return GgufHeader(metadata, tensors, -(-self._at // alignment) * alignment)
 
     def _take(self, size: int) -> int:
         start = self._at
@@ -130,6 +134,8 @@ class _Cursor:
 
     def _tensor(self) -> TensorEntry:
         name, num_dims = self._text(), self._number("I")
+        if num_dims > _MOST_DIMS:
+            raise ValueError(f"a tensor of {num_dims} dimensions")
         sizes = [self._number("Q") for _ in range(num_dims)]
         return TensorEntry(name, math.prod(sizes), self._number("I"), self._number("Q"))
 

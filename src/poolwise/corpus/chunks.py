@@ -39,7 +39,7 @@ class Chunking:
 
 def parse_chunking(text: str) -> Chunking:
     """Return the chunking that ``tokens=256,overlap=32`` names. Raises: ConfigError for any other form."""
-    found = re.fullmatch(r"tokens=(\d+)(?:,overlap=(\d+))?", text.replace(" ", ""))
+    found = re.fullmatch(r"tokens=(\d{1,9})(?:,overlap=(\d{1,9}))?", text.replace(" ", ""))
     if found is None:
         raise ConfigError(f"--chunk {text}", f"wanted {_FORM}", "such as --chunk tokens=256,overlap=32")
     return Chunking(int(found[1]), int(found[2] or 0))

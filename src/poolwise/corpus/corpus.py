@@ -30,6 +30,7 @@ from poolwise.corpus.rows import Row
 from poolwise.corpus.settings import CorpusConfig
 from poolwise.corpus.update import Update
 from poolwise.errors import ConfigError, DataError
+from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash
 from poolwise.storage.lock import LOCK, locked
 from poolwise.storage.whole_files import whole_file
@@ -180,7 +181,7 @@ def _ranges(
     if manifest.ranges_sha256 is not None:
         if not path.is_file() or file_hash(path) != manifest.ranges_sha256:
             raise DataError(f"{path} is missing or changed", "wanted the ranges that the shards were made with")
-        return np.load(path), rows
+        return load_array(path), rows
     first: list[list[Row]] = []
     size = 0
     for found in rows:

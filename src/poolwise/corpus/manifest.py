@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from poolwise.errors import ConfigError, DataError, EvalError
-from poolwise.records import Record, load_record, save_record
+from poolwise.records import InsideName, Record, load_record, save_record
 from poolwise.storage.fingerprints import fingerprint
 
 Format = Literal["parquet", "npy"]
@@ -58,7 +58,7 @@ class Output(Record):
 
     format: Format = "parquet"
     dtype: Dtype = "float32"
-    dim: int
+    dim: int = Field(ge=1)
     keeps_text: bool = False
     kept: tuple[str, ...] = ()
     chunks: str | None = Field(default=None, description="tokens and overlap of chunks; None for whole texts")
@@ -68,7 +68,7 @@ class Output(Record):
 class ShardFile(Record):
     """One file of a shard, below ``shards/``."""
 
-    name: str
+    name: InsideName
     num_bytes: int
     sha256: str
 
@@ -77,8 +77,8 @@ class ShardRecord(Record):
     """One shard: some rows of the corpus, in one file or, with ``npy``, in two."""
 
     number: int
-    num_rows: int
-    files: list[ShardFile]
+    num_rows: int = Field(ge=0)
+    files: list[ShardFile] = Field(min_length=1, max_length=2)
 
 
 class Manifest(Record):

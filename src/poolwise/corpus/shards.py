@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from poolwise.corpus.manifest import SHARDS, Output, ShardFile, ShardRecord
 from poolwise.corpus.rows import Row
 from poolwise.errors import DataError
+from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash, hash_texts
 from poolwise.storage.whole_files import whole_file
 
@@ -67,35 +68,71 @@ def save_shard(folder: Path, number: int, table: Any, matrix: NDArray[Any], outp
 def load_shard(folder: Path, shard: ShardRecord) -> tuple[Any, NDArray[Any]]:
     """Return the rows of a shard as an arrow table, and their embeddings as they are stored (N D).
 
-    Raises: DataError where a file is missing or not readable.
+    Raises: DataError where a file is missing, not readable, or not as ``save_shard`` writes it.
     """
+    paths = [folder / SHARDS / file.name for file in shard.files]
+    table = _read_table(paths[-1])
+    try:
+        if len(paths) == 2:
+            matrix = load_array(paths[0])
+        else:
+            table, matrix = _split(table)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {paths[0]}: {str(error).splitlines()[0]}") from error
+    if matrix.ndim != 2 or not len(matrix) == len(table) == shard.num_rows:
+        raise DataError(
+            f"{paths[-1]} has {len(table):,} rows, and embeddings of shape {matrix.shape}",
+            f"wanted {shard.num_rows:,} of each, as the manifest says",
+        )
+    return table, matrix
+
+
+def _split(table: Any) -> tuple[Any, NDArray[Any]]:
+    import pyarrow as pa
+
+    if EMBEDDING not in table.column_names or not pa.types.is_fixed_size_list(table.schema.field(EMBEDDING).type):
+        raise ValueError(f"it has no column {EMBEDDING} of lists of one size")
+    lists = table[EMBEDDING].combine_chunks()
+    flat = lists.flatten()
+    if lists.null_count or flat.null_count or len(flat) != len(lists) * lists.type.list_size:
+        raise ValueError(f"the column {EMBEDDING} has empty places")
+    width = lists.type.list_size
+    return table.drop_columns([EMBEDDING]), flat.to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def _read_table(path: Path, columns: list[str] | None = None) -> Any:
+    """Return a table of rows. Raises: DataError where it is not readable, or has other columns than rows have."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    paths = [folder / SHARDS / file.name for file in shard.files]
     try:
         # One thread: a shard is read while the model computes.
-        table = pq.read_table(paths[-1], use_threads=False)
-        if len(paths) == 2:
-            return table, np.load(paths[0])
-        lists = table[EMBEDDING].combine_chunks()
-        width = lists.type.list_size
-        return table.drop_columns([EMBEDDING]), lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {paths[-1]}: {str(error).splitlines()[0]}") from error
+        table = pq.read_table(path, columns=columns, use_threads=False)
+        table.validate(full=True)
+    except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+        raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    names, types = table.column_names, dict(zip(table.column_names, table.schema.types, strict=True))
+    known = (pa.string(), pa.large_string(), pa.int32())
+    wrong = [name for name, kind in types.items() if name != EMBEDDING and kind not in known]
+    texts = [name for name in ("id", "digest") if types.get(name) != pa.string() or table[name].null_count]
+    if wrong or texts or len(types) < len(names):
+        raise DataError(
+            f"{path} has the columns {', '.join(f'{name} ({kind})' for name, kind in types.items()):.500}",
+            "wanted id and digest, and texts or whole numbers",
+            "encode the corpus again",
+        )
+    return table
 
 
 def load_keys(folder: Path, shard: ShardRecord) -> tuple[list[str], list[str]]:
-    """Return the ids and the digests of a shard's rows."""
+    """Return the ids and the digests of a shard's rows. Raises: DataError as ``load_shard``."""
     table = load_key_table(folder, shard)
     return table["id"].to_pylist(), table["digest"].to_pylist()
 
 
 def load_key_table(folder: Path, shard: ShardRecord) -> Any:
-    """Return the columns ``id`` and ``digest`` of a shard as an arrow table."""
-    import pyarrow.parquet as pq
-
-    return pq.read_table(folder / SHARDS / shard.files[-1].name, columns=["id", "digest"], use_threads=False)
+    """Return the columns ``id`` and ``digest`` of a shard as an arrow table. Raises: DataError as ``load_shard``."""
+    return _read_table(folder / SHARDS / shard.files[-1].name, ["id", "digest"])
 
 
 def is_intact(folder: Path, shard: ShardRecord) -> bool:

@@ -31,7 +31,7 @@ class Dialect:
     negative: re.Pattern[str] | tuple[str, ...]
 
 
-_NEGATIVES = re.compile(r"negatives?(?:_(\d+))?")
+_NEGATIVES = re.compile(r"negatives?(?:_(\d{1,9}))?")
 DIALECTS: tuple[Dialect, ...] = (
     Dialect("anchor/positive/negative", "anchor", "positive", _NEGATIVES),
     Dialect("FlagEmbedding", "query", "pos", re.compile(r"neg()")),

@@ -15,6 +15,10 @@ from poolwise.experiments.design import Design
 
 FEEDBACK = ("click", "rating", "conversion")
 _CHECK = b',"crc":"'
+LARGEST = 1e12
+"""Of the numbers of an event: sums of larger ones could overflow, and no latency or amount needs them."""
+FIRST_TIME, LAST_TIME = -62_135_596_800, 253_402_300_799
+"""Seconds since 1970 of the years 1 and 9999, between which a time has a date."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,7 @@ def check_exposure(exposure: Exposure, design: Design) -> None:
     if (exposure.arm is None) != (exposure.teams is not None):
         raise DataError(f"{where} has {'neither' if exposure.arm is None else 'both'} an arm and teams", "wanted one")
     for name in ("latency", "covariate"):
-        value = getattr(exposure, name)
-        if value is not None and not math.isfinite(value):
-            raise DataError(f"{where}: {name} is {value}", "wanted a finite number")
+        _require_usable(where, name, getattr(exposure, name))
     if exposure.latency is not None and exposure.latency < 0:
         raise DataError(f"{where}: latency is {exposure.latency:g}", "wanted milliseconds, 0 or more")
 
@@ -85,14 +87,28 @@ def check_feedback(feedback: Feedback, design: Design) -> None:
     where = f"feedback {feedback.id!r}"
     if feedback.event not in FEEDBACK:
         raise DataError(f"{where}: event {feedback.event!r}", f"wanted one of {', '.join(FEEDBACK)}")
-    if not math.isfinite(feedback.value):
-        raise DataError(f"{where}: value is {feedback.value}", "wanted a finite number")
+    _require_usable(where, "value", feedback.value)
     for metric in design.metrics:
         low, high = metric.bounds
         if metric.kind == "bounded" and metric.event == feedback.event and not low <= feedback.value <= high:
             raise DataError(
                 f"{where}: {feedback.event} {feedback.value:g}", f"metric {metric.name} takes {low:g} to {high:g}"
             )
+
+
+def _require_usable(where: str, name: str, value: float | None) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {name} is {value}", "wanted a finite number")
+    if abs(value) > LARGEST:
+        raise DataError(f"{where}: {name} is {value:g}", f"wanted at most {LARGEST:g}")
+
+
+def check_time(time: float) -> None:
+    """Raise DataError where the time of an event is not finite or has no date."""
+    if not FIRST_TIME <= time <= LAST_TIME:
+        raise DataError(f"time is {time:g}", "wanted seconds since 1970, in the years 1 to 9999")
 
 
 def to_line(number: int, time: float, kind: str, fields: Mapping[str, Any]) -> bytes:
@@ -124,13 +140,50 @@ def parse_line(raw: bytes) -> dict[str, Any] | None:
     body, mark, check = raw.rstrip(b"\n").rpartition(_CHECK)
     if not mark or check != f'{zlib.crc32(body):08x}"}}'.encode():
         return None
-    tree = json.loads(body.decode("ascii") + "}")
-    return tree if isinstance(tree, dict) else None
+    try:
+        tree = json.loads(body.decode("ascii") + "}")
+    except (ValueError, RecursionError):
+        return None
+    is_line = isinstance(tree, dict) and type(tree.get("number")) is int and isinstance(tree.get("kind"), str)
+    return tree if is_line else None
 
 
-def to_logged(tree: dict[str, Any]) -> Logged:
-    """Return the event of a parsed line."""
-    number, time, kind = tree.pop("number"), tree.pop("time"), tree.pop("kind")
+_NUMBER = (int, float)
+_FIELDS: dict[str, dict[str, Any]] = {
+    "exposure": {
+        "id": str, "user": str, "arm": str, "latency": _NUMBER, "error": bool, "covariate": _NUMBER, "teams": dict
+    },
+    "feedback": {"id": str, "exposure": str, "event": str, "value": _NUMBER, "item": str},
+}  # fmt: skip
+_NEEDED = {"exposure": {"id", "user"}, "feedback": {"id", "exposure", "event", "value"}}
+
+
+def to_logged(tree: Mapping[str, Any], design: Design) -> Logged:
+    """Return the event of a parsed line. Raises: DataError where it is none, or does not fit the design."""
+    kind = tree["kind"]
+    if kind not in _FIELDS:
+        raise DataError(f"the kind is {kind!r}", f"wanted {' or '.join(_FIELDS)}")
+    fields = {name: value for name, value in tree.items() if name not in ("number", "time", "kind")}
+    if wrong := next((name for name, value in fields.items() if not _has_type(value, _FIELDS[kind].get(name))), None):
+        raise DataError(f"{kind}: {wrong!r} is {fields[wrong]!r:.60}")
+    if missing := _NEEDED[kind] - fields.keys():
+        raise DataError(f"{kind}: {min(missing)!r} is missing")
+    if not _has_type(tree.get("time"), _NUMBER):
+        raise DataError(f"{kind}: 'time' is {tree.get('time')!r:.60}")
+    check_time(tree["time"])
     if kind == "exposure":
-        return Logged(number, time, Exposure(**{"arm": None} | tree))
-    return Logged(number, time, Feedback(**tree))
+        exposure = Exposure(**{"arm": None} | fields)
+        check_exposure(exposure, design)
+        return Logged(tree["number"], tree["time"], exposure)
+    feedback = Feedback(**fields)
+    check_feedback(feedback, design)
+    return Logged(tree["number"], tree["time"], feedback)
+
+
+def _has_type(value: object, wanted: Any) -> bool:
+    """Return whether a value has a type; a number must be one that float64 holds."""
+    if wanted is not _NUMBER:
+        return wanted is not None and isinstance(value, wanted)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= LAST_TIME

@@ -32,6 +32,7 @@ from poolwise.experiments.events import (
     Logged,
     check_exposure,
     check_feedback,
+    check_time,
     digest,
     event_line,
     is_list,
@@ -95,9 +96,12 @@ def read_log(folder: Path) -> LogContents:
             problems.append(f"{path}:{line}: {missing} line(s) before it are missing")
         next_number = tree["number"] + 1
         if tree["kind"] == "design":
-            _require_same(folder, design, tree["fingerprint"])
-        else:
-            events.append(to_logged(tree))
+            _require_same(folder, design, tree.get("fingerprint"))
+            continue
+        try:
+            events.append(to_logged(tree, design))
+        except DataError as error:
+            problems.append(f"{path}:{line}: {error}; the line is left out")
     return LogContents(design, events, problems)
 
 
@@ -107,7 +111,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield from ((line, raw) for line, raw in enumerate(file, start=1) if raw.strip())
 
 
-def _require_same(folder: Path, design: Design, begun_with: str) -> None:
+def _require_same(folder: Path, design: Design, begun_with: object) -> None:
     if begun_with != design.fingerprint:
         raise ConfigError(
             f"{folder / DESIGN} was changed after the first event: its hash is {design.fingerprint}, the log was begun "
@@ -186,6 +190,8 @@ class EventLog:
                 if before != digest(event):
                     raise ConflictError(f"the id {event.id!r} was used before, for another event", "wanted a new id")
                 return "repeated"
+            if when is not None:
+                check_time(when)
             if self._next == 0:
                 self._write(to_line(0, self._clock(), "design", {"fingerprint": self.design.fingerprint}))
                 self._next = 1

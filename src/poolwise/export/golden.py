@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import ValidationError
 
-from poolwise.errors import ModelError
+from poolwise.errors import DataError, ModelError
 from poolwise.models.attention import exact
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.records import Record, save_record
+from poolwise.storage.arrays import load_array
 from poolwise.storage.whole_files import write_bytes
 
 RECORD, VECTORS = "golden.json", "golden.npy"
@@ -138,8 +138,8 @@ def load_golden(folder: Path) -> GoldenVectors:
         )
     try:
         record = Golden.model_validate_json((folder / RECORD).read_bytes())
-        vectors = np.load(folder / VECTORS, allow_pickle=False)
-    except (OSError, ValueError, ValidationError) as error:
+        vectors = load_array(folder / VECTORS)
+    except (OSError, ValueError, DataError) as error:
         raise ModelError(
             f"cannot read the golden vectors of {folder}: {str(error).splitlines()[0]}", hint="export the model again"
         ) from error

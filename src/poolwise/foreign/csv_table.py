@@ -136,7 +136,7 @@ def _row(line: int, fields: Mapping[str, str]) -> Row:
         raise ValueError(f"{empty[0]} is empty")
     try:
         score, seed = _number(fields["score"]), int(fields.get("seed") or 0)
-    except ValueError:
+    except (ValueError, ArithmeticError):
         raise ValueError(f"score {fields['score']!r}, seed {fields.get('seed', '0')!r}: wanted numbers") from None
     if not math.isfinite(score):
         raise ValueError(f"score {fields['score']} is NaN or infinite")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from poolwise.errors import EvalError, collect
 from poolwise.foreign.source import as_score, read_json
+from poolwise.storage.qrels import LARGEST_GRADE
 
 WANTED = "wanted {query: {document: score}}"
 
@@ -45,7 +46,7 @@ def load_json_rankings(path: Path) -> dict[str, dict[str, float]]:
         f"query {query!r}, document {name!r}: score {score}"
         for query, found in data.items()
         for name, score in found.items()
-        if not math.isfinite(score)
+        if not math.isfinite(as_score(score) or 0.0)
     ]
     collect(bad, EvalError, f"{path} holds scores that are not finite numbers")
     return {query: {name: float(score) for name, score in found.items()} for query, found in data.items()}
@@ -58,9 +59,10 @@ def load_json_grades(path: Path) -> dict[str, dict[str, int]]:
         f"query {query!r}, document {name!r}: grade {grade}"
         for query, found in rankings.items()
         for name, grade in found.items()
-        if not grade.is_integer()
+        if not grade.is_integer() or abs(grade) > LARGEST_GRADE
     ]
-    collect(bad, EvalError, f"{path} is not a file of relevance judgements", "wanted whole grades")
+    wanted = f"wanted whole grades up to {LARGEST_GRADE:,}"
+    collect(bad, EvalError, f"{path} is not a file of relevance judgements", wanted)
     return {query: {name: int(grade) for name, grade in found.items()} for query, found in rankings.items()}
 
 

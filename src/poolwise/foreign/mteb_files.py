@@ -61,7 +61,7 @@ class ResultFile:
     def age(self) -> tuple[tuple[int, ...], float, float, str]:
         """A sort key; newer files are greater: mteb's version, the date in the file, the file's time, then its name."""
         latest = self.version.rpartition("-")[2]
-        numbers = tuple(int(number) for number in re.findall(r"\d+", latest)[:3])
+        numbers = tuple(int(number) for number in re.findall(r"\d{1,9}", latest)[:3])
         return numbers, self.date, self.path.stat().st_mtime, self.revision
 
 

@@ -54,7 +54,7 @@ def _recipe(path: Path) -> dict[str, Any]:
     recipe = read_json(path)
     needed = ("comparisons", "designs", "seeds") if isinstance(recipe, dict) and recipe.get("until_decided") else ()
     is_recipe = isinstance(recipe, dict) and not recipe.keys().isdisjoint({"comparisons", "designs"})
-    if not is_recipe or not all(isinstance(recipe.get(key), list) for key in needed):
+    if not is_recipe or not all(isinstance(recipe.get(key), list) for key in needed) or not _has_types(recipe):
         # Which tests are made and corrected together depends on it, so it cannot be left out.
         raise EvalError(
             f"{path} is not the recipe of a study",
@@ -62,6 +62,16 @@ def _recipe(path: Path) -> dict[str, Any]:
             "delete it and run the study again: finished jobs are kept",
         )
     return dict(recipe)
+
+
+def _has_types(recipe: dict[str, Any]) -> bool:
+    """Return whether the keys that are read hold texts and whole numbers."""
+    texts = [recipe.get("reference") or "", *_listed(recipe, "comparisons"), *_listed(recipe, "designs")]
+    return all(isinstance(text, str) for text in texts) and all(type(seed) is int for seed in _listed(recipe, "seeds"))
+
+
+def _listed(recipe: dict[str, Any], key: str) -> list[Any]:
+    return found if isinstance(found := recipe.get(key), list) else []
 
 
 def _declare(source: Source, recipe: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def score_rankings(
     record = item_record(f"{category}/{qrels.name}", category, METRICS[category], values, qrels.fingerprint, group)
     missing = [query for query in values if query not in rankings]
     unjudged = [query for query in rankings if query not in values]
-    hopeless = [query for query, grades in qrels.grades.items() if max(grades.values()) <= 0]
+    hopeless = [query for query, grades in qrels.grades.items() if not any(grade > 0 for grade in grades.values())]
     task, notes = record.task, []
     if group:
         notes.append(f"{task}: queries that share a relevant document are kept together: {len(set(group))} groups")

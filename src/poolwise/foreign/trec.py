@@ -78,7 +78,8 @@ def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
     tags: set[str] = set()
     problems = []
     text = read_text(path)
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         fields = line.split()
@@ -91,7 +92,7 @@ def load_rankings(path: Path) -> tuple[dict[str, dict[str, float]], set[str]]:
             problems.append(f"{path}:{number}: document {fields[2]} is repeated for query {fields[0]}")
         else:
             rankings[fields[0]][fields[2]] = score
-            if tags and fields[5] not in tags and not text.endswith("\n") and line == text.splitlines()[-1]:
+            if tags and fields[5] not in tags and not text.endswith("\n") and number == len(lines):
                 problems.append(f"{path}:{number}: the last line breaks off in the tag {fields[5]!r}")
             tags.add(fields[5])
     collect(problems, EvalError, f"{path} is not a complete TREC run", CUT)

@@ -94,7 +94,7 @@ def _require_whole(path: Path, header: GgufHeader) -> None:
         end = header.data_start + tensor.offset + tensor.num_elements // block * num_bytes
         if end > size:
             raise cut_file(path, f"{tensor.name} ends at byte {end:,}, and the file has {size:,}")
-    if int(header.metadata.get("split.count", 1)) > 1:
+    if header.metadata.get("split.count", 1) not in (0, 1):
         raise _unsupported(path, "it is one part of a split file (join the parts: llama-gguf-split --merge)")
 
 

@@ -112,22 +112,27 @@ class TextTokens:
     def contents(self, texts: Sequence[Any], prompt: str) -> tuple[list[list[int]], list[int]]:
         """Return the ids of ``prompt + text`` alone, not truncated, and how many of the first ones are the prompt's.
 
-        Raises: DataError if an input is not a text; ConfigError if the prompt spells a special token.
+        Raises: DataError if an input is not a text, or has half a surrogate pair; ConfigError if the prompt spells a
+            special token.
         """
         self.require_prompt(prompt)
         if bad := [x for x in texts if not isinstance(x, str)]:
             raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
         has_offsets = bool(prompt) and self.tokenizer.is_fast
-        batch = self.tokenizer(
-            [prompt + text for text in texts],
-            add_special_tokens=False,
-            padding=False,
-            return_offsets_mapping=has_offsets,
-            # It would be a list of ones per text and take a tenth of the time.
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,  # no warning about long texts, which ``rows`` truncates
-        )
+        try:
+            batch = self.tokenizer(
+                [prompt + text for text in texts],
+                add_special_tokens=False,
+                padding=False,
+                return_offsets_mapping=has_offsets,
+                # It would be a list of ones per text and take a tenth of the time.
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,  # no warning about long texts, which ``rows`` truncates
+            )
+        except (TypeError, UnicodeEncodeError):
+            _require_unicode([prompt, *texts])
+            raise
         contents: list[list[int]] = batch["input_ids"]
         if not prompt:
             return contents, [0] * len(contents)
@@ -205,3 +210,15 @@ class TextTokens:
         real = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
         ids[attention] = torch.from_numpy(real)
         return {"input_ids": ids, "attention_mask": attention.long(), "pooling_mask": pooling.long()}
+
+
+def _require_unicode(texts: Sequence[str]) -> None:
+    """Raise DataError for a text with half a surrogate pair: the tokenizer's own error says neither which nor why."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            near = text[max(0, error.start - 20) : error.start + 20]
+            raise DataError(
+                f"a text has half a surrogate pair, which is no character: {near!a}", "wanted text that UTF-8 can hold"
+            ) from error

@@ -34,6 +34,7 @@ from poolwise.search.rescoring import OVERSAMPLE, copy_full, require_full
 from poolwise.search.stored_rows import ID, TEXT, StoredRows, require_unique
 from poolwise.search.vectors import Vectors
 from poolwise.storage.whole_files import whole_folder
+from poolwise.wording import without_home
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -115,7 +116,7 @@ def build_index(
         asked = _settings(kind, settings or {}, None if full is None else manifest)
         record = IndexRecord(
             name=secrets.token_hex(8),
-            corpus=str(source.path.resolve()),
+            corpus=_named(source),
             model=manifest.model,
             fingerprint=manifest.fingerprint,
             query_prompt=manifest.query_prompt if query_prompt is None else query_prompt,
@@ -131,7 +132,9 @@ def build_index(
             settings=asked.model_dump(mode="json"),
             reason=reason,
             has_words=hybrid,
-            rescore=None if full is None else FullVectors(corpus=str(full.path.resolve()), dtype=full.dtype),
+            rescore=None
+            if full is None
+            else FullVectors(corpus=without_home(str(full.path.resolve())), dtype=full.dtype),
             files=[],
         )
         present = present_index(folder)
@@ -170,6 +173,11 @@ def _fill(
             Source(record.name, record.fingerprint, vectors, rows, record.similarity, done), folder / BACKEND, settings
         )
         return record.model_copy(update={"fields": tuple(name for name in rows.columns if name not in (ID, TEXT))})
+
+
+def _named(corpus: Corpus) -> str:
+    """Return the place of a corpus as it is recorded."""
+    return without_home(str(corpus.path.resolve()))
 
 
 def _settings(kind: Backend, given: Mapping[str, Any], rescored: Manifest | None) -> Settings:

@@ -76,6 +76,11 @@ def open_corpus(corpus: Path) -> Corpus:
             "wanted the embeddings of one model",
             "encode the corpus again into a new folder",
         )
+    if (found := sum(shard.num_rows for shard in manifest.shards)) != manifest.num_rows:
+        raise DataError(
+            f"{corpus} has {manifest.num_rows:,} rows by its manifest, and its shards have {found:,}",
+            hint="encode the corpus again into a new folder",
+        )
     if not manifest.num_rows:
         raise DataError(f"{corpus} has no rows", "wanted an encoded corpus with rows")
     return Corpus(corpus, manifest)

@@ -80,6 +80,13 @@ class Index:
         self.vectors = searched if record.rescore is None else Vectors(path / FULL, record.rescore.dtype, record.dim)
         self._is_exact = self._backend.is_exact and record.rescore is None
         self.rows = StoredRows(path)
+        if not len(self.rows) == len(searched) == len(self.vectors) == record.num_rows:
+            self.rows.close()
+            raise DataError(
+                f"{path} has {len(self.rows):,} rows and {len(self.vectors):,} vectors",
+                f"wanted {record.num_rows:,} of each",
+                f"build the index again: poolwise index CORPUS --out {path}",
+            )
         source = Source(record.name, record.fingerprint, searched, self.rows, record.similarity)
         self._searcher = self._backend.open(source, path / BACKEND, self.settings)
         self._filters: dict[str, Filter] = {}

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from poolwise.corpus.manifest import Dtype, ModelFingerprint
 from poolwise.errors import DataError, EvalError
-from poolwise.records import Record, load_record, save_record
+from poolwise.records import InsideName, Record, load_record, save_record
 from poolwise.storage.fingerprints import file_hash, fingerprint
 
 INDEX, ROWS, VECTORS, SCALES, RANGES = "index.json", "rows.arrow", "vectors.npy", "scales.npy", "ranges.npy"
@@ -33,7 +33,7 @@ _AGAIN = "build the index again: poolwise index CORPUS --out"
 class IndexFile(Record):
     """One file of an index. ``name`` is its path below the index's folder."""
 
-    name: str
+    name: InsideName
     num_bytes: int
     sha256: str
 
@@ -123,7 +123,7 @@ def load_index_record(folder: Path, *, reads_all: bool = False) -> IndexRecord:
 def describe_files(folder: Path) -> list[IndexFile]:
     """Return an entry for each file below a folder, sorted by name."""
     return [
-        IndexFile(name=str(path.relative_to(folder)), num_bytes=path.stat().st_size, sha256=file_hash(path))
+        IndexFile(name=path.relative_to(folder).as_posix(), num_bytes=path.stat().st_size, sha256=file_hash(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     ]

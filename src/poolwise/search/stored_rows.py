@@ -26,10 +26,22 @@ class StoredRows:
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
 
-        self._file = pa.memory_map(str(folder / ROWS))
-        self.table = pa.ipc.open_file(self._file).read_all()
+        path = folder / ROWS
+        self._file = pa.memory_map(str(path))
+        try:
+            self.table = pa.ipc.open_file(self._file).read_all()
+            self.table.validate()
+            batches = self.table.to_batches()
+            for batch in batches:
+                batch.validate()
+        except (OSError, ValueError, LookupError, pa.ArrowException) as error:
+            self._file.close()
+            reason = str(error).splitlines()[0]
+            raise DataError(f"cannot read {path}: {reason}", hint="build the index again") from error
         self.columns: list[str] = self.table.column_names
-        batches = self.table.to_batches()
+        if ID not in self.columns or len(set(self.columns)) < len(self.columns):
+            self._file.close()
+            raise DataError(f"{path} has the columns {', '.join(self.columns)}", f"wanted {ID}, once")
         self._starts = [0, *accumulate(batch.num_rows for batch in batches)]
         self._parts = {name: [batch.column(name) for batch in batches] for name in self.columns}
 
@@ -94,7 +106,13 @@ class RowWriter:
                 f"wanted {', '.join(self._schema.names)}, as the other shards have",
                 "encode the corpus again",
             )
-        self._writer.write_table(table.cast(self._schema))
+        try:
+            self._writer.write_table(table.cast(self._schema))
+        except (ValueError, pa.ArrowException) as error:
+            raise DataError(
+                f"{place} has columns of other types than the other shards: {str(error).splitlines()[0]}",
+                hint="encode the corpus again",
+            ) from error
 
     def __enter__(self) -> RowWriter:
         return self

@@ -15,11 +15,13 @@ from poolwise.corpus.manifest import Dtype
 from poolwise.corpus.quantise import from_int8, int8_line
 from poolwise.errors import DataError
 from poolwise.search.index_record import RANGES, SCALES, VECTORS, Similarity
+from poolwise.storage.arrays import load_array
 
 BLOCK_ROWS = 8192
 """Rows that are read at a time: 12 MB at 384 numbers, which stays in a large cache."""
 CONVERTED_ROWS = 2048
 """Rows that are converted to float32 at a time: 3 MB at 384 numbers, which stays near the core."""
+_AGAIN = "build the index again, and if that fails encode the corpus again"
 STORED: dict[Dtype, Any] = {"float32": np.float32, "float16": np.float16, "int8": np.int8, "binary": np.uint8}
 
 
@@ -33,9 +35,11 @@ class Vectors:
 
     def __init__(self, folder: Path, dtype: Dtype, dim: int) -> None:
         self._dtype, self.dim = dtype, dim
-        self._raw = _mapped(folder / VECTORS)
-        self._scales = _mapped(folder / SCALES) if (folder / SCALES).is_file() else None
-        self._ranges = np.load(folder / RANGES) if (folder / RANGES).is_file() else None
+        width = dim // 8 if dtype == "binary" else dim
+        self._raw = _load(folder / VECTORS, STORED[dtype], (None, width), is_mapped=True)
+        has_scales, shape = (folder / SCALES).is_file(), (len(self._raw),)
+        self._scales = _load(folder / SCALES, np.float32, shape, is_mapped=True) if has_scales else None
+        self._ranges = _load(folder / RANGES, np.float32, (2, dim)) if dtype == "int8" else None
         self._line = _line(dtype, dim, self._ranges)
 
     def __len__(self) -> int:
@@ -78,11 +82,6 @@ class Vectors:
         return found if self._scales is None else found * self._scales[rows][:, None]
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """Return a memory-mapped array as a plain one: slices of ``numpy.memmap`` cost microseconds more."""
-    return np.asarray(np.load(path, mmap_mode="r"))
-
-
 def _line(dtype: Dtype, dim: int, ranges: NDArray[np.float32] | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return step and offset of what stored numbers stand for; None where they stand for themselves."""
     if dtype == "binary":
@@ -91,6 +90,18 @@ def _line(dtype: Dtype, dim: int, ranges: NDArray[np.float32] | None) -> tuple[N
         assert ranges is not None, "int8 has ranges"
         return int8_line(ranges)
     return None
+
+
+def _load(path: Path, dtype: Any, shape: tuple[int | None, ...], *, is_mapped: bool = False) -> NDArray[Any]:
+    """Return the array in a file; None in the shape takes any size. Raises: DataError for another dtype or shape."""
+    # A plain array: slices of ``numpy.memmap`` cost microseconds more.
+    found = np.asarray(load_array(path, is_mapped=is_mapped))
+    is_right = found.dtype == dtype and len(found.shape) == len(shape)
+    if not is_right or any(wanted not in (None, size) for wanted, size in zip(shape, found.shape, strict=True)):
+        asked = " x ".join("N" if size is None else str(size) for size in shape)
+        got = f"{path} has shape {found.shape} in {found.dtype}"
+        raise DataError(got, f"wanted {asked} in {np.dtype(dtype)}", _AGAIN)
+    return found
 
 
 def decode(raw: NDArray[Any], dtype: Dtype, ranges: NDArray[np.float32] | None) -> Float[np.ndarray, "n D"]:
@@ -126,7 +137,7 @@ class VectorWriter:
         self._dtype, self._num_rows = dtype, num_rows
         self._ranges = None
         if ranges is not None:
-            self._ranges = np.load(ranges)
+            self._ranges = _load(ranges, np.float32, (2, dim))
             (folder / RANGES).write_bytes(ranges.read_bytes())
         self._scales_path = folder / SCALES
         self._width = dim // 8 if dtype == "binary" else dim

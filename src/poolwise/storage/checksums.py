@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from poolwise.storage.fingerprints import ABOUT, SUMS, file_hash
+from poolwise.storage.inside import require_inside
 from poolwise.storage.whole_files import write_text
 
 
@@ -52,14 +53,18 @@ def damages(root: Path, recorded: Mapping[str, str], *, is_quick: bool = False) 
         recorded: from ``checksums`` with the same root.
         is_quick: compare sizes only, without reading the files.
     """
-    return {name: problem for name, known in recorded.items() if (problem := _damage(root / name, known, is_quick))}
+    return {name: problem for name, known in recorded.items() if (problem := _damage(root, name, known, is_quick))}
 
 
 def _checksum(path: Path) -> str:
     return f"{path.stat().st_size}:{file_hash(path)}"
 
 
-def _damage(path: Path, known: str, is_quick: bool) -> str:
+def _damage(root: Path, name: str, known: str, is_quick: bool) -> str:
+    try:
+        path = root / require_inside(name)
+    except ValueError:
+        return "leads out of the folder"
     if not path.is_file():
         return "is missing"
     with contextlib.suppress(ValueError):

@@ -9,6 +9,8 @@ from pathlib import Path
 from poolwise.errors import DataError
 from poolwise.storage.json_lines import Unreadable, iter_lines
 
+LARGEST_GRADE = 2**31
+"""Larger than any judgement; sums of such grades do not overflow."""
 WANTED = "wanted `query document grade` or TREC's `query 0 document grade`"
 
 
@@ -58,7 +60,7 @@ def judgements_of(
         width = len(fields)
         grade = _whole(fields[-1])
         if grade is None:
-            problems.append(f"{path}:{line}: grade {fields[-1]!r} is not a whole number")
+            problems.append(f"{path}:{line}: grade {fields[-1]!r} is not a whole number up to {LARGEST_GRADE:,}")
             continue
         query, document = fields[0], fields[-2]
         if (query, document) not in seen:
@@ -84,4 +86,4 @@ def _whole(text: str) -> int | None:
         number = float(text)
     except ValueError:
         return None
-    return int(number) if number.is_integer() else None
+    return int(number) if number.is_integer() and abs(number) <= LARGEST_GRADE else None

@@ -70,7 +70,22 @@ def _rows_of(path: Path, batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
         for start in range(0, batch.num_rows, step):
             part = batch.slice(start, step)
             plain = [c.dictionary_decode() if isinstance(c, pyarrow.DictionaryArray) else c for c in part.columns]
-            yield from pyarrow.RecordBatch.from_arrays(plain, names=part.schema.names).to_pylist()
+            yield from _as_python(path, pyarrow.RecordBatch.from_arrays(plain, names=part.schema.names))
+
+
+def _as_python(path: Path, batch: Any) -> list[dict[str, Any]]:
+    """Return the rows of a batch. Raises: DataError for a column with a value that Python has no equal for."""
+    columns = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns[name] = column.to_pylist()
+        except (ValueError, ArithmeticError, LookupError) as error:
+            # Text that is not UTF-8, a date beyond the year 9999, an unknown time zone.
+            raise DataError(
+                f"cannot read the column {name!r} of {path}: {str(error).splitlines()[0]}",
+                "wanted texts in UTF-8, numbers, and dates of the years 1 to 9999",
+            ) from error
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -83,7 +98,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
         with pyarrow.parquet.ParquetFile(path, read_dictionary=repeating) as file:
             for number, row in enumerate(_rows_of(path, file.iter_batches(_BATCH_ROWS)), start=1):
                 yield number, row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, LookupError) as error:  # a column that its schema lacks
         raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file") from error
     except READ_ERRORS as error:
         raise cut_short(path, number + 1, error) from error

@@ -27,7 +27,11 @@ def _load(text: str, loader: type[yaml.SafeLoader]) -> Any:
             return None
         if _size(node, {}) > MOST_VALUES:
             raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
-        return reader.construct_document(node)
+        try:
+            return reader.construct_document(node)
+        except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
+            # What PyYAML raises for values that do not fit their tag, such as `!!bool x` and `!!map [a]`.
+            raise yaml.YAMLError(f"a value does not fit its tag ({type(error).__name__})") from error
     finally:
         reader.dispose()
 

@@ -35,6 +35,7 @@ from poolwise.study.model_cards import training_history
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
 from poolwise.tasks import Encoder, Task, evaluate_bm25, evaluate_task, with_dimensions
+from poolwise.wording import without_home
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -186,7 +187,7 @@ def training_facts(
 
     The names of files do not matter, nor what only saves memory. An adapted base is named by its own key.
     """
-    facts: dict[str, str | int | float | bool] = {} if adapted else {"base": inputs.base}
+    facts: dict[str, str | int | float | bool] = {} if adapted else {"base": without_home(inputs.base)}
     facts |= {"data": schedule.data, **_plain(config.model_dump(exclude=_NOT_FACTS)), **inputs.hashes.held}
     if stopping := config.early_stopping:
         tasks = sorted(task.fingerprint for task in inputs.stopping)

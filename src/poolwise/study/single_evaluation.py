@@ -15,6 +15,7 @@ from poolwise.storage.lock import locked
 from poolwise.storage.new_folders import require_new_folder
 from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_writable, write_json
 from poolwise.study.jobs import evaluate_run
+from poolwise.wording import without_home
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -122,7 +123,7 @@ def _evaluate(
         name=_short_name(name),
         kind="external",
         design=str(design_of(encoding)) if folder else None,
-        model=name,
+        model=without_home(name),
         trainable_parameters=count_trainable(encoding) if folder else None,
         versions=versions(),
     )

@@ -61,10 +61,11 @@ def _linked(name: str, keys: Sequence[set[str]], narrow: Sequence[str]) -> tuple
     codes = {key: code for code, key in enumerate(sorted(set().union(*keys)))}
     rows = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
     columns = np.array([codes[key] for own in keys for key in sorted(own)], dtype=np.int64)
-    shape = len(keys), max(1, len(codes))
-    links = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=shape).tocsr()
-    count, parts = connected_components(links @ links.T, directed=False)
-    if count == len(keys):
+    # Items and keys are the nodes: links between items themselves would be N x N where all have one text.
+    size = len(keys) + len(codes)
+    links = coo_array((np.ones(len(rows), dtype=np.int8), (rows, len(keys) + columns)), shape=(size, size)).tocsr()
+    parts = connected_components(links, directed=False)[1][: len(keys)]
+    if len(np.unique(parts)) == len(keys):
         return ()
     largest = int(np.bincount(parts).max())
     if largest > max(2, LARGEST_SHARE * len(keys)):

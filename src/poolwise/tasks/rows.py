@@ -40,7 +40,7 @@ class RowFile:
         """Return the columns that hold one of our lists: those named, else ``key``, ``key_1``, ``key_2`` ..."""
         if key in self.columns:
             return list(self.columns[key])
-        numbered = {name: re.fullmatch(rf"{re.escape(key)}(?:_(\d+))?", name) for name in found}
+        numbered = {name: re.fullmatch(rf"{re.escape(key)}(?:_(\d{{1,9}}))?", name) for name in found}
         return sorted((name for name, match in numbered.items() if match), key=lambda name: _number_of(numbered[name]))
 
 
@@ -85,10 +85,11 @@ class Row:
         if value is None:
             return 0.0
         number = _parsed(value) if self.file.is_table else value
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        found = None if isinstance(number, bool) or not isinstance(number, int | float) else _as_float(number)
+        if found is None or not math.isfinite(found):
             self.problem(f"{name!r} is not a finite number: {_short(value)}")
             return 0.0
-        return float(number)
+        return found
 
     def name(self, key: str) -> str:
         """Return a label or an id (a text or a whole number) as text."""
@@ -186,6 +187,13 @@ def _parsed(text: object) -> float | None:
         # Python parses 1_000 as a number, but in a table it is not meant as one.
         return float(text) if isinstance(text, str) and "_" not in text else None
     except ValueError:
+        return None
+
+
+def _as_float(number: float) -> float | None:
+    try:
+        return float(number)
+    except OverflowError:  # a whole number of hundreds of digits
         return None
 
 

@@ -67,3 +67,8 @@ def test_a_bad_row_says_what_is_wrong(row, message):
 def test_unknown_fields_are_shown_with_the_known_dialects():
     with pytest.raises(RowError, match=r"fields left, right; wanted anchor\+positive, query\+pos"):
         detect_dialect({"left": "a", "right": "b"})
+
+
+def test_a_field_with_thousands_of_digits_is_no_negative():
+    row = {"anchor": "q", "positive": "p", "negative_1": "n", "negative_" + "9" * 5000: "m"}
+    assert parse_row(row, detect_dialect(row)) == [("q", "p", ("n",))]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -156,3 +159,45 @@ def test_threads_share_a_log(tmp_path: Path) -> None:
         list(pool.map(lambda n: log.expose(f"u{n}", "A", id=f"e{n % 50}", time=1.0), range(50)))
     found = read_log(folder)
     assert sorted(logged.number for logged in found.events) == list(range(1, 51)) and not found.problems
+
+
+FIELDS = {"number": 2, "time": 11.0, "kind": "exposure", "id": "e2", "user": "u"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"arm": "C"}, "arm 'C'"),
+        ({"arm": "A", "colour": 1}, "exposure: 'colour' is 1"),
+        ({"arm": ["A"]}, "exposure: 'arm' is"),
+        ({"arm": "A", "latency": 10**400}, "exposure: 'latency' is"),
+        ({"arm": "A", "latency": 1e300}, "latency is 1e\\+300"),
+        ({"arm": "A", "time": 1e300}, "in the years 1 to 9999"),
+        ({"arm": "A", "time": "now"}, "exposure: 'time' is 'now'"),
+        ({"kind": "other"}, "the kind is 'other'"),
+        ({"kind": "feedback", "exposure": "e1"}, "is missing|'user' is"),
+    ],
+)
+def test_a_line_with_a_right_checksum_must_be_an_event_of_the_design(tmp_path: Path, fields, message) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.expose("u", "A", id="e1", time=10.0)
+    body = json.dumps(FIELDS | fields).encode()[:-1]
+    with (folder / EVENTS).open("ab") as file:
+        file.write(body + b',"crc":"' + f'{zlib.crc32(body):08x}"}}\n'.encode())
+    found = read_log(folder)
+    assert [logged.event.id for logged in found.events] == ["e1"]
+    assert len(found.problems) == 1 and re.search(rf"events\.jsonl:3: .*({message}).*left out", found.problems[0])
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1", b"\xff{", b'{"number":true,"kind":"design"', b"[" * 5000])
+def test_a_line_with_a_right_checksum_that_is_no_json_is_left_out(tmp_path: Path, body: bytes) -> None:
+    folder = begun(tmp_path / "ab")
+    (folder / EVENTS).write_bytes(body + b',"crc":"' + f'{zlib.crc32(body):08x}"}}\n'.encode())
+    found = read_log(folder)
+    assert found.events == [] and "was cut or changed" in found.problems[0]
+
+
+def test_a_time_without_a_date_is_refused(tmp_path: Path) -> None:
+    with open_log(begun(tmp_path / "ab")) as log, pytest.raises(DataError, match="in the years 1 to 9999"):
+        log.expose("u", "A", time=1e300)

@@ -145,3 +145,9 @@ def test_tasks_without_a_known_metric_stay_beside_classification(tmp_path: Path)
     lines = ("a,Banking77Classification,0.5", "a,mine,0.4")
     inputs = read_inputs([write_text(tmp_path / "s.csv", "model,task,score", *lines)])
     assert list(inputs.runs[0].scores) == ["classification/Banking77Classification", "classification/mine"]
+
+
+@pytest.mark.parametrize("score", ["1e-99999999999999999999%", "1e9999999999999999999%", "nan%", "%"])
+def test_a_percentage_beyond_all_numbers_is_a_bad_line(tmp_path: Path, score: str) -> None:
+    with pytest.raises(EvalError, match="score"):
+        read_inputs([table(tmp_path, f"a,t,1,{score}", "a,t,2,0.5")])

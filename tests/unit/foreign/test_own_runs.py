@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from poolwise.errors import EvalError
 from poolwise.foreign import compare_inputs, read_inputs
 from poolwise.records import RunManifest, items_path, run_folder_name, save_record, seed_of_folder
 from poolwise.stats.core.spending import look_shares
@@ -99,3 +100,16 @@ def test_one_file_under_two_names_is_two_models(tmp_path: Path) -> None:
     inputs = read_inputs([], names={"A": table, "B": table})
     assert [run.manifest.label for run in inputs.runs] == ["A", "B"]
     assert inputs.notes[-1] == "A and B have the same scores on all 3 tasks: are they one model?"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seeds": [[0]]}, {"seeds": ["0", 1, 2]}, {"comparisons": [None]}, {"designs": [1]}, {"reference": ["a"]}]
+)
+def test_a_recipe_of_other_types_is_named(tmp_path: Path, wrong: dict) -> None:
+    folder = tmp_path / "runs" / run_folder_name("last+causal", 0, "0123abcd")
+    save_record(RunManifest(name="a", kind="trained", model="m", design="last+causal"), folder / "run.json")
+    save_record(values("t", [0.1, 0.2]), items_path(folder, "retrieval/t"))
+    recipe = {"reference": "last+causal", "comparisons": [], "designs": ["last+causal"], "seeds": [0, 1]}
+    write_json(tmp_path / "study.json", recipe | {"until_decided": True} | wrong)
+    with pytest.raises(EvalError, match=r"study\.json is not the recipe of a study"):
+        read_inputs([tmp_path])

@@ -11,6 +11,8 @@ import pytest
 from poolwise.errors import EvalError
 from poolwise.foreign import read_inputs
 from poolwise.foreign.metrics import average_precision, ndcg
+from poolwise.foreign.qrels import load_qrels
+from poolwise.foreign.trec import load_rankings
 from poolwise.stats import compare_runs
 from unit.foreign.files import write_json, write_text
 
@@ -224,3 +226,36 @@ def test_scores_without_groups_take_those_of_a_ranking(tmp_path: Path) -> None:
     assert dict(zip(one.ids, one.group, strict=True)) == dict(zip(two.ids, two.group, strict=True))
     assert any("taken so for all: retrieval/q" in note for note in inputs.notes)
     assert [contrast.verdict for contrast in compare_runs(inputs.runs).contrasts] == ["worse"]
+
+
+@pytest.mark.parametrize("grade", ["1e308", "4294967296"])
+def test_a_grade_too_large_for_a_sum_is_a_bad_line(tmp_path: Path, grade: str) -> None:
+    path = tmp_path / "qrels.txt"
+    path.write_text(f"q1 0 d1 {grade}\nq1 0 d2 1\n")
+    with pytest.raises(EvalError, match="is not a whole number up to 2,147,483,648"):
+        load_qrels(path)
+    path = tmp_path / "qrels.json"
+    path.write_text(f'{{"q1": {{"d1": {grade}, "d2": 1}}}}')
+    with pytest.raises(EvalError, match="wanted whole grades up to"):
+        load_qrels(path)
+
+
+def test_tags_that_all_differ_take_time_in_proportion(tmp_path: Path) -> None:
+    """Each new tag used to split the whole file again: 20,000 lines took minutes."""
+    path = tmp_path / "a.trec"
+    path.write_text("\n".join(f"q{n} Q0 d1 1 0.5 tag{n}" for n in range(20_000)))
+    with pytest.raises(EvalError, match=":20000: the last line breaks off in the tag 'tag19999'"):
+        load_rankings(path)
+
+
+def test_a_query_without_judgements_and_numbers_of_hundreds_of_digits_are_errors_in_words(tmp_path: Path) -> None:
+    run = tmp_path / "a.json"
+    run.write_text('{"q1": {"d1": 0.5}, "q2": {"d1": 0.5}}')
+    qrels = tmp_path / "qrels.json"
+    qrels.write_text('{"q1": {"d1": 1}, "q2": {}}')
+    (found,) = read_inputs([run], [qrels]).runs
+    assert next(iter(found.scores.values())).values == [1.0, 0.0]
+    for sign in ("", "-"):
+        qrels.write_text(f'{{"q1": {{"d1": {sign}{"9" * 400}}}}}')
+        with pytest.raises(EvalError, match=f"score {sign}999|score {sign}inf"):
+            load_qrels(qrels)

@@ -139,3 +139,37 @@ def test_a_port_in_use_is_one_error() -> None:
             bind("127.0.0.1", first.getsockname()[1])
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1"):
         bind("192.0.2.1", 0)
+
+
+def test_a_preflight_of_another_site_is_refused_and_none_is_allowed(client) -> None:
+    async def run(origin: str):
+        headers = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": "a"}
+        async with client() as opened:
+            return await opened.options("/v1/embeddings", headers=headers)
+
+    answers = {origin: asyncio.run(run(origin)) for origin in ("http://evil.example", "http://localhost")}
+    assert [answer.status_code for answer in answers.values()] == [403, 405]
+    assert not [name for answer in answers.values() for name in answer.headers if name.startswith("access-control")]
+
+
+def test_the_default_is_this_machine_alone() -> None:
+    from inspect import signature
+
+    from poolwise.cli.serve import serve
+
+    assert is_loopback(signature(serve).parameters["host"].default)
+    assert ServeSettings().is_loopback and ServeSettings().max_body_bytes <= 2**23
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/../../etc/passwd",
+        "/v1/models/..%2f..%2fetc%2fpasswd",
+        "/page/../../etc/passwd",
+        "/%2e%2e/etc/passwd",
+    ],
+)
+def test_paths_that_go_up_reach_no_file(client, path) -> None:
+    answer = get(client, path)
+    assert answer.status_code == 404 and "root:" not in answer.text

@@ -60,3 +60,10 @@ def test_documents_with_equal_texts_are_one() -> None:
 
 def test_independent_items_have_no_groups() -> None:
     assert groups_by_text("sts/t", OTHERS, [f"{text}!" for text in OTHERS]) == ()
+
+
+def test_one_text_in_every_item_takes_memory_in_proportion() -> None:
+    """Links between all pairs of 20,000 items would take gigabytes."""
+    count = 20_000
+    found = groups_by_text("t", ["the same"] * count, [f"another {n}" for n in range(count)])
+    assert len(found) == count and len(set(found)) == 1

@@ -255,3 +255,12 @@ def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     (root / "clustering" / "tiny" / "test.jsonl.gz").rename(root / "clustering" / "tiny" / "train.jsonl.gz")
     lacking = "test rows are missing (test.jsonl, test.csv or test.tsv, plain or .gz), which clustering needs"
     assert f"{lacking}; found train.jsonl.gz" in problems_of(root)
+
+
+def test_a_score_of_hundreds_of_digits_is_a_bad_row(tmp_path):
+    folder = tmp_path / "sts" / "toy"
+    folder.mkdir(parents=True)
+    row = '{"sentence1": "a", "sentence2": "b", "score": %s}\n'
+    (folder / "test.jsonl").write_text(row % "1" + row % ("9" * 400))
+    with pytest.raises(DataError, match=r"test\.jsonl:2: 'score' is not a finite number: 999"):
+        load_tasks([str(folder)])

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-_VERSION = re.compile(r"[._-]v(\d+)$")
+_VERSION = re.compile(r"[._-]v(\d{1,9})$")
 _SUBSET = "hardnegatives"
 _FORM = re.compile(r"[-_]?(p2p|s2s)$")
 _FORUMS = "retrieval/cqadupstack"
