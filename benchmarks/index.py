@@ -23,8 +23,10 @@ from _measure import record
 HNSW = {"m": 32, "ef_construction": 200, "ef_search": 128}
 K = 10
 KINDS = ("exact", "faiss-hnsw")
-BUILD_TARGET, SEARCH_TARGET = 0.5, {"exact": 0.8, "faiss-hnsw": 0.5}
-"""Of the speed of faiss alone: we also copy vectors, compute checksums and measure recall, and look up ids."""
+BUILD_TARGET, SEARCH_TARGET = {"exact": None, "faiss-hnsw": 0.5}, {"exact": 0.8, "faiss-hnsw": 0.5}
+"""Of the speed of faiss alone: we also copy vectors, compute checksums, measure recall, and look up ids. An exact index
+is its vectors: faiss copies them in memory, and we write them to disk, so that build has no target.
+"""
 SHARD_ROWS = 8192
 
 
@@ -134,7 +136,7 @@ def measure(kind: str, count: int, width: int, num_queries: int, repeats: int) -
     print(f"{what}: built in {our_build:.1f} s (faiss {their_build:.1f} s)")
     print(f"{what}: {sizes['ours'] / 2**20:.0f} MiB on disk (faiss {sizes['faiss'] / 2**20:.0f} MiB in memory)")
     print(f"{what}: recall at {K} {recall['ours']:.4f} (faiss {recall['faiss']:.4f})")
-    record(f"build over faiss, {what}", [their_build / our_build], BUILD_TARGET, **config)
+    record(f"build over faiss, {what}", [their_build / our_build], BUILD_TARGET[kind], **config)
     for at, spent in milliseconds.items():
         print(f"{what}: {at} in ms {spent}")
         ratios = [slow / fast for slow, fast in zip(spent["faiss"], spent["ours"], strict=True)]

@@ -27,7 +27,7 @@ from _measure import in_own_process, record, seconds
 from _serving import make_texts, percentiles, requests_of, served
 
 TARGET_CLIENTS, TARGET_LIBRARY = 5.0, 0.9
-"""Of 64 clients over one, and of the server over ``model.encode``; the issue that asked for serving names both."""
+"""Of 64 clients over one, and of the server over ``model.encode``."""
 INFINITY_PORT = 7997
 
 
