@@ -1,6 +1,6 @@
 """Encoding a corpus to disk against ``model.encode`` of the same texts in memory, and its memory as the corpus grows.
 
-python benchmarks/corpus.py [--texts 200000] [--sample 8192] [--base poolwise/nano] [--repeats 3]
+python benchmarks/corpus.py [--texts 200000] [--sample 4096] [--base poolwise/nano] [--repeats 3]
 
 The ratio is measured in pairs in one process. Memory is that of a process of its own for each size, so that what it
 needs for 20,000 rows can be compared with what it needs for all. Texts are short, 2 to 12 words of one token each,
@@ -69,7 +69,7 @@ def peak_of_corpus(base: str, count: int, folder: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", type=int, default=200_000)
-    parser.add_argument("--sample", type=int, default=8192)
+    parser.add_argument("--sample", type=int, default=4096)
     parser.add_argument("--base", default="poolwise/nano")
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()

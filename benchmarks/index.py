@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 from _measure import record
 
-HNSW = {"m": 32, "ef_construction": 200, "ef_search": 128}
+HNSW = {"m": 32, "ef_construction": 100, "ef_search": 128}
+"""Half the candidates of our default when a row is put in, with which 100,000 vectors take minutes."""
 K = 10
 KINDS = ("exact", "faiss-hnsw")
 BUILD_TARGET, SEARCH_TARGET = {"exact": None, "faiss-hnsw": 0.5}, {"exact": 0.8, "faiss-hnsw": 0.5}
-"""Of the speed of faiss alone: we also copy vectors, compute checksums, measure recall, and look up ids. An exact index
-is its vectors: faiss copies them in memory, and we write them to disk, so that build has no target.
+"""Of the speed of faiss alone: we also copy vectors, compute checksums and measure recall, and look up ids.
+
+Nothing is promised for the build of an exact index, which is one copy in memory for faiss, nor for the 99th percentile,
+which rests on two queries of each repeat.
 """
 SHARD_ROWS = 8192
 
@@ -140,7 +143,8 @@ def measure(kind: str, count: int, width: int, num_queries: int, repeats: int) -
     for at, spent in milliseconds.items():
         print(f"{what}: {at} in ms {spent}")
         ratios = [slow / fast for slow, fast in zip(spent["faiss"], spent["ours"], strict=True)]
-        record(f"search {at} over faiss, {what}", ratios, SEARCH_TARGET[kind], milliseconds=milliseconds, **config)
+        target = SEARCH_TARGET[kind] if at == "p50" else None
+        record(f"search {at} over faiss, {what}", ratios, target, milliseconds=milliseconds, **config)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ The folder of a corpus::
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -127,9 +128,10 @@ def save_manifest(manifest: Manifest, folder: Path) -> None:
 
 def require_same(folder: Path, found: Manifest, model: ModelFingerprint, output: Output) -> None:
     """Raise ConfigError where a folder was encoded with another model or output; the message names what differs."""
-    if differing := [*differences(found.model, model), *differences(found.output, output)]:
+    differing = {"model": differences(found.model, model), "output": differences(found.output, output)}
+    if parts := [name for name, of_part in differing.items() if of_part]:
         raise ConfigError(
-            f"{folder} was encoded with another {' and '.join(_parts(found, model))}: {'; '.join(differing)}",
+            f"{folder} was encoded with another {' and '.join(parts)}: {'; '.join(chain(*differing.values()))}",
             "wanted the same, so that all its embeddings can be compared",
             "give the same model and options, or another --out",
         )
@@ -149,10 +151,6 @@ def differences(
         for name, old in before.model_dump().items()
         if name not in ignored and old != new[name]
     ]
-
-
-def _parts(found: Manifest, model: ModelFingerprint) -> list[str]:
-    return ["model"] if found.model.fingerprint != model.fingerprint else ["output"]
 
 
 def _short(value: object) -> str:

@@ -122,7 +122,8 @@ def _store(url: str) -> tuple[Any, str]:
 
 
 def _unreachable(url: str, error: BaseException) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error).removeprefix("<urlopen error ").removesuffix(">")
+    reason = said.splitlines()[0] if said else type(error).__name__
     return DataError(
         f"cannot reach {url}: {reason}", "wanted a file that can be read", "check the address, the rights, the network"
     )
