@@ -44,7 +44,7 @@ def repro(
 
     study, name = locate_run(run, cell)
     with study_view() as progress:
-        found = repeat_run(study, name, course_of(study), progress, tolerance)
+        found = repeat_run(study, name, course_of(study), tolerance, progress)
     if as_json:
         print(found.model_dump_json(indent=2))
     else:

@@ -48,7 +48,7 @@ def verify_study(folder: Path) -> Verified:
         written, bad = _written(folder, id, label, state)
         recorded, damaged, known = recorded | written, damaged | bad, known | _beside(folder, written)
     if num_done < len(planned):
-        notes.append(f"{num_done} of {len(planned)} jobs are done; the same command resumes")
+        notes.append(f"{num_done} of {len(planned)} jobs are done")  # all that are needed, where seeds decided it early
         known |= _unfinished(folder)
     if num_old:
         notes.append(f"{num_old} jobs are of an older version, without checksums: their files cannot be checked")

@@ -21,9 +21,6 @@ from poolwise.study.provenance import machine, versions
 from poolwise.study.resume import input_changes
 from poolwise.study.study import Course, stored_recipe
 
-TOLERANCE = 0.01
-"""The default of how far the score of a task may move on another machine; ``docs/reliability.md`` has the measurement.
-"""
 _OF_MACHINE = ("processor", "instructions", "accelerator")
 _MOST_NAMED = 8
 
@@ -81,9 +78,7 @@ def locate_run(path: Path, cell: str | None = None) -> tuple[Path, str]:
     )
 
 
-def repeat_run(
-    study: Path, run: str, course: Course, progress: Progress | None = None, tolerance: float = TOLERANCE
-) -> Repetition:
+def repeat_run(study: Path, run: str, course: Course, tolerance: float, progress: Progress | None = None) -> Repetition:
     """Run the jobs of one cell again and compare: with the recorded recipe, seeds, batches and number of threads.
 
     Everything that the cell needs is repeated too: an adapted base, the tuning of its learning rate, stored states. All

@@ -93,7 +93,7 @@ def test_each_job_has_the_number_of_threads_that_it_had(study: Path, tmp_path: P
     seen = []
     monkeypatch.setattr(torch, "set_num_threads", seen.append)
     (name,) = (run_of(copy, "anchor-random").name,)
-    assert repeat_run(copy, name, STUDY).is_same
+    assert repeat_run(copy, name, STUDY, 0.01).is_same
     assert seen == [3, torch.get_num_threads()]
 
 
@@ -112,7 +112,7 @@ def test_changed_data_is_named_before_anything_runs(study: Path, monkeypatch: py
     data.write_bytes(b"".join(before.splitlines(keepends=True)[:-1]))
     try:
         with pytest.raises(DataError, match=r"was made with other inputs: training data .* fingerprint"):
-            repeat_run(study, run_of(study, CELL).name, STUDY)
+            repeat_run(study, run_of(study, CELL).name, STUDY, 0.01)
     finally:
         data.write_bytes(before)
 
@@ -123,11 +123,11 @@ def test_a_damaged_or_unfinished_record_is_named(copied: Path, monkeypatch: pyte
     log = run / "training.jsonl"
     log.write_text(log.read_text().replace('"step":1', '"step":7'))
     with pytest.raises(EvalError, match=r"training\.jsonl has other contents"):
-        repeat_run(copied, run.name, STUDY)
+        repeat_run(copied, run.name, STUDY, 0.01)
     for state in (copied / "jobs").glob("eval-*.json"):
         state.write_text("{")
     with pytest.raises(EvalError, match=r"eval mean\+causal, seed 0 has not ended there, or its record is damaged"):
-        repeat_run(copied, run.name, STUDY)
+        repeat_run(copied, run.name, STUDY, 0.01)
 
 
 def test_a_run_is_found_by_its_folder_or_by_how_its_name_begins(study: Path) -> None:
