@@ -67,37 +67,36 @@ class Connections:
         where = urlsplit(url)
         self.host, self.port = where.hostname, where.port
         self.free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self.count = 0
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a whole request and return status and body of the answer."""
-        reader, writer = self.free.pop() if self.free else await self._open()
+        reader, writer = await self._open()
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             body = await reader.readexactly(length)
         except BaseException:
-            self.count -= 1
             writer.close()
             raise
         self.free.append((reader, writer))
         return int(head[9:12]), body
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.count += 1
-        try:
-            return await asyncio.open_connection(self.host, self.port)
-        except BaseException:
-            self.count -= 1
-            raise
+        while self.free:
+            reader, writer = self.free.pop()
+            if not reader.at_eof():  # the server closes what rests for long
+                return reader, writer
+        return await asyncio.open_connection(self.host, self.port)
 
     def close(self) -> None:
+        """Close the connections that are free."""
         for _, writer in self.free:
             writer.close()
 
 
 def allow_connections() -> None:
+    """Let this process open as many connections as the system allows it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -127,4 +126,5 @@ class Promises:
 
     @property
     def are_kept(self) -> bool:
+        """Whether all of them are."""
         return all(row[3] for row in self.rows)

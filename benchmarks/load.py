@@ -51,7 +51,8 @@ GROWTH = 0.05
 """Most growth of the server's memory, from the second quarter of the load to the last."""
 TOLERANCE = {"fp32": 1e-5, "bf16": 3e-2}
 """Of the numbers of an embedding, by the precision of products; docs/how-to/serve.md says why they are not equal."""
-SLACK = 10.0
+SLACK = 3.0
+"""How many times as long as a full queue takes an answer may take: clients keep the cores busy too."""
 UNSENT = "not sent: too many connections"
 
 
@@ -171,7 +172,7 @@ def overload(url: str, process: int, texts: Sequence[str], vectors: np.ndarray, 
     in_own_process(wait_in_turn, url, texts, vectors, 8, 3.0)  # warms up
     before = in_own_process(wait_in_turn, url, texts, vectors, 64, asked.capacity_seconds)
     capacity = before.statuses["200"] * PER_REQUEST / before.seconds
-    alone = percentiles(in_own_process(wait_in_turn, url, texts, vectors, 1, 3.0).latencies)["p50_ms"]
+    alone = percentiles(in_own_process(wait_in_turn, url, texts, vectors, 1, 5.0).latencies)["p50_ms"]
     print(f"capacity: {capacity:.0f} texts a second; one client waits {alone:.0f} ms", flush=True)
     watch = Watch(process)
     load = in_own_process(arrive, url, texts, vectors, asked.times * capacity / PER_REQUEST, 60 * asked.minutes)
@@ -183,7 +184,7 @@ def overload(url: str, process: int, texts: Sequence[str], vectors: np.ndarray, 
     second, last = max(sizes[quarter : 2 * quarter]), max(sizes[-quarter:])
     told = f"{last / second:.3f}x, {last:.0f} MiB"
     kept.keep("memory, last quarter over second", f"<= {1 + GROWTH:g}x", told, last <= (1 + GROWTH) * second)
-    after = percentiles(in_own_process(wait_in_turn, url, texts, vectors, 1, 3.0).latencies)["p50_ms"]
+    after = percentiles(in_own_process(wait_in_turn, url, texts, vectors, 1, 5.0).latencies)["p50_ms"]
     kept.keep(
         "wait of one client after the load, p50", "<= 3x that before", f"{after / alone:.1f}x", after <= 3 * alone
     )
@@ -202,7 +203,6 @@ def _judge_load(load: Tally, capacity: float, asked: argparse.Namespace, kept: P
     kept.keep("texts embedded over the capacity", ">= 0.5x", f"{done:.2f}x", done >= 0.5)
     strange = total - unsent - load.statuses["200"] - load.statuses["429"]
     kept.keep("answers other than 200 and 429", "none", f"{strange}", strange == 0)
-    # A full queue is read in this time; client and server share the cores, so it may take several times as long.
     bound = SLACK * (1 + QUEUE_TOKENS / asked.tokens_per_text / capacity)
     for what, waits in (("accepted", load.latencies), ("refused", load.refusals)):
         cuts = percentiles(waits) if len(waits) > 1 else {"p50_ms": 0.0, "p99_ms": 0.0}

@@ -28,8 +28,13 @@ TESTED = {
         line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     )
 }
-PACKAGES_OF = {"yaml": "pyyaml", "sklearn": "scikit-learn", "faiss": "faiss-cpu", "llama_index": "llama-index-core"}
-PACKAGES_OF |= {"opentelemetry": "fastapi"}  # the extra otel is an extra of FastAPI
+PACKAGES_OF = {
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
+    "llama_index": "llama-index-core",
+    "opentelemetry": "fastapi",  # an extra of FastAPI
+}
 """Distributions whose module has another name."""
 
 ELSEWHERE = {"llama-index-core"}

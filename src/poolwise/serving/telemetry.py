@@ -25,8 +25,11 @@ def telemetry_of(environment: Mapping[str, str] = os.environ) -> TelemetryConfig
     asked = {name: not is_off and _is_asked(name, environment) for name in ("TRACES", "METRICS")}
     if any(asked.values()):
         with needs_extra(f"OpenTelemetry, which {ENDPOINT} asks for,", "otel"):
-            import opentelemetry.exporter.otlp.proto.http
-            import opentelemetry.sdk  # noqa: F401
+            # What FastAPI 0.165 imports; without one of them it warns and sends nothing.
+            import opentelemetry.exporter.otlp.proto.http._log_exporter
+            import opentelemetry.exporter.otlp.proto.http.metric_exporter
+            import opentelemetry.exporter.otlp.proto.http.trace_exporter
+            import opentelemetry.sdk.trace.export  # noqa: F401
     return {
         "auto_configure": any(asked.values()),
         "tracing": asked["TRACES"],
