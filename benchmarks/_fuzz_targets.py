@@ -34,13 +34,11 @@ class Prepared:
         seeds: valid inputs. The content of a file whose name ends in ``.gz`` is plain here, and compressed on disk.
         read: reads the files in a folder.
         seal: writes checksums anew, so that a changed file gets beyond their comparison.
-        fixed: names of files that stay as they are.
     """
 
     seeds: Sequence[Files]
     read: Callable[[Path], object]
     seal: Callable[[Path], object] | None = None
-    fixed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
