@@ -71,7 +71,7 @@ def input_of(target: str, prepared: Prepared, seed: int, number: int) -> tuple[F
     """Return one input as it is on disk, and whether its checksums are written anew; always the same one."""
     draw = random.Random(f"{seed} {target} {number}")
     plain = draw.choice(prepared.seeds)
-    files = mutated(draw, plain, prepared.fixed)
+    files = mutated(draw, plain)
     packed = {name: gzip.compress(raw, 1, mtime=0) if name.endswith(".gz") else raw for name, raw in files.items()}
     for name in sorted(packed):
         if name.endswith(".gz") and draw.random() < 0.15:

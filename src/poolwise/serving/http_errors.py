@@ -11,7 +11,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from poolwise.errors import ConfigError, DataError, PoolwiseError
+from poolwise.errors import ConfigError, DataError, PoolwiseError, shortened
 from poolwise.serving.batcher import QueueFullError
 from poolwise.serving.served_model import AbandonedError, TimedOutError
 
@@ -41,7 +41,8 @@ class HttpProblem(Exception):  # noqa: N818 - an answer, not a failure of ours
         retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.code, self.retry_after = status, message, param, code, retry_after
+        self.status, self.code, self.retry_after = status, code, retry_after
+        self.message, self.param = _shown(message, 2000), None if param is None else _shown(param, 200)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -59,6 +60,16 @@ class HttpProblem(Exception):  # noqa: N818 - an answer, not a failure of ours
     def as_response(self, path: str) -> Response:
         """Return the answer to a request for a path."""
         return Response(self.as_body(path), self.status, self.headers, media_type="application/json")
+
+
+def _shown(text: str, most: int) -> str:
+    """Return a part of a request as an answer may repeat it: of bounded length, and in characters that UTF-8 has."""
+    return shortened(text, most).encode("utf-8", "replace").decode()
+
+
+def _path(request: Request) -> str:
+    """Return the path of a request. ``request.url`` would also read its query and host, which may be no text."""
+    return str(request.scope["path"])
 
 
 def problem_of(error: PoolwiseError) -> HttpProblem:
@@ -95,32 +106,32 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HttpProblem)
     async def _problem(request: Request, problem: HttpProblem) -> Response:
-        return problem.as_response(request.url.path)
+        return problem.as_response(_path(request))
 
     @app.exception_handler(PoolwiseError)
     async def _error(request: Request, error: PoolwiseError) -> Response:
-        return problem_of(error).as_response(request.url.path)
+        return problem_of(error).as_response(_path(request))
 
     @app.exception_handler(AbandonedError)
     async def _abandoned(request: Request, error: AbandonedError) -> Response:
-        return HttpProblem(ABANDONED, "the client has gone").as_response(request.url.path)
+        return HttpProblem(ABANDONED, "the client has gone").as_response(_path(request))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        return first_problem([{**one, "loc": one["loc"][1:]} for one in error.errors()]).as_response(request.url.path)
+        return first_problem([{**one, "loc": one["loc"][1:]} for one in error.errors()]).as_response(_path(request))
 
     @app.exception_handler(404)
     async def _not_found(request: Request, error: Exception) -> Response:
-        return HttpProblem(404, f"there is no {request.url.path[:100]}", code="not_found").as_response(request.url.path)
+        return HttpProblem(404, f"there is no {_path(request)[:100]}", code="not_found").as_response(_path(request))
 
     @app.exception_handler(405)
     async def _not_allowed(request: Request, error: Any) -> Response:
         problem = HttpProblem(405, f"{request.method} is not allowed here", code="method_not_allowed")
-        response = problem.as_response(request.url.path)
+        response = problem.as_response(_path(request))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> Response:
         logger.error("a bug in poolwise", exc_info=error)
-        return HttpProblem(500, "this is a bug in poolwise; its log has the details").as_response(request.url.path)
+        return HttpProblem(500, "this is a bug in poolwise; its log has the details").as_response(_path(request))

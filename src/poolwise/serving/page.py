@@ -61,7 +61,7 @@ def add_page(app: FastAPI, *, report: Path | None = None) -> None:
 
 async def _asset(request: Request) -> Response:
     """One of the files of the page."""
-    package, name = ASSETS[request.url.path]
+    package, name = ASSETS[request.scope["path"]]
     content = files(package).joinpath(name).read_bytes()
     kind = TYPES[name.rpartition(".")[2]]
     return Response(content, media_type=kind, headers={**_COMMON, "Content-Security-Policy": _POLICY})

@@ -173,3 +173,32 @@ def test_the_default_is_this_machine_alone() -> None:
 def test_paths_that_go_up_reach_no_file(client, path) -> None:
     answer = get(client, path)
     assert answer.status_code == 404 and "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/nothing", b"\xed\xa0\x80"), ("/\udfff", b""), ("/v1/models/\udfff", b"\xff"), ("/" + "x" * 10**5, b"")],
+)
+def test_addresses_that_are_no_text_are_answered(served, path, query) -> None:
+    app, sent = create_app({"tiny": served}), []
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "http_version": "1.1"}
+    scope |= {"scheme": "http", "root_path": "", "server": ("localhost", 80), "headers": [(b"host", b"localhost")]}
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 404 and len(sent[1]["body"]) < 500
+
+
+def test_a_field_of_a_megabyte_is_not_repeated(client) -> None:
+    async def run():
+        async with client() as opened:
+            return await opened.post("/v1/embeddings", json={"model": "tiny", "input": "a", "x" * 10**6: 1})
+
+    answer = asyncio.run(run())
+    assert answer.status_code == 400 and len(answer.content) < 3000
+    assert answer.json()["error"]["param"].startswith("xxx")
