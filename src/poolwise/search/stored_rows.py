@@ -84,14 +84,11 @@ class StoredRows:
         parts = self._parts[name]
         try:
             return [parts[batch][place].as_py() for batch, place in places]
-        except (
-            IndexError,
-            ValueError,
-        ) as error:  # vectors that are not finite name no row, and damaged text is no UTF-8
-            raise DataError(
-                f"the index is damaged: {str(error).splitlines()[0]}",
-                hint="build it again; poolwise verify names the file",
-            ) from error
+        except (IndexError, ValueError) as error:
+            # Vectors that are not finite find no row, and damaged text is no UTF-8.
+            reason = str(error).splitlines()[0]
+            hint = "build it again; poolwise verify names the file"
+            raise DataError(f"the index is damaged: {reason}", hint=hint) from error
 
 
 class RowWriter:
