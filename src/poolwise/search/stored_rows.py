@@ -14,6 +14,9 @@ from poolwise.errors import DataError
 from poolwise.search.index_record import ROWS
 
 ID, TEXT = "id", "text"
+SMALL_BYTES = 64 << 20
+"""A file of rows up to this size is checked whole when it is opened: arrow does not check what it reads later, and a
+damaged offset there could end the process."""
 Row = dict[str, Any]
 
 
@@ -30,10 +33,11 @@ class StoredRows:
         self._file = pa.memory_map(str(path))
         try:
             self.table = pa.ipc.open_file(self._file).read_all()
-            self.table.validate()
+            reads_all = path.stat().st_size <= SMALL_BYTES
+            self.table.validate(full=reads_all)
             batches = self.table.to_batches()
             for batch in batches:
-                batch.validate()
+                batch.validate(full=reads_all)
         except (OSError, ValueError, LookupError, pa.ArrowException) as error:
             self._file.close()
             reason = str(error).splitlines()[0]
@@ -78,7 +82,13 @@ class StoredRows:
 
     def _values(self, name: str, places: Sequence[tuple[int, int]]) -> list[Any]:
         parts = self._parts[name]
-        return [parts[batch][place].as_py() for batch, place in places]
+        try:
+            return [parts[batch][place].as_py() for batch, place in places]
+        except (IndexError, ValueError) as error:
+            # Vectors that are not finite find no row, and damaged text is no UTF-8.
+            reason = str(error).splitlines()[0]
+            hint = "build it again; poolwise verify names the file"
+            raise DataError(f"the index is damaged: {reason}", hint=hint) from error
 
 
 class RowWriter:

@@ -126,3 +126,12 @@ def test_a_damaged_record_and_damaged_files_are_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_index_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no index.json; wanted a folder that poolwise index wrote"):
         open_index(tmp_path)
+
+
+def test_vectors_that_are_not_finite_are_one_error(tmp_path: Path) -> None:
+    build(tmp_path, backend="exact").close()
+    path = tmp_path / "index" / VECTORS
+    raw = path.read_bytes()
+    path.write_bytes(raw[: -30 * DIM * 4] + b"\xff" * (30 * DIM * 4))  # the size, which is compared, stays
+    with open_index(tmp_path / "index") as index, pytest.raises(DataError, match="the index is damaged"):
+        index.search(QUERIES, k=3)
