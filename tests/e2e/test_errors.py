@@ -67,6 +67,7 @@ def test_bad_lines_are_counted_and_named(tmp_path: Path) -> None:
         assert place in found.stderr
 
 
+@pytest.mark.slow
 def test_a_hub_name_without_a_network_says_how_to_use_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A port where nobody listens, and libraries that have not been told so.
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -217,7 +217,7 @@ def test_options_that_cannot_be_are_one_error(folder, args, words) -> None:
 
 def test_a_model_that_is_not_there_is_one_error(tmp_path) -> None:
     found = run_poolwise("serve", "./missing", "--port", "0", cwd=tmp_path, code=2)
-    assert found.stderr.splitlines()[-1].startswith("error: model folder ./missing does not exist")
+    assert found.stderr.splitlines()[-1].startswith("error: no model './missing'; wanted a folder that exists")
 
 
 def test_without_its_packages_it_names_the_extra(folder, tmp_path, monkeypatch) -> None:

@@ -41,7 +41,6 @@ DESIGNS = (
     "weighted_mean(prompt=skip)+bidirectional(on=prompt)",
 )
 """Every pooling, every attention, and every option that changes what is read or pooled."""
-QUICK = ("multilayer+bidirectional",)
 """The designs that every test run exports; the others are slow: ten seconds each."""
 ARCHITECTURES = ("qwen3", "mistral", "gemma2", "gpt2", "bloom")
 """Rotary, learned and ALiBi positions, sliding windows, and attention that needs eager."""
@@ -66,9 +65,7 @@ def largest_difference(model: EmbeddingModel, encoder: Encoder, batch_size: int)
     return float(np.abs(found - golden_vectors(model, probes)).max())
 
 
-@pytest.mark.parametrize(
-    "design", [*QUICK, *(pytest.param(d, marks=pytest.mark.slow) for d in DESIGNS if d not in QUICK)]
-)
+@pytest.mark.parametrize("design", [pytest.param(design, marks=pytest.mark.slow) for design in DESIGNS])
 def test_each_design(bases, tmp_path, design) -> None:
     model = moved_model(design, bases["llama"])
     encoder = written(model, tmp_path)

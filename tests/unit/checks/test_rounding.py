@@ -32,6 +32,7 @@ def checks(model: SentenceTransformer) -> dict[str, Check]:
     return {check.name: check for check in diagnose(model)}
 
 
+@pytest.mark.slow
 def test_rounding_of_a_deep_base_is_said_to_be_rounding(deep: str) -> None:
     model = stock(deep)
     before = [(w.dtype, w.data_ptr()) for w in model.parameters()]

@@ -98,8 +98,8 @@ def test_a_device_that_the_machine_lacks_names_those_it_has(monkeypatch: pytest.
     "arguments",
     [
         ["train", "--design", "mean+causal", "--data", "absent.jsonl", "--out", "run"],
-        ["eval", "absent", "--tasks", "absent", "--out", "run"],
-        ["doctor", "absent"],
+        ["eval", ".", "--tasks", "absent", "--out", "run"],
+        ["doctor", "."],
     ],
 )
 def test_a_bad_device_is_found_before_anything_is_read(arguments: list[str]) -> None:

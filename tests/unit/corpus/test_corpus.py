@@ -228,6 +228,7 @@ def test_late_chunking_is_refused_where_it_is_not_defined(base: str, tmp_path: P
         CorpusConfig(pool_chunks=True)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_bytes_of_one(model: EmbeddingModel, source: Path, tmp_path: Path) -> None:
     model.save(str(tmp_path / "model"))
     config = CorpusConfig(precision="fp32", device="cpu", shard_rows=7, dtype="int8")

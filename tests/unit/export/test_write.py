@@ -116,6 +116,7 @@ def test_settings_that_name_code_are_refused(exported, tmp_path, name, content, 
         verify_export(folder)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_is_removed(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sentence_folder, "TOLERANCE", 1e-12)
     with pytest.raises(ModelError, match="the export to sentence-transformers differs"):

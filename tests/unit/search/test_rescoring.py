@@ -100,7 +100,6 @@ def test_a_filter_is_answered_with_full_vectors(exact: Index, tmp_path: Path, mo
         ),
         ({"dim": DIM * 2}, "dim 8 there, 16 here"),
         ({"kept": ("lang",)}, r"kept \(\) there, \('lang',\) here"),
-        ({"num_rows": 119}, "120 rows there, 119 here"),
     ],
 )
 def test_another_model_or_width_is_named(corpora: dict[str, Path], tmp_path: Path, change: Any, told: str) -> None:
@@ -109,9 +108,14 @@ def test_another_model_or_width_is_named(corpora: dict[str, Path], tmp_path: Pat
     model = manifest.model.model_copy(update={n: v for n, v in change.items() if n == "weights"})
     output = manifest.output.model_copy(update={n: v for n, v in change.items() if n in ("dim", "kept")})
     changes = {"model": model, "fingerprint": model.fingerprint, "output": output}
-    changes |= {name: value for name, value in change.items() if name == "num_rows"}
     save_manifest(manifest.model_copy(update=changes), other)
     with pytest.raises(ConfigError, match=told):
+        build_index(corpora["int8"], tmp_path / "index", rescore=other)
+
+
+def test_a_corpus_of_fewer_rows_is_named(corpora: dict[str, Path], tmp_path: Path) -> None:
+    other = write_as(tmp_path / "other", dict(list(TEXTS.items())[:-1]), "float32")
+    with pytest.raises(ConfigError, match="120 rows there, 119 here"):
         build_index(corpora["int8"], tmp_path / "index", rescore=other)
 
 

@@ -67,6 +67,7 @@ def test_answers_that_nobody_takes_are_cut_off_and_slow_ones_are_not(served, mon
         assert sorted(aborted) == wanted
 
 
+@pytest.mark.slow
 def test_the_limit_of_open_files_is_raised_to_what_the_system_allows() -> None:
     code = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (256, r.getrlimit(r.RLIMIT_NOFILE)[1]));"
     code += "from poolwise.serving.server import raise_file_limit; raise_file_limit();"

@@ -66,7 +66,7 @@ def test_without_adaptation_keys_are_of_the_parts_they_were_always_of() -> None:
     assert jobs["tune mean+bidirectional"].key == tune
     assert jobs["train mean+bidirectional, seed 0"].key == train
     assert jobs["eval mean+bidirectional, seed 0"].key == fingerprint(scored | {"tasks": HASHES.tasks, "train": train})
-    later = ("name", "adapt", "family", "base_dtype", "until_decided", "price")
+    later = ("name", "adapt", "family", "base_dtype", "split_special_tokens", "until_decided", "price")
     known = {key: value for key, value in dump.items() if key not in later}
     assert plain.fingerprint == fingerprint(known)
     assert recipe(adapt=ADAPT).fingerprint != recipe().fingerprint

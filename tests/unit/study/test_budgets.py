@@ -71,6 +71,7 @@ def test_more_seeds_take_the_jobs_of_fewer(tree: dict[str, Any], first: Path, tm
     assert scores(tmp_path / "out") == scores(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_only_whole_jobs_with_equal_inputs_are_taken(tree: dict[str, Any], first: Path, tmp_path: Path) -> None:
     listener = Listener()
     run_study(

@@ -106,6 +106,7 @@ def test_a_single_design_has_nothing_to_decide(tree: dict[str, Any], tmp_path: P
     assert found is not None and (found.num_seeds, found.num_tested) == (2, 0)
 
 
+@pytest.mark.slow
 def test_the_report_of_an_interrupted_study_is_judged_at_a_planned_look(tree: dict[str, Any], tmp_path: Path) -> None:
     class Stops(Listener):
         def job_started(self, job: Job) -> None:
