@@ -12,9 +12,6 @@ from poolwise.jobs.state import is_done, load_state, state_path
 from poolwise.records import save_record
 from poolwise.storage.whole_files import whole_file
 
-_PASS = "pass"
-"""The kind of job that stores states, which a screen deletes once nothing reads them."""
-
 
 def require_study(folder: Path, out: Path) -> None:
     """Raise ConfigError where ``folder`` is not another study's folder than ``out``."""
@@ -36,7 +33,8 @@ def reuse_jobs(jobs: Sequence[Job], source: Path, out: Path) -> list[Job]:
     """
     taken = []
     for job in jobs:
-        if job.kind == _PASS or is_done(out, job) or not is_done(source, job):
+        # Stored states are not copied: they are large, and a screen deletes them once nothing reads them.
+        if job.kind == "pass" or is_done(out, job) or not is_done(source, job):
             continue
         state = load_state(source, job)
         if state is None or state.outputs is None:
