@@ -123,16 +123,18 @@ def _run_study(
         prepare_workers(PRELOAD)
     inputs = load_inputs(recipe)
     jobs = course.plan(recipe, inputs)
-    for folder in reuse:
+    changed = changed_inputs(out, inputs.hashes)
+    if reuse:
         _write_plan(recipe, jobs, inputs, out, course)  # a folder with jobs belongs to a recipe
+    for folder in reuse:
         if taken := reuse_jobs(jobs, folder, out):
             progress.note(f"{len(taken)} of {len(jobs)} jobs are taken from {folder}, where they are finished")
-        else:
+        elif not any(is_done(folder, job) for job in jobs):  # else they were taken before
             progress.note(f"{folder} has no finished job that this study needs: another recipe, other data or version")
     settled, open_looks = _settled(recipe, jobs, inputs, out)
     remaining = unfinished_jobs(jobs, out) if settled is None else []
     estimate = course.estimate(remaining, recipe, inputs) if remaining else None
-    notes = (*changed_inputs(out, inputs.hashes), *unchecked(jobs, out), *(inputs.sources if remaining else ()))
+    notes = (*changed, *unchecked(jobs, out), *(inputs.sources if remaining else ()))
     for note in notes:
         progress.note(note)
     # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.

@@ -121,6 +121,7 @@ def test_each_budget_is_a_study_and_the_page_compares_them(tree: dict[str, Any],
     listener = Listener()
     assert run_budgets(recipe, [1, 3], tmp_path / "out", listener, workers=1)[3].results == found[3].results
     assert listener.ran == []
+    assert not any("has no finished job" in note for note in listener.notes)
 
 
 def json_results(out: Path) -> object:
