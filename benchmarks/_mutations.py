@@ -243,11 +243,14 @@ def changed_value(draw: random.Random, tree: Any) -> Any:
     return copy
 
 
-def _json(draw: random.Random, raw: bytes) -> bytes:
-    tree = json.loads(raw)
+def _changed_json(draw: random.Random, tree: Any) -> bytes:
     for _ in range(draw.choice((1, 1, 1, 2, 3))):
         tree = changed_value(draw, tree)
     return to_json(draw, tree)
+
+
+def _json(draw: random.Random, raw: bytes) -> bytes:
+    return _changed_json(draw, json.loads(raw))
 
 
 def _json_lines(draw: random.Random, raw: bytes) -> bytes:
@@ -267,11 +270,8 @@ def _json_lines(draw: random.Random, raw: bytes) -> bytes:
 def _yaml(draw: random.Random, raw: bytes) -> bytes:
     import yaml
 
-    tree = yaml.safe_load(raw)
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        tree = changed_value(draw, tree)
     # JSON is YAML, but for characters that YAML forbids in a text.
-    return to_json(draw, tree)
+    return _changed_json(draw, yaml.safe_load(raw))
 
 
 def _table(draw: random.Random, raw: bytes) -> bytes:
