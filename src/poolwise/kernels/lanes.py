@@ -24,7 +24,7 @@ MOST_LANES = 8
 
 def num_lanes(device: torch.device) -> int:
     """Return how many batches are read in parallel: one per torch thread on a CPU (at most 8), one elsewhere."""
-    return min(torch.get_num_threads(), MOST_LANES) if device.type == "cpu" else 1
+    return min(_usual_threads(), MOST_LANES) if device.type == "cpu" else 1
 
 
 class Lanes:
@@ -92,9 +92,23 @@ def open_lanes(lanes: Lanes, count: int, threads_each: int | None = None) -> Ite
                     lanes.give_back(model)
 
 
+@contextmanager
+def as_lane(count: int) -> Iterator[None]:
+    """Let the calling thread compute as one of ``count`` parallel lanes, with its share of threads."""
+    with _threads_kept() as threads:
+        torch.set_num_threads(max(1, threads // count))
+        yield
+
+
 _threads_lock = threading.Lock()
 _threads_before: list[int] = []
 """The number of torch threads before the first call that still has lanes open; one entry per such call."""
+
+
+def _usual_threads() -> int:
+    """Return the number of threads that torch has while no lanes are open."""
+    with _threads_lock:
+        return _threads_before[0] if _threads_before else torch.get_num_threads()
 
 
 @contextmanager

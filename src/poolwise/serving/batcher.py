@@ -1,7 +1,8 @@
 """Dynamic batching: the texts of all waiting requests are tokenised together and read together, up to a token budget.
 
-Each model has two threads. One tokenises what has arrived; the other reads what is tokenised. While the model reads,
-further requests gather, so batches are as large as the load makes them, and a request alone never waits.
+Each model has a thread that tokenises what has arrived, and threads that read what is tokenised: one for each lane. A
+lane takes its next batch as soon as it is free, so none waits for another. While all of them read, further requests
+gather, so batches are as large as the load makes them. A request alone never waits, and gets the threads of all lanes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby, takewhile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,8 @@ from poolwise.serving.readings import Input, Reading, Row, Truncate
 T = TypeVar("T")
 BYTES_PER_TOKEN = 4
 """For the tokens of a text before they are counted: English text has about four bytes a token."""
+FEW_TOKENS = 256
+"""So few are read sooner by all threads together than by lanes in parallel (measured on two cores)."""
 SMOOTHING = 0.2
 """Weight of the newest batch in the measured speed."""
 
@@ -47,6 +50,7 @@ class Job:
     Args:
         done: gets the job once all its embeddings are there, or an exception.
         num_waiting: the tokens that count as waiting: estimated until they are counted, then those not yet read.
+        unread: the indices of the rows that no batch has taken yet, in order.
     """
 
     inputs: Sequence[Input]
@@ -55,7 +59,7 @@ class Job:
     done: asyncio.Future[Job]
     num_waiting: int
     rows: list[Row] = field(default_factory=list)
-    next_row: int = 0
+    unread: list[int] = field(default_factory=list)
     num_read: int = 0
     vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     error: Exception | None = None
@@ -63,11 +67,32 @@ class Job:
     arrived: float = field(default_factory=time.perf_counter)
     begun: float = 0.0
     finished: float = 0.0
+    served: float = 0.0
+    """When a batch last took texts of it; before the first one, when they were tokenised."""
 
     @property
     def num_tokens(self) -> int:
         """The number of tokens that the model reads for it."""
         return sum(row.num_tokens for row in self.rows)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that one lane reads together: the jobs they belong to, and their indices there."""
+
+    taken: Sequence[tuple[Job, int]]
+    num_reading: int
+    """The lanes that read when it began, its own included."""
+    is_alone: bool
+    """Nothing else waited or was read when it began."""
+
+    @property
+    def rows(self) -> list[Row]:
+        return [job.rows[place] for job, place in self.taken]
+
+    @property
+    def jobs(self) -> list[Job]:
+        return list({id(job): job for job, _ in self.taken}.values())
 
 
 @dataclass(frozen=True)
@@ -106,10 +131,10 @@ class Batcher:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._is_closing = False
         self._is_tokenising = False
-        self._threads = [
-            threading.Thread(target=work, name=f"{name} {part}", daemon=True)
-            for part, work in (("tokens", self._tokenise_all), ("model", self._read_all))
-        ]
+        self._num_reading = 0
+        self._is_calling = False
+        work = [("tokens", self._tokenise_all), *[("model", self._read_all)] * reading.num_lanes]
+        self._threads = [threading.Thread(target=run, name=f"{name} {part}", daemon=True) for part, run in work]
         for thread in self._threads:
             thread.start()
 
@@ -147,7 +172,7 @@ class Batcher:
                     queue.remove(job)
 
     def call(self, work: Callable[[], T]) -> Future[T]:
-        """Run something in the model's thread, between two batches."""
+        """Run something in a thread of the model while it reads nothing."""
         found: Future[T] = Future()
         with self._changed:
             self._calls.append((work, found))
@@ -161,7 +186,7 @@ class Batcher:
 
         def read() -> None:
             start = time.perf_counter()
-            for numbers, found in self.reading.read(rows):
+            for numbers, found in self.reading.read(rows, is_alone=True):
                 vectors[numbers] = found
             self._measure(BatchFacts(len(rows), sum(row.num_tokens for row in rows), time.perf_counter() - start))
 
@@ -205,7 +230,7 @@ class Batcher:
                         continue
                     counted = job.num_tokens
                     self.num_waiting += counted - job.num_waiting
-                    job.num_waiting = counted
+                    job.num_waiting, job.served = counted, time.perf_counter()
                     self._ready.append(job)
                 self._changed.notify_all()
 
@@ -231,74 +256,108 @@ class Batcher:
             except Exception as error:
                 self._fail(job, error)
                 continue
+            job.unread = list(range(len(rows)))
             job.vectors = np.empty((len(rows), self.reading.width), np.float32)
             ready.append(job)
         return ready
 
     def _read_all(self) -> None:
         while True:
+            call, batch = None, None
             with self._changed:
-                self._changed.wait_for(lambda: self._calls or self._ready or self._is_done())
-                if not self._calls and not self._ready:
+                self._changed.wait_for(lambda: self._may_call() or self._may_read() or self._is_done())
+                if self._may_call():
+                    call, self._is_calling = self._calls.popleft(), True
+                elif self._may_read():
+                    batch = self._take()
+                    self._num_reading += 1
+                else:
                     return
-                calls = list(self._calls)
-                self._calls.clear()
-                taken = self._take()
-            for work, result in calls:
-                _settle(work, result)
-            if taken:
-                self._read(taken)
+            if call is not None:
+                _settle(*call)
+            if batch is not None:
+                self._read(batch)
+            with self._changed:
+                self._is_calling = False if call is not None else self._is_calling
+                self._num_reading -= batch is not None
+                self._changed.notify_all()
+
+    def _may_call(self) -> bool:
+        return bool(self._calls) and not self._is_calling and not self._num_reading
+
+    def _may_read(self) -> bool:
+        return bool(self._ready) and not self._is_calling and not self._calls
 
     def _is_done(self) -> bool:
-        return self._is_closing and not self._arrived and not self._is_tokenising
+        waits = self._arrived or self._is_tokenising or self._ready or self._calls
+        return self._is_closing and not waits
 
-    def _take(self) -> list[tuple[Job, int]]:
-        """Return the texts of the next batch: from each job its share of the budget, then the rest in order.
+    def _take(self) -> _Batch:
+        """Return the next batch: a text of the request that was served longest ago, and others of about its length."""
+        reading = self.reading
+        num_waiting = sum(job.num_waiting for job in self._ready)
+        num_free = reading.num_lanes - self._num_reading
+        is_alone = not self._num_reading and (num_waiting <= FEW_TOKENS or reading.num_lanes == 1)
+        budget = reading.budget if is_alone else min(reading.budget, max(FEW_TOKENS // 2, -(-num_waiting // num_free)))
+        next_ones = self._next_ones(budget if is_alone else reading.num_lanes * reading.budget)
+        is_alone |= len(next_ones) == 1 and not self._num_reading
+        taken = next_ones if is_alone else _of_like_length(next_ones, budget)
+        now = time.perf_counter()
+        for job, place in taken:
+            job.begun, job.served = job.begun or now, now
+            job.unread.remove(place)
+            size = job.rows[place].num_tokens
+            job.num_waiting, self.num_waiting = job.num_waiting - size, self.num_waiting - size
+        self._ready = deque(job for job in self._ready if job.unread)
+        return _Batch(taken, self._num_reading + 1, is_alone)
+
+    def _next_ones(self, budget: int) -> list[tuple[Job, int]]:
+        """Return the texts whose turn it is: from each job its share of the budget, then the rest in order.
 
         They have at most the budget's tokens, or are a single text. A request of one text so does not wait for one of
         two thousand that came before it.
         """
-        budget = self.reading.budget
-        taken: list[tuple[Job, int]] = []
+        chosen: list[tuple[Job, int]] = []
         used = 0
-        now = time.perf_counter()
+        begun = dict.fromkeys(map(id, self._ready), 0)
         for share in (budget // max(1, len(self._ready)), budget):
             for job in self._ready:
                 mine = 0
-                while job.next_row < len(job.rows):
-                    size = job.rows[job.next_row].num_tokens
-                    if (taken and used + size > budget) or (mine and mine + size > share):
+                for place in job.unread[begun[id(job)] :]:
+                    size = job.rows[place].num_tokens
+                    if (chosen and used + size > budget) or (mine and mine + size > share):
                         break
-                    job.begun = job.begun or now
-                    taken.append((job, job.next_row))
-                    job.next_row, job.num_waiting = job.next_row + 1, job.num_waiting - size
-                    self.num_waiting, used, mine = self.num_waiting - size, used + size, mine + size
-        self._ready = deque(job for job in self._ready if job.next_row < len(job.rows))
-        return taken
+                    chosen.append((job, place))
+                    begun[id(job)] += 1
+                    used, mine = used + size, mine + size
+        return chosen
 
-    def _read(self, taken: Sequence[tuple[Job, int]]) -> None:
-        rows = [job.rows[place] for job, place in taken]
+    def _read(self, batch: _Batch) -> None:
+        rows = batch.rows
         start = time.perf_counter()
         try:
-            for numbers, vectors in self.reading.read(rows):
+            for numbers, vectors in self.reading.read(rows, is_alone=batch.is_alone):
                 for number, vector in zip(numbers, vectors, strict=True):
-                    job, place = taken[number]
+                    job, place = batch.taken[number]
                     job.vectors[place] = vector
         except Exception as error:
-            for job in {id(job): job for job, _ in taken}.values():
+            for job in batch.jobs:
                 self._drop(job)
                 self._fail(job, error)
+            finished = batch.jobs
         else:
-            for job, _ in taken:
-                job.num_read += 1
+            with self._changed:  # two lanes may read texts of one job
+                for job, _ in batch.taken:
+                    job.num_read += 1
+                finished = [job for job in batch.jobs if job.num_read == len(job.rows)]
         seconds = time.perf_counter() - start
         # First, so that whoever has an answer finds it in the counters.
-        self._measure(BatchFacts(len(rows), sum(row.num_tokens for row in rows), seconds))
-        jobs = {id(job): job for job, _ in taken}.values()
-        self._deliver([job for job in jobs if job.error is not None or job.num_read == len(job.rows)])
+        facts = BatchFacts(len(rows), sum(row.num_tokens for row in rows), seconds)
+        self._measure(facts, batch.num_reading)
+        self._deliver(finished)
 
-    def _measure(self, facts: BatchFacts) -> None:
-        speed = facts.num_tokens / max(facts.seconds, 1e-9)
+    def _measure(self, facts: BatchFacts, num_reading: int = 1) -> None:
+        speed = num_reading * facts.num_tokens / max(facts.seconds, 1e-9)
         before = self.tokens_per_second
         self.tokens_per_second = before + SMOOTHING * (speed - before) if before else speed
         self._on_batch(facts)
@@ -318,6 +377,19 @@ class Batcher:
             mine = [job for job in jobs if job.done.get_loop() is loop]
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _of_like_length(next_ones: Sequence[tuple[Job, int]], budget: int) -> list[tuple[Job, int]]:
+    """Return a text of the job that was served longest ago, and those nearest to its length.
+
+    They have at most the budget's tokens when they are padded, or are a single text.
+    """
+    lengths = [job.rows[place].num_tokens for job, place in next_ones]
+    first = min(range(len(next_ones)), key=lambda number: next_ones[number][0].served)
+    nearest = sorted(range(len(next_ones)), key=lambda number: (number != first, abs(lengths[number] - lengths[first])))
+    longest = list(accumulate((lengths[number] for number in nearest), max))
+    fitting = takewhile(lambda count: count * longest[count - 1] <= budget, range(1, len(nearest) + 1))
+    return [next_ones[number] for number in nearest[: max(1, *fitting, 1)]]
 
 
 def _resolve(jobs: Sequence[Job]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -16,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.encoding.encode import is_readable
 from poolwise.errors import DataError, ModelError
 from poolwise.kernels.batches import token_budget
-from poolwise.kernels.lanes import num_lanes
+from poolwise.kernels.lanes import as_lane, num_lanes
 from poolwise.kernels.memory import STOCK_BATCH, encode_with_less
 from poolwise.kernels.reading import Tokenised, read_texts
 from poolwise.models import EmbeddingModel
@@ -49,11 +50,13 @@ class Row:
 
 
 class Reading(Protocol):
-    """How a model reads texts. ``tokenise`` and ``rows`` run in one thread, ``read`` in another."""
+    """How a model reads texts. ``tokenise`` and ``finish`` run in one thread, ``read`` in others."""
 
     width: int
+    num_lanes: int
+    """The number of threads that may read at the same time."""
     budget: int
-    """The number of tokens that are gathered before the model reads them."""
+    """The most tokens that one of them reads at once, padding included."""
     limit: int
     """The number of tokens at which texts are truncated."""
 
@@ -69,8 +72,12 @@ class Reading(Protocol):
         Raises: DataError where a text is too long and ``truncate`` forbids to cut it.
         """
 
-    def read(self, rows: Sequence[Row]) -> Iterator[Batch]:
-        """Yield the embeddings of rows, some at a time."""
+    def read(self, rows: Sequence[Row], *, is_alone: bool) -> Iterator[Batch]:
+        """Yield the embeddings of rows, some at a time.
+
+        Args:
+            is_alone: nothing else is read meanwhile, so these rows may have all threads. Otherwise they are one batch.
+        """
 
 
 def open_reading(model: SentenceTransformer) -> Reading:
@@ -88,8 +95,8 @@ class OwnReading:
         self._truncate_dim = model.truncate_dim
         self.width = int(model.truncate_dim or model.get_embedding_dimension() or 0)
         self.limit: int = self._backbone.max_tokens
-        self._num_lanes = num_lanes(self._reader.device)
-        self.budget = self._num_lanes * token_budget(self._reader.device)
+        self.num_lanes = num_lanes(self._reader.device)
+        self.budget = token_budget(self._reader.device)
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
         """Return the rows of inputs before they are truncated."""
@@ -128,11 +135,14 @@ class OwnReading:
         found = self._tokens.rows(kept, [row.num_prompt for row in rows], self.limit, has_prompt=bool(prompt))
         return [Row(ids, count, len(ids)) for ids, count in zip(*found, strict=True)]
 
-    def read(self, rows: Sequence[Row]) -> Iterator[Batch]:
+    def read(self, rows: Sequence[Row], *, is_alone: bool) -> Iterator[Batch]:
         """Yield the embeddings of rows, some at a time."""
-        for numbers, vectors in read_texts(self._reader, rows):
-            found = vectors.cpu().numpy()
-            yield numbers, found if self._truncate_dim is None else found[:, : self._truncate_dim]
+        is_batch = self.num_lanes > 1 and not is_alone
+        budget = len(rows) * max(row.num_tokens for row in rows) if is_batch else None
+        with as_lane(self.num_lanes) if is_batch else nullcontext():
+            for numbers, vectors in read_texts(self._reader, rows, budget=budget):
+                found = vectors.cpu().numpy()
+                yield numbers, found if self._truncate_dim is None else found[:, : self._truncate_dim]
 
 
 def _known_tokens(rows: Sequence[Any], _prompt: str) -> Tokenised:
@@ -148,6 +158,7 @@ class OtherReading:
         self._tokenizer = copy.deepcopy(model.tokenizer)
         self.width = int(model.truncate_dim or model.get_embedding_dimension() or 0)
         self.limit = int(model.max_seq_length or 0)
+        self.num_lanes = 1  # its encode uses all threads
         self.budget = num_lanes(model.device) * token_budget(model.device)
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
@@ -197,7 +208,7 @@ class OtherReading:
             found.append(replace(row, ids=[], num_tokens=min(len(row.ids), self.limit or len(row.ids))))
         return found
 
-    def read(self, rows: Sequence[Row]) -> Iterator[Batch]:
+    def read(self, rows: Sequence[Row], *, is_alone: bool) -> Iterator[Batch]:
         """Yield the embeddings of rows, those of one prompt together."""
         numbers = sorted(range(len(rows)), key=lambda number: rows[number].prompt)
         for prompt, group in groupby(numbers, key=lambda number: rows[number].prompt):

@@ -23,11 +23,13 @@ class Words:
 
     width, budget, limit = 2, 8, 100
 
-    def __init__(self) -> None:
+    def __init__(self, num_lanes: int = 1) -> None:
+        self.num_lanes = num_lanes
         self.gate = threading.Event()
         self.gate.set()
         self.begun = threading.Event()
         self.batches: list[list[str]] = []
+        self.alone: list[bool] = []
         self.tokenised: list[list[str]] = []
 
     def tokenise(self, inputs: Sequence[Any], prompt: str) -> list[Row]:
@@ -41,7 +43,8 @@ class Words:
             raise DataError("too long")
         return list(rows)
 
-    def read(self, rows: Sequence[Row]) -> Iterator[tuple[list[int], np.ndarray]]:
+    def read(self, rows: Sequence[Row], *, is_alone: bool) -> Iterator[tuple[list[int], np.ndarray]]:
+        self.alone.append(is_alone)
         self.begun.set()
         assert self.gate.wait(WAIT)
         self.batches.append([row.text for row in rows])
@@ -52,9 +55,9 @@ class Words:
             yield [number], np.array([[row.num_tokens, len(row.text)]], np.float32)
 
 
-def use(scenario: Any, max_queue_tokens: int = 1000) -> Words:
+def use(scenario: Any, max_queue_tokens: int = 1000, num_lanes: int = 1) -> Words:
     """Run a scenario with a batcher over ``Words``, and close it."""
-    words = Words()
+    words = Words(num_lanes)
     batcher = Batcher("words", words, max_queue_tokens)
 
     async def run() -> None:
@@ -216,3 +219,82 @@ def test_a_call_runs_in_the_thread_of_the_model_and_its_error_comes_back() -> No
             await asyncio.wrap_future(batcher.call(lambda: 1 // 0))
 
     use(scenario)
+
+
+def test_lanes_read_at_the_same_time_and_a_request_alone_gets_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.FEW_TOKENS", 4)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        first = await hold(batcher, words)  # one lane has it
+        jobs = [batcher.submit(["a b c"], "", "END") for _ in range(4)]
+        while words.alone != [True, False]:  # the other lane has begun, though the first still reads
+            await asyncio.sleep(0.001)
+        words.gate.set()
+        await asyncio.gather(first.done, *(job.done for job in jobs))
+        assert [job.vectors.tolist() for job in jobs] == [[[3, 5]]] * 4
+
+    words = use(scenario, num_lanes=2)
+    assert sorted(map(len, words.batches)) == [1, 2, 2]  # at most eight tokens each
+
+
+def test_many_texts_are_divided_among_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.FEW_TOKENS", 4)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        words.gate.clear()
+        job = batcher.submit(["a b"] * 6, "", "END")
+        while words.alone != [False, False]:
+            await asyncio.sleep(0.001)
+        words.gate.set()
+        await job.done
+        assert job.vectors.tolist() == [[2, 3]] * 6
+
+    words = use(scenario, num_lanes=2)
+    assert list(map(len, words.batches)) == [3, 3]
+
+
+def test_a_lane_reads_texts_of_like_length_and_first_whoever_was_served_longest_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.FEW_TOKENS", 4)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        holding = [await hold(batcher, words) for _ in range(2)]
+        large = batcher.submit(["a b"] * 12, "", "END")
+        await settled(batcher, 24)
+        small = batcher.submit(["one two three four five"], "", "END")
+        await settled(batcher, 29)
+        words.gate.set()
+        await asyncio.gather(*(job.done for job in [*holding, large, small]))
+
+    batches = use(scenario, num_lanes=2).batches[2:]
+    assert len(batches) == 4 and ["one two three four five"] in batches[:3]
+    assert all(len(set(batch)) == 1 for batch in batches)
+
+
+def test_a_request_that_two_lanes_read_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.FEW_TOKENS", 4)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        with pytest.raises(ModelError, match="out of memory"):
+            await batcher.submit([*["one two"] * 7, "broken", *["one two"] * 7], "", "END").done
+        job = batcher.submit(["a"], "", "END")
+        await job.done
+
+    use(scenario, num_lanes=2)
+
+
+def test_calls_and_lanes_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.FEW_TOKENS", 4)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        held = await hold(batcher, words)
+        called = batcher.call(lambda: len(words.batches))
+        job = batcher.submit(["a b"] * 8, "", "END")
+        await asyncio.sleep(0.05)
+        assert not called.done() and words.alone == [True]  # the other lane does not begin before the call
+        words.gate.set()
+        assert await asyncio.wrap_future(called) == 1
+        await asyncio.gather(held.done, job.done)
+
+    use(scenario, num_lanes=2)
