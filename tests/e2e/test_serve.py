@@ -172,6 +172,7 @@ def test_reload_by_signal_and_by_request_leaves_no_gap(server, folder, library) 
     assert count == 3  # both models by the signal, one by the request
 
 
+@pytest.mark.slow
 def test_sigterm_answers_every_accepted_request(folder) -> None:
     texts = ["the old man plays a guitar in the park and sings"] * 400
 

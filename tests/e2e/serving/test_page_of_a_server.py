@@ -36,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_the_page_of_a_server_searches_as_the_library_does(folder: Path) -> None:
     indexes = [part for name in DESIGNS for part in ("--index", f"{name}={folder / f'{name}-index'}")]
     with serving(*(folder / name for name in DESIGNS), *indexes, "--report", folder) as server:

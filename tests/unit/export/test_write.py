@@ -46,6 +46,7 @@ def test_the_readme_says_what_was_measured(exported) -> None:
     assert str(exported[0].parent) not in text
 
 
+@pytest.mark.slow
 def test_lost_attention_is_found_and_the_texts_are_named(exported, tmp_path) -> None:
     folder = copied(exported, tmp_path)
     config = json.loads((folder / "config.json").read_text())

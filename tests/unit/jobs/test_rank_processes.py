@@ -134,6 +134,7 @@ def test_an_interruption_reaches_all_ranks_and_kills_those_that_do_not_listen(
     assert len(list(tmp_path.glob("*.ended"))) == num_ended
 
 
+@pytest.mark.slow
 def test_ranks_end_with_a_process_that_is_killed(works: Works, tmp_path: Path) -> None:
     code = f"""
         import sys

@@ -272,6 +272,7 @@ for trust in (False, True):
 """
 
 
+@pytest.mark.slow
 def test_without_poolwise_sentence_transformers_says_what_to_install(base: str, tmp_path: Path) -> None:
     build(base).save(str(tmp_path / "model"))
     command = [sys.executable, "-c", WITHOUT, str(tmp_path / "model")]

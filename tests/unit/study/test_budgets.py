@@ -61,6 +61,7 @@ def scores(out: Path) -> dict[str, Any]:
     return {folder.name: load_run(folder).scores for folder in folders}
 
 
+@pytest.mark.slow
 def test_more_seeds_take_the_jobs_of_fewer(tree: dict[str, Any], first: Path, tmp_path: Path) -> None:
     recipe, listener = build_recipe(tree | {"seeds": [0, 1]}), Listener()
     found = run_study(recipe, tmp_path / "out", listener, workers=1, reuse=[first])
@@ -103,6 +104,7 @@ def test_a_folder_that_is_no_other_study_is_refused(tree: dict[str, Any], first:
     assert not (tmp_path / "out" / "study.json").exists()
 
 
+@pytest.mark.slow
 def test_each_budget_is_a_study_and_the_page_compares_them(tree: dict[str, Any], first: Path, tmp_path: Path) -> None:
     listener, recipe = Listener(), build_recipe(tree)
     found = run_budgets(recipe, [3, 1], tmp_path / "out", listener, workers=1)

@@ -145,6 +145,7 @@ def evaluated(model: str, task: Path, out: Path, max_tokens: int = 24, report=qu
     return {record.task: record.score for record in scores}
 
 
+@pytest.mark.slow
 def test_scores_of_two_models_never_meet_in_one_folder(tmp_path: Path, models: tuple[str, str]) -> None:
     task, out = toys.write_suite(tmp_path / "suite") / "retrieval", tmp_path / "eval"
 
@@ -180,6 +181,7 @@ def test_a_model_may_be_evaluated_into_its_own_folder_but_into_no_other(
         evaluated(models[0], task, tmp_path / "notes")
 
 
+@pytest.mark.slow
 def test_a_model_is_evaluated_with_the_prompts_of_its_recipe(tmp_path: Path) -> None:
     prompts = {"sts": {"query": "compare this: "}, "clustering": {"query": "the topic of: "}}
     recipe = recipe_of(tmp_path, prompts=prompts, anchors=[], eval={"max_tokens": 24})

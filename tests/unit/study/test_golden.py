@@ -37,6 +37,7 @@ def check(golden: dict[str, Any], found: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_version() -> None:
     # In a process of its own: shape checks take four times as long as the study.
     command, env = [sys.executable, golden_study.__file__, "--print"], os.environ | {"OMP_NUM_THREADS": "1"}

@@ -50,6 +50,7 @@ def test_they_are_put_back_after_an_error_too() -> None:
     assert not datasets.are_progress_bars_disabled()
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_nothing_is_written(tmp_path: Path) -> None:
     suite, home, here = write_suite(tmp_path / "suite"), tmp_path / "home", tmp_path / "here"
     home.mkdir(), here.mkdir()
