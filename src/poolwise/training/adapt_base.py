@@ -80,5 +80,15 @@ def train_adaptation(
     )
     loss = MaskedPrediction(base.model)
     return run_steps(
-        base.model, config, batches, collator, loss, hints, run_hash=key, out=out, seed=adapt.seed, on_step=on_step
+        base.model,
+        config,
+        batches,
+        collator,
+        loss,
+        hints,
+        run_hash=key,
+        out=out,
+        seed=adapt.seed,
+        on_step=on_step,
+        smaller_loss=lambda rows: MaskedPrediction(base.model, rows),
     )

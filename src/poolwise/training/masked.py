@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from poolwise.errors import DataError
 from poolwise.models import Backbone, derive_seed
@@ -113,18 +114,37 @@ class MaskedPrediction(nn.Module):
 
     Args:
         model: a backbone followed by an LM head.
+        rows_at_once: the most rows that are read together. The backward pass reads each part again, so it needs the
+            memory of one part. None reads all rows together, once.
+    Law: loss and gradient do not depend on ``rows_at_once``, up to rounding.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, rows_at_once: int | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.rows_at_once = model, rows_at_once
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch, which has one column of texts; labels are not used."""
         (features,) = sentence_features
+        count, num_rows = num_targets(features["targets"]), len(features["targets"])
+        if self.rows_at_once is None or self.rows_at_once >= num_rows:
+            loss = self._of_rows(features)
+        else:
+            parts = [
+                {name: values[start : start + self.rows_at_once] for name, values in features.items()}
+                for start in range(0, num_rows, self.rows_at_once)
+            ]
+            loss = torch.stack(
+                [
+                    checkpoint(self._of_rows, part, use_reentrant=False) * (num_targets(part["targets"]) / count)
+                    for part in parts
+                ]
+            ).sum()
+        return loss if current_ranks().size == 1 else _shared(loss, count)
+
+    def _of_rows(self, features: dict[str, Tensor]) -> Float[Tensor, ""]:
         states = self.model[0](features)["token_embeddings"]
-        loss = prediction_loss(states, features["targets"], self.model[1])
-        return loss if current_ranks().size == 1 else _shared(loss, num_targets(features["targets"]))
+        return prediction_loss(states, features["targets"], self.model[1])
 
 
 def _shared(loss: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:

@@ -146,16 +146,16 @@ class ScheduleTrainer(StepTrainer):
 
     def _halve_mini_batch(self, model: Any) -> None:
         assert self.smaller_loss is not None
-        self.mini_batch //= 2
+        before, self.mini_batch = self.mini_batch, self.mini_batch // 2
         self.loss = self.prepare_loss(self.smaller_loss(self.mini_batch), model)
         for parameter in model.parameters():
             parameter.grad = None  # parts of the gradient may be there already
         gc.collect()  # a graph may refer to itself
         free_attempt()
         logger.warning(
-            "out of memory in step %d: mini-batches of %d rows from here on (train.mini_batch_size is %d); "
+            "out of memory in step %d with %d rows at a time: mini-batches of %d from here on; "
             "the gradient stays the same",
-            *(self.state.global_step + 1, self.mini_batch, self.config.mini_batch_size),
+            *(self.state.global_step + 1, before, self.mini_batch),
         )
 
     def clip_gradients(self, model: nn.Module) -> torch.Tensor:

@@ -10,6 +10,7 @@ from poolwise.config import Adapt
 from poolwise.errors import ConfigError, ModelError
 from poolwise.models import build_model
 from poolwise.records import load_adaptation, load_steps
+from poolwise.training import train_adaptation
 from tiny_models import TEXTS, save_tiny_base
 from toy_adaptation import toy_adapt, toy_adaptable, toy_adapted, toy_record
 from toy_training import StopError, stop_at, weights
@@ -52,6 +53,25 @@ def test_a_checkpoint_of_another_adaptation_is_refused(headed, tmp_path):
         toy_adapted(headed, tmp_path, on_step=stop_at(3))
     with pytest.raises(ConfigError, match="checkpoint-2 is a checkpoint of run k; this is run other"):
         toy_adapted(headed, tmp_path, key="other")
+
+
+def test_a_step_that_runs_out_of_memory_goes_on_with_fewer_rows_at_a_time(headed, whole, tmp_path, caplog):
+    _, steps, _ = whole
+    rows = []
+
+    def small_device(module, inputs):
+        rows.append(len(inputs[0]["attention_mask"]))
+        if rows[-1] > 1:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    adaptable, config = toy_adaptable(headed, toy_adapt())
+    adaptable.model[0].register_forward_pre_hook(small_device)
+    train_adaptation(adaptable, TEXTS, toy_adapt(), config, out=tmp_path, key="k")
+    assert rows[0] == 3 and set(rows[1:]) == {1}
+    assert "out of memory in step 1 with 3 rows at a time: mini-batches of 1 from here on" in caplog.text
+    found = load_steps(tmp_path / "training.jsonl")
+    assert [step.loss for step in found] == pytest.approx([step.loss for step in steps], rel=1e-5)
+    assert [step.grad_norm for step in found] == pytest.approx([step.grad_norm for step in steps], rel=1e-4)
 
 
 CHANGES = {

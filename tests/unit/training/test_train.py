@@ -157,8 +157,7 @@ def test_a_step_that_runs_out_of_memory_goes_on_with_half_the_mini_batch(base, t
     assert rows[0] == 12 and max(rows[1:]) == 2  # all texts of the batch at once, then mini-batches
     notes = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
     assert notes == [
-        "out of memory in step 1: mini-batches of 2 rows from here on (train.mini_batch_size is 8); "
-        "the gradient stays the same"
+        "out of memory in step 1 with 4 rows at a time: mini-batches of 2 from here on; the gradient stays the same"
     ]
     wanted, _ = train("from the start", largest=4, mini_batch=2)
     assert all(torch.equal(halved[name], wanted[name]) for name in wanted)
