@@ -60,8 +60,8 @@ THEIRS = {"eos_token", "pad_token", "padding_side", "max_seq_length", "include_p
 """Keys of other programs' files: config.json, tokenizer_config.json, sentence_bert_config.json, the pooling's."""
 FOREIGN = {"--group", "--depth", "--no-deps", "--only-binary", "--no-input", "--disable-pip-version-check", "--dest"}
 FOREIGN |= {"--nproc-per-node", "--merge", "--outfile", "--outtype", "--embeddings", "--parallel", "--host", "--port"}
-FOREIGN |= {"--cache-type-k", "--cache-type-v", "--flash-attn"}
-"""Options of other programs: pip, git, torchrun, and llama.cpp's splitter, converter and server."""
+FOREIGN |= {"--cache-type-k", "--cache-type-v", "--flash-attn", "--build-arg", "--find-links"}
+"""Options of other programs: pip, git, torchrun, buildah, and llama.cpp's splitter, converter and server."""
 
 
 def literals(source: str) -> Iterator[tuple[int, str, bool]]:
