@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from poolwise.results import Comparison, StudyResults
     from poolwise.search import Index, build_index, open_index
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if "torch" not in sys.modules:
     # OpenMP reads it when torch is imported. A waiting thread would otherwise spin and take a core from others: on a
