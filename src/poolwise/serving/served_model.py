@@ -100,6 +100,8 @@ class ServedModel:
         self._source, self._device = source, device
         self.on_batch = on_batch
         self.created = int(time.time())
+        self.num_freed = 0
+        """Models that were replaced and closed, because no request uses them any more."""
         self._reloading = asyncio.Lock()
         self._live = self._load(is_first=True)
 
@@ -213,7 +215,11 @@ class ServedModel:
     def _close_if_unused(self, live: _Live) -> None:
         if live.is_retired and not live.num_users and not live.is_closed:
             live.is_closed = True
-            asyncio.get_running_loop().run_in_executor(None, live.batcher.close)
+            closing = asyncio.get_running_loop().run_in_executor(None, live.batcher.close)
+            closing.add_done_callback(self._count_freed)
+
+    def _count_freed(self, _closing: asyncio.Future[None]) -> None:
+        self.num_freed += 1
 
     def _load(self, is_first: bool = False) -> _Live:
         if isinstance(self._source, str):

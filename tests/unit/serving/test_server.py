@@ -41,6 +41,19 @@ def test_connections_that_send_no_head_are_closed_and_others_are_not(served, mon
         assert sorted(closed) == wanted
 
 
+def test_the_collector_is_spared_after_a_model_was_replaced(served, monkeypatch) -> None:
+    found = app_server(served)
+    calls: list[str] = []
+    for name in ("unfreeze", "collect", "freeze"):
+        monkeypatch.setattr(server.gc, name, lambda name=name: calls.append(name))
+    asyncio.run(found.on_tick(1))
+    assert calls == []
+    monkeypatch.setattr(served, "num_freed", served.num_freed + 1)
+    for _ in range(2):
+        asyncio.run(found.on_tick(1))
+    assert calls == ["unfreeze", "collect", "freeze"]
+
+
 def test_answers_that_nobody_takes_are_cut_off_and_slow_ones_are_not(served, monkeypatch) -> None:
     found, aborted, now = app_server(served), [], [100.0]
     monkeypatch.setattr(server.time, "monotonic", lambda: now[0])
