@@ -34,6 +34,7 @@ PUBLIC = {
     "torch.optim": "pytorch.org/docs: torch.optim",
     "torch.optim.lr_scheduler": "pytorch.org/docs: torch.optim, how to adjust learning rate",
     "torch.utils.data": "pytorch.org/docs: torch.utils.data",
+    "torch.utils.checkpoint": "pytorch.org/docs: torch.utils.checkpoint",
     "torch.autograd.function": "pytorch.org/docs: torch.autograd, once_differentiable",
     "transformers.integrations": "huggingface.co/docs/transformers/main_classes/callback: TensorBoardCallback",
     "transformers.utils": "huggingface.co/docs/transformers: logging is documented as transformers.utils.logging",

@@ -134,12 +134,12 @@ class MaskedPrediction(nn.Module):
                 {name: values[start : start + self.rows_at_once] for name, values in features.items()}
                 for start in range(0, num_rows, self.rows_at_once)
             ]
-            loss = torch.stack(
-                [
-                    checkpoint(self._of_rows, part, use_reentrant=False) * (num_targets(part["targets"]) / count)
-                    for part in parts
-                ]
-            ).sum()
+            shares = [num_targets(part["targets"]) / count for part in parts]
+            losses = [
+                checkpoint(self._of_rows, part, use_reentrant=False) * share
+                for part, share in zip(parts, shares, strict=True)
+            ]
+            loss = sum(losses[1:], start=losses[0])
         return loss if current_ranks().size == 1 else _shared(loss, count)
 
     def _of_rows(self, features: dict[str, Tensor]) -> Float[Tensor, ""]:
