@@ -93,4 +93,7 @@ class _Notes(logging.Handler):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    CODE = main()
+    # Finalising the interpreter can abort in a thread of torch or of its autograd, after all work is done and written.
+    sys.stderr.flush()
+    os._exit(CODE)

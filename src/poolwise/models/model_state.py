@@ -72,8 +72,9 @@ def _look_at(model: SentenceTransformer) -> tuple[list[object], list[Tensor]] | 
     for weight in weights:
         if weight.is_meta:
             return None
-        structure += (weight.data_ptr(), num_writes(weight))
-    return structure, weights
+        # A weight in oneDNN's own layout has no address and cannot be written, only replaced.
+        structure += (id(weight) if weight.is_mkldnn else weight.data_ptr(), num_writes(weight))
+    return structure, [weight for weight in weights if not weight.is_mkldnn]
 
 
 def _one_value_views(weights: Sequence[Tensor]) -> list[list[Tensor]]:

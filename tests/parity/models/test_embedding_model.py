@@ -329,6 +329,17 @@ def test_one_copy_serves_many_calls(base: str, count_copies: list[int]) -> None:
     assert len(count_copies) == 2, "training may have changed the weights"
 
 
+def test_a_weight_in_a_layout_of_onednn_counts_as_changed_when_it_is_replaced(
+    base: str, count_copies: list[int]
+) -> None:
+    model = build(base, method="frozen")
+    for num_copies in (1, 2):
+        model[0].register_buffer("packed", torch.ones(2, 2).to_mkldnn(), persistent=False)
+        for _ in range(2):
+            model.encode(MANY)
+        assert len(count_copies) == num_copies
+
+
 def test_weights_that_stay_are_shared(base: str) -> None:
     model = build(base, method="frozen")
     model.encode(MANY)

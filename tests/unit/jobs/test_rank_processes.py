@@ -19,7 +19,7 @@ from poolwise.errors import DataError, ModelError
 from poolwise.jobs import rank_processes, run_in_ranks
 
 WORK = """
-    import logging, os, signal, time
+    import atexit, logging, os, signal, time
     from pathlib import Path
 
     from poolwise.errors import DataError
@@ -55,6 +55,10 @@ WORK = """
             time.sleep(60)
         finally:
             (out / f"{current_ranks().rank}.ended").touch()
+
+    def end_badly(report, out):
+        meet(report, out)
+        atexit.register(os.abort)
 
     def hang(report, out):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -95,6 +99,13 @@ def test_ranks_meet_and_only_the_first_reports(
     assert told == [(0, 2, "[[0, 5], [1, 5]]")]
     assert [record.getMessage() for record in caplog.records] == ["a note of rank 0"]
     assert [(tmp_path / f"{rank}.pid").read_text().split()[1] for rank in (0, 1)] == ["6", "7"]
+    assert left_behind(tmp_path) == []
+
+
+def test_what_fails_after_the_work_is_done_is_no_failure(works: Works, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    run_in_ranks(works("end_badly"), 2, lambda *event: told.append(event), device="cpu")
+    assert told == [(0, 2, "[[0, 5], [1, 5]]")]
     assert left_behind(tmp_path) == []
 
 
