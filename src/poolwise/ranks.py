@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from poolwise.errors import ConfigError, ModelError, PoolwiseError
 
@@ -134,6 +135,17 @@ def leave() -> None:
         wait_for_all()
         distributed.destroy_process_group()
         _ranks, _store, _failed_first = ALONE, None, None
+
+
+def end_process(code: int) -> NoReturn:
+    """End a process that was one of several at once, with its exit code.
+
+    Python's own end can abort in a thread of torch after all work is done and written, and the others would take that
+    for a failure.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def is_first_to_fail() -> bool:

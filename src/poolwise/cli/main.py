@@ -43,7 +43,7 @@ from poolwise.cli import (
 )
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.errors import ConfigError, explain
-from poolwise.ranks import current_ranks, is_first_to_fail, is_launched, join_launched, lost_partner
+from poolwise.ranks import current_ranks, end_process, is_first_to_fail, is_launched, join_launched, lost_partner
 from poolwise.wording import visible
 
 
@@ -160,6 +160,16 @@ def _join(verb: str) -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    is_one_of_many = is_launched()
+    try:
+        _run()
+    except SystemExit as end:
+        if is_one_of_many and not isinstance(end.code, str):
+            end_process(end.code or 0)
+        raise
+
+
+def _run() -> None:
     prepare_process()
     signal.signal(signal.SIGTERM, _terminate)
     try:

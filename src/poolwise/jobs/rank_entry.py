@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import explain
-from poolwise.ranks import join_by_file, leave
+from poolwise.ranks import end_process, join_by_file, leave
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -93,7 +93,4 @@ class _Notes(logging.Handler):
 
 
 if __name__ == "__main__":
-    CODE = main()
-    # Finalising the interpreter can abort in a thread of torch or of its autograd, after all work is done and written.
-    sys.stderr.flush()
-    os._exit(CODE)
+    end_process(main())
