@@ -62,6 +62,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(options)}"
 
 
+def require_choice(name: str, value: object, known: Sequence[str]) -> None:
+    """Raise ConfigError where the value of a setting is none of the known ones."""
+    if value not in known:
+        raise ConfigError(f"{name} {value}", f"wanted {', '.join(known[:-1])} or {known[-1]}")
+
+
 def collect(problems: Sequence[str], error: type[PoolwiseError], what: str, hint: str = "") -> None:
     """Raise one ``error`` with the number of problems and the first ten of them; do nothing if there are none."""
     if not problems:

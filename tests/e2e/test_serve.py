@@ -43,14 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Serving]:
     places = [folder / "mean+causal", folder / "last+bidirectional"]
-    with serving(*places, "--name", "mean", "--name", "last", POOLWISE_API_KEYS=KEY) as found:
+    with serving(*places, "--name", "mean", "--name", "last", "--precision", "fp32", POOLWISE_API_KEYS=KEY) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def library(folder: Path) -> dict[str, poolwise.models.EmbeddingModel]:
     return {
-        name: poolwise.load_model(folder / design)
+        name: poolwise.load_model(folder / design, precision="fp32")
         for name, design in (("mean", "mean+causal"), ("last", "last+bidirectional"))
     }
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.options import Device, is_quiet, is_verbose, require_model
-from poolwise.errors import ConfigError, needs_extra
+from poolwise.errors import ConfigError, needs_extra, require_choice
 
 EXAMPLES = (
     "poolwise serve runs/mine",
@@ -60,6 +60,13 @@ def serve(
         ),
     ] = None,
     device: Device = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, bf16, or auto: for poolwise models bf16 where it is fast. In bf16 an embedding depends a "
+            "little on the texts that are read with it."
+        ),
+    ] = "auto",
     arm: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +87,7 @@ def serve(
     SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
     """
     require_serve()
+    require_choice("--precision", precision, ("auto", "fp32", "bf16"))
     for one in models or []:
         require_model(one)
     from poolwise.experiments import open_log
@@ -123,7 +131,10 @@ def serve(
     with ExitStack() as held:
         listening = held.enter_context(bind(host, port))  # before the models are loaded, which takes longer
         log = held.enter_context(open_log(experiment)) if experiment is not None else None
-        served = {one: ServedModel(one, model, settings, device=device) for one, model in {**sources, **arms}.items()}
+        served = {
+            one: ServedModel(one, model, settings, device=device, precision=precision)  # type: ignore[arg-type]  # checked
+            for one, model in {**sources, **arms}.items()
+        }
         of_arms = {one: indexes[one] for one in arms if one in indexes}
         tried = ServedExperiment(log, {one: served[one] for one in arms}, of_arms) if log is not None else None
         app = create_app(served, settings, experiment=tried, indexes=indexes, open_paths=PAGE_PATHS)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from poolwise.corpus.chunks import Chunking
 from poolwise.corpus.manifest import Dtype, Format
 from poolwise.corpus.rows import Columns
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, require_choice
 
 SHARD_ROWS = 8192
 """Two windows of texts that are sorted by length together (``kernels.reading.WINDOW``), and 8 MB at 256 numbers."""
@@ -66,8 +66,7 @@ class CorpusConfig:
         choices = {"format": get_args(Format), "dtype": get_args(Dtype), "precision": get_args(Precision)}
         choices["engine"] = get_args(EngineName)
         for name, known in choices.items():
-            if (value := getattr(self, name)) not in known:
-                raise ConfigError(f"--{name} {value}", f"wanted {', '.join(known)}")
+            require_choice(f"--{name}", getattr(self, name), known)
         if self.ray_address is not None and self.engine != "ray":
             raise ConfigError(f"--ray-address {self.ray_address} without --engine ray", "wanted both or neither")
         if self.engine == "ray" and self.device not in (None, "cpu", "cuda"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
 from poolwise.base_dtypes import BaseDtype
 from poolwise.design import Design, parse_design
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, require_choice
+from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
@@ -58,9 +60,9 @@ def build_model(
             False lets it act as the special token, as stock sentence-transformers does.
         gradient_checkpointing: recompute layers in the backward to save memory.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ConfigError for an unknown design, one with layers that the base does not have, a prompt that spells a
-        special token, or a ``base_dtype`` that method, precision or device do not allow; ModelError for a base that is
-        unsuitable, or ignores the attention.
+    Raises: ConfigError for an unknown design, method, precision or device, layers that the base does not have, a
+        prompt that spells a special token, or a ``base_dtype`` that method, precision or device do not allow;
+        ModelError for a base that is unsuitable, or ignores the attention.
 
     Example:
 
@@ -69,6 +71,10 @@ def build_model(
         >>> model.encode("a search box").shape
         (256,)
     """
+    require_choice("method", method, get_args(Method))
+    require_choice("precision", precision, get_args(Precision))
+    require_choice("base_dtype", base_dtype, get_args(BaseDtype))
+    require_device(device)
     design = parse_design(design) if isinstance(design, str) else design
     held = hold_base_in(base_dtype, method=method, precisions={"precision": precision}, device=device)
     model, tokenizer = load_base(base, held, device)

@@ -6,7 +6,7 @@ import json
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -16,7 +16,7 @@ from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.cards import FACTS, load_facts
 from poolwise.design import Design, parse_design
-from poolwise.errors import ConfigError, ModelError
+from poolwise.errors import ConfigError, ModelError, require_choice
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.kernels.precision import Precision
@@ -51,9 +51,9 @@ def load_model(
         max_tokens: truncate texts at another length than in training.
         truncate_dim: return only this many first dimensions of each embedding.
         base: the folder or file of its base, if that is not where it was when the model was saved.
-    Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for a
-        device that this machine does not have or that cannot hold the base's dtype, or a ``truncate_dim`` beyond the
-        width of the embeddings.
+    Raises: ModelError if the folder, its adapter or its base is missing, changed or unreadable; ConfigError for an
+        unknown precision, a device that this machine does not have or that cannot hold the base's dtype, or a
+        ``truncate_dim`` beyond the width of the embeddings.
 
     Example:
 
@@ -64,6 +64,7 @@ def load_model(
         (2, 64)
     """
     require_device(device)
+    require_choice("precision", precision, get_args(Precision))
     folder = find_model(path, with_base=base is None)
     backbone = Backbone.load(str(folder), base=base, precision=precision, device=device)
     if max_tokens is not None:
@@ -133,8 +134,10 @@ def load_any(
         max_tokens: texts are truncated to this many tokens; None keeps the model's own limit.
         for_encoding: prepare poolwise models for encoding, which is faster; they cannot be trained any more.
         device: where it computes; None takes a GPU if there is one.
-    Raises: ModelError if the model cannot be loaded; ConfigError for a device that this machine does not have.
+    Raises: ModelError if the model cannot be loaded; ConfigError for an unknown precision, or a device that this
+        machine does not have.
     """
+    require_choice("precision", precision, get_args(Precision))
     if own_folder(name) is None:
         return load_foreign(name, precision, max_tokens, device)
     model = load_model(name, precision=precision, max_tokens=max_tokens, device=device)

@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from poolwise.checks.probe_texts import UNRELATED
 from poolwise.errors import ConfigError, DataError, ModelError, PoolwiseError
+from poolwise.kernels.precision import Precision
 from poolwise.models import EmbeddingModel, load_any, prepare_encoding
 from poolwise.serving.batcher import Batcher, BatchFacts, Job
 from poolwise.serving.model_info import ModelInfo, describe
@@ -83,6 +84,7 @@ class ServedModel:
         name: what requests call it.
         source: a run's folder, a model folder or a hub id; or a loaded model, which cannot be loaded again.
         device: where it computes; None takes a GPU if there is one.
+        precision: as in ``load_any``; of a loaded model, its own.
         on_batch: called after each batch with the model's name, in its thread.
     Raises: ModelError if the model cannot be loaded, or gives embeddings that are not finite.
     """
@@ -94,10 +96,11 @@ class ServedModel:
         settings: ServeSettings | None = None,
         *,
         device: str | None = None,
+        precision: Precision = "auto",
         on_batch: OnBatch = lambda name, facts: None,
     ) -> None:
         self.name, self.settings = name, settings or ServeSettings()
-        self._source, self._device = source, device
+        self._source, self._device, self._precision = source, device, precision
         self.on_batch = on_batch
         self.created = int(time.time())
         self.num_freed = 0
@@ -223,7 +226,7 @@ class ServedModel:
 
     def _load(self, is_first: bool = False) -> _Live:
         if isinstance(self._source, str):
-            model = load_any(self._source, for_encoding=False, device=self._device)
+            model = load_any(self._source, self._precision, for_encoding=False, device=self._device)
             source = self._source
         elif not is_first:
             raise ModelError(f"{self.name} was given as a loaded model", "wanted the name of one, to load it again")

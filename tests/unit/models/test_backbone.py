@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
@@ -143,3 +146,38 @@ def test_limits_on_tokens(llama):
 def test_other_input_than_text_is_a_data_error(llama):
     with pytest.raises(DataError, match="input 3 is a int"):
         build("last+causal", llama)[0].preprocess(["a", 3])
+
+
+SENSELESS = """
+import sys
+from poolwise.errors import ConfigError
+from poolwise.models import build_model, load_any, load_model
+
+build_model("mean+causal", sys.argv[1], max_tokens=8).save(sys.argv[2])
+calls = [
+    lambda: build_model("mean+causal", sys.argv[1], precision="fp8"),
+    lambda: build_model("mean+causal", sys.argv[1], base_dtype="int3"),
+    lambda: build_model("mean+causal", sys.argv[1], method="qlora"),
+    lambda: build_model("mean+causal", sys.argv[1], device="tpu"),
+    lambda: load_model(sys.argv[2], precision="fp8"),
+    lambda: load_any(sys.argv[2], precision="fp8"),
+]
+for call in calls:
+    try:
+        call()
+    except ConfigError as error:
+        print(error)
+"""
+
+
+def test_senseless_settings_are_refused(tmp_path):
+    # In a process of its own: in this one the types of arguments are checked first.
+    command = [sys.executable, "-c", SENSELESS, save_tiny_base(tmp_path / "base", "llama"), str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "precision fp8; wanted auto, fp32 or bf16",
+        "base_dtype int3; wanted auto, fp32, bf16 or nf4",
+        "method qlora; wanted lora, frozen or full",
+        "'tpu' is not a device; wanted cpu, cuda, cuda:N or mps",
+        *["precision fp8; wanted auto, fp32 or bf16"] * 2,
+    ]

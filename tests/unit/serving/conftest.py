@@ -39,7 +39,7 @@ def library(folder: Path) -> EmbeddingModel:
 
 @pytest.fixture(scope="session")
 def served(folder: Path) -> Iterator[ServedModel]:
-    model = ServedModel("tiny", str(folder))
+    model = ServedModel("tiny", str(folder), precision="fp32")
     yield model
     model.close()
 

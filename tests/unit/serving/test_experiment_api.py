@@ -30,7 +30,7 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
 @pytest.fixture(scope="session")
 def other(folder: Path) -> Iterator[ServedModel]:
     """The same model as a second arm: an A/A test."""
-    model = ServedModel("B", str(folder))
+    model = ServedModel("B", str(folder), precision="fp32")
     yield model
     model.close()
 

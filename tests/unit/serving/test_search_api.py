@@ -59,7 +59,7 @@ def vectors(library: EmbeddingModel) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def models(folder: Path, served: ServedModel) -> Iterator[dict[str, ServedModel]]:
-    other = ServedModel("B", str(folder))
+    other = ServedModel("B", str(folder), precision="fp32")
     yield {"A": served, "B": other}
     other.close()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import poolwise
 import tiny_models
 from poolwise.errors import ConfigError, DataError, ModelError
 from poolwise.models import build_model
@@ -67,6 +68,19 @@ def test_every_kind_of_design_is_read_as_the_library_reads_it(folder, design) ->
         served.close()
     np.testing.assert_allclose(plain.vectors, wanted[0], atol=TOLERANCE)
     np.testing.assert_allclose(prompted.vectors, wanted[1], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_model_is_served_in_the_precision_that_is_asked_for(folder, precision) -> None:
+    served = ServedModel("tiny", str(folder), precision=precision)
+    try:
+        found = embed_all(served, [{"texts": [text]} for text in TEXTS])
+    finally:
+        served.close()
+    assert served.info.precision == precision
+    library = poolwise.load_model(folder, precision=precision)
+    apart = max(np.abs(one.vectors - library.encode([text])).max() for one, text in zip(found, TEXTS, strict=True))
+    assert apart < (TOLERANCE if precision == "fp32" else 0.02)
 
 
 @pytest.mark.parametrize(
