@@ -1,6 +1,9 @@
 """How well a screen's ranking agrees with a study's: Kendall's tau by category and overall, intervals over tasks.
 
 python scripts/screen_agreement.py runs/controlled-screen docs/results/controlled
+python scripts/screen_agreement.py docs/results/controlled    each seed of a study against its other seeds
+
+A screen by training is compared with the other seeds of the study: they share no training.
 """
 
 from __future__ import annotations
@@ -29,14 +32,16 @@ def load_results(place: Path) -> Results:
 
 def score_tables(first: Results, second: Results) -> tuple[list[str], dict[str, list[str]], Table, Table]:
     """Return the designs and tasks that both have, and the mean scores of each; tasks are by category."""
-    both = [_by_task(first), _by_task(second)]
+    is_trial = first.kind == "trial"
+    seen = {row.seed for row in first.scores} if is_trial else set()
+    both = [_by_task(first, set()), _by_task(second, seen)]
     known = [{name for name, _ in table} for table in both]
     designs = [info.design for info in first.designs if info.design in known[0] & known[1]]
     complete = [{task for _, task in table if all((d, task) in table for d in designs)} for table in both]
     fingerprints = {task.task: task.fingerprint for task in second.tasks}
     tasks: dict[str, list[str]] = {}
     for task in first.tasks:
-        if task.task in complete[0] & complete[1] and fingerprints[task.task] == task.fingerprint:
+        if task.task in complete[0] & complete[1] and (is_trial or fingerprints[task.task] == task.fingerprint):
             tasks.setdefault(task.category, []).append(task.task)
     tables = [
         {c: np.array([[table[d, task] for task in names] for d in designs]) for c, names in tasks.items()}
@@ -45,10 +50,11 @@ def score_tables(first: Results, second: Results) -> tuple[list[str], dict[str, 
     return designs, tasks, tables[0], tables[1]
 
 
-def _by_task(results: Results) -> dict[tuple[str, str], float]:
+def _by_task(results: Results, without_seeds: set[int | None]) -> dict[tuple[str, str], float]:
     found: dict[tuple[str, str], list[float]] = {}
     for row in results.scores:
-        found.setdefault((row.name, row.task), []).append(row.score)
+        if row.seed not in without_seeds:
+            found.setdefault((row.name, row.task), []).append(row.score)
     return {key: float(np.mean(values)) for key, values in found.items()}
 
 
@@ -102,6 +108,19 @@ def markdown(designs: list[str], rows: dict[str, dict[str, float | None]], first
     return "\n".join(lines)
 
 
+def between_seeds(study: Results) -> str:
+    """Return a table of how well each seed of a study ranks its designs as the other seeds do together."""
+    seeds = sorted({row.seed for row in study.scores if row.name in {info.design for info in study.designs}})
+    lines = []
+    for seed in seeds:
+        one = study.model_copy(update={"kind": "trial", "scores": [row for row in study.scores if row.seed == seed]})
+        _, tasks, first, second = score_tables(one, study)
+        found = taus(first, second, {c: np.arange(len(names)) for c, names in tasks.items()})
+        lines = lines or [f"| seed | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+        lines.append(f"| {seed} | {' | '.join(f'{tau:+.2f}' for tau in found.values())} |")
+    return "\n".join(lines)
+
+
 def main(screen: Path, study: Path) -> None:
     """Print the agreement as Markdown and write it as JSON beside the screen's results."""
     first, second = load_results(screen), load_results(study)
@@ -116,4 +135,7 @@ def main(screen: Path, study: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    if len(sys.argv) == 2:
+        print(between_seeds(load_results(Path(sys.argv[1]))))
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))

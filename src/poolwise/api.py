@@ -258,13 +258,18 @@ def run_screen(
     recipe: Recipe | str | Path,
     out: str | Path,
     *,
+    by: Literal["heads", "training"] = "heads",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> StudyResults:
-    """Try the poolings of a recipe on the frozen base, in a fraction of a study's time, and return the results.
+    """Try the designs of a recipe in a fraction of a study's time, and return the results.
 
-    A screen ranks candidates; it proves nothing about trained designs. Arguments and errors are those of
-    ``run_study``; also ConfigError where the recipe trains the whole base, or the states do not fit on the disk.
+    A screen ranks candidates; it proves nothing about designs. Other arguments and errors are those of ``run_study``.
+
+    Args:
+        by: what is trained: "heads" only, on a frozen base that reads every text once; or "training": the designs as a
+            study trains them, but at one seed and on half of the items, which ranks them better and costs more.
+    Raises: ConfigError by heads, where the recipe trains the whole base, or the states do not fit on the disk.
 
     Example:
 
@@ -277,7 +282,7 @@ def run_screen(
     """
     from poolwise.screening import screen
 
-    return screen.run_screen(_recipe(recipe), Path(out), progress, workers=workers)
+    return screen.run_screen(_recipe(recipe), Path(out), progress, workers=workers, by=by)
 
 
 def compare(

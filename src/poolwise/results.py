@@ -385,8 +385,9 @@ class Results(Record):
     """The part of ``results.json`` that is bit for bit the same when repeated on the same machine."""
 
     name: str
-    kind: Literal["study", "screen"] = Field(
-        default="study", description="screen: only heads are trained, on a frozen base"
+    kind: Literal["study", "screen", "trial"] = Field(
+        default="study",
+        description="screen: only heads are trained, on a frozen base; trial: a screen that trains designs at one seed",
     )
     base: str
     recipe: dict[str, object]

@@ -102,3 +102,31 @@ def test_a_study_goes_on_with_the_best(screen: Path) -> None:
     assert "by a screen" in note and all(name in note for name in set(choice["mean_ranks"]) - set(choice["kept"]))
     again = poolwise(*args, cwd=screen)
     assert "every job is done already" in again.stderr and results(screen / "chosen") == found
+
+
+@pytest.mark.slow
+def test_a_screen_by_training_chooses_for_a_study_at_other_seeds(screen: Path) -> None:
+    args = ("study", "toy.yaml", "--out", "trained", "--screen", "1", "--screen-by", "training", "--workers", "1")
+    poolwise(*args, "--set", "seeds=[0,1]", cwd=screen)
+    tried, found = results(screen / "trained" / "screen"), results(screen / "trained")
+    assert tried["kind"] == "trial" and tried["recipe"]["train"]["method"] == "lora" and tried["recipe"]["seeds"] == [0]
+    assert all(r["sentence"].startswith("Screen, one seed: ") for r in tried["comparison"]["recommendations"])
+    assert (
+        "This is a screen: every design is trained at one seed"
+        in (screen / "trained" / "screen" / "report.md").read_text()
+    )
+    choice = json.loads((screen / "trained" / "screen" / "shortlist.json").read_text())
+    assert found["kind"] == "study" and found["recipe"]["seeds"] == [1]
+    assert set(found["recipe"]["designs"]) == set(choice["kept"])
+    assert "by a screen by training, one seed and half of the items" in found["comparison"]["notes"][0]
+    before = results(screen / "trained" / "screen")
+    poolwise("report", "trained/screen", cwd=screen)
+    assert results(screen / "trained" / "screen")["kind"] == before["kind"] == "trial"
+
+
+def test_a_screen_is_by_heads_or_by_training(screen: Path) -> None:
+    for args in (("screen", "toy.yaml", "--by", "luck"), ("study", "toy.yaml", "--screen", "1", "--screen-by", "luck")):
+        found = poolwise(*args, cwd=screen, code=2)
+        assert found.stderr == "error: a screen by luck; wanted heads or training\n"
+    alone = poolwise("study", "toy.yaml", "--screen-by", "training", cwd=screen, code=2)
+    assert alone.stderr == "error: --screen-by training without --screen; wanted both; add --screen 4\n"

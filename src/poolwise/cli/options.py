@@ -8,7 +8,7 @@ import shlex
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,14 @@ Set = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.", show_default="a GPU if there is one, or else cpu"),
+]
+
+By = Annotated[
+    str,
+    typer.Option(
+        help="What a screen trains: heads, on a frozen base; or training: the designs as a study does, at one seed "
+        "and on half of the items, which ranks them better and costs more."
+    ),
 ]
 
 OURS = logging.getLogger("poolwise")
@@ -64,6 +72,14 @@ class _Notes(logging.Handler):
             self._told.add(message)
             # Look stderr up now: a progress bar replaces it, so that lines appear above the bar.
             print(f"note: {visible(message)}", file=sys.stderr)
+
+
+def screen_by(given: str) -> Literal["heads", "training"]:
+    """Return what a screen trains. Raises: ConfigError for another word."""
+    from poolwise.errors import require_choice
+
+    require_choice("a screen by", given, ("heads", "training"))
+    return "training" if given == "training" else "heads"
 
 
 def set_talk(verbose: bool, quiet: bool) -> None:

@@ -14,14 +14,16 @@ from poolwise.results import StudyResults
 from poolwise.study.study import report_path
 from poolwise.wording import visible
 
+_SCREENS = {"screen": "heads on a frozen base", "trial": "designs at one seed, on half of the items"}
+
 
 def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
     """Print the results of the study in ``out`` and the path of the report; as JSON, print ``results.json``."""
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
         return
-    if found.results.kind == "screen":
-        print("SCREEN: heads on a frozen base, to choose candidates for a study\n")
+    if title := _SCREENS.get(found.results.kind):
+        print(f"SCREEN: {title}, to choose candidates for a study\n")
     print(visible(study_text(found, out, verbose=is_verbose())))
     print(f"\nreport: {report_path(out)}")
 

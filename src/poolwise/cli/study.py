@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Json, Set, command_line, prepare_base, study_view
+from poolwise.cli.options import Json, Set, command_line, prepare_base, screen_by, study_view
 
 if TYPE_CHECKING:
     from poolwise.config import Recipe
     from poolwise.jobs.ray_cluster import Cluster
+    from poolwise.screening.screen import ScreenBy
     from poolwise.study.estimate import Estimate
 
 AT_MOST = "until_decided: the study stops after the second of {num_seeds} seeds or later, so this is the most it takes"
@@ -47,10 +48,13 @@ def study(
         typer.Option(
             min=1,
             metavar="N",
-            help="First screen the designs on the frozen base, then study the N best.",
+            help="First screen the designs, then study the N best.",
             show_default="no screen",
         ),
     ] = None,
+    screen_by_: Annotated[
+        str, typer.Option("--screen-by", help="heads, or training, as in `poolwise screen --by`.")
+    ] = "heads",
     until_decided: Annotated[
         bool,
         typer.Option(
@@ -85,7 +89,11 @@ def study(
 
     changes = [*(set_ or []), *(["until_decided=true"] if until_decided else [])]
     resolved = load_recipe(recipe, changes)
-    folder = out or Path("runs") / resolved.name
+    folder, how = out or Path("runs") / resolved.name, screen_by(screen_by_)
+    if how != "heads" and screen is None:
+        from poolwise.errors import ConfigError
+
+        raise ConfigError(f"--screen-by {how} without --screen", "wanted both", "add --screen 4")
     if budgets is not None:
         _require_alone(screen, reuse, "--budgets")
         _study_budgets(resolved, _steps(budgets), folder, dry_run, as_json, workers, executor, ray_address)
@@ -93,7 +101,7 @@ def study(
     if dry_run:
         from poolwise.cli.plan_view import print_plan
 
-        estimate = _plan(resolved, screen)
+        estimate = _plan(resolved, screen, how)
         print_plan(estimate, as_json, _outlook(resolved, folder, estimate, recipe))
         return
     from poolwise.cli.results_view import print_results
@@ -108,7 +116,7 @@ def study(
             _require_alone(None, reuse, "--screen")
             from poolwise.screening.screen import run_screened_study
 
-            results = run_screened_study(resolved, screen, folder, progress, command_line(), workers, cluster)
+            results = run_screened_study(resolved, screen, folder, progress, command_line(), workers, cluster, how)
     print_results(results, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)
@@ -175,7 +183,7 @@ def _cluster(executor: str, address: str | None) -> Iterator[Cluster | None]:
         yield cluster
 
 
-def _plan(recipe: Recipe, screen: int | None) -> Estimate:
+def _plan(recipe: Recipe, screen: int | None, how: ScreenBy) -> Estimate:
     if screen is None and recipe.price is not None:
         from poolwise.study.price import price_study
 
@@ -186,7 +194,7 @@ def _plan(recipe: Recipe, screen: int | None) -> Estimate:
         return plan_study(recipe)
     from poolwise.screening.screen import plan_screened_study
 
-    return plan_screened_study(recipe, screen)
+    return plan_screened_study(recipe, screen, how)
 
 
 def _outlook(recipe: Recipe, folder: Path, estimate: Estimate, path: Path) -> list[str]:

@@ -52,7 +52,16 @@ SCREEN_NOTE = (
     "This is a screen: the base is frozen and only the heads are trained, without LoRA. Use its ranking to choose "
     "candidates; every verdict below is about heads on this frozen base."
 )
-_TITLES = {"study": "Pooling and attention", "screen": "Screen of poolings on a frozen base"}
+TRIAL_NOTE = (
+    "This is a screen: every design is trained at one seed only and evaluated on half of the items. Use its ranking to "
+    "choose candidates; another seed can change the order of designs that are close."
+)
+_SCREEN_NOTES = {"screen": [SCREEN_NOTE], "trial": [TRIAL_NOTE]}
+_TITLES = {
+    "study": "Pooling and attention",
+    "screen": "Screen of poolings on a frozen base",
+    "trial": "Screen of designs at one seed",
+}
 SAME_AGAIN = "The resampling uses a fixed seed: the same inputs give the same numbers. The inputs were:"
 APART = "A family of its own, corrected separately."
 WITHIN_NOTE = "Exploratory, a separate family. A test within one task is about these checkpoints, not about designs."
@@ -87,7 +96,7 @@ def study_document(study: StudyResults) -> Document:
         facts=study_facts(study),
         sections=[section for section in sections if section.blocks],
         warnings=[
-            *([SCREEN_NOTE] if results.kind == "screen" else []),
+            *_SCREEN_NOTES.get(results.kind, []),
             *adaptation_warnings(results),
             *entrant_warnings(results),
             *job_warnings(results),

@@ -69,6 +69,8 @@ def load_pilot(path: Path) -> Pilot:
         )
     if results.kind == "screen":
         notes.append("the pilot is a screen: only heads vary with its seeds, and a study's seeds can differ more")
+    if results.kind == "trial":
+        notes.append("the pilot is a screen at one seed: it shows no spread over seeds")
     return Pilot(file, results.name, found, notes)
 
 

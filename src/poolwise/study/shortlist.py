@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import rankdata
 
-from poolwise.results import CategoryMean, StudyResults
+from poolwise.results import CategoryMean, Results, StudyResults
 
 FILE = "shortlist.json"
+HEADS = "a screen on the frozen base, heads only"
 
 
 def mean_ranks(means: Sequence[CategoryMean], designs: Sequence[str]) -> dict[str, float]:
@@ -34,9 +35,16 @@ def shortlist(ranks: dict[str, float], keep: int, reference: str) -> list[str]:
     return [name for name in ranks if name in best or name == reference]
 
 
-def write_shortlist(screen: Path, ranks: dict[str, float], kept: Sequence[str]) -> None:
-    """Write the designs that a screen chose next to its results."""
-    (screen / FILE).write_text(json.dumps({"kept": list(kept), "mean_ranks": ranks}, indent=2) + "\n")
+def rank_note(found: Results) -> str:
+    """Return a note that lists the designs of a screen by mean rank."""
+    ranks = mean_ranks(found.comparison.means, [info.design for info in found.designs])
+    order = ", ".join(f"{name} ({ranks[name]:.1f})" for name in sorted(ranks, key=lambda name: ranks[name]))
+    return f"mean rank over the categories, best first: {order}"
+
+
+def write_shortlist(screen: Path, ranks: dict[str, float], kept: Sequence[str], how: str) -> None:
+    """Write the designs that a screen chose next to its results; ``how`` names the screen in a note of the study."""
+    (screen / FILE).write_text(json.dumps({"kept": list(kept), "mean_ranks": ranks, "how": how}, indent=2) + "\n")
 
 
 def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
@@ -48,8 +56,8 @@ def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
     left_out = {name: rank for name, rank in found["mean_ranks"].items() if name not in found["kept"]}
     listed = ", ".join(f"{name} ({left_out[name]:.1f})" for name in sorted(left_out, key=lambda name: left_out[name]))
     note = (
-        f"the designs were chosen from {len(found['mean_ranks'])} by a screen on the frozen base (heads only, "
-        f"{screen.name}/report.html), by mean rank over the categories; left out: {listed}"
+        f"the designs were chosen from {len(found['mean_ranks'])} by {found.get('how', HEADS)} "
+        f"({screen.name}/report.html), by mean rank over the categories; left out: {listed}"
     )
     comparison = results.results.comparison
     noted = comparison.model_copy(update={"notes": [note, *comparison.notes]})

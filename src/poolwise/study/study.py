@@ -61,14 +61,14 @@ def _finish_study(results: StudyResults, out: Path) -> StudyResults:
 
 @dataclass(frozen=True)
 class Course:
-    """One kind of study (study or screen): its jobs, their estimated time, how each runs, how results are finished.
+    """A study, or a screen of one of two kinds: its jobs, their estimated time, how each runs, how results are ended.
 
     Args:
         perform: runs one job; a function that worker processes can import.
         finish: takes the results and the study's folder, and returns the results to publish.
     """
 
-    kind: Literal["study", "screen"]
+    kind: Literal["study", "screen", "trial"]
     plan: Callable[[Recipe, StudyInputs], list[Job]]
     estimate: Callable[[Sequence[Job], Recipe, StudyInputs], Estimate]
     perform: Perform = perform_job
@@ -144,7 +144,7 @@ def _run_study(
         return _publish(_with_measured(settled, _measured_before(out, progress)), out, course)
     start, started = time.monotonic(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     if estimate is not None:
-        processes = recipe.train.processes if course.kind == "study" else 1  # a screen trains heads only
+        processes = 1 if course.kind == "screen" else recipe.train.processes  # a screen trains heads only
         if cluster is None:
             num_workers = workers or choose_workers(len(remaining), estimate.peak_memory_gib, processes)
             gpus, share = share_gpus(visible_gpus(), num_workers, processes), None

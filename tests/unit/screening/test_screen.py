@@ -16,6 +16,7 @@ from poolwise.screening import screen_plan
 from poolwise.screening.screen import run_screened_study
 from poolwise.screening.screen_estimate import require_disk
 from poolwise.screening.screen_plan import plan_screen, screen_recipe
+from poolwise.screening.trial import after_trial, trial_recipe
 from poolwise.study.estimate import Estimate
 from poolwise.study.plan import InputHashes
 from poolwise.study.shortlist import mean_ranks, shortlist
@@ -49,6 +50,27 @@ def test_a_screen_freezes_the_base_and_compares_with_the_reference() -> None:
     assert (found.train.method, found.tune, found.comparisons) == ("frozen", None, ["reference"])
     with pytest.raises(ConfigError, match=r"train\.method is full"):
         screen_recipe(recipe(train={"method": "full"}))
+
+
+def test_a_screen_by_training_is_a_study_at_one_seed_on_half_of_the_items() -> None:
+    asked = recipe(seeds=[3, 1, 2], max_items=25, comparisons=["reference", "pooling_given_attention"])
+    found = trial_recipe(asked)
+    assert (found.seeds, found.max_items, found.comparisons) == ([3], 13, ["reference"])
+    assert found.train == asked.train and found.designs == asked.designs
+    assert trial_recipe(recipe()).max_items is None, "whole tasks have no half that is known beforehand"
+    assert after_trial(asked).seeds == [1, 2]
+
+
+def test_a_screen_by_training_tries_what_changes_the_input() -> None:
+    assert (
+        trial_recipe(recipe(designs=["last+causal", "mean(echo=true)+causal"])).designs[1] == "mean(echo=true)+causal"
+    )
+
+
+def test_a_study_needs_a_seed_of_its_own_after_a_screen_by_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seeds is \[0\], and a screen by training takes the first of them"):
+        run_screened_study(recipe(seeds=[0]), 2, tmp_path / "out", by="training")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("pooling", ["mean(echo=true)", "soft_tokens", "soft_tokens(count=3)"])

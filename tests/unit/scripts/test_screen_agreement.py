@@ -37,3 +37,18 @@ def test_the_recorded_study_agrees_with_itself(monkeypatch):
     rows = screen_agreement.agreement(one, two)
     assert all(row["tau"] == pytest.approx(1) and row["low"] in (None, pytest.approx(1)) for row in rows.values())
     assert "| overall" in screen_agreement.markdown(designs, rows, one, two)
+
+
+def test_each_seed_is_compared_with_the_other_seeds(monkeypatch):
+    recorded = screen_agreement.load_results(ROOT / "docs" / "results" / "controlled")
+    lines = screen_agreement.between_seeds(recorded).splitlines()
+    assert len(lines) == 2 + 3 and lines[0].startswith("| seed | ")
+    # A study whose seeds 1 and 2 have the scores of seed 0 agrees with itself at every seed.
+    at_0 = {(row.name, row.task): row.score for row in recorded.scores if row.seed == 0}
+    same = [
+        row.model_copy(update={"score": at_0[row.name, row.task]})
+        for row in recorded.scores
+        if (row.name, row.task) in at_0
+    ]
+    again = screen_agreement.between_seeds(recorded.model_copy(update={"scores": same})).splitlines()
+    assert all(set(line.split(" | ")[1:]) == {"+1.00", "+1.00 |"} for line in again[2:]) and again != lines
