@@ -21,7 +21,7 @@ from poolwise.study.estimate import Estimate
 from poolwise.study.folders import read_json
 from poolwise.study.inputs import StudyInputs
 from poolwise.study.plan import SCREEN_FOLDER
-from poolwise.study.shortlist import HEADS, mean_ranks, rank_note, shortlist, write_shortlist
+from poolwise.study.shortlist import HEADS, as_screen, mean_ranks, shortlist, write_shortlist
 from poolwise.study.study import STUDY, Course, plan_study, run_study
 
 ScreenBy = Literal["heads", "training"]
@@ -30,17 +30,12 @@ BY_TRAINING = "a screen by training, one seed and half of the items"
 PREFIX = "Screen, frozen base, heads only: "
 
 
-def _finish(results: StudyResults, out: Path) -> StudyResults:
-    """Mark the results as those of a screen, in the notes and before every recommendation."""
-    found = results.results
-    notes = [
+def _finish(results: StudyResults, _: Path) -> StudyResults:
+    note = (
         "this is a screen: the base is frozen and only heads are trained, without LoRA; it ranks candidates and "
-        "proves nothing about trained designs",
-        rank_note(found),
-    ]
-    said = [r.model_copy(update={"sentence": PREFIX + r.sentence}) for r in found.comparison.recommendations]
-    comparison = found.comparison.model_copy(update={"notes": notes + found.comparison.notes, "recommendations": said})
-    return results.model_copy(update={"results": found.model_copy(update={"kind": "screen", "comparison": comparison})})
+        "proves nothing about trained designs"
+    )
+    return as_screen(results, "screen", PREFIX, note)
 
 
 SCREEN = Course("screen", plan_screen, estimate_screen, perform, _finish)

@@ -8,7 +8,7 @@ from pathlib import Path
 from poolwise.config import Recipe
 from poolwise.errors import ConfigError
 from poolwise.results import StudyResults
-from poolwise.study.shortlist import rank_note
+from poolwise.study.shortlist import as_screen
 from poolwise.study.study import STUDY, Course
 
 PREFIX = "Screen, one seed: "
@@ -39,15 +39,11 @@ def after_trial(recipe: Recipe) -> Recipe:
 
 
 def _finish(results: StudyResults, _: Path) -> StudyResults:
-    found = results.results
-    notes = [
+    note = (
         "this is a screen: each design is trained at one seed and evaluated on half of the items; it ranks candidates, "
-        "and cannot tell a design from the luck of its seed",
-        rank_note(found),
-    ]
-    said = [r.model_copy(update={"sentence": PREFIX + r.sentence}) for r in found.comparison.recommendations]
-    comparison = found.comparison.model_copy(update={"notes": notes + found.comparison.notes, "recommendations": said})
-    return results.model_copy(update={"results": found.model_copy(update={"kind": "trial", "comparison": comparison})})
+        "and cannot tell a design from the luck of its seed"
+    )
+    return as_screen(results, "trial", PREFIX, note)
 
 
 TRIAL: Course = replace(STUDY, kind="trial", finish=_finish)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
 
-from poolwise.results import CategoryMean, Results, StudyResults
+from poolwise.results import CategoryMean, StudyResults
 
 FILE = "shortlist.json"
 HEADS = "a screen on the frozen base, heads only"
@@ -35,11 +36,15 @@ def shortlist(ranks: dict[str, float], keep: int, reference: str) -> list[str]:
     return [name for name in ranks if name in best or name == reference]
 
 
-def rank_note(found: Results) -> str:
-    """Return a note that lists the designs of a screen by mean rank."""
+def as_screen(results: StudyResults, kind: Literal["screen", "trial"], prefix: str, note: str) -> StudyResults:
+    """Mark results as those of a screen: in the notes, and in front of every recommendation."""
+    found = results.results
     ranks = mean_ranks(found.comparison.means, [info.design for info in found.designs])
     order = ", ".join(f"{name} ({ranks[name]:.1f})" for name in sorted(ranks, key=lambda name: ranks[name]))
-    return f"mean rank over the categories, best first: {order}"
+    notes = [note, f"mean rank over the categories, best first: {order}", *found.comparison.notes]
+    said = [r.model_copy(update={"sentence": prefix + r.sentence}) for r in found.comparison.recommendations]
+    comparison = found.comparison.model_copy(update={"notes": notes, "recommendations": said})
+    return results.model_copy(update={"results": found.model_copy(update={"kind": kind, "comparison": comparison})})
 
 
 def write_shortlist(screen: Path, ranks: dict[str, float], kept: Sequence[str], how: str) -> None:
