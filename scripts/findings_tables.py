@@ -226,6 +226,15 @@ def main() -> None:
     text = replace_between(text, "padding", pairs_table(padding, ways))
     adapted = [(f"{name}+bidirectional (adapted)", f"{name}+bidirectional") for name in ("last", "mean")]
     text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted))
+    larger, larger_contrasts = study_contrasts("smollm2")
+    text = replace_between(text, "means-135", means_table(larger))
+    bases = {"11 M (nano)": main_contrasts, "135 M (SmolLM2)": larger_contrasts}
+    text = replace_between(text, "bases", bases_table(bases))
+    both = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
+    text = replace_between(text, "attention-135", pairs_table(larger_contrasts, both))
+    others = [(name, "last+causal") for name in ("mean+causal", "mean+bidirectional", "mlp+bidirectional")]
+    others += [(name, "last+causal") for name in ("pma+causal", "mean(echo=true)+causal")]
+    text = replace_between(text, "others-135", pairs_table(larger_contrasts, others))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 
