@@ -38,6 +38,7 @@ from poolwise.report.looks import looks_table
 from poolwise.report.matrix import has_matrix, matrix_blocks
 from poolwise.report.provenance import entrant_warnings, job_warnings, repeat_blocks, study_facts
 from poolwise.report.tables import cost_table, paper_table, task_table
+from poolwise.report.trainings import training_warnings
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.report.within import within_contrasts
 from poolwise.results import Comparison, Results, StudyResults
@@ -100,6 +101,7 @@ def study_document(study: StudyResults) -> Document:
             *adaptation_warnings(results),
             *entrant_warnings(results),
             *job_warnings(results),
+            *training_warnings(results),
         ],
     )
 
