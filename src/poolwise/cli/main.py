@@ -164,8 +164,9 @@ def main() -> None:
     try:
         _run()
     except SystemExit as end:
-        if is_one_of_many and not isinstance(end.code, str):
-            end_process(end.code or 0)
+        # Only then: after an error the launcher kills the others, and a quick end would cut off the one that prints.
+        if is_one_of_many and not end.code:
+            end_process(0)
         raise
 
 
