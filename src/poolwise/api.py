@@ -268,7 +268,7 @@ def run_screen(
 
     Args:
         by: what is trained: "heads" only, on a frozen base that reads every text once; or "training": the designs as a
-            study trains them, but at one seed and on half of the items, which ranks them better and costs more.
+            study trains them, but at one seed and with half of ``max_items``, which ranks them better and costs more.
     Raises: ConfigError by heads, where the recipe trains the whole base, or the states do not fit on the disk.
 
     Example:

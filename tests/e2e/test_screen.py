@@ -118,7 +118,7 @@ def test_a_screen_by_training_chooses_for_a_study_at_other_seeds(screen: Path) -
     choice = json.loads((screen / "trained" / "screen" / "shortlist.json").read_text())
     assert found["kind"] == "study" and found["recipe"]["seeds"] == [1]
     assert set(found["recipe"]["designs"]) == set(choice["kept"])
-    assert "by a screen by training, one seed and half of the items" in found["comparison"]["notes"][0]
+    assert "by a screen by training, one seed and half of max_items" in found["comparison"]["notes"][0]
     before = results(screen / "trained" / "screen")
     poolwise("report", "trained/screen", cwd=screen)
     assert results(screen / "trained" / "screen")["kind"] == before["kind"] == "trial"

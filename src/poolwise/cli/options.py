@@ -32,7 +32,7 @@ By = Annotated[
     str,
     typer.Option(
         help="What a screen trains: heads, on a frozen base; or training: the designs as a study does, at one seed "
-        "and on half of the items, which ranks them better and costs more."
+        "and with half of max_items, which ranks them better and costs more."
     ),
 ]
 

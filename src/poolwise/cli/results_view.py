@@ -14,7 +14,7 @@ from poolwise.results import StudyResults
 from poolwise.study.study import report_path
 from poolwise.wording import visible
 
-_SCREENS = {"screen": "heads on a frozen base", "trial": "designs at one seed, on half of the items"}
+_SCREENS = {"screen": "heads on a frozen base", "trial": "designs at one seed, with half of max_items"}
 
 
 def print_results(found: StudyResults, out: Path, as_json: bool) -> None:

@@ -11,8 +11,7 @@ from poolwise.cli.options import By, Json, Set, command_line, prepare_base, scre
 
 EXAMPLES = (
     "poolwise screen recipes/quickstart.yaml --set designs=all",
-    "poolwise screen recipes/quickstart.yaml --by training",
-    "poolwise screen recipes/quickstart.yaml --out runs/my-screen --dry-run",
+    "poolwise screen recipes/quickstart.yaml --by training --dry-run",
 )
 
 

@@ -26,7 +26,7 @@ from poolwise.study.study import STUDY, Course, plan_study, run_study
 
 ScreenBy = Literal["heads", "training"]
 """What a screen trains: only heads on a frozen base, or the designs at one seed."""
-BY_TRAINING = "a screen by training, one seed and half of the items"
+BY_TRAINING = "a screen by training, one seed and half of max_items"
 PREFIX = "Screen, frozen base, heads only: "
 
 
@@ -63,7 +63,7 @@ def run_screen(
         recipe: the recipe of a study.
         out: the screen's folder: the same layout as a study's, with the states in ``states/``.
         by: what is trained: "heads" only, on a frozen base that reads every text once; or "training": the designs as a
-            study trains them, but at one seed and on half of the items.
+            study trains them, but at one seed and with half of ``max_items``.
     Raises: ConfigError where the recipe trains the whole base, ``out`` belongs to another recipe, or the states do
         not fit on the disk; any error in the inputs, before a job starts.
     """

@@ -1,4 +1,4 @@
-"""A screen by training: designs are trained as in a study, adapter and all, at one seed, and read half of the items."""
+"""A screen by training: designs are trained as in a study, adapter and all, at one seed, on half of ``max_items``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PREFIX = "Screen, one seed: "
 
 
 def trial_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe that a screen by training runs: the first seed, half of the items, every design against the
-    reference.
+    """Return the recipe that a screen by training runs: the first seed, half of ``max_items`` (all items where it is
+    none), every design against the reference.
     """
     others = {"comparisons": ["reference"], "until_decided": False, "entrants": []}
     items = None if recipe.max_items is None else (recipe.max_items + 1) // 2
@@ -40,8 +40,8 @@ def after_trial(recipe: Recipe) -> Recipe:
 
 def _finish(results: StudyResults, _: Path) -> StudyResults:
     note = (
-        "this is a screen: each design is trained at one seed and evaluated on half of the items; it ranks candidates, "
-        "and cannot tell a design from the luck of its seed"
+        "this is a screen: each design is trained at one seed and evaluated with half of max_items; it ranks "
+        "candidates, and cannot tell a design from the luck of its seed"
     )
     return as_screen(results, "trial", PREFIX, note)
 

@@ -232,7 +232,7 @@ def replace_name(fingerprint: Any) -> Any:
 def test_options_of_the_engine(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--ray-address auto without --engine ray"):
         CorpusConfig(ray_address="auto")
-    with pytest.raises(ConfigError, match=r"--engine spark; wanted local, ray"):
+    with pytest.raises(ConfigError, match=r"--engine spark; wanted local or ray"):
         CorpusConfig(engine="spark")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"--device cuda:1 with --engine ray"):
         CorpusConfig(engine="ray", device="cuda:1")
