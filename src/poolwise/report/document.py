@@ -54,8 +54,8 @@ SCREEN_NOTE = (
     "candidates; every verdict below is about heads on this frozen base."
 )
 TRIAL_NOTE = (
-    "This is a screen: every design is trained at one seed only and evaluated with half of `max_items`. Use its ranking "
-    "to choose candidates; another seed can change the order of designs that are close."
+    "This is a screen: every design is trained at one seed only and evaluated with half of `max_items`. Use its "
+    "ranking to choose candidates; another seed can change the order of designs that are close."
 )
 _SCREEN_NOTES = {"screen": [SCREEN_NOTE], "trial": [TRIAL_NOTE]}
 _TITLES = {
