@@ -1,10 +1,12 @@
-"""In which dtype the weights of a base are held, and what each dtype requires."""
+"""In which dtype the weights of a base are held and their products computed, and what each dtype requires."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
 
+Precision = Literal["auto", "fp32", "bf16"]
+"""Of matrix products, as asked for. "auto" is "bf16" where such products are faster than those of fp32."""
 BaseDtype = Literal["auto", "fp32", "bf16", "nf4"]
 """As asked for. "auto" is "bf16" if products are bf16 and the base is frozen, otherwise "fp32"."""
 HeldDtype = Literal["fp32", "bf16", "nf4"]

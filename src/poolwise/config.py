@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from poolwise.base_dtypes import BaseDtype, reason_against
+from poolwise.base_dtypes import BaseDtype, Precision, reason_against
 from poolwise.design import ALL_DESIGNS, parse_design
 from poolwise.errors import ConfigError, collect, nearest
 from poolwise.overrides import apply_override
@@ -77,7 +77,7 @@ class EvalConfig(Section):
         description="longest text, EOS included; null is train.max_tokens; saved with the model",
     )
     batch_size: int = Field(default=64, ge=1, description="texts per forward pass")
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="as in training")
+    precision: Precision = Field(default="auto", description="as in training")
 
 
 def _canonical_name(name: str) -> str:
@@ -238,7 +238,7 @@ class Recipe(Section):
         return self
 
     @property
-    def precisions(self) -> dict[str, Literal["auto", "fp32", "bf16"]]:
+    def precisions(self) -> dict[str, Precision]:
         """The precision of the products that read the base, by recipe key."""
         return {"train.precision": self.train.precision, "eval.precision": self.eval.precision}
 

@@ -29,6 +29,7 @@ from poolwise.storage.checksums import checksums, damages, load_checksums
 from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.inflate import read_inflated
 from poolwise.storage.inside import require_inside
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_bytes, write_text
 
 SCHEMA_VERSION = 1
@@ -397,7 +398,10 @@ def planned_runs(folder: Path) -> list[str] | None:
     if not (plan := folder / "plan.json").is_file():
         return None
     try:
-        return list(json.loads(plan.read_text())["runs"])
+        names = load_json(plan)["runs"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its runs are no list of names")
+        return names
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvalError(f"cannot read {plan} as the plan of a study: {error}", hint="run the study again") from error
 

@@ -39,3 +39,12 @@ def visible(text: str) -> str:
     or hide other lines. Line breaks and tabs stay.
     """
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8; JSON allows half a surrogate pair, but tokenizers do not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from typing import Literal
 from poolwise.errors import ConfigError, ModelError, nearest
 from poolwise.storage.cache import cache_folder
 from poolwise.storage.fingerprints import LENGTH
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import PARTIAL, write_text
 
 ORIGIN = "gguf.json"
@@ -69,7 +70,7 @@ def load_origin(folder: Path) -> Origin:
     Raises: ModelError where it cannot be read.
     """
     try:
-        return Origin(**json.loads((folder / ORIGIN).read_text()))
+        return Origin(**load_json(folder / ORIGIN))
     except (OSError, ValueError, TypeError) as error:
         hint = f"poolwise cache clear {folder.name}"
         raise ModelError(f"cannot read {folder / ORIGIN}: {error}", "wanted what poolwise wrote there", hint) from error

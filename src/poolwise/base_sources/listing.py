@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from poolwise.base_sources.cached import cached_items, dequantised_folder, folder_bytes, load_origin
 from poolwise.base_sources.catalogue import EMBEDDED, PACKAGED, PackagedBase
+from poolwise.storage.json_text import load_json
 
 _NANO_LICENCE = "Apache-2.0"
 
@@ -47,7 +47,7 @@ def list_bases() -> list[ListedBase]:
 def _embedded() -> list[ListedBase]:
     found = []
     for name, folder in EMBEDDED.items():
-        config = json.loads((folder / "config.json").read_text())
+        config = load_json(folder / "config.json")
         found.append(
             ListedBase(
                 name=name,

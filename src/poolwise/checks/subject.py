@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from poolwise.checks.probe_texts import UNRELATED
 from poolwise.errors import ModelError
 from poolwise.models.attention import exact, rounds
 from poolwise.models.backbone import Backbone
+from poolwise.storage.json_text import load_json
 
 NO_LIMIT = 10**6
 """Tokenizers without a limit have one of 10**30."""
@@ -277,6 +277,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}", "wanted JSON") from error

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.options import say
+from poolwise.errors import ModelError
 
 EXAMPLES = (
     "poolwise push runs/mine my-org/my-model --dry-run",
@@ -38,6 +39,10 @@ def push(
     The hub is that of HF_ENDPOINT, huggingface.co unless it is set. The token is HF_TOKEN, or the one that
     hf auth login saved.
     """
+    if not model.expanduser().is_dir():
+        raise ModelError(
+            f"no folder {str(model)!r}", "wanted one that poolwise saved, or the folder of a run", "check the path"
+        )
     from poolwise.publish import build_bundle, push_bundle
 
     bundle = build_bundle(model, repository, include_base=include_base)

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from poolwise.base_dtypes import Precision
 from poolwise.cli.options import Device, is_quiet, is_verbose, require_model
 from poolwise.errors import ConfigError, needs_extra, require_choice
 
@@ -87,7 +88,7 @@ def serve(
     SIGTERM answers what is queued and ends; SIGHUP loads the models again without a gap.
     """
     require_serve()
-    require_choice("--precision", precision, ("auto", "fp32", "bf16"))
+    require_choice("--precision", precision, get_args(Precision))
     for one in models or []:
         require_model(one)
     from poolwise.experiments import open_log

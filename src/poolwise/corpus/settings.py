@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from poolwise.base_dtypes import Precision
 from poolwise.corpus.chunks import Chunking
 from poolwise.corpus.manifest import Dtype, Format
 from poolwise.corpus.rows import Columns
@@ -12,7 +13,6 @@ from poolwise.errors import ConfigError, require_choice
 
 SHARD_ROWS = 8192
 """Two windows of texts that are sorted by length together (``kernels.reading.WINDOW``), and 8 MB at 256 numbers."""
-Precision = Literal["auto", "fp32", "bf16"]
 EngineName = Literal["local", "ray"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from poolwise.config import ColumnNames
+from poolwise.wording import is_unicode
 
 
 class RowError(ValueError):
@@ -117,12 +118,3 @@ def _text(item: object, field: str) -> str:
     if not is_unicode(item):
         raise RowError(f"half a surrogate pair in {field!r}, which cannot be written as UTF-8")
     return item
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8; JSON allows half a surrogate pair, but tokenizers do not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -15,6 +15,7 @@ import numpy as np
 from poolwise.data.triples import Triple, triples_fingerprint
 from poolwise.errors import DataError
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def load_schedule(path: Path) -> Schedule:
     Raises: DataError where the file is missing or damaged, or its hash does not match its batches.
     """
     try:
-        tree: Mapping[str, object] = json.loads(path.read_text())
+        tree: Mapping[str, object] = load_json(path)
         stored = tree["hash"]
         schedule = Schedule(**{name: value for name, value in tree.items() if name != "hash"})  # type: ignore[arg-type]
     except (OSError, ValueError, TypeError, KeyError) as error:

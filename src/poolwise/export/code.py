@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from poolwise.errors import ModelError
+from poolwise.storage.json_text import load_json
 
 BUNDLED = "bundled_modules.py"
 """The one file with code that an export may hold; a copy of the module of that name in this room."""
@@ -53,7 +53,7 @@ def _mapped_classes(folder: Path) -> list[str]:
 
 def _read_json(path: Path) -> list[dict[str, object]] | dict[str, object]:
     try:
-        found: list[dict[str, object]] | dict[str, object] = json.loads(path.read_bytes())
+        found: list[dict[str, object]] | dict[str, object] = load_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}", hint="export the model again") from error
     return found

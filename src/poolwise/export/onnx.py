@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +18,7 @@ from poolwise.export.quiet import quiet
 from poolwise.export.tokenizer_json import tokenizer_json
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 
 with needs_extra("the target onnx", "onnx"):
@@ -71,7 +71,7 @@ def rounding(folder: Path) -> float | None:
 
     The products of int8 are the same on every CPU, but what is rounded to them differs in its last bits.
     """
-    measured = json.loads((folder / SETTINGS).read_text()).get("int8")
+    measured = load_json(folder / SETTINGS).get("int8")
     return None if measured is None else 2 * float(measured["difference"])
 
 

@@ -16,6 +16,7 @@ from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.families import EAGER
 from poolwise.models.merge import merged_copy
 from poolwise.models.tokens import TextTokens
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 from poolwise.upstream.transformers import attention_in_use
 
@@ -109,7 +110,7 @@ def kernel_of(backbone: Backbone) -> str:
 
 def set_settings(path: Path, settings: dict[str, Any]) -> None:
     """Set keys of a JSON file."""
-    write_text(path, json.dumps(json.loads(path.read_text()) | settings, indent=2) + "\n")
+    write_text(path, json.dumps(load_json(path) | settings, indent=2) + "\n")
 
 
 def write_settings(path: Path, settings: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from poolwise.errors import ModelError
+from poolwise.storage.json_text import load_json
 
 Format = Literal["paper", "llm2vec", "gritlm", "nv-embed"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -21,7 +21,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(load_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"cannot read {path}: {error}", "wanted a JSON object") from error
 

@@ -169,24 +169,12 @@ class Processes:
             try:
                 state = ended.result()
             except BrokenProcessPool:
-                self._slots.pop(place).leave()
-                if not is_last and not self._is_ending:
-                    logger.warning("%s: its worker process was killed (out of memory?); it is tried again", job.label)
-                    try:
-                        self._start(place, job, told, is_last=True)
-                    except BaseException as failure:
-                        told.set_exception(failure)  # else the study would wait for ever
-                    return
-                # The system kills a process that uses too much memory without a message.
-                hint = "lower --workers, eval.batch_size or train.mini_batch_size"
-                message = f"its worker process was killed (out of memory?), twice; {hint}"
-                state = JobState(status="failed", seconds=0, error=message)
+                # In a thread of its own: the pool may hold a lock here that its shutdown needs (Python 3.14 does).
+                threading.Thread(target=self._replace, args=(place, job, told, is_last), daemon=True).start()
             except BaseException as error:
                 told.set_exception(error)
-                return
-            with self._lock:
-                self._free.append(place)
-            told.set_result(state)
+            else:
+                self._settle(place, state, told)
 
         try:
             running = self._slots[place].pool.submit(_run_in_worker, job)
@@ -194,6 +182,26 @@ class Processes:
             self._slots[place] = self._open(place)
             running = self._slots[place].pool.submit(_run_in_worker, job)
         running.add_done_callback(tell)
+
+    def _replace(self, place: int, job: Job, told: Future[JobState], is_last: bool) -> None:
+        """Give up a process that was killed, and try its job once more in a new one."""
+        self._slots.pop(place).leave()
+        if not is_last and not self._is_ending:
+            logger.warning("%s: its worker process was killed (out of memory?); it is tried again", job.label)
+            try:
+                self._start(place, job, told, is_last=True)
+            except BaseException as failure:
+                told.set_exception(failure)  # else the study would wait for ever
+            return
+        # The system kills a process that uses too much memory without a message.
+        hint = "lower --workers, eval.batch_size or train.mini_batch_size"
+        message = f"its worker process was killed (out of memory?), twice; {hint}"
+        self._settle(place, JobState(status="failed", seconds=0, error=message), told)
+
+    def _settle(self, place: int, state: JobState, told: Future[JobState]) -> None:
+        with self._lock:
+            self._free.append(place)
+        told.set_result(state)
 
     def _open(self, place: int) -> _Slot:
         return _Slot(self._context, self._arguments, self._visible[place], self._hear)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Literal
 
 import torch
 
+from poolwise.base_dtypes import Precision
 from poolwise.upstream.torch import has_amx_tiles, has_avx512_bf16
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:

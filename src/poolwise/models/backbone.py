@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from poolwise.attentions import Attention, AttentionMode, parse_attention
-from poolwise.base_dtypes import HeldDtype
+from poolwise.base_dtypes import HeldDtype, Precision
 from poolwise.design import POOLINGS, Design, parse_design
 from poolwise.errors import ModelError
 from poolwise.kernels.final_layer import FinalLayer
@@ -31,7 +31,7 @@ from poolwise.kernels.packing import (
     pack_batch,
     use_packing,
 )
-from poolwise.kernels.precision import Precision, autocast, uses_bf16
+from poolwise.kernels.precision import autocast, uses_bf16
 from poolwise.kernels.reduction import reduce_tokens, widen, without_first
 from poolwise.kernels.varlen import has_varlen
 from poolwise.models.adapter import load_adapter, save_adapter

@@ -9,6 +9,7 @@ from typing import Any
 
 from poolwise import __version__
 from poolwise.errors import ConfigError, ModelError
+from poolwise.storage.json_text import load_json
 
 
 def read_config(path: Path, keys: Set[str]) -> dict[str, Any]:
@@ -17,7 +18,7 @@ def read_config(path: Path, keys: Set[str]) -> dict[str, Any]:
     Raises: ModelError where it cannot be read or lacks one of ``keys``.
     """
     try:
-        config = json.loads(path.read_text())
+        config = load_json(path)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
     if missing := sorted(keys - set(config if isinstance(config, dict) else ())):
@@ -65,4 +66,4 @@ def require_versions(path: Path) -> None:
 
 
 def add_settings(path: Path, more: dict[str, Any]) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | more, indent=2, sort_keys=True))
+    path.write_text(json.dumps(load_json(path) | more, indent=2, sort_keys=True))

@@ -9,9 +9,9 @@ import torch
 from sentence_transformers.util import get_device_name
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from poolwise.base_dtypes import BaseDtype, HeldDtype, reason_against
+from poolwise.base_dtypes import BaseDtype, HeldDtype, Precision, reason_against
 from poolwise.errors import ConfigError
-from poolwise.kernels.precision import Precision, uses_bf16
+from poolwise.kernels.precision import uses_bf16
 
 
 def hold_base_in(

@@ -8,11 +8,10 @@ from typing import get_args
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
-from poolwise.base_dtypes import BaseDtype
+from poolwise.base_dtypes import BaseDtype, Precision
 from poolwise.design import Design, parse_design
 from poolwise.errors import ModelError, require_choice
 from poolwise.kernels.devices import require_device
-from poolwise.kernels.precision import Precision
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
 from poolwise.models.base_dtype import hold_base_in

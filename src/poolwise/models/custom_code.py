@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from transformers import CONFIG_MAPPING
 from poolwise.errors import ModelError
 from poolwise.hub import is_hub_id, snapshot
 from poolwise.models.saved_folder import MODULES
+from poolwise.storage.json_text import load_json
 
 logger = logging.getLogger(__name__)
 _CONFIGS = ("config.json", "tokenizer_config.json")
@@ -114,6 +114,6 @@ def _class_names(mapped: dict[str, Any]) -> Iterator[str]:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError):  # loading the model reports the error
         return None

@@ -11,11 +11,11 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from poolwise.base_dtypes import HeldDtype
+from poolwise.base_dtypes import HeldDtype, Precision
 from poolwise.design import Design
 from poolwise.errors import ModelError
 from poolwise.kernels.narrow import computed_in_fp32
-from poolwise.kernels.precision import Precision, autocast
+from poolwise.kernels.precision import autocast
 from poolwise.models.adapter import add_lora
 from poolwise.models.backbone import Backbone, Method
 from poolwise.models.bases import load_causal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
+from poolwise.base_dtypes import Precision
 from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.cards import FACTS, load_facts
@@ -19,7 +19,6 @@ from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError, require_choice
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
-from poolwise.kernels.precision import Precision
 from poolwise.models.backbone import Backbone
 from poolwise.models.custom_code import refuse_custom_code
 from poolwise.models.embedding_model import EmbeddingModel
@@ -28,6 +27,7 @@ from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
 from poolwise.models.saved_folder import SETTINGS, find_model, no_model, own_folder
 from poolwise.records import require_finished
+from poolwise.storage.json_text import load_json
 
 logger = logging.getLogger(__name__)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -96,7 +96,7 @@ def _load_pooling(folder: Path, design: Design) -> Pooling:
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+        return dict(load_json(path)) if path.is_file() else {}
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
 

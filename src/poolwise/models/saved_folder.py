@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from poolwise.cards import FACTS
 from poolwise.errors import ModelError
 from poolwise.hub import hub_reason, is_hub_id, snapshot
 from poolwise.records import require_finished
+from poolwise.storage.json_text import load_json
 
 CONFIG = "poolwise.json"
 MODULES = "modules.json"
@@ -113,7 +113,7 @@ def _fetched(name: str, *, with_base: bool = True, **access: Any) -> Path | None
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path)
     except (OSError, ValueError):  # loading the model reports the error
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from poolwise.errors import ConfigError
 from poolwise.kernels.layers import decoder_layers
 from poolwise.models.pooling import build_pooling
 from poolwise.models.pooling.cross_attention import head_size
+from poolwise.storage.json_text import load_json
 from poolwise.upstream.transformers import Conv1D
 
 
@@ -42,7 +42,7 @@ def read_config(path: Path) -> Any:
     Raises: ConfigError where it cannot be read or is of an unknown architecture.
     """
     try:
-        settings = json.loads(path.read_text())
+        settings = load_json(path)
         return AutoConfig.for_model(**settings).get_text_config()
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

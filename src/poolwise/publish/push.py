@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from poolwise.hub import hub_reason, is_reachable
 from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE, is_model_part
 from poolwise.publish.bundle import Bundle, require_model
 from poolwise.storage.fingerprints import file_hash
+from poolwise.storage.json_text import load_json
 from poolwise.upstream.huggingface_hub import endpoint, is_network_error
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _other_model(api: HfApi, bundle: Bundle, remote: _Remote) -> str:
         return f"another model, not made by poolwise ({', '.join(files[:3])})" if files else ""
     path = api.hf_hub_download(bundle.repository, CONFIG, revision=remote.commit)
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
+        config = load_json(Path(path))
     except ValueError:
         config = {}
     if _identity(config) != _identity(bundle.config):

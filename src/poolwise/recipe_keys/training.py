@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from poolwise.base_dtypes import Precision
 from poolwise.recipe_keys.section import Section
 
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
@@ -67,7 +68,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
     gradient_checkpointing: bool = Field(default=False, description="less memory, one more forward pass")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Precision = Field(
         default="auto", description="of matrix products; trained weights stay fp32; auto is bf16 where bf16 is fast"
     )
     save_steps: int = Field(

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import flush_file, write_text
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class StateFile:
         if not self._progress_path.is_file():
             return []
         try:
-            stored = json.loads(self._progress_path.read_text())
+            stored = load_json(self._progress_path)
             parts = [(int(end), str(digest)) for end, digest in stored.get("parts", [(stored["done"], "")])]
             ends = [end for end, _ in parts]
             if ends != sorted(set(ends)) or ends[-1:] != [stored["done"]] or not 0 < ends[-1] <= self.length:

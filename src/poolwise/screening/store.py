@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poolwise.attentions import Attention, parse_attention
-from poolwise.base_dtypes import HeldDtype
+from poolwise.base_dtypes import HeldDtype, Precision
 from poolwise.errors import EvalError
 from poolwise.screening.arrays import Kept, StateFile, bytes_per_state
 from poolwise.screening.needs import Need
 from poolwise.storage.checksums import checksums, damages
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import whole_file, write_text
 
 Key = tuple[str, str]
@@ -42,7 +43,7 @@ class StoreSpec:
     base_hash: str
     attention: Attention
     max_tokens: int
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Precision
     kept: Kept
     keys: tuple[Key, ...]
     base_dtype: HeldDtype = "fp32"
@@ -98,7 +99,7 @@ class StateStore:
         """The content of ``store.json``. Raises: EvalError where it or ``lengths.npy`` is missing or damaged."""
         path = self.folder / _STORE
         try:
-            found = dict(json.loads(path.read_text()))
+            found = dict(load_json(path))
             shape = {"dim": int(found["dim"]), "num_layers": int(found["num_layers"])}
             lengths = found.get("files", {})  # none of an older version
             bad = damages(self.folder, lengths)

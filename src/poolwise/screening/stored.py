@@ -11,10 +11,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule, Normalize
 
+from poolwise.base_dtypes import Precision
 from poolwise.design import Design
 from poolwise.encoding import Embeddings
 from poolwise.errors import EvalError
-from poolwise.kernels.precision import Precision
 from poolwise.models import Pooling
 from poolwise.models.pooling import POOLING_CLASSES, build_pooling
 from poolwise.models.seeds import seeded

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 
 from poolwise.errors import ConfigError, nearest
 from poolwise.search.stored_rows import StoredRows
+from poolwise.wording import is_unicode
 
 Comparison = Literal["=", "!=", "<", "<=", ">", ">=", "in"]
 Scalar = str | int | float | bool | None
@@ -90,10 +91,14 @@ def _condition(field: str, comparison: Any, value: Any) -> Condition:
     if comparison not in get_args(Comparison):
         raise ConfigError(f"where {field} {comparison!r}", f"wanted one of {', '.join(get_args(Comparison))}")
     if comparison == "in":
+        if not isinstance(value, list | tuple | set):
+            raise ConfigError(f"where {field} in {value!a}", "wanted a list of texts or numbers")
         value = tuple(value)
     for part in value if isinstance(value, tuple) else (value,):
         if not isinstance(part, str | int | float | None):
             raise ConfigError(f"where {field}: {part!r} is a {type(part).__name__}", "wanted a text or a number")
+        if isinstance(part, str) and not is_unicode(part):
+            raise ConfigError(f"where {field}: {part!a} is not UTF-8", "wanted text")
     if comparison in _COMPARE and (value is None or isinstance(value, bool | tuple)):
         raise ConfigError(f"where {field} {comparison} {value!r}", "wanted a text or a number to compare with")
     return Condition(field, comparison, value)

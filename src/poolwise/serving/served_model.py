@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 from sentence_transformers import SentenceTransformer
 
+from poolwise.base_dtypes import Precision
 from poolwise.checks.probe_texts import UNRELATED
 from poolwise.errors import ConfigError, DataError, ModelError, PoolwiseError
-from poolwise.kernels.precision import Precision
 from poolwise.models import EmbeddingModel, load_any, prepare_encoding
 from poolwise.serving.batcher import Batcher, BatchFacts, Job
 from poolwise.serving.model_info import ModelInfo, describe

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from poolwise.storage.fingerprints import ABOUT, SUMS, file_hash
 from poolwise.storage.inside import require_inside
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 
 
@@ -33,7 +34,7 @@ def load_checksums(folder: Path) -> dict[str, str] | None:
     Raises: OSError or ValueError where it cannot be read.
     """
     try:
-        found = json.loads((folder / SUMS).read_text(encoding="utf-8"))
+        found = load_json(folder / SUMS)
     except FileNotFoundError:
         return None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

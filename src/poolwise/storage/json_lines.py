@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from poolwise.errors import DataError
 from poolwise.storage.inflate import READ_ERRORS, open_binary
+from poolwise.storage.json_text import parse_json
 
 CUT = "is the file whole?"
 LONGEST_LINE = 2**28
@@ -60,8 +60,8 @@ def iter_json_lines(path: Path) -> Iterator[tuple[int, object]]:
 def parse_json_line(line: str) -> object:
     """Return the JSON value of a line, or ``Unreadable``."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return parse_json(line)
+    except ValueError as error:
         return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poolwise.errors import ConfigError, EvalError
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 
 
@@ -39,7 +40,7 @@ def read_json(path: Path, hint: str = "delete it and run the same command again"
     Raises: EvalError where it cannot be read or is damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = load_json(path)
     except (OSError, ValueError) as error:
         raise EvalError(f"cannot read {path}: {error}", hint=hint) from error
     if not isinstance(found, dict):

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from poolwise.results import CategoryMean, StudyResults
+from poolwise.storage.json_text import load_json
 
 FILE = "shortlist.json"
 HEADS = "a screen on the frozen base, heads only"
@@ -57,7 +58,7 @@ def with_shortlist(results: StudyResults, screen: Path) -> StudyResults:
     path = screen / FILE
     if not path.is_file():
         return results
-    found = json.loads(path.read_text())
+    found = load_json(path)
     left_out = {name: rank for name, rank in found["mean_ranks"].items() if name not in found["kept"]}
     listed = ", ".join(f"{name} ({left_out[name]:.1f})" for name in sorted(left_out, key=lambda name: left_out[name]))
     note = (

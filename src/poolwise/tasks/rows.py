@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poolwise.data.dialects import is_unicode
 from poolwise.errors import DataError
 from poolwise.storage.json_lines import Unreadable
 from poolwise.storage.row_files import TEXT_SUFFIXES, is_table, iter_rows
 from poolwise.storage.row_problems import RowProblems, absent_columns
+from poolwise.wording import is_unicode
 
 FORMS = "{stem}.jsonl, {stem}.csv or {stem}.tsv, plain or .gz"
 """The file names that may hold rows, for messages."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from poolwise.errors import ConfigError, ModelError
 from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import flush_folder, level_modes, write_bytes
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.shards import part_of
@@ -56,7 +57,7 @@ def load_weights(model: SentenceTransformer, folder: Path) -> None:
 
 def _damage_of_weights(folder: Path) -> str:
     try:
-        recorded = json.loads((folder / _RUN).read_text())["weights"]
+        recorded = load_json(folder / _RUN)["weights"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"{_RUN} is missing or damaged"
     return next((f"{name} {problem}" for name, problem in damages(folder, recorded).items()), "")
@@ -96,7 +97,7 @@ def find_checkpoint(folder: Path, run_hash: str) -> Path | None:
         if damage := checkpoint_damage(path):
             logger.warning("%s: %s; training does not resume from this checkpoint", path, damage)
             continue
-        stored = json.loads((path / _RUN).read_text())["run"]
+        stored = load_json(path / _RUN)["run"]
         if stored != run_hash:
             raise ConfigError(
                 f"{path} is a checkpoint of run {stored}",
@@ -114,7 +115,7 @@ def checkpoint_damage(path: Path, *, is_quick: bool = False) -> str:
         is_quick: look at the sizes of files only.
     """
     try:
-        stored = json.loads((path / _FILES).read_text())
+        stored = load_json(path / _FILES)
         step, files, needed = stored["step"], dict(stored["files"]), dict(stored["needed"])
     except FileNotFoundError:
         return f"{_FILES} with its checksums is missing (deleted, or written by an older version)"

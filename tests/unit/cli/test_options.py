@@ -59,6 +59,20 @@ def test_threads_wait_quietly_unless_the_user_says_otherwise() -> None:
     assert run(code, OMP_WAIT_POLICY="active").stdout.splitlines()[1] == "active False"
 
 
+@pytest.mark.parametrize("command", ["encode no rows.jsonl --out out", "doctor no", "push no org/name", "serve no"])
+def test_a_missing_model_is_refused_before_torch_is_imported(command: str, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.chdir(sys.argv.pop(1)); sys.argv[0] = 'poolwise'\n"
+        "from poolwise.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    found = run(code, str(tmp_path), *command.split())
+    assert found.stdout.split() == ["2", "False"]
+    assert found.stderr.startswith("error: no ")
+    assert found.stderr.endswith("check the path\n")
+
+
 @pytest.mark.parametrize("name", ["spec.json", "training.jsonl", "checkpoints/checkpoint-3"])
 def test_a_run_without_its_model_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)

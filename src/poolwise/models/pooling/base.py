@@ -13,9 +13,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
+from poolwise.base_dtypes import Precision
 from poolwise.design import Design
 from poolwise.errors import ModelError
-from poolwise.kernels.precision import Precision, autocast
+from poolwise.kernels.precision import autocast
 from poolwise.kernels.reduction import widen
 from poolwise.models.finite import require_finite
 from poolwise.models.pooling.occlusion import occlusion_weights
