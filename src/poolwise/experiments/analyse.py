@@ -19,7 +19,8 @@ from poolwise.stats.core.sample_ratio import log_split_e_value
 
 SPLIT_ALPHA = 0.001
 """Error rate of the check of the split. It is low because a wrong split invalidates everything."""
-MOST_LOOKS = 120
+DAILY_LOOKS = 60
+"""So many days have a look each; of later ones every second, from twice as many days on every fourth, and so on."""
 RATE_DAYS = 7.0
 ASSUMPTION = (
     "Days to a verdict assume that the differences stay as they are estimated now and that new users arrive as in the "
@@ -131,13 +132,19 @@ def analyse_log(contents: LogContents, now: float) -> Analysis:
 
 
 def _look_times(start: float | None, end: float) -> list[float]:
-    """Return the ends of days since the start, or of every second or third day in a long experiment, and the end."""
+    """Return the ends of days since the start, and the end.
+
+    Law: the looks at ends of days are among those at any later time, so that no verdict is forgotten.
+    """
     if start is None:
         return []
     days = int((end - start) / DAY)
-    step = max(1, math.ceil(days / MOST_LOOKS))
-    ends = [start + day * DAY for day in range(step, days + 1, step)]
+    ends = [start + day * DAY for day in range(1, days + 1) if day % _days_between(day) == 0]
     return ends if ends and ends[-1] == end else [*ends, end]
+
+
+def _days_between(day: int) -> int:
+    return 1 if day <= DAILY_LOOKS else 2 ** math.ceil(math.log2(day / DAILY_LOOKS))
 
 
 def _users_per_day(observed: Observed, start: float | None) -> float:

@@ -55,11 +55,16 @@ Event = Exposure | Feedback
 
 @dataclass(frozen=True)
 class Logged:
-    """An event with its number and its time, in seconds since 1970 by the writer's clock."""
+    """An event with its number and its time, in seconds since 1970.
+
+    Args:
+        is_given: the time came with the event, as in an imported table; otherwise the writer's clock told it.
+    """
 
     number: int
     time: float
     event: Event
+    is_given: bool = False
 
 
 def is_list(event: Event) -> bool:
@@ -122,7 +127,7 @@ def to_line(number: int, time: float, kind: str, fields: Mapping[str, Any]) -> b
 def event_line(logged: Logged) -> bytes:
     """Return the line of one event."""
     kind = "exposure" if isinstance(logged.event, Exposure) else "feedback"
-    return to_line(logged.number, logged.time, kind, asdict(logged.event))
+    return to_line(logged.number, logged.time, kind, {"given": logged.is_given} | asdict(logged.event))
 
 
 def digest(event: Event) -> int:
@@ -163,7 +168,7 @@ def to_logged(tree: Mapping[str, Any], design: Design) -> Logged:
     kind = tree["kind"]
     if kind not in _FIELDS:
         raise DataError(f"the kind is {kind!r}", f"wanted {' or '.join(_FIELDS)}")
-    fields = {name: value for name, value in tree.items() if name not in ("number", "time", "kind")}
+    fields = {name: value for name, value in tree.items() if name not in ("number", "time", "kind", "given")}
     if wrong := next((name for name, value in fields.items() if not _has_type(value, _FIELDS[kind].get(name))), None):
         raise DataError(f"{kind}: {wrong!r} is {fields[wrong]!r:.60}")
     if missing := _NEEDED[kind] - fields.keys():
@@ -171,13 +176,14 @@ def to_logged(tree: Mapping[str, Any], design: Design) -> Logged:
     if not _has_type(tree.get("time"), _NUMBER):
         raise DataError(f"{kind}: 'time' is {tree.get('time')!r:.60}")
     check_time(tree["time"])
+    is_given = tree.get("given") is True
     if kind == "exposure":
         exposure = Exposure(**{"arm": None} | fields)
         check_exposure(exposure, design)
-        return Logged(tree["number"], tree["time"], exposure)
+        return Logged(tree["number"], tree["time"], exposure, is_given)
     feedback = Feedback(**fields)
     check_feedback(feedback, design)
-    return Logged(tree["number"], tree["time"], feedback)
+    return Logged(tree["number"], tree["time"], feedback, is_given)
 
 
 def _has_type(value: object, wanted: Any) -> bool:

@@ -195,7 +195,8 @@ class EventLog:
             if self._next == 0:
                 self._write(to_line(0, self._clock(), "design", {"fingerprint": self.design.fingerprint}))
                 self._next = 1
-            self._write(event_line(Logged(self._next, self._clock() if when is None else when, event)))
+            at = self._clock() if when is None else when
+            self._write(event_line(Logged(self._next, at, event, is_given=when is not None)))
             self._next += 1
             self._known[event.id] = digest(event)
             if is_list(event):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,17 +69,21 @@ class Observed:
 def observe(design: Design, events: Sequence[Logged]) -> Observed:
     """Return the users of a log.
 
-    Events count in the order in which they were written. Where the clock went back, time stands still until it has
-    caught up. A user who saw two arms keeps the first: the comparison stays one of random groups.
+    Events count in the order of their times: of those that they came with, or of the clock that wrote them, which is
+    corrected where it was set. A user who saw two arms keeps the first: the comparison stays one of random groups.
     """
-    times, notes = _forward([logged.time for logged in events])
+    events, times, notes = _in_order(events)
     place = {arm.name: number for number, arm in enumerate(design.arms)}
     of_user: dict[str, int] = {}
     arms: list[int] = []
     first: list[float] = []
     covariates: list[float] = []
     crossed: set[str] = set()
-    lists: dict[str, Mapping[str, str]] = {}
+    lists = {
+        one.event.id: one.event.teams
+        for one in events
+        if isinstance(one.event, Exposure) and one.event.teams is not None
+    }
     strays = 0
     exposures: dict[str, int] = dict.fromkeys(place, 0)
     for logged, time in zip(events, times, strict=True):
@@ -86,8 +91,6 @@ def observe(design: Design, events: Sequence[Logged]) -> Observed:
         if not isinstance(event, Exposure):
             strays += event.event == "click" and event.exposure in lists and event.item not in lists[event.exposure]
             continue
-        if event.teams is not None:
-            lists[event.id] = event.teams
         arm = -1 if event.arm is None else place[event.arm]
         if event.arm is not None:
             exposures[event.arm] += 1
@@ -117,17 +120,44 @@ def observe(design: Design, events: Sequence[Logged]) -> Observed:
     return Observed(design, users, exposures, last, notes, len(lists), events, times, of_user)
 
 
-def _forward(times: Sequence[float]) -> tuple[FloatArray, list[str]]:
-    """Return times that never go back, and a note if any did."""
-    raw = np.asarray(times, dtype=np.float64)
-    forward = np.maximum.accumulate(raw) if len(raw) else raw
-    back = forward - raw
-    if not np.any(back > 0):
-        return forward, []
-    return forward, [
-        f"The clock of the log went back, by {back.max():,.1f} s at most; {np.sum(back > 0):,} events count at the "
-        "latest time before them. Their order is that of the log."
-    ]
+def _in_order(events: Sequence[Logged]) -> tuple[list[Logged], FloatArray, list[str]]:
+    """Return events in the order of their times, those times, and a note if a clock had to be corrected."""
+    times = np.array([logged.time for logged in events], dtype=np.float64)
+    by_clock = np.flatnonzero([not logged.is_given for logged in events])
+    corrected = _steady(times[by_clock])
+    moved = np.abs(corrected - times[by_clock])
+    times[by_clock] = corrected
+    order = np.argsort(times, kind="stable")
+    notes = []
+    if np.any(moved > 0):
+        notes.append(
+            f"The clock of the log was set back or ahead: {np.sum(moved > 0):,} events have a time that does not fit "
+            f"those around them, by {moved.max():,.1f} s at most. They count at the time of the event before them."
+        )
+    return [events[place] for place in order], times[order], notes
+
+
+def _steady(times: FloatArray) -> FloatArray:
+    """Return the times of a clock in the order in which it told them, never going back.
+
+    As many as can be are kept as they are (a longest subsequence that does not fall); each of the others becomes the
+    kept one before it, or the first one. So neither one event years ahead nor one years back moves the rest.
+    """
+    if not np.any(np.diff(times) < 0):
+        return times
+    ends: list[float] = []
+    places: list[int] = []
+    before = np.full(len(times), -1)
+    for place, time in enumerate(times.tolist()):
+        length = bisect_right(ends, time)
+        before[place] = places[length - 1] if length else -1
+        ends[length : length + 1], places[length : length + 1] = [time], [place]
+    kept = [places[-1]]
+    while before[kept[-1]] >= 0:
+        kept.append(int(before[kept[-1]]))
+    kept.reverse()
+    latest = np.searchsorted(kept, np.arange(len(times)), side="right") - 1
+    return np.asarray(times[np.array(kept)[np.maximum(latest, 0)]])
 
 
 def values_of(observed: Observed, metric: Metric) -> Values:

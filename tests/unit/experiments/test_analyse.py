@@ -10,7 +10,8 @@ import pytest
 
 from ab_folder import CLICKED, DAY, LATENCY, START, begun, design, run_traffic
 from poolwise.experiments import Feedback, analyse, interleave, open_log
-from poolwise.experiments.analyse import Analysis
+from poolwise.experiments.analyse import Analysis, _look_times
+from poolwise.experiments.users import _steady
 
 
 def result(found: Analysis, metric: str = "clicked"):  # type: ignore[no-untyped-def]
@@ -155,11 +156,63 @@ def test_a_user_who_saw_two_arms_keeps_the_first_and_is_told(tmp_path: Path) -> 
     assert any("1 of 2 users saw more than one arm" in note for note in found.notes)
 
 
-def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path) -> None:
-    folder = begun(tmp_path / "ab", design(min_users=2))
-    found = write(folder, [("a", "A", 10, []), ("b", "B", 4, [("click", 1, 5)]), ("c", "B", 11, [])], in_order=False)
-    assert any("went back, by 21,600.0 s at most; 2 events" in note for note in found.notes)
-    assert result(found).now.means == (0.0, 0.5)
+def written_by_a_clock(folder: Path, times: list[float]) -> Analysis:
+    """Return the analysis of a log of exposures, each with a click a minute later, at the times of its clock."""
+    told = iter([START, *(time for start in times for time in (start, start + 60))])  # the first: the design
+    with open_log(folder, clock=lambda: next(told)) as log:
+        for number in range(len(times)):
+            exposure, _ = log.expose(f"u{number}", log.assign(f"u{number}").name)
+            log.feedback(Feedback(f"f{number}", exposure.id, "click", 1.0))
+    return analyse(folder)
+
+
+@pytest.mark.parametrize("jump", [5 * 365 * DAY, -5 * 365 * DAY, 3 * DAY, -3 * DAY, -7200.0])
+@pytest.mark.parametrize("place", [2, 50, 397])
+def test_one_event_with_a_wrong_clock_moves_no_other(tmp_path: Path, jump: float, place: int) -> None:
+    times = [START + number * 1800.0 for number in range(400)]
+    right = written_by_a_clock(begun(tmp_path / "right", design(min_users=2)), times)
+    times[place] += jump
+    wrong = written_by_a_clock(begun(tmp_path / "wrong", design(min_users=2)), times)
+    assert wrong.at == pytest.approx(right.at, abs=1860)
+    assert abs(sum(result(wrong).now.users) - sum(result(right).now.users)) <= 1
+    assert abs(wrong.start - right.start) <= 1800
+    assert any("was set back or ahead: 2 events" in note for note in wrong.notes)
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
+    times = [START + number * 1800.0 for number in range(300)]
+    back = [*times[:200], *(time - 6 * 3600 for time in times[200:])]
+    found = written_by_a_clock(begun(tmp_path / "ab", design(min_users=2)), back)
+    assert any("23 events have a time" in note and "by 19,860.0 s at most" in note for note in found.notes)
+    assert found.at == back[-1] + 60 + DAY  # the window of the last user
+    assert result(found).now.means == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("times", "wanted"),
+    [
+        ([], []),
+        ([3], [3]),
+        ([1, 2, 2, 5], [1, 2, 2, 5]),
+        ([1, 2, 99, 3, 4], [1, 2, 2, 3, 4]),
+        ([1, 2, -99, 3, 4], [1, 2, 2, 3, 4]),
+        ([99, 1, 2, 3], [1, 1, 2, 3]),
+        ([1, 2, 3, 0], [1, 2, 3, 3]),
+        ([5, 6, 7, 1, 2], [5, 6, 7, 7, 7]),
+        ([5, 6, 1, 2, 3], [1, 1, 1, 2, 3]),
+    ],
+)
+def test_a_steady_clock_keeps_as_many_times_as_it_can(times: list[float], wanted: list[float]) -> None:
+    assert _steady(np.array(times, dtype=np.float64)).tolist() == wanted
+
+
+def test_looks_at_the_ends_of_days_stay_looks() -> None:
+    before: set[float] = set()
+    for days in range(1, 900):
+        looks = _look_times(START, START + days * DAY)
+        assert before <= set(looks)
+        before = {look for look in looks if look != looks[-1]}
+    assert len(looks) < 200
 
 
 def test_a_covariate_makes_the_interval_narrower(tmp_path: Path) -> None:

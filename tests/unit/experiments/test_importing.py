@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from ab_folder import begun, design
 from poolwise.errors import ConfigError, DataError
-from poolwise.experiments import import_log, open_log
+from poolwise.experiments import analyse, import_log, open_log
 from poolwise.experiments.log import read_log
 
 CSV = """user,arm,time,latency,click,rating,conversion,error
@@ -109,6 +110,42 @@ def test_a_table_of_feedback_names_the_exposures(tmp_path: Path) -> None:
     (tmp_path / "g.csv").write_text("exposure,event\ne1,click\n")
     with open_log(folder) as log, pytest.raises(DataError, match="it lacks time; wanted exposure, event and time"):
         import_log(log, tmp_path / "g.csv")
+
+
+def test_files_in_any_order_and_in_any_parts_give_the_same_analysis(tmp_path: Path) -> None:
+    """A night's table of exposures and one of its feedback are what many systems write."""
+    draw = random.Random(0)
+    shown, clicks = [], []
+    for number in range(2400):
+        arm, time = "AB"[number % 2], 1767225600 + 300 * number
+        shown.append(f"e{number},u{number},{arm},{time}\n")
+        if draw.random() < {"A": 0.3, "B": 0.45}[arm]:
+            clicks.append(f"e{number},click,{time + 30}\n")
+    early = sum(int(row[1 : row.index(",")]) < 1200 for row in clicks)
+    heads = {"e": "id,user,arm,time\n", "f": "exposure,event,time\n"}
+    tables = {
+        "e": shown,
+        "f": clicks,
+        "e0": shown[:1200],
+        "e1": shown[1200:],
+        "f0": clicks[:early],
+        "f1": clicks[early:],
+    }
+    for name, rows in tables.items():
+        (tmp_path / f"{name}.csv").write_text(heads[name[0]] + "".join(rows))
+    (tmp_path / "shuffled.csv").write_text(heads["e"] + "".join(draw.sample(shown, len(shown))))
+    orders = [["e", "f"], ["e0", "f0", "e1", "f1"], ["e1", "f1", "e0", "f0"], ["shuffled", "f"]]
+    found = []
+    for number, names in enumerate(orders):
+        folder = begun(tmp_path / f"ab{number}", design(window_hours=1.0))
+        with open_log(folder) as log:
+            for name in names:
+                import_log(log, tmp_path / f"{name}.csv")
+        found.append(analyse(folder, now=1767225600 + 300 * 2400))
+    assert found[0].arms[1].decision == "superior"
+    assert found[0].metrics[0].now.means == pytest.approx((0.3, 0.45), abs=0.03)
+    for one in found[1:]:
+        assert one == found[0]
 
 
 def test_a_row_with_a_rating_that_is_impossible_leaves_no_exposure(tmp_path: Path) -> None:
