@@ -162,6 +162,11 @@ class Design(Section):
                     f"metric {metric.name!r} is {metric.kind}, and window_hours is null: a user's value must be fixed "
                     "when it is counted. Wanted a number of hours, or kind mean or ratio"
                 )
+            if metric.kind == "preference" and len(self.metrics) > 1:
+                raise ValueError(
+                    f"metric {metric.name!r} is a preference, and there are others: every user then sees both arms in "
+                    "one list, so no other metric belongs to an arm. Wanted that metric alone"
+                )
             if metric.kind == "preference" and len(self.arms) != 2:
                 raise ValueError(
                     f"metric {metric.name!r}: interleaving compares two arms, the design has {self._names}"

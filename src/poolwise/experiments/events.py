@@ -93,6 +93,8 @@ def check_feedback(feedback: Feedback, design: Design) -> None:
     if feedback.event not in FEEDBACK:
         raise DataError(f"{where}: event {feedback.event!r}", f"wanted one of {', '.join(FEEDBACK)}")
     _require_usable(where, "value", feedback.value)
+    if feedback.event == "click" and feedback.value <= 0:
+        raise DataError(f"{where}: click {feedback.value:g}", "wanted 1; nothing is sent where there was no click")
     for metric in design.metrics:
         low, high = metric.bounds
         if metric.kind == "bounded" and metric.event == feedback.event and not low <= feedback.value <= high:

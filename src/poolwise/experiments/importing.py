@@ -126,7 +126,7 @@ def _write_feedback(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) ->
 
 def _write_exposure(log: EventLog, row: _Row, seen: Counter[tuple[str, ...]]) -> str:
     cells = row.cells
-    user, arm = _text(cells["user"]), _text(cells["arm"])
+    user, arm = _key(cells["user"]), _text(cells["arm"])
     if not user or not arm:
         raise DataError(f"{'user' if not user else 'arm'} is empty")
     try:
@@ -168,6 +168,11 @@ def _set_aside(log: EventLog, reasons: Sequence[str]) -> None:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
+
+
+def _key(value: object) -> str:
+    """Return a user's key; a table whose column lacks some numbers holds the others as 17.0."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else _text(value)
 
 
 def _time(value: object) -> float:

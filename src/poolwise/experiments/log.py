@@ -3,7 +3,8 @@
 The folder of an experiment::
 
     design.yaml        Design
-    events.jsonl       the design's hash, then one event per line; each line ends with its checksum
+    events.jsonl       the hash of the design, the models of the arms, and one event per line; each line ends with
+                       its checksum
     set-aside.jsonl    rows of imported logs that were not taken, with the reason
 """
 
@@ -15,12 +16,12 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from poolwise.errors import ConfigError, DataError
 from poolwise.experiments.assignment import assign, user_of
@@ -56,6 +57,11 @@ class LogContents:
     design: Design
     events: list[Logged]
     problems: list[str]
+    num_lines: int = 0
+    is_bound: bool = False
+    """Whether a line has the hash of the design."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The fingerprint of the model that each arm was served by, as far as a server wrote them."""
 
 
 class UnknownExposureError(DataError):
@@ -86,23 +92,30 @@ def read_log(folder: Path) -> LogContents:
     problems: list[str] = []
     path = folder / EVENTS
     next_number = 0
+    is_bound = False
+    models: dict[str, str] = {}
     for line, raw in _lines(path):
         tree = parse_line(raw)
         if tree is None:
-            what = "; the design cannot be checked against it" if line == 1 else ""
-            problems.append(f"{path}:{line}: the line was cut or changed; it is left out{what}")
+            problems.append(f"{path}:{line}: the line was cut or changed; it is left out")
             continue
         if (missing := tree["number"] - next_number) > 0 and len(problems) == 0:
             problems.append(f"{path}:{line}: {missing} line(s) before it are missing")
         next_number = tree["number"] + 1
         if tree["kind"] == "design":
             _require_same(folder, design, tree.get("fingerprint"))
+            is_bound = True
+            continue
+        if tree["kind"] == "models":
+            models |= {arm: str(found) for arm, found in tree.items() if arm not in ("number", "time", "kind")}
             continue
         try:
             events.append(to_logged(tree, design))
         except DataError as error:
             problems.append(f"{path}:{line}: {error}; the line is left out")
-    return LogContents(design, events, problems)
+    if events and not is_bound:
+        problems.append(f"{path}: no line has the hash of the design, so nothing tells whether it was changed since")
+    return LogContents(design, events, problems, next_number, is_bound, models)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -132,14 +145,31 @@ class EventLog:
         # Numbers in place of events: a server of months has millions.
         self._known = {logged.event.id: digest(logged.event) for logged in contents.events}
         self._lists = {one.event.id for one in contents.events if is_list(one.event)}
-        self._next = contents.events[-1].number + 1 if contents.events else 0
+        self._next, self._is_bound, self._models = contents.num_lines, contents.is_bound, dict(contents.models)
         self._guard = threading.Lock()
-        self._synced = 0.0
+        self._is_unsynced = False
         self._is_cut = False  # whether a full disk cut the last line
 
     def assign(self, key: str) -> Arm:
         """Return the arm of a user's key, always the same one."""
         return assign(key, self.design)
+
+    def bind(self, models: Mapping[str, str]) -> None:
+        """Write which model each arm is, by its fingerprint.
+
+        Raises: ConfigError where an arm was another model in an earlier part of the experiment.
+        """
+        with self._guard:
+            for arm, found in models.items():
+                if (before := self._models.get(arm, found)) != found:
+                    raise ConfigError(
+                        f"arm {arm} is model {found}, and in the log so far it was {before}",
+                        "wanted the same weights, pooling, prompts, length and precision: users of both would be mixed",
+                        "give the model that it was, or begin an experiment in a new folder",
+                    )
+            if models.items() - self._models.items():
+                self._write_line("models", models)
+                self._models |= models
 
     def expose(
         self,
@@ -192,9 +222,7 @@ class EventLog:
                 return "repeated"
             if when is not None:
                 check_time(when)
-            if self._next == 0:
-                self._write(to_line(0, self._clock(), "design", {"fingerprint": self.design.fingerprint}))
-                self._next = 1
+            self._write_design()
             at = self._clock() if when is None else when
             self._write(event_line(Logged(self._next, at, event, is_given=when is not None)))
             self._next += 1
@@ -203,15 +231,30 @@ class EventLog:
                 self._lists.add(event.id)
         return "counted"
 
+    def _write_design(self) -> None:
+        if not self._is_bound:
+            self._is_bound = True
+            self._write_line("design", {"fingerprint": self.design.fingerprint})
+
+    def _write_line(self, kind: str, fields: Mapping[str, Any]) -> None:
+        if kind != "design":
+            self._write_design()
+        self._write(to_line(self._next, self._clock(), kind, fields))
+        self._next += 1
+
     def _write(self, line: bytes) -> None:
         data = b"\n" + line if self._is_cut else line
         self._is_cut = True
         if self._file.write(data) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / EVENTS))
         self._is_cut = False
-        if (now := time.monotonic()) - self._synced > SYNC_SECONDS:
+        self._is_unsynced = True
+
+    def sync(self) -> None:
+        """Flush what was written since the last call to the disk."""
+        if self._is_unsynced:
+            self._is_unsynced = False
             os.fsync(self._file.fileno())
-            self._synced = now
 
 
 @contextmanager
@@ -230,8 +273,23 @@ def open_log(folder: Path, clock: Callable[[], float] = time.time) -> Iterator[E
         with (folder / EVENTS).open("ab", buffering=0) as file:
             if file.tell() and not _ends_with_newline(folder / EVENTS):
                 file.write(b"\n")
-            yield EventLog(folder, file, contents, clock)
-            os.fsync(file.fileno())
+            log, is_over = EventLog(folder, file, contents, clock), threading.Event()
+            syncing = threading.Thread(target=_sync_until, args=(is_over, log), daemon=True)
+            syncing.start()
+            try:
+                yield log
+            finally:
+                is_over.set()
+                syncing.join()
+                log.sync()
+
+
+def _sync_until(is_over: threading.Event, log: EventLog) -> None:
+    while not is_over.wait(SYNC_SECONDS):
+        try:
+            log.sync()
+        except OSError as error:
+            logger.error("%s cannot be flushed to the disk: %s", log.folder / EVENTS, error)
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -171,7 +171,9 @@ def values_of(observed: Observed, metric: Metric) -> Values:
         if isinstance(event, Exposure):
             if event.arm is None:
                 continue
-            value = event.latency if metric.event == "latency" else float(event.error)
+            # A failure may be fast: it says nothing of how long users wait for an answer.
+            latency = None if event.error else event.latency
+            value = latency if metric.event == "latency" else float(event.error)
             counts = metric.event in OF_EXPOSURES and value is not None
             if counts or (is_by_exposure and metric.event not in OF_EXPOSURES):
                 parts.append((users[event.user], float(time), float(value or 0.0) if counts else 0.0, 1.0))

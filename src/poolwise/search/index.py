@@ -23,6 +23,7 @@ from poolwise.search.rerank import RERANK_DEPTH, Reranker, load_reranker, sort_t
 from poolwise.search.stored_rows import ID, TEXT, StoredRows
 from poolwise.search.vectors import Vectors, unit
 from poolwise.search.where import Filter, Where, conditions_of, find_matching
+from poolwise.storage.fingerprints import hash_texts
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -95,6 +96,14 @@ class Index:
     def __len__(self) -> int:
         """Return the number of rows."""
         return self.record.num_rows
+
+    @cached_property
+    def ids_fingerprint(self) -> str:
+        """A hash of the ids of its rows: indexes of one corpus have the same, in whatever order."""
+        import pyarrow.compute as pc
+
+        ids = self.rows.table[ID]
+        return hash_texts(ids.take(pc.sort_indices(ids)).to_pylist())
 
     def search(
         self,

@@ -28,7 +28,7 @@ def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) ->
     keys = [key.strip() for key in environment.get(KEYS_VARIABLE, "").split(",")]
     if path is not None:
         try:
-            lines = [line.strip() for line in path.read_text().splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"cannot read --keys {path}: {error}", "wanted a text file, a key on each line"
@@ -42,8 +42,11 @@ def load_keys(path: Path | None, environment: Mapping[str, str] = os.environ) ->
 
 def is_known(given: str, keys: Sequence[str]) -> bool:
     """Return whether a key is one of several, in a time that does not depend on how much of it is right."""
-    digest = sha256(given.encode("utf-8", "surrogateescape")).digest()
-    matches = [hmac.compare_digest(digest, sha256(key.encode()).digest()) for key in keys]
+    # A header comes as one character a byte, and clients send keys as UTF-8 or as latin-1.
+    ways = {
+        sha256(raw).digest() for raw in (given.encode("utf-8", "surrogateescape"), given.encode("latin-1", "replace"))
+    }
+    matches = [hmac.compare_digest(digest, sha256(key.encode()).digest()) for key in keys for digest in ways]
     return any(matches)
 
 

@@ -1,6 +1,7 @@
 """Dynamic batching: the texts of all waiting requests are tokenised together and read together, up to a token budget.
 
-Each model has a thread that tokenises what has arrived, and threads that read what is tokenised: one for each lane. A
+Each model has a thread that tokenises what has arrived, one that tokenises long texts, for which nobody else should
+wait (a text of megabytes takes seconds), and threads that read what is tokenised: one for each lane. A
 lane takes its next batch as soon as it is free, so none waits for another. While all of them read, further requests
 gather, so batches are as large as the load makes them. A request alone never waits, and gets the threads of all lanes.
 """
@@ -15,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, groupby, takewhile
 from typing import Any, TypeVar
 
@@ -29,6 +31,8 @@ BYTES_PER_TOKEN = 4
 """For the tokens of a text before they are counted: English text has about four bytes a token."""
 FEW_TOKENS = 256
 """So few are read sooner by all threads together than by lanes in parallel (measured on two cores)."""
+LONG = 1 << 18
+"""Characters, or token ids, of the texts of a request that is tokenised apart: a tenth of a second of work."""
 SMOOTHING = 0.2
 """Weight of the newest batch in the measured speed."""
 
@@ -127,13 +131,18 @@ class Batcher:
         self.tokens_per_second = 0.0
         self._changed = threading.Condition()
         self._arrived: deque[Job] = deque()
+        self._long: deque[Job] = deque()
         self._ready: deque[Job] = deque()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._is_closing = False
-        self._is_tokenising = False
+        self._num_tokenising = 0
         self._num_reading = 0
         self._is_calling = False
-        work = [("tokens", self._tokenise_all), *[("model", self._read_all)] * reading.num_lanes]
+        work: list[tuple[str, Callable[[], None]]] = [
+            ("tokens", partial(self._tokenise_all, self._arrived, reading)),
+            ("long texts", partial(self._tokenise_all, self._long, reading.beside())),
+            *[("model", self._read_all)] * reading.num_lanes,
+        ]
         self._threads = [threading.Thread(target=run, name=f"{name} {part}", daemon=True) for part, run in work]
         for thread in self._threads:
             thread.start()
@@ -150,7 +159,7 @@ class Batcher:
             if self.num_waiting and self.num_waiting + job.num_waiting > self.max_queue_tokens:
                 raise QueueFullError(self.name, self.num_waiting, self.max_queue_tokens, self.seconds_to_wait())
             self.num_waiting += job.num_waiting
-            self._arrived.append(job)
+            (self._long if sum(map(len, inputs)) > LONG else self._arrived).append(job)
             self._changed.notify_all()
         return job
 
@@ -167,7 +176,7 @@ class Batcher:
             job.is_cancelled = True
             self.num_waiting -= job.num_waiting
             job.num_waiting = 0
-            for queue in (self._arrived, self._ready):
+            for queue in (self._arrived, self._long, self._ready):
                 if job in queue:
                     queue.remove(job)
 
@@ -211,18 +220,18 @@ class Batcher:
         counts = (2 + (len(one) // BYTES_PER_TOKEN if isinstance(one, str) else len(one)) for one in inputs)
         return sum(min(count, limit) if limit else count for count in counts)
 
-    def _tokenise_all(self) -> None:
+    def _tokenise_all(self, arrived: deque[Job], reading: Reading) -> None:
         while True:
             with self._changed:
-                self._is_tokenising = False
-                self._changed.notify_all()
-                self._changed.wait_for(lambda: self._arrived or self._is_closing)
-                if not self._arrived:
+                self._changed.wait_for(lambda: arrived or self._is_closing)
+                if not arrived:
                     return
-                self._is_tokenising = True
-                jobs = list(self._arrived)
-                self._arrived.clear()
-            ready = [job for _, group in groupby(jobs, key=lambda job: job.prompt) for job in self._tokenise(group)]
+                self._num_tokenising += 1
+                # Long ones one by one, so that those that are cancelled meanwhile are not tokenised.
+                count = 1 if arrived is self._long else len(arrived)
+                jobs = [arrived.popleft() for _ in range(count)]
+            groups = groupby(jobs, key=lambda job: job.prompt)
+            ready = [job for _, group in groups for job in self._tokenise(group, reading)]
             self._deliver([job for job in jobs if job.error is not None])
             with self._changed:
                 for job in ready:
@@ -232,14 +241,15 @@ class Batcher:
                     self.num_waiting += counted - job.num_waiting
                     job.num_waiting, job.served = counted, time.perf_counter()
                     self._ready.append(job)
+                self._num_tokenising -= 1
                 self._changed.notify_all()
 
-    def _tokenise(self, group: Any) -> list[Job]:
+    def _tokenise(self, group: Any, reading: Reading) -> list[Job]:
         """Return the jobs of one prompt with their rows; those that failed have an error instead."""
         jobs: list[Job] = [job for job in group if not job.is_cancelled]
         try:
             found = (
-                iter(self.reading.tokenise([one for job in jobs for one in job.inputs], jobs[0].prompt))
+                iter(reading.tokenise([one for job in jobs for one in job.inputs], jobs[0].prompt))
                 if jobs
                 else iter(())
             )
@@ -247,12 +257,14 @@ class Batcher:
             if len(jobs) == 1:
                 self._fail(jobs[0], error)
                 return []
-            return [done for job in jobs for done in self._tokenise([job])]  # one of them is bad: find out which
+            return [
+                done for job in jobs for done in self._tokenise([job], reading)
+            ]  # one of them is bad: find out which
         ready = []
         for job in jobs:
             rows = [next(found) for _ in job.inputs]
             try:
-                job.rows = self.reading.finish(rows, job.prompt, job.truncate)
+                job.rows = reading.finish(rows, job.prompt, job.truncate)
             except Exception as error:
                 self._fail(job, error)
                 continue
@@ -289,7 +301,7 @@ class Batcher:
         return bool(self._ready) and not self._is_calling and not self._calls
 
     def _is_done(self) -> bool:
-        waits = self._arrived or self._is_tokenising or self._ready or self._calls
+        waits = self._arrived or self._long or self._num_tokenising or self._ready or self._calls
         return self._is_closing and not waits
 
     def _take(self) -> _Batch:

@@ -68,7 +68,7 @@ async def _asset(request: Request) -> Response:
 
 
 for _path in ASSETS:
-    router.add_api_route(_path, _asset, methods=["GET"])
+    router.add_api_route(_path, _asset, methods=["GET", "HEAD"])
 
 
 @router.get("/page/state")

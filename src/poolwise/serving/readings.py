@@ -50,7 +50,10 @@ class Row:
 
 
 class Reading(Protocol):
-    """How a model reads texts. ``tokenise`` and ``finish`` run in one thread, ``read`` in others."""
+    """How a model reads texts. ``tokenise`` and ``finish`` run in one thread, ``read`` in others.
+
+    A second thread may tokenise with ``beside()``.
+    """
 
     width: int
     num_lanes: int
@@ -59,6 +62,9 @@ class Reading(Protocol):
     """The most tokens that one of them reads at once, padding included."""
     limit: int
     """The number of tokens at which texts are truncated."""
+
+    def beside(self) -> Reading:
+        """Return a reading of the same model with a tokenizer of its own: one may not be used by two threads."""
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
         """Return the rows of inputs before they are truncated.
@@ -97,6 +103,12 @@ class OwnReading:
         self.limit: int = self._backbone.max_tokens
         self.num_lanes = num_lanes(self._reader.device)
         self.budget = token_budget(self._reader.device)
+
+    def beside(self) -> OwnReading:
+        """Return a reading of the same model with a tokenizer of its own."""
+        other = copy.copy(self)
+        other._tokens = copy.deepcopy(self._tokens)
+        return other
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
         """Return the rows of inputs before they are truncated."""
@@ -160,6 +172,12 @@ class OtherReading:
         self.limit = int(model.max_seq_length or 0)
         self.num_lanes = 1  # its encode uses all threads
         self.budget = num_lanes(model.device) * token_budget(model.device)
+
+    def beside(self) -> OtherReading:
+        """Return a reading of the same model with a tokenizer of its own."""
+        other = copy.copy(self)
+        other._tokenizer = copy.deepcopy(self._tokenizer)
+        return other
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
         """Return the rows of inputs before they are truncated."""

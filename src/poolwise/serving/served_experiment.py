@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 
-from poolwise.errors import ConfigError, DataError, PoolwiseError
+from poolwise.errors import ConfigError, DataError
 from poolwise.experiments import Analysis, analyse, interleave
+from poolwise.experiments.events import LARGEST
 from poolwise.experiments.log import EventLog
 from poolwise.serving.http_errors import HttpProblem
 from poolwise.serving.served_indexes import FoundRow, ServedIndex
-from poolwise.serving.served_model import Embedded, ServedModel
+from poolwise.serving.served_model import AbandonedError, Embedded, ServedModel
 
 T = TypeVar("T")
 logger = logging.getLogger("poolwise.serving.experiment")
 KEY, EXPOSURE, ARM = "X-Poolwise-Key", "X-Poolwise-Exposure", "X-Poolwise-Arm"
+COVARIATE = "X-Poolwise-Covariate"
 MOST_KEY = 512
-STATE_SECONDS = 20.0
+STATE_SECONDS, STATE_SHARE = 20.0, 20.0
+"""A state is shown for so long at least, and for so many times as long as it took: the log may have a million lines."""
 DOCUMENTS = ("document", "search_document")
 """The input types of documents."""
 
@@ -91,6 +95,9 @@ class ServedExperiment:
             )
         if self.indexes:
             _require_indexes(self.indexes, self.models)
+        self.log.bind({arm: model.info.fingerprint for arm, model in self.models.items()})
+        for model in self.models.values():
+            model.keep()
 
     @property
     def is_interleaved(self) -> bool:
@@ -101,7 +108,8 @@ class ServedExperiment:
     async def expose(self, request: Request, user: str | None, input_type: str | None) -> AsyncIterator[Choice]:
         """Yield the model of the user's arm; log the exposure with its latency when the block ends.
 
-        A request that fails through no fault of the client counts as an exposure with an error.
+        A request that fails through no fault of the client counts as an exposure with an error. One whose client did
+        not wait for the answer counts with the time that it waited: leaving it out would make a slow arm look faster.
 
         Raises: HttpProblem for a request without a key, or one that embeds documents.
         """
@@ -114,7 +122,7 @@ class ServedExperiment:
                 param="input_type",
                 code="arms_differ",
             )
-        async with self._exposed(key) as choice:
+        async with self._exposed(key, _covariate_of(request)) as choice:
             yield choice
 
     async def search(self, request: Request, user: str | None, find: Find, k: int) -> ShownList:
@@ -137,7 +145,7 @@ class ServedExperiment:
                 code="index_not_found",
             )
         if not self.is_interleaved:
-            async with self._exposed(key) as choice:
+            async with self._exposed(key, _covariate_of(request)) as choice:
                 found = await find(self.indexes[self.log.assign(key).name], choice.model)
             return ShownList.of(found, choice.headers)
         start = time.perf_counter()
@@ -149,15 +157,17 @@ class ServedExperiment:
         return ShownList([(rows[arm][id], None) for id, arm in picked], rankings, {EXPOSURE: exposure})
 
     async def state(self) -> Analysis:
-        """Return the state of the experiment, computed at most every ``STATE_SECONDS``: it reads the whole log."""
+        """Return the state of the experiment, computed now and then: it reads the whole log."""
         async with self._counting:
-            if self._state is None or time.monotonic() - self._state[0] > STATE_SECONDS:
+            if self._state is None or time.monotonic() > self._state[0]:
+                start = time.monotonic()
                 found = await asyncio.to_thread(analyse, self.log.folder)
-                self._state = time.monotonic(), found
+                end = time.monotonic()
+                self._state = end + max(STATE_SECONDS, STATE_SHARE * (end - start)), found
             return self._state[1]
 
     def _key_of(self, request: Request, user: str | None) -> str:
-        key = request.headers.get(KEY) or user
+        key = (_decoded(request.headers.get(KEY, "")) or user or "").strip()
         if not key or len(key) > MOST_KEY:
             raise HttpProblem(
                 400,
@@ -169,7 +179,7 @@ class ServedExperiment:
         return key
 
     @asynccontextmanager
-    async def _exposed(self, key: str) -> AsyncIterator[Choice]:
+    async def _exposed(self, key: str, covariate: float | None) -> AsyncIterator[Choice]:
         arm = self.log.assign(key).name
         choice = Choice(self.models[arm])
         start = time.perf_counter()
@@ -177,10 +187,13 @@ class ServedExperiment:
             yield choice
         except (ConfigError, DataError, HttpProblem):
             raise
-        except PoolwiseError:
-            await self._log(key, arm, start, is_error=True)
+        except AbandonedError:
+            await self._log(key, arm, start, covariate=covariate)
             raise
-        choice.headers = {EXPOSURE: await self._log(key, arm, start), ARM: arm}
+        except Exception:
+            await self._log(key, arm, start, is_error=True, covariate=covariate)
+            raise
+        choice.headers = {EXPOSURE: await self._log(key, arm, start, covariate=covariate), ARM: arm}
 
     async def _log(
         self,
@@ -191,12 +204,33 @@ class ServedExperiment:
         is_error: bool = False,
         exposure: str | None = None,
         teams: dict[str, str] | None = None,
+        covariate: float | None = None,
     ) -> str:
         latency = round(1000 * (time.perf_counter() - start), 3)
-        logged, _ = await written(
-            lambda: self.log.expose(key, arm, id=exposure, latency=latency, error=is_error, teams=teams)
-        )
+        facts: dict[str, Any] = {"latency": latency, "error": is_error, "teams": teams, "covariate": covariate}
+        logged, _ = await written(lambda: self.log.expose(key, arm, id=exposure, **facts))
         return logged.id
+
+
+def _covariate_of(request: Request) -> float | None:
+    """Return the number in the header ``COVARIATE``; None without one. Raises: HttpProblem where it is no number."""
+    if (text := request.headers.get(COVARIATE)) is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not abs(number) <= LARGEST:
+        raise HttpProblem(400, f"the header {COVARIATE} is {text!r:.60}; wanted a number", code="covariate_wrong")
+    return number
+
+
+def _decoded(header: str) -> str:
+    """Return a header in UTF-8, as clients send it; the server reads each byte as a character."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeError:
+        return header
 
 
 def _require_indexes(indexes: Mapping[str, ServedIndex], models: Mapping[str, ServedModel]) -> None:
@@ -211,10 +245,10 @@ def _require_indexes(indexes: Mapping[str, ServedIndex], models: Mapping[str, Se
                 f"{models[arm].info.fingerprint}",
                 "wanted an index of the arm's own model",
             )
-    if len({len(index.index) for index in indexes.values()}) > 1:
+    if len({index.index.ids_fingerprint for index in indexes.values()}) > 1:
         sizes = ", ".join(f"{arm} {len(index.index):,}" for arm, index in indexes.items())
         raise ConfigError(
-            f"the arms' indexes have different numbers of rows: {sizes}", "wanted the same corpus for each arm"
+            f"the arms' indexes have rows with different ids ({sizes})", "wanted the same corpus for each arm"
         )
 
 

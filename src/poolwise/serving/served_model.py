@@ -106,6 +106,7 @@ class ServedModel:
         self.num_freed = 0
         """Models that were replaced and closed, because no request uses them any more."""
         self._reloading = asyncio.Lock()
+        self._kept: str | None = None
         self._live = self._load(is_first=True)
 
     @property
@@ -199,13 +200,24 @@ class ServedModel:
             live.num_users -= 1
             self._close_if_unused(live)
 
+    def keep(self) -> None:
+        """From now on, refuse to become another model by ``reload``: it is an arm of an experiment."""
+        self._kept = self.info.fingerprint
+
     async def reload(self) -> ModelInfo:
         """Load the model again and return what it is now; until it is warm, the old one answers.
 
-        Raises: ModelError if it cannot be loaded; the old one then goes on.
+        Raises: ModelError if it cannot be loaded, or must not become another; the old one then goes on.
         """
         async with self._reloading:
             fresh = await asyncio.to_thread(self._load)
+            if self._kept not in (None, fresh.info.fingerprint):
+                await asyncio.to_thread(fresh.batcher.close)
+                raise ModelError(
+                    f"{self.name} is an arm of an experiment, and is model {fresh.info.fingerprint} now",
+                    f"wanted {self._kept}, as it began: users of both would be mixed",
+                    "serve the new model under another name, or begin a new experiment",
+                )
             old, self._live = self._live, fresh
             old.is_retired = True
             self._close_if_unused(old)

@@ -26,12 +26,14 @@ async def info(request: Request) -> dict[str, Any]:
     return {"poolwise": __version__, "models": {name: model.info.as_dict() for name, model in models.items()}}
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health")
 async def health() -> dict[str, str]:
     """Whether the process answers."""
     return {"status": "ok"}
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready")
 async def ready(request: Request) -> dict[str, str]:
     """Whether requests are taken: the models are warm, and the server does not shut down."""

@@ -215,6 +215,17 @@ def test_looks_at_the_ends_of_days_stay_looks() -> None:
     assert len(looks) < 200
 
 
+def test_fast_failures_do_not_make_an_arm_faster(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab", design(metrics=[CLICKED, LATENCY], min_users=2))
+    with open_log(folder) as log:
+        for number in range(200):
+            arm, is_error = "AB"[number % 2], number % 4 == 1
+            latency = 1.0 if is_error else 100.0 + number % 7
+            log.expose(f"u{number}", arm, time=START + number, latency=latency, error=is_error)
+    means = result(analyse(folder), "latency").now.means
+    assert means == pytest.approx((103, 103), abs=0.5)
+
+
 def test_a_covariate_makes_the_interval_narrower(tmp_path: Path) -> None:
     spent = {"name": "spent", "kind": "mean", "event": "conversion", "margin": 1.0}
     widths = {}

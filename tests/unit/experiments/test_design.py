@@ -62,6 +62,10 @@ def test_alpha_is_divided_among_metrics_and_arms() -> None:
         ({"window_hours": None}, "a user's value must be fixed"),
         ({"metric": []}, "unknown key 'metric'; did you mean 'metrics'"),
         ({"metrics": [CLICKED | {"margn": 1}]}, "did you mean 'margin'"),
+        (
+            {"metrics": [CLICKED, {"name": "p", "kind": "preference", "event": "click", "margin": 0.1}]},
+            "'p' is a preference, and there are others",
+        ),
         ({"metrics": [{"name": "p", "kind": "preference", "event": "rating", "margin": 0.1}]}, "counts clicks"),
     ],
 )

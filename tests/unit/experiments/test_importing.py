@@ -11,6 +11,7 @@ import pytest
 from ab_folder import begun, design
 from poolwise.errors import ConfigError, DataError
 from poolwise.experiments import analyse, import_log, open_log
+from poolwise.experiments.importing import _key
 from poolwise.experiments.log import read_log
 
 CSV = """user,arm,time,latency,click,rating,conversion,error
@@ -173,6 +174,11 @@ def test_a_file_of_no_use_is_refused(
     (tmp_path / "t.csv").write_text(text)
     with open_log(begun(tmp_path / "ab")) as log, pytest.raises(error, match=message):
         import_log(log, tmp_path / "t.csv", columns)
+
+
+@pytest.mark.parametrize(("given", "key"), [(17.0, "17"), (17, "17"), (" 17 ", "17"), (1.5, "1.5"), ("17.0", "17.0")])
+def test_a_users_key_is_the_same_in_every_kind_of_table(given: object, key: str) -> None:
+    assert _key(given) == key
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

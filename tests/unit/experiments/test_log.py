@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from ab_folder import begun, design
 from poolwise.errors import ConfigError, DataError
 from poolwise.experiments import ConflictError, Feedback, UnknownExposureError, open_log
+from poolwise.experiments import log as log_module
 from poolwise.experiments.log import EVENTS, read_log
 
 
@@ -59,7 +61,13 @@ def test_feedback_for_an_unknown_exposure_is_refused_by_name(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("event", "value", "message"),
-    [("like", 1.0, "event 'like'"), ("rating", float("nan"), "value is nan"), ("rating", 6.0, "stars takes 1 to 5")],
+    [
+        ("like", 1.0, "event 'like'"),
+        ("rating", float("nan"), "value is nan"),
+        ("rating", 6.0, "stars takes 1 to 5"),
+        ("click", 0.0, "click 0; wanted 1"),
+        ("click", -5.0, "click -5; wanted 1"),
+    ],
 )
 def test_feedback_that_does_not_fit_is_refused(tmp_path: Path, event: str, value: float, message: str) -> None:
     stars = {"name": "stars", "kind": "bounded", "event": "rating", "low": 1, "high": 5, "expected": 3, "margin": 0.2}
@@ -138,6 +146,50 @@ def test_a_design_that_was_changed_after_the_first_event_is_refused(tmp_path: Pa
     for call in (lambda: read_log(folder), lambda: open_log(folder).__enter__()):
         with pytest.raises(ConfigError, match="was changed after the first event"):
             call()
+
+
+def test_a_log_that_lost_the_hash_of_its_design_says_so_and_gets_it_again(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.expose("u", "A", id="e1")
+    path = folder / EVENTS
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[1])
+    assert any("no line has the hash of the design" in problem for problem in read_log(folder).problems)
+    with open_log(folder) as log:
+        log.expose("u", "A", id="e2")
+    contents = read_log(folder)
+    assert [logged.event.id for logged in contents.events] == ["e1", "e2"] and contents.is_bound
+    design_file = folder / "design.yaml"
+    design_file.write_text(design_file.read_text().replace("alpha: 0.05", "alpha: 0.1"))
+    with pytest.raises(ConfigError, match="was changed after the first event"):
+        read_log(folder)
+
+
+def test_an_arm_stays_the_model_that_it_was(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.bind({"A": "one", "B": "two"})
+        log.expose("u", "A", id="e1")
+    with open_log(folder) as log:
+        log.bind({"A": "one", "B": "two"})
+        for swapped in ({"A": "two", "B": "one"}, {"A": "one", "B": "three"}):
+            with pytest.raises(ConfigError, match=r"arm . is model .*, and in the log so far it was"):
+                log.bind(swapped)
+        log.expose("u", "B", id="e2")
+    contents = read_log(folder)
+    assert (contents.problems, dict(contents.models)) == ([], {"A": "one", "B": "two"})
+    assert [logged.number for logged in contents.events] == [2, 3] and contents.num_lines == 4
+
+
+def test_the_last_event_is_on_the_disk_a_second_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = threading.Event()
+    monkeypatch.setattr(log_module, "SYNC_SECONDS", 0.02)
+    with open_log(begun(tmp_path / "ab")) as log:
+        log.expose("u", "A")
+        log.expose("v", "A")
+        monkeypatch.setattr(log_module.os, "fsync", lambda _: flushed.set())
+        log.expose("w", "A")
+        assert flushed.wait(20)
 
 
 def test_one_process_writes(tmp_path: Path) -> None:

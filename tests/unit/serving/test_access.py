@@ -92,6 +92,16 @@ def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path) -> None:
         load_keys(tmp_path / "missing", {})
 
 
+def test_keys_may_be_in_any_language(client, tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_bytes("\ufeffone\nschlüssel\n".encode())
+    keys = load_keys(file, {})
+    assert keys == ("one", "schlüssel")
+    for sent in ("schlüssel".encode(), "schlüssel".encode("latin-1")):
+        assert get(client, "/v1/models", {"authorization": b"Bearer " + sent}, keys=keys).status_code == 200
+    assert get(client, "/v1/models", {"authorization": "Bearer schlussel"}, keys=keys).status_code == 401
+
+
 def test_a_key_matches_only_as_a_whole() -> None:
     assert is_known("one", ["zero", "one"])
     assert not any(is_known(given, ["one"]) for given in ("", "on", "one ", "One", "\udcff"))

@@ -31,9 +31,14 @@ class Words:
         self.batches: list[list[str]] = []
         self.alone: list[bool] = []
         self.tokenised: list[list[str]] = []
+        self.long_gate = threading.Event()
+
+    def beside(self) -> Words:
+        return self
 
     def tokenise(self, inputs: Sequence[Any], prompt: str) -> list[Row]:
         self.tokenised.append(list(inputs))
+        assert len(inputs[0]) < 100 or self.long_gate.wait(WAIT)
         if "unreadable" in inputs:
             raise DataError("unreadable")
         return [Row([0] * len(text.split()), 0, len(text.split()), text, prompt) for text in inputs]
@@ -219,6 +224,21 @@ def test_a_call_runs_in_the_thread_of_the_model_and_its_error_comes_back() -> No
             await asyncio.wrap_future(batcher.call(lambda: 1 // 0))
 
     use(scenario)
+
+
+def test_a_long_text_holds_up_no_other_while_it_is_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.serving.batcher.LONG", 100)
+
+    async def scenario(batcher: Batcher, words: Words) -> None:
+        long, dropped = (batcher.submit(["x" * size], "", "END") for size in (101, 102))
+        await batcher.submit(["one two"], "", "END").done
+        assert not long.done.done()
+        batcher.cancel(dropped)
+        words.long_gate.set()
+        assert (await long.done).vectors[0, 1] == 101
+
+    words = use(scenario)
+    assert sorted(words.tokenised) == [["one two"], ["x" * 101]]
 
 
 def test_lanes_read_at_the_same_time_and_a_request_alone_gets_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import Request
 
 from ab_folder import begun, design
 from poolwise.cli.serve import arms_of
@@ -19,6 +20,8 @@ from poolwise.experiments.events import Exposure, Feedback
 from poolwise.experiments.log import EventLog, read_log
 from poolwise.models import EmbeddingModel
 from poolwise.serving import ServedExperiment, ServedModel, ServeSettings, create_app
+from poolwise.serving.http_errors import HttpProblem
+from poolwise.serving.served_model import AbandonedError
 
 
 @pytest.fixture
@@ -124,6 +127,49 @@ def test_a_model_that_fails_is_an_exposure_with_an_error(
     (answer,) = ask(embed())
     assert answer.status_code == 500
     assert [logged.event.error for logged in read_log(log.folder).events] == [True]
+
+
+@pytest.mark.parametrize(("error", "is_error"), [(RuntimeError("CUDA error"), True), (AbandonedError(), False)])
+def test_a_request_without_an_answer_is_an_exposure_too(
+    log: EventLog, served: ServedModel, other: ServedModel, error: Exception, is_error: bool
+) -> None:
+    """Slow answers that nobody waited for, and failures of any kind, belong to the arm."""
+    tried = ServedExperiment(log, {"A": served, "B": other})
+    request = Request({"type": "http", "headers": [(b"x-poolwise-key", b"u1")]})
+
+    async def run() -> None:
+        async with tried.expose(request, None, None):
+            await asyncio.sleep(0.01)
+            raise error
+
+    with pytest.raises(type(error)):
+        asyncio.run(run())
+    (event,) = [logged.event for logged in read_log(log.folder).events]
+    assert event.error is is_error and event.latency >= 10
+
+
+def test_a_key_is_the_same_in_a_header_and_in_a_field(log: EventLog, served: ServedModel, other: ServedModel) -> None:
+    tried = ServedExperiment(log, {"A": served, "B": other})
+
+    def key(header: bytes | None, user: str | None = None) -> str:
+        headers = [] if header is None else [(b"x-poolwise-key", header)]
+        return tried._key_of(Request({"type": "http", "headers": headers}), user)
+
+    for name in ("josé", "ключ", "a b"):
+        assert key(name.encode()) == key(None, name) == key(None, f" {name} ") == name
+    assert key("josé".encode("latin-1")) == "josé"
+    with pytest.raises(HttpProblem, match="needs the user's key"):
+        key(None, "  ")
+
+
+def test_a_covariate_comes_in_a_header(ask: Any, log: EventLog) -> None:
+    path, body, headers = embed("u1")
+    good, bad = ask(
+        (path, body, headers | {"X-Poolwise-Covariate": "12.5"}), (path, body, headers | {"X-Poolwise-Covariate": "x"})
+    )
+    assert (good.status_code, bad.status_code) == (200, 400)
+    assert bad.json()["error"]["code"] == "covariate_wrong"
+    assert [logged.event.covariate for logged in read_log(log.folder).events] == [12.5]
 
 
 def test_feedback_counts_once(ask: Any, log: EventLog) -> None:

@@ -41,15 +41,19 @@ class Row:
 class Listed:
     """An index of ``DOCUMENTS``: the best first, or the worst first."""
 
-    def __init__(self, vectors: np.ndarray, sign: int = 1) -> None:
-        self.vectors, self.sign = vectors, sign
+    def __init__(self, vectors: np.ndarray, sign: int = 1, prefix: str = "d") -> None:
+        self.vectors, self.sign, self.prefix = vectors, sign, prefix
 
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def ids_fingerprint(self) -> str:
+        return f"{len(self)} {self.prefix}"
+
     def search(self, queries: np.ndarray, k: int) -> list[list[Row]]:
         scores = self.sign * queries @ self.vectors.T
-        return [[Row(f"d{i}", float(row[i]), DOCUMENTS[i]) for i in np.argsort(-row)[:k]] for row in scores]
+        return [[Row(f"{self.prefix}{i}", float(row[i]), DOCUMENTS[i]) for i in np.argsort(-row)[:k]] for row in scores]
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +230,15 @@ def test_indexes_are_those_of_the_arms(opened: Any, indexes: dict[str, ServedInd
     ("changes", "message"),
     [
         ({"fingerprint": "0123456789abcdef"}, "--index B was encoded by model 0123456789abcdef, and arm B is"),
-        ({"index": None}, "different numbers of rows: A 5, B 4"),
+        ({"index": 4}, r"rows with different ids \(A 5, B 4\)"),
+        ({"index": 5}, r"rows with different ids \(A 5, B 5\)"),
     ],
 )
 def test_an_index_of_another_model_or_corpus_is_refused(
     opened: Any, indexes: dict[str, ServedIndex], vectors: np.ndarray, changes: dict[str, Any], message: str
 ) -> None:
     if "index" in changes:
-        changes = {"index": Listed(vectors[:4])}
+        changes = {"index": Listed(vectors[: changes["index"]], prefix="c")}
     with pytest.raises(ConfigError, match=message):
         opened(PREFERRED, given={"A": indexes["A"], "B": replace(indexes["B"], **changes)})
 

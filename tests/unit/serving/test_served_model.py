@@ -175,6 +175,23 @@ def test_a_reload_that_fails_keeps_the_old_model(folder, tmp_path: Path) -> None
         model.close()
 
 
+def test_an_arm_of_an_experiment_does_not_become_another_model(folder, tmp_path: Path) -> None:
+    place = tmp_path / "kept"
+    designs = [build_model(name, str(folder.parent / "base"), max_tokens=16) for name in ("mean+causal", "last+causal")]
+    designs[0].save(str(place))
+    model = ServedModel("kept", str(place))
+    model.keep()
+    try:
+        before = asyncio.run(model.reload()).fingerprint  # the same weights again
+        designs[1].save(str(place))
+        with pytest.raises(ModelError, match=r"is an arm of an experiment, and is model .* now; wanted"):
+            asyncio.run(model.reload())
+        assert model.info.fingerprint == before and model.info.pooling == "mean"
+        assert embed_all(model, [{"texts": ["a"]}])[0].vectors.shape == (1, 32)
+    finally:
+        model.close()
+
+
 def test_a_loaded_model_cannot_be_loaded_again(folder) -> None:
     model = ServedModel("given", build_model("mean+causal", str(folder.parent / "base"), max_tokens=16))
     try:
