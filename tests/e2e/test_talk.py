@@ -66,3 +66,27 @@ def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
         found = poolwise(*verb, cwd=tmp_path, code=2)
         assert "training is not finished" in found.stderr and found.stderr.count("\n") == 1
     assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_at_a_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Path) -> None:
+    """A terminal tells every process of the command, and the study tells its workers once more."""
+    write_recipe(tmp_path, train={"steps": 5000, "batch_size": 4, "max_tokens": 16})
+    with subprocess.Popen(
+        [*POOLWISE, "study", "toy.yaml", "--out", "out", "--workers", "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        for _ in range(1200):
+            if len([path for path in tmp_path.glob("out/runs/*/training.jsonl") if path.stat().st_size]) == 2:
+                break
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130 and "Traceback" not in said
+    assert len(list(tmp_path.glob("out/runs/*/checkpoints/checkpoint-*"))) == 2

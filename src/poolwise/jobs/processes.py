@@ -11,6 +11,7 @@ import logging
 import logging.handlers
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -301,6 +302,8 @@ class _ToStudy(logging.handlers.QueueHandler):
 
 def _start(open_run: OpenRun, out: Path, threads: int, log_level: int, events: Any, visible: str | None) -> None:
     global _worker
+    # A Ctrl-C reaches every process of a terminal; the study then tells its workers, once, by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Before anything uses CUDA, which reads this once.
     if visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible

@@ -132,7 +132,9 @@ class _Group:
                 logger.warning("%s", event["note"])
             else:
                 self._failures.append(event)
-                latest = min(latest, time.monotonic() + ERROR_SECONDS) if "interrupted" not in event else latest
+                # A rank whose partner has ended because of the signal fails, and others still write their checkpoint.
+                if not (is_asked or "interrupted" in event):
+                    latest = min(latest, time.monotonic() + ERROR_SECONDS)
 
     def kill(self) -> None:
         """Kill the ranks that still run."""

@@ -13,7 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """Records SIGINT or SIGTERM inside the block, and delivers the signal when the block ends.
 
-    A second signal is delivered at once. Outside the main thread, where Python allows no handlers, this does nothing.
+    The same signal a second time is delivered at once; another one is not, because a launcher answers a Ctrl-C, which
+    its processes got too, with SIGTERM. A signal that is ignored stays ignored. Outside the main thread, where Python
+    allows no handlers, this does nothing.
     """
 
     def __init__(self) -> None:
@@ -21,10 +23,10 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if number == self.received:
             self._restore()
             signal.raise_signal(number)
-        self.received = number
+        self.received = self.received or number
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -33,7 +35,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
         return self
 
     def __exit__(
