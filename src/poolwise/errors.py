@@ -120,6 +120,22 @@ def explain(error: Exception) -> PoolwiseError | None:
     return None
 
 
+def unreadable(got: str, error: BaseException, wanted: str = "", hint: str = "") -> PoolwiseError:
+    """Return the error for files of the user that another library cannot read, whatever it raises for them.
+
+    For calls of that library alone: around code of ours it would call a bug a damaged file.
+
+    Args:
+        got: what cannot be read; the library's reason follows it.
+    """
+    if isinstance(error, PoolwiseError):
+        return error
+    if isinstance(error, Exception) and is_out_of_memory(error) and (known := explain(error)) is not None:
+        return known
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ModelError(f"{got}: {reason}", wanted, hint)
+
+
 _OF_PATHS = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
     *(errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE),

@@ -247,12 +247,17 @@ def load_record(kind: type[R], path: Path) -> R:
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, ValidationError):
-            first = error.errors(include_url=False)[0]
-            reason = ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+            reason = first_problem(error)
         raise EvalError(
             f"cannot read {path} as {kind.__name__}: {reason}",
             hint="delete it, and repeat the command that wrote it",
         ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first of pydantic's problems, and where it is."""
+    first = error.errors(include_url=False)[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
 
 
 ADAPTATION_FILE = "adaptation.json"

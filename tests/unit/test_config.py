@@ -239,3 +239,9 @@ def test_a_value_that_does_not_fit_its_tag_is_one_error(tmp_path: Path, text: st
         load_recipe(tmp_path / "recipe.yaml")
     with pytest.raises(ConfigError):
         parse_override(f"train.steps={text}", Recipe)
+
+
+def test_a_recipe_without_an_end_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match=r"cannot read recipe .*zero\.yaml: it has more than 4,194,304 characters"):
+        load_recipe(tmp_path / "zero.yaml")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from poolwise.errors import ConfigError, ModelError
-from poolwise.records import SCHEMA_VERSION, Category, Record
+from poolwise.records import SCHEMA_VERSION, Category, Record, first_problem
 from poolwise.results import Verdict
 from poolwise.storage.yaml_text import load_mapping
 
@@ -134,10 +134,8 @@ def load_facts(path: Path) -> CardFacts | None:
     except ConfigError as error:
         raise ModelError(str(error), hint="delete it, or save the model again") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{path} does not hold the facts of a model card: {place}: {first['msg']}",
+            f"{path} does not hold the facts of a model card: {first_problem(error)}",
             "wanted what model.save writes",
             "delete it to push without them, or save the model again",
         ) from error

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from poolwise.errors import ModelError, collect
+from poolwise.errors import ModelError, collect, unreadable
 from poolwise.imports.layouts import ADAPTER, read_settings
-from poolwise.models.adapter import add_trained_lora
+from poolwise.models.adapter import add_trained_lora, require_mergeable
 from poolwise.upstream.transformers import Conv1D
 
 _WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -69,8 +69,11 @@ def read_lora(folder: Path) -> LoraFolder:
         raise ModelError(f"the adapter in {folder} has {', '.join(named)}", "wanted plain LoRA on linear layers")
     try:
         config = LoraConfig.from_pretrained(str(folder))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"cannot read {folder / ADAPTER}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise unreadable(f"cannot read {folder / ADAPTER}", error, "wanted what PEFT saves") from error
+    require_mergeable(config, folder)
+    if not isinstance(config.rank_pattern, dict):
+        raise ModelError(f"rank_pattern in {folder / ADAPTER} is {config.rank_pattern!r}", "wanted ranks by module")
     return LoraFolder(folder, config, str(raw.get("base_model_name_or_path") or ""))
 
 

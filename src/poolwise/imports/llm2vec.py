@@ -49,13 +49,20 @@ class Llm2VecSettings:
 
 
 def read_llm2vec(folders: Sequence[Path]) -> Llm2VecSettings:
-    """Return the settings in the last of the folders that has any. Raises: ModelError for unknown ones."""
+    """Return the settings in the last of the folders that has any.
+
+    Raises: ModelError for unknown ones, or values of other types.
+    """
     found: dict[str, Any] = {}
     for folder in folders:
         found = read_settings(folder / LLM2VEC) or found
     known = Llm2VecSettings.__dataclass_fields__
     if odd := sorted(set(found) - set(known)):
         raise ModelError(f"{LLM2VEC} has {', '.join(odd)}", f"wanted only {', '.join(known)}")
+    if wrong := [key for key, value in found.items() if type(value) is not type(known[key].default)]:
+        raise ModelError(
+            f"{wrong[0]} in {LLM2VEC} is {found[wrong[0]]!r}", f"wanted {type(known[wrong[0]].default).__name__}"
+        )
     return Llm2VecSettings(**found)
 
 

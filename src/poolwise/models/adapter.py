@@ -6,12 +6,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, unreadable
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.narrow import looks_wide
 from poolwise.models.finite import require_finite
@@ -81,11 +80,17 @@ def add_trained_lora(
     try:
         _inject(model, config)
         result = set_peft_model_state_dict(model, weights, adapter_name="default")
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"cannot add the adapter in {folder}: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        raise unreadable(f"cannot add the adapter in {folder}", error, "wanted an adapter for this base") from error
     finally:
         torch.set_rng_state(state)
     _require_complete([*result.missing_keys], [*result.unexpected_keys], folder)
+
+
+def require_mergeable(config: LoraConfig, folder: Path) -> None:
+    """Raise ModelError for an adapter that acts only after some tokens, which cannot be merged into weights."""
+    if getattr(config, "alora_invocation_tokens", None) is not None:
+        raise ModelError(f"the adapter in {folder} has alora_invocation_tokens", "wanted LoRA that acts on every token")
 
 
 def _require_complete(missing: list[str], unexpected: list[str], folder: Path) -> None:
@@ -101,13 +106,16 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     """
     state = torch.get_rng_state()
     try:
-        _inject(model, LoraConfig.from_pretrained(str(folder)))
+        config = LoraConfig.from_pretrained(str(folder))
+        require_mergeable(config, folder)
+        _inject(model, config)
         weights = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(folder / WEIGHTS).items()}
         require_finite(weights.items(), f"the adapter in {folder}")
         result = set_peft_model_state_dict(model, weights, adapter_name="default")
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot read the adapter in {folder}: {str(error).splitlines()[0]}",
+    except Exception as error:  # PEFT checks no types: a setting of another one fails wherever it is first used
+        raise unreadable(
+            f"cannot read the adapter in {folder}",
+            error,
             f"wanted adapter_config.json and {WEIGHTS} of an adapter for this base",
             "save the model again",
         ) from error

@@ -5,17 +5,42 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from poolwise import __version__
+from poolwise.base_dtypes import HeldDtype
 from poolwise.errors import ConfigError, ModelError
+from poolwise.records import first_problem
 from poolwise.storage.json_text import load_json
+
+
+class _Types(BaseModel):
+    """The types of a configuration's values; which keys it must have depends on who reads it."""
+
+    model_config = ConfigDict(strict=True)
+
+    design: str = ""
+    base: str = ""
+    method: Literal["lora", "frozen", "full"] = "lora"
+    max_tokens: int = 0
+    padding_side: Literal["left", "right"] = "right"
+    eos_id: int = 0
+    base_fingerprint: str | None = None
+    base_dtype: HeldDtype = "fp32"
+    base_places: list[str] | None = None
+    base_beside: str | None = None
+    base_included: bool | str | None = None
+    ending: list[int] | None = None
+    split_special_tokens: bool | None = None
+    matryoshka: list[int] = Field(default_factory=list)
 
 
 def read_config(path: Path, keys: Set[str]) -> dict[str, Any]:
     """Return what a backbone's configuration file holds.
 
-    Raises: ModelError where it cannot be read or lacks one of ``keys``.
+    Raises: ModelError where it cannot be read, lacks one of ``keys`` or has a value of another type.
     """
     try:
         config = load_json(path)
@@ -23,6 +48,14 @@ def read_config(path: Path, keys: Set[str]) -> dict[str, Any]:
         raise ModelError(f"cannot read {path}: {error}", "wanted a folder saved by poolwise") from error
     if missing := sorted(keys - set(config if isinstance(config, dict) else ())):
         raise ModelError(f"{path} lacks {', '.join(missing)}", "wanted what poolwise saves", "save the model again")
+    try:
+        _Types.model_validate(config)
+    except ValidationError as error:
+        raise ModelError(
+            f"{path} holds another kind of value: {first_problem(error)}",
+            "wanted what poolwise saves",
+            "save the model again",
+        ) from error
     return dict(config)
 
 

@@ -22,7 +22,7 @@ from transformers.utils import logging
 from poolwise.base_dtypes import HeldDtype
 from poolwise.base_sources.catalogue import EMBEDDED
 from poolwise.base_sources.find import find_gguf, refuse_unnamed_gguf
-from poolwise.errors import ModelError, PoolwiseError, explain, is_out_of_memory
+from poolwise.errors import ModelError, PoolwiseError, unreadable
 from poolwise.hub import snapshot
 from poolwise.models.base_dtype import loading_options, widen_vectors
 from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequantised, origin_text
@@ -90,11 +90,7 @@ def pinned_base(name: str) -> str:
 
 
 def _unreadable(name: str, error: Exception) -> PoolwiseError:
-    """Return the error for files of others that their library cannot read, whatever it raises for them."""
-    if isinstance(error, PoolwiseError) or is_out_of_memory(error):
-        return explain(error) or ModelError(str(error))
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"cannot read base {name!r}: {reason}", "wanted a decoder-only transformers model", _HINT)
+    return unreadable(f"cannot read base {name!r}", error, "wanted a decoder-only transformers model", _HINT)
 
 
 def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedConfig, PreTrainedTokenizerBase]:
@@ -106,6 +102,7 @@ def _read(name: str, *, with_weights: bool = False) -> tuple[Path, PreTrainedCon
     refuse_unnamed_gguf(name, place)
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config.get_text_config()  # fails where it cannot tell which part reads texts
     except Exception as error:
         raise _unreadable(name, error) from error
     refuse_unsuitable(config, name)

@@ -191,7 +191,9 @@ class EmbeddingModel(DirectModel):
         most_texts = options["batch_size"] if options["batch_size"] < STOCK_BATCH_SIZE else None
         found = read_texts(reader, inputs, options["prompt"] or "", most_texts=most_texts)
         finish = _finisher(options["truncate_dim"], options["normalize_embeddings"])
-        return gather(found, len(inputs), finish, options["save_to_cpu"], options["show_progress_bar"])
+        vectors = gather(found, len(inputs), finish, options["save_to_cpu"], options["show_progress_bar"])
+        _require_finite(vectors)
+        return vectors
 
     def _by_stock_loop(self, inputs: list[Any], device: str | torch.device | None, options: dict[str, Any]) -> Any:
         before = [(module, module.training) for module in self.modules()]
@@ -200,6 +202,17 @@ class EmbeddingModel(DirectModel):
         finally:
             for module, was_training in before:
                 module.training = was_training
+
+
+def _require_finite(vectors: Float[Tensor, "B D"]) -> None:
+    """Raise ModelError where an embedding is not finite: similarities to it would be no numbers, without a word."""
+    if not (is_good := vectors.isfinite().all(dim=1)).all():
+        bad = (~is_good).nonzero().flatten().tolist()
+        raise ModelError(
+            f"the embedding of text {bad[0]} is not finite ({len(bad):,} of {len(vectors):,} are not)",
+            "wanted finite numbers",
+            "load the model with precision fp32, and try poolwise doctor",
+        )
 
 
 def _is_same(known: CardFacts, facts: CardFacts) -> bool:

@@ -65,6 +65,9 @@ HYBRIDS = frozenset(
 )
 """Architectures with recurrent, convolutional or linear-attention layers."""
 
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers")
+MOST_LAYERS = 10_000
+"""transformers builds every layer before it looks for weights, so a damaged number would never end."""
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
@@ -88,13 +91,17 @@ def say_eager(model_type: str, attention: str) -> None:
 
 
 def _reason_against(config: PreTrainedConfig) -> str | None:
+    text = config.get_text_config()
+    if missing := [name for name in _SIZES if getattr(text, name, None) is None]:
+        return f"reads no texts: its configuration has no {' and no '.join(missing)}"
+    if text.num_hidden_layers > MOST_LAYERS:
+        return f"has {text.num_hidden_layers} layers"
     if config.is_encoder_decoder:
         return "is an encoder-decoder"
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_LAYERS
     if other or config.model_type in HYBRIDS:
         kinds = ", ".join(sorted(other)) or "recurrent or convolutional layers"
         return f"is a hybrid: its {kinds} are causal under any attention"
-    text = config.get_text_config()
     if getattr(text, "word_embed_proj_dim", text.hidden_size) != text.hidden_size:
         return (
             f"projects its last layer from {text.hidden_size} to {text.word_embed_proj_dim}, unlike the layers before"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.cards import FACTS, load_facts
 from poolwise.design import Design, parse_design
-from poolwise.errors import ConfigError, ModelError, require_choice
+from poolwise.errors import ConfigError, ModelError, require_choice, unreadable
 from poolwise.hub import hub_access, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.models.backbone import Backbone
@@ -27,6 +28,8 @@ from poolwise.models.merge import prepare_encoding
 from poolwise.models.pooling import POOLING_CLASSES, Pooling
 from poolwise.models.saved_folder import SETTINGS, find_model, no_model, own_folder
 from poolwise.records import require_finished
+from poolwise.storage.checksums import damages, load_checksums
+from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.json_text import load_json
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ def load_model(
     require_device(device)
     require_choice("precision", precision, get_args(Precision))
     folder = find_model(path, with_base=base is None)
+    _require_whole(folder)
     backbone = Backbone.load(str(folder), base=base, precision=precision, device=device)
     if max_tokens is not None:
         backbone.max_seq_length = max_tokens
@@ -88,6 +92,21 @@ def load_model(
     return model
 
 
+def _require_whole(folder: Path) -> None:
+    """Raise ModelError where weights are not as they were saved; settings may be edited. Older models have no sums."""
+    try:
+        recorded = load_checksums(folder) or {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {folder / SUMS}: {error}", "wanted checksums", "save the model again") from error
+    weights = {name: known for name, known in recorded.items() if name.endswith(".safetensors")}
+    for name, problem in damages(folder, weights).items():
+        raise ModelError(
+            f"{folder / name} {problem}",
+            "wanted the weights as they were saved",
+            f"restore the file, or save the model again; if you changed it on purpose, delete {folder / SUMS}",
+        )
+
+
 def _load_pooling(folder: Path, design: Design) -> Pooling:
     cls = POOLING_CLASSES[design.pooling]
     return cls.load(str(folder), subfolder=f"1_{cls.__name__}")
@@ -96,9 +115,27 @@ def _load_pooling(folder: Path, design: Design) -> Pooling:
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / SETTINGS
     try:
-        return dict(load_json(path)) if path.is_file() else {}
+        found = dict(load_json(path)) if path.is_file() else {}
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"cannot read {path}: {error}", hint="save the model again") from error
+    _require_prompts(path, found)
+    if found.get("prompts"):
+        found["prompts"] = {name: text or "" for name, text in found["prompts"].items()}
+    return found
+
+
+def _require_prompts(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise ModelError for prompts that are no texts, or a default that is none of them."""
+    prompts, default = settings.get("prompts"), settings.get("default_prompt_name")
+    wanted, hint = "wanted texts by name, and the name of one of them", f"correct {path.name}, or save the model again"
+    if not isinstance(prompts, dict | None):
+        raise ModelError(f"prompts in {path} is a {type(prompts).__name__}", wanted, hint)
+    if bad := [name for name, text in (prompts or {}).items() if not isinstance(text, str | None)]:
+        raise ModelError(f"the prompt {bad[0]!r} in {path} is a {type((prompts or {})[bad[0]]).__name__}", wanted, hint)
+    # sentence-transformers adds the two, without a text.
+    known = {"query", "document", *(prompts or {})}
+    if default is not None and not (isinstance(default, str) and default in known):
+        raise ModelError(f"default_prompt_name in {path} is {default!r}", f"wanted {' or '.join(sorted(known))}", hint)
 
 
 def stored_settings(name: str, own: Path | None) -> dict[str, Any]:
@@ -171,9 +208,10 @@ def load_foreign(
                 trust_remote_code=False,
                 model_kwargs=None if dtype is None else {"dtype": dtype},
             )
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            f"cannot load {name} as an embedding model: {str(error).splitlines()[0]}",
+    except Exception as error:
+        raise unreadable(
+            f"cannot load {name} as an embedding model",
+            error,
             "wanted a folder with modules.json, or a hub id that can be reached",
             "without a network, download the model elsewhere and give its folder",
         ) from error

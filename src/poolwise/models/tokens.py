@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from poolwise.errors import ConfigError, DataError, ModelError
+from poolwise.errors import ConfigError, DataError, ModelError, unreadable
 
 PaddingSide = Literal["left", "right"]
 
@@ -31,7 +31,8 @@ class TextTokens:
         ending: the ids that end every text; None is EOS. Models that others trained may end in none, or in more.
         split_special_tokens: a special token that is spelled in a text, such as ``<|eos|>``, is read as the characters
             that it consists of, and not as the special token. None keeps the tokenizer's own setting.
-    Raises: ModelError if the tokenizer has no EOS token, or the base has no embedding for it.
+    Raises: ModelError if the tokenizer has no EOS token or cannot read a text, or the base has no embedding for EOS or
+        the ending.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class TextTokens:
         self.soft_ids = [*range(vocab_size, vocab_size + num_soft)]
         self.eos_id: int = eos
         self.ending: list[int] = [eos] if ending is None else list(ending)
+        if bad := [number for number in self.ending if not 0 <= number < vocab_size]:
+            raise ModelError(f"the ids that end every text hold {bad[0]}", f"wanted ids from 0 to {vocab_size - 1}")
         pad = tokenizer.pad_token_id
         # Padding is never read, so any id with an embedding works if the tokenizer has no padding token.
         self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
@@ -91,8 +94,20 @@ class TextTokens:
             )
 
     def _find_prefix(self) -> list[int]:
-        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
-        full = self.tokenizer("a", add_special_tokens=True)["input_ids"]
+        try:
+            # A tokenizer's settings are not checked when it is loaded; damaged ones fail here, at their first use.
+            bare, full = (self.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+            self.tokenizer.all_special_ids  # noqa: B018 - it is computed
+        except BaseException as error:
+            # A panic in the Rust code of tokenizers is no Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise unreadable(
+                f"cannot read a text with the tokenizer of {self.tokenizer.name_or_path!r}",
+                error,
+                "wanted a tokenizer that reads texts",
+                "compare its tokenizer_config.json and tokenizer.json with those that were published",
+            ) from error
         starts = (i for i in range(len(full)) if bare and full[i : i + len(bare)] == bare)
         return list(full[: next(starts, 0)])
 

@@ -265,7 +265,7 @@ def open_index(
     model: str | Path | SentenceTransformer | None = None,
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    check: bool = False,
+    check: bool | None = None,
 ) -> Index:
     """Return an index that ``build_index`` or ``poolwise index`` wrote, open for searches.
 
@@ -275,7 +275,8 @@ def open_index(
             corpus names. It must be that of the corpus.
         device: of the model, such as "cpu" or "cuda:1"; None takes a GPU if there is one.
         settings: of the backend for these searches, such as ``{"ef_search": 128}``, instead of those it was built with.
-        check: compare the content of every file with its checksum, not only its size.
+        check: compare the content of every file with its checksum, not only its size; None does so for an index of up
+            to 256 MiB.
     Raises: DataError where the folder is no index or is damaged; ConfigError where the backend needs a library that is
         not installed, or a setting cannot be changed.
 

@@ -94,11 +94,16 @@ def save_index_record(record: IndexRecord, folder: Path) -> None:
     save_record(record.model_copy(update={"checksum": record.seal}), folder / INDEX)
 
 
-def load_index_record(folder: Path, *, reads_all: bool = False) -> IndexRecord:
+CHECKED_BYTES = 256 << 20
+"""An index up to this size is read through when it is opened: a few tenths of a second."""
+
+
+def load_index_record(folder: Path, *, reads_all: bool | None = False) -> IndexRecord:
     """Return the record of an index whose files are all there.
 
     Args:
-        reads_all: compare the content of every file with its checksum; otherwise only its size.
+        reads_all: compare the content of every file with its checksum; otherwise only its size. None: the content if
+            all files together have at most ``CHECKED_BYTES``.
     Raises: DataError where the folder is no index, or the record or a file is damaged; the message names it.
     """
     path = folder / INDEX
@@ -114,6 +119,8 @@ def load_index_record(folder: Path, *, reads_all: bool = False) -> IndexRecord:
             f"wanted {record.seal!r}",
             f"{_AGAIN} {folder}",
         )
+    if reads_all is None:
+        reads_all = sum(file.num_bytes for file in record.files) <= CHECKED_BYTES
     for file in record.files:
         if why := _damage(folder / file.name, file, reads_all):
             raise DataError(f"{folder / file.name} is {why}", hint=f"{_AGAIN} {folder}")

@@ -53,7 +53,7 @@ def _opened(path: Path, folder: Path) -> IO[str]:
     except ImportError:  # not on Windows
         return path.open("a+", encoding="utf-8")
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = _open_itself(path)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -68,6 +68,17 @@ def _opened(path: Path, folder: Path) -> IO[str]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         file.close()
+
+
+def _open_itself(path: Path) -> IO[str]:
+    """Return a lock's file, open; one that is a link could lead to a file of the user, which would be emptied."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link", "wanted the file of a lock, or none", "delete the link") from error
+        raise
+    return os.fdopen(number, "a+", encoding="utf-8")
 
 
 def _in_use(folder: Path, holder: str) -> ConfigError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from poolwise.errors import ConfigError
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
+MOST_CHARACTERS = 4 << 20
+"""Of a file that is read: no recipe is so long, and a device or a wrong file has no end."""
 MOST_VALUES = 100_000
 """Values of the largest tree that is read. A few lines of aliases of aliases stand for billions."""
 
@@ -71,7 +74,7 @@ def load_mapping(path: Path, what: str, wanted: str) -> dict[Any, Any]:
     Raises: ConfigError where the file cannot be read, is not YAML, is not a mapping, or repeats a key.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _read(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {what} {path}: {reason}", hint="give the path of a YAML file") from error
@@ -84,6 +87,14 @@ def load_mapping(path: Path, what: str, wanted: str) -> dict[Any, Any]:
     if not isinstance(tree, dict | None):
         raise ConfigError(f"{what} {path} holds {type(tree).__name__}", f"wanted a mapping with {wanted}")
     return tree or {}
+
+
+def _read(path: Path) -> str:
+    with path.open(encoding="utf-8-sig") as file:
+        text = file.read(MOST_CHARACTERS + 1)
+    if len(text) > MOST_CHARACTERS:
+        raise OSError(errno.EFBIG, f"it has more than {MOST_CHARACTERS:,} characters")
+    return text
 
 
 def _reason(error: Exception) -> str:

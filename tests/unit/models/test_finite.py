@@ -60,9 +60,22 @@ def test_adapters_and_heads_are_looked_at_too(base: str, tmp_path: Path) -> None
         path = next(folder.rglob(file))
         name = sorted(load_file(path))[0]
         spoil(path, name, math.nan)
+        (folder / "checksums.json").unlink()
         with pytest.raises(ModelError, match=r"NaN or infinite") as error:
             load_model(folder)
         assert name.rpartition("model.model.")[2].rpartition(".")[0].split(".")[-1] in str(error.value)
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_an_embedding_that_is_not_finite_is_an_error(base: str, as_tensor: bool) -> None:
+    """Weights may be finite and too large all the same."""
+    model = build_model("mean+causal", base, max_tokens=16, precision="fp32")
+    assert math.isfinite(float(model.encode(["a b"])[0, 0]))
+    with torch.no_grad():
+        for weight in model[0].parameters():
+            weight.fill_(3e38)
+    with pytest.raises(ModelError, match=r"the embedding of text 0 is not finite \(2 of 2 are not\)"):
+        model.encode(["a", "b"], convert_to_tensor=as_tensor)
 
 
 def test_other_kinds_of_numbers_pass() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ from poolwise.models import (
     load_model,
     pinned_base,
     resolve_base,
+    stored_settings,
 )
 from poolwise.models.pooling import build_pooling
+from poolwise.models.saved_folder import SETTINGS
 from tiny_models import TEXTS, save_tiny_base
 
 
@@ -228,9 +231,9 @@ def test_changed_or_missing_base_is_an_error(saved, base, tmp_path):
         ("poolwise.json", b"{", r"cannot read .*poolwise\.json"),
         ("poolwise.json", b'{"design": "last+causal"}', "lacks base, base_fingerprint, eos_id"),
         ("config_sentence_transformers.json", b"[1]", r"cannot read .*config_sentence_transformers\.json"),
-        ("adapter_model.safetensors", None, "cannot read the adapter"),
-        ("adapter_model.safetensors", b"xx", "cannot read the adapter"),
-        ("1_MultilayerPooling/model.safetensors", None, "cannot read the pooling"),
+        ("adapter_model.safetensors", None, "adapter_model.safetensors is missing; wanted the weights as they were"),
+        ("adapter_model.safetensors", b"xx", "has 2 bytes instead of"),
+        ("1_MultilayerPooling/model.safetensors", None, "model.safetensors is missing"),
         ("1_MultilayerPooling/config.json", b'{"dim": 32}', "cannot read the pooling"),
     ],
 )
@@ -239,6 +242,104 @@ def test_missing_or_spoiled_file_is_one_clear_error(name, spoil, message, saved)
     path.unlink() if spoil is None else path.write_bytes(spoil)
     with pytest.raises(ModelError, match=message):
         load_model(saved)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "1_MultilayerPooling/model.safetensors"])
+def test_changed_weights_are_not_loaded(saved, name):
+    path = saved / name
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ModelError, match=r"has other contents than when it was written; .* delete .*checksums.json"):
+        load_model(saved)
+    (saved / "checksums.json").unlink()
+    load_model(saved)
+    (saved / "checksums.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"cannot read .*checksums\.json"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("adapter_model.safetensors", None, "cannot read the adapter"),
+        ("adapter_model.safetensors", b"xx", "cannot read the adapter"),
+        ("1_MultilayerPooling/model.safetensors", None, "cannot read the pooling"),
+    ],
+)
+def test_damage_of_a_model_without_checksums_is_one_clear_error(name, spoil, message, saved):
+    (saved / "checksums.json").unlink()
+    test_missing_or_spoiled_file_is_one_clear_error(name, spoil, message, saved)
+
+
+_PIECES = [{"SpecialToken": {"id": "unknown", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+UNKNOWN_START = {"type": "TemplateProcessing", "single": _PIECES, "pair": _PIECES, "special_tokens": {}}
+
+
+def set_key(path, key, value):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("poolwise.json", "base", 3, r"poolwise\.json holds another kind of value: base: .*; save the model again"),
+        ("poolwise.json", "design", ["last+causal"], r"holds another kind of value: design: "),
+        ("poolwise.json", "max_tokens", {"a": 1}, r"holds another kind of value: max_tokens: "),
+        ("poolwise.json", "method", "magic", r"holds another kind of value: method: .*'lora', 'frozen' or 'full'"),
+        ("poolwise.json", "split_special_tokens", "yes", r"holds another kind of value: split_special_tokens: "),
+        ("poolwise.json", "ending", [10**9], r"end every text hold 1000000000; wanted ids from 0 to "),
+        (SETTINGS, "prompts", ["q"], r"prompts in .* is a list; wanted texts by name"),
+        (SETTINGS, "prompts", {"query": 1.5}, r"the prompt 'query' in .* is a float; wanted texts by name"),
+        (SETTINGS, "default_prompt_name", "x", r"is 'x'; wanted document or query"),
+        (SETTINGS, "default_prompt_name", {}, r"is \{\}; wanted document or query"),
+        # PEFT raises AttributeError for all of these but the last two: ModuleNotFoundError, and nothing until encode.
+        ("adapter_config.json", "target_modules", [1.5], "cannot read the adapter in .*save the model again"),
+        ("adapter_config.json", "alpha_pattern", [], "cannot read the adapter in .*'list' object has no"),
+        ("adapter_config.json", "init_lora_weights", 3, "cannot read the adapter in .*'int' object has no"),
+        ("adapter_config.json", "megatron_config", {"a": 1}, "cannot read the adapter in .*megatron"),
+        ("adapter_config.json", "alora_invocation_tokens", [1], "has alora_invocation_tokens; wanted LoRA that acts"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_clear_error(name, key, value, message, saved):
+    set_key(saved / name, key, value)
+    with pytest.raises(ModelError, match=message):
+        load_model(saved)
+
+
+def test_a_prompt_without_a_text_is_empty(saved):
+    set_key(saved / SETTINGS, "prompts", {"query": None})
+    assert load_model(saved).prompts["query"] == stored_settings(str(saved), saved)["prompts"]["query"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("tokenizer_config.json", "model_max_length", "x"),
+        ("tokenizer_config.json", "unk_token", ""),  # endless recursion in transformers
+        ("tokenizer.json", "post_processor", UNKNOWN_START),  # a panic in tokenizers, which is no Exception
+    ],
+)
+def test_a_tokenizer_that_fails_at_its_first_text_is_one_clear_error(name, key, value, base):
+    set_key(Path(base) / name, key, value)
+    with pytest.raises(ModelError, match=r"cannot read a text with the tokenizer of .*wanted a tokenizer that reads"):
+        resolve_base(base)
+
+
+def test_a_base_that_reads_no_texts_or_never_ends_is_one_clear_error(base):
+    config = Path(base) / "config.json"
+    set_key(config, "num_hidden_layers", 10**30)
+    with pytest.raises(ModelError, match=r"has 10{30} layers; wanted"):
+        resolve_base(base)
+    config.write_text('{"model_type": "vit"}')
+    with pytest.raises(ModelError, match=r"\(vit\) reads no texts: its configuration has no vocab_size; wanted"):
+        resolve_base(base)
+
+
+def test_a_model_of_others_that_fails_in_any_way_is_one_clear_error(base, tmp_path):
+    (tmp_path / "base" / "modules.json").write_text("[3]")
+    with pytest.raises(ModelError, match=r"cannot load .* as an embedding model: .*wanted a folder with modules\.json"):
+        load_any(base)
 
 
 def test_adapter_of_another_base_is_an_error(saved, tmp_path):

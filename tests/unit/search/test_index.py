@@ -12,7 +12,7 @@ import pytest
 
 from corpus_folder import DIM
 from poolwise.errors import ConfigError, DataError
-from poolwise.search import Index, build_index, open_index
+from poolwise.search import Index, build_index, index_record, open_index
 from poolwise.search.index_record import INDEX, VECTORS
 from search_folder import build, texts_of, unit_matrix, write_corpus
 
@@ -95,7 +95,7 @@ def test_an_index_is_replaced_and_needs_no_corpus(tmp_path: Path) -> None:
         assert len(replaced) == 20
 
 
-def test_a_damaged_record_and_damaged_files_are_named(tmp_path: Path) -> None:
+def test_a_damaged_record_and_damaged_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(tmp_path).close()
     folder = tmp_path / "index"
     whole = (folder / INDEX).read_text()
@@ -112,9 +112,13 @@ def test_a_damaged_record_and_damaged_files_are_named(tmp_path: Path) -> None:
     (folder / INDEX).write_text(whole)
     raw = (folder / VECTORS).read_bytes()
     (folder / VECTORS).write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    open_index(folder, check=False).close()
+    monkeypatch.setattr(index_record, "CHECKED_BYTES", len(raw) // 2)
     open_index(folder).close()
-    with pytest.raises(DataError, match=r"vectors.npy is damaged: its content does not have its checksum"):
-        open_index(folder, check=True)
+    for checked in (True, None):
+        monkeypatch.undo()
+        with pytest.raises(DataError, match=r"vectors.npy is damaged: its content does not have its checksum"):
+            open_index(folder, check=checked)
     (folder / VECTORS).write_bytes(raw[:-4])
     with pytest.raises(DataError, match=r"vectors.npy is truncated or changed"):
         open_index(folder)
@@ -133,5 +137,5 @@ def test_vectors_that_are_not_finite_are_one_error(tmp_path: Path) -> None:
     path = tmp_path / "index" / VECTORS
     raw = path.read_bytes()
     path.write_bytes(raw[: -30 * DIM * 4] + b"\xff" * (30 * DIM * 4))  # the size, which is compared, stays
-    with open_index(tmp_path / "index") as index, pytest.raises(DataError, match="the index is damaged"):
+    with open_index(tmp_path / "index", check=False) as index, pytest.raises(DataError, match="the index is damaged"):
         index.search(QUERIES, k=3)

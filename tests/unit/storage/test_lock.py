@@ -88,3 +88,12 @@ def test_of_many_that_begin_at_once_one_at_a_time_holds_it(tmp_path: Path) -> No
     for thread in threads:
         thread.join()
     assert most == 1 and entered >= 4
+
+
+def test_a_link_in_the_place_of_a_lock_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("kept")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".lock").symlink_to("../precious.txt")
+    with pytest.raises(ConfigError, match=r"\.lock is a link; wanted the file of a lock"), locked(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious.txt").read_text() == "kept"
