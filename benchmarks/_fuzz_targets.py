@@ -511,6 +511,7 @@ def model_folders(root: Path) -> Prepared:
         model.save(str(root / name), base="include")
 
     def seal(folder: Path) -> None:
+        (folder / "checksums.json").unlink(missing_ok=True)
         config = folder / "poolwise.json"
         tree = json.loads(config.read_text())
         tree["base_fingerprint"] = base_fingerprint(str(folder / "base"))

@@ -306,12 +306,32 @@ def load_texts(folder: Path, set_aside: SetAside | None = None) -> list[ItemText
     return _load_records(ItemTexts, list(found), set_aside)
 
 
+def bound_files(run: Path) -> list[Path]:
+    """Return the files of an evaluated run that say what it is and to what its scores belong."""
+    named = [run / name for name in ("run.json", "evaluation.json", f"items/{SUMS}")]
+    return [path for path in (*named, *sorted((run / "texts").glob("*/*.json.gz"))) if path.is_file()]
+
+
+def _require_bound(run: Path) -> None:
+    """Raise EvalError where scores and what they are of do not belong together, as ``bound_files`` were recorded."""
+    try:
+        recorded = load_checksums(run) or {}
+    except (OSError, ValueError) as error:
+        raise EvalError(f"cannot read {run / SUMS}: {error}", hint="repeat the command that wrote the run") from error
+    names = {path.relative_to(run).as_posix() for path in bound_files(run)}
+    for name, problem in damages(run, {name: known for name, known in recorded.items() if name in names}).items():
+        raise EvalError(
+            f"{run / name} {problem}", "wanted a run as it was written", "evaluate the model again, with another --out"
+        )
+
+
 def load_run(folder: Path, set_aside: SetAside | None = None) -> Run:
     """Return the run stored in ``folder``, its tasks sorted by name.
 
-    Raises: EvalError where its manifest cannot be read, or, unless ``set_aside`` is given, where the scores of a task
-        cannot be read or are not as they were written.
+    Raises: EvalError where its manifest cannot be read or is not as it was written, or, unless ``set_aside`` is given,
+        where the scores of a task cannot be read or are not as they were written.
     """
+    _require_bound(folder)
     manifest = load_record(RunManifest, folder / "run.json")
     changed = changed_items(folder)
     for path, problem in changed.items():

@@ -30,6 +30,7 @@ from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.finite import require_finite
 from poolwise.models.tokens import TextTokens
 from poolwise.storage.fingerprints import LENGTH, file_hash
+from poolwise.storage.json_text import load_json
 
 FINGERPRINTED = (".json", ".safetensors", ".bin", ".model", ".txt")
 """Suffixes of the files that a base's fingerprint covers."""
@@ -200,6 +201,7 @@ def _load(
     name: str, kind: Any, dtype: HeldDtype, device: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
     place, config, tokenizer = _read(name, with_weights=True)
+    _refuse_outside(name, place)
     try:
         with _quiet_loading():
             model, info = kind.from_pretrained(
@@ -222,12 +224,30 @@ def _require_all(name: str, missing: Sequence[str]) -> None:
         raise _unreadable(name, ValueError(f"{len(missing)} weights are missing, the first is {missing[0]}"))
 
 
+def _refuse_outside(name: str, place: Path) -> None:
+    """Raise ModelError where a base's index names weights that are not beside it: its fingerprint would miss them."""
+    for path in sorted(place.glob("*.index.json")):
+        try:
+            named = set(map(str, dict(load_json(path)["weight_map"]).values()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _unreadable(name, error) from error
+        if wrong := next((file for file in sorted(named) if "/" in file or "\\" in file or file in ("", "..")), None):
+            raise ModelError(
+                f"{path} names weights in {wrong!r:.80}", "wanted files beside it", "put all weights into one folder"
+            )
+
+
 def base_fingerprint(name: str) -> str:
-    """Return a hash of a base's configuration, tokenizer and weights. Raises: ModelError as ``locate_base``."""
+    """Return a hash of a base's configuration, tokenizer and weights.
+
+    Raises: ModelError as ``locate_base``, and where its index names weights in another folder.
+    """
     if (source := find_gguf(name)) is not None:
         return gguf_fingerprint(source)
     total = hashlib.sha256()
-    for path in sorted(locate_base(name, with_weights=True).iterdir()):
+    place = locate_base(name, with_weights=True)
+    _refuse_outside(name, place)
+    for path in sorted(place.iterdir()):
         if path.suffix in FINGERPRINTED and path.is_file():
             total.update(f"{path.name}={file_hash(path)};".encode())
     return total.hexdigest()[:LENGTH]

@@ -2,9 +2,10 @@
 
 from poolwise.report.figures.critical import critical_difference_svg
 from poolwise.report.plain import comparison_json, comparison_markdown, comparison_text, study_text
-from poolwise.report.write import write_comparison_report, write_reports
+from poolwise.report.write import REPORTS, write_comparison_report, write_reports
 
 __all__ = [
+    "REPORTS",
     "comparison_json",
     "comparison_markdown",
     "comparison_text",

@@ -20,6 +20,8 @@ from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import Comparison, StudyResults
 from poolwise.storage.whole_files import write_text
 
+REPORTS = ("report.md", "report.tex", "report.html")
+
 
 def write_reports(study: StudyResults, folder: Path) -> Path:
     """Write report.html, report.md and report.tex of a study into ``folder``; return the path of the HTML."""

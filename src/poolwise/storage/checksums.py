@@ -28,6 +28,15 @@ def save_checksums(folder: Path, paths: Iterable[Path] | None = None) -> None:
     write_text(folder / SUMS, json.dumps(checksums(folder, chosen), indent=1, sort_keys=True) + "\n")
 
 
+def add_checksums(folder: Path, paths: Iterable[Path]) -> None:
+    """Write the checksums of ``paths`` into ``SUMS`` of a folder, beside those that it has of other files.
+
+    Raises: OSError or ValueError where ``SUMS`` cannot be read.
+    """
+    found = (load_checksums(folder) or {}) | checksums(folder, paths)
+    write_text(folder / SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
 def load_checksums(folder: Path) -> dict[str, str] | None:
     """Return what ``save_checksums`` recorded; None where there is no such file.
 

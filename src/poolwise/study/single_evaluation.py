@@ -10,7 +10,8 @@ from poolwise.config import EvalConfig, Prompts, build_section
 from poolwise.errors import ConfigError, nearest
 from poolwise.jobs import Report
 from poolwise.prompts import category_prompts
-from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, load_record, save_record
+from poolwise.records import CATEGORIES, Category, Cost, ItemScores, RunManifest, bound_files, load_record, save_record
+from poolwise.storage.checksums import add_checksums
 from poolwise.storage.lock import locked
 from poolwise.storage.new_folders import require_new_folder
 from poolwise.study.folders import ANOTHER, differing_keys, read_json, require_writable, write_json
@@ -142,6 +143,7 @@ def _evaluate(
         manifest = manifest.model_copy(update={"cost": cost})
     if out is not None:
         save_record(manifest, out / "run.json")
+        add_checksums(out, bound_files(out))
     return manifest, scores
 
 

@@ -32,7 +32,7 @@ from poolwise.jobs.ray_cluster import Cluster, Share, share_cluster
 from poolwise.jobs.reuse import require_study, reuse_jobs
 from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
-from poolwise.report import write_reports
+from poolwise.report import REPORTS, write_reports
 from poolwise.results import Measured, StudyResults
 from poolwise.storage.checksums import files_below, save_checksums
 from poolwise.storage.fingerprints import SUMS
@@ -357,15 +357,15 @@ def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: P
 
 
 def _own_files(out: Path) -> list[Path]:
-    """Return the files of a study that are not a job's, without reports, which every command that ends writes again."""
-    named = [out / name for name in ("study.json", PLAN, "results.json")]
+    """Return the files of a study that are not a job's."""
+    named = [out / name for name in ("study.json", PLAN, "results.json", *REPORTS)]
     return [path for path in (*named, *files_below(out / "schedules"), *files_below(out / "texts")) if path.is_file()]
 
 
 def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
-    save_checksums(out, _own_files(out))
     write_reports(results, out)
     update_cards(results, out)
+    save_checksums(out, _own_files(out))
     return results

@@ -140,9 +140,11 @@ def test_a_study_names_damaged_missing_and_unlisted_files(toy_study: Path, tmp_p
     manifest = next((copy / "runs").glob("last*")) / "run.json"
     manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
     shutil.copytree(run, copy / "runs" / "older")
+    flip(copy / "report.html")
     found = verify_folder(copy)
     assert set(found.damaged) == {
         *(path.relative_to(copy).as_posix() for path in (weights, items, state, copy / "study.json", manifest)),
+        "report.html",
     }
     # Of the baseline, whose record is gone, nothing is listed.
     assert found.unlisted == [f"runs/{next((copy / 'runs').glob('anchor*')).name}/", "runs/older/"]

@@ -25,6 +25,7 @@ from poolwise.models import (
     resolve_base,
     stored_settings,
 )
+from poolwise.models.bases import base_fingerprint, load_base
 from poolwise.models.pooling import build_pooling
 from poolwise.models.saved_folder import SETTINGS
 from tiny_models import TEXTS, save_tiny_base
@@ -334,6 +335,15 @@ def test_a_base_that_reads_no_texts_or_never_ends_is_one_clear_error(base):
     config.write_text('{"model_type": "vit"}')
     with pytest.raises(ModelError, match=r"\(vit\) reads no texts: its configuration has no vocab_size; wanted"):
         resolve_base(base)
+
+
+@pytest.mark.parametrize("file", ["../other/model.safetensors", "/etc/model.safetensors", "sub/model.safetensors"])
+def test_weights_in_another_folder_are_refused(base, file):
+    """A fingerprint of the folder would not see them change."""
+    (Path(base) / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"embed": file}}))
+    for read in (base_fingerprint, load_base):
+        with pytest.raises(ModelError, match=r"names weights in .*; wanted files beside it"):
+            read(base)
 
 
 def test_a_model_of_others_that_fails_in_any_way_is_one_clear_error(base, tmp_path):

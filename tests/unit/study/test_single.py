@@ -15,6 +15,7 @@ import toys
 from poolwise.config import EvalConfig, Prompts
 from poolwise.encoding.encode import encode_texts
 from poolwise.errors import ConfigError, DataError, EvalError, ModelError
+from poolwise.integrity import verify_folder
 from poolwise.models import build_model, custom_code, load, load_model, saved_folder
 from poolwise.records import ItemScores, load_record, load_run, save_record
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
@@ -204,3 +205,35 @@ def test_scores_that_changed_or_went_are_scored_again(tmp_path: Path, caplog: py
             load_run(tmp_path / "eval")
         assert score() == first and load_run(tmp_path / "eval").scores.keys() == first.keys()
     assert f"{b} has " in caplog.text and "scored again" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["run.json", "evaluation.json", "items"])
+def test_scores_belong_to_the_run_that_they_are_of(tmp_path: Path, what: str) -> None:
+    """Edited records, and scores that were copied from another evaluation with their checksums, are no run."""
+    train_single(run_of(tmp_path, steps=0), tmp_path / "run", quiet)
+    task = [str(toys.write_suite(tmp_path / "suite") / "sts")]
+    for place, max_items in (("one", None), ("other", 8)):
+        evaluate_single(str(tmp_path / "run"), task, tmp_path / place, max_items, EvalConfig(), quiet)
+    one = tmp_path / "one"
+    assert verify_folder(one).damaged == {} and load_run(one).scores
+    if what == "items":
+        shutil.rmtree(one / "items")
+        shutil.copytree(tmp_path / "other" / "items", one / "items")
+    else:
+        (one / what).write_text((one / what).read_text().replace("{", "{ ", 1))
+    named = "items/checksums.json" if what == "items" else what
+    with pytest.raises(EvalError, match=f"{named} has .*; wanted a run as it was written"):
+        load_run(one)
+    assert named in verify_folder(one).damaged
+    shutil.rmtree(one)
+    evaluate_single(str(tmp_path / "run"), task, one, None, EvalConfig(), quiet)
+    assert load_run(one).scores
+
+
+def test_more_tasks_in_one_folder_keep_it_whole(tmp_path: Path) -> None:
+    train_single(run_of(tmp_path, steps=0), tmp_path / "run", quiet)
+    suite = toys.write_suite(tmp_path / "suite")
+    for name in ("sts", "clustering"):
+        evaluate_single(str(tmp_path / "run"), [str(suite / name)], tmp_path / "run", None, EvalConfig(), quiet)
+        assert verify_folder(tmp_path / "run").damaged == {}
+    assert len(load_run(tmp_path / "run").scores) == 2
