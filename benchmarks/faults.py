@@ -103,6 +103,19 @@ def attempt(out: Path, sender: Any) -> None:
         sender.send(("refused", str(known)) if known else ("traceback", f"{type(error).__name__}: {error}"))
 
 
+def in_child(work: Callable[[], Any]) -> None:
+    """Do some work in a process of its own: a process that has computed in several threads cannot be forked later."""
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 0, child.exitcode
+
+
+def stop_early(out: Path) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        run_study(recipe(), out, Stops(), workers=1)
+
+
 def in_fork(out: Path) -> tuple[str, Any]:
     receiver, sender = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(target=attempt, args=(out, sender))
@@ -121,9 +134,9 @@ def works(root: Path) -> list[_kills.Work]:
     texts, model, corpus = root / "texts.jsonl", str(root / "model"), root / "corpus"
     rows = [{"id": f"d{n}", "text": f"text {n} of many, with {n * n} words or {n % 7} at least"} for n in range(256)]
     texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build_model("mean+causal", "poolwise/nano", method="frozen").save(model)
     config = CorpusConfig(precision="fp32", shard_rows=16, keep_text=True)
-    encode_corpus(model, [str(texts)], corpus, config)
+    in_child(lambda: build_model("mean+causal", "poolwise/nano", method="frozen").save(model))
+    in_child(lambda: encode_corpus(model, [str(texts)], corpus, config))
     studies = {
         "study": lambda out: run_study(recipe(), out, workers=1),
         "study in two workers": lambda out: run_study(recipe(), out, workers=2),
@@ -179,9 +192,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folders = {"finished": root / "finished", "stopped": root / "stopped"}
-        wanted = run_study(recipe(), folders["finished"], workers=1).results.model_dump(mode="json")
-        with contextlib.suppress(KeyboardInterrupt):
-            run_study(recipe(), folders["stopped"], Stops(), workers=1)
+        in_child(lambda: run_study(recipe(), folders["finished"], workers=1))
+        in_child(lambda: stop_early(folders["stopped"]))
+        wanted = json.loads((folders["finished"] / "results.json").read_text())["results"]
         cases = [
             (state, path.relative_to(folder), damage)
             for state, folder in folders.items()
