@@ -102,9 +102,12 @@ def allow_connections() -> None:
 
 
 def memory_of(process: int) -> float:
-    """Return the resident memory of a process, in MiB."""
+    """Return the memory of a process that is its own, in MiB: resident, without pages of files.
+
+    The system takes those back when it likes, and they return when they are used: that is no growth.
+    """
     status = Path(f"/proc/{process}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 def queue_of(url: str) -> float:
