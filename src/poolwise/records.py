@@ -15,7 +15,6 @@ A *run* is one model evaluated on some tasks. On disk it is a folder::
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poolwise.errors import DataError, EvalError, ModelError
-from poolwise.storage.checksums import checksums, damages, load_checksums
+from poolwise.storage.checksums import checksums, damages, load_checksums, write_checksums
 from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.inflate import read_inflated
 from poolwise.storage.inside import require_inside
@@ -353,8 +352,7 @@ def save_items(record: ItemScores, run: Path) -> None:
     path = items_path(run, record.task)
     save_record(record, path)
     known = {name: found for name, found in (_item_sums(run) or {}).items() if (run / "items" / name).is_file()}
-    found = known | checksums(run / "items", [path])
-    write_text(run / "items" / SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
+    write_checksums(run / "items", known | checksums(run / "items", [path]))
 
 
 def changed_items(run: Path) -> dict[Path, str]:

@@ -15,14 +15,10 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a 
     path = folder if folder.suffix == ".json" else folder / "results.json"
     if path.is_file():
         from poolwise.records import load_record
-        from poolwise.report import REPORTS, write_reports
+        from poolwise.report import write_reports
         from poolwise.results import StudyResults
-        from poolwise.storage.checksums import add_checksums
-        from poolwise.storage.fingerprints import SUMS
 
         print(write_reports(load_record(StudyResults, path), path.parent))
-        if (path.parent / SUMS).is_file():
-            add_checksums(path.parent, [path.parent / name for name in REPORTS])
         return
     from poolwise.screening.screen import course_of
     from poolwise.study.study import publish_unfinished, report_path

@@ -168,6 +168,7 @@ class EventLog:
                         "give the model that it was, or begin an experiment in a new folder",
                     )
             if models.items() - self._models.items():
+                self._write_design()
                 self._write_line("models", models)
                 self._models |= models
 
@@ -233,12 +234,10 @@ class EventLog:
 
     def _write_design(self) -> None:
         if not self._is_bound:
-            self._is_bound = True
             self._write_line("design", {"fingerprint": self.design.fingerprint})
+            self._is_bound = True
 
     def _write_line(self, kind: str, fields: Mapping[str, Any]) -> None:
-        if kind != "design":
-            self._write_design()
         self._write(to_line(self._next, self._clock(), kind, fields))
         self._next += 1
 
@@ -253,8 +252,12 @@ class EventLog:
     def sync(self) -> None:
         """Flush what was written since the last call to the disk."""
         if self._is_unsynced:
-            self._is_unsynced = False
-            os.fsync(self._file.fileno())
+            self._is_unsynced = False  # first: another thread may write meanwhile
+            try:
+                os.fsync(self._file.fileno())
+            except OSError:
+                self._is_unsynced = True
+                raise
 
 
 @contextmanager

@@ -18,14 +18,22 @@ from poolwise.report.page import html_document
 from poolwise.report.tables import cost_table, paper_table
 from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import Comparison, StudyResults
+from poolwise.storage.checksums import add_checksums
+from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.whole_files import write_text
 
 REPORTS = ("report.md", "report.tex", "report.html")
 
 
 def write_reports(study: StudyResults, folder: Path) -> Path:
-    """Write report.html, report.md and report.tex of a study into ``folder``; return the path of the HTML."""
-    return _write(study_document(study), study_view(study), folder)
+    """Write report.html, report.md and report.tex of a study into ``folder``; return the path of the HTML.
+
+    If the folder has checksums of its files, those of the reports are written too.
+    """
+    path = _write(study_document(study), study_view(study), folder)
+    if (folder / SUMS).is_file():
+        add_checksums(folder, [folder / name for name in REPORTS])
+    return path
 
 
 def write_comparison_report(

@@ -257,9 +257,8 @@ class Batcher:
             if len(jobs) == 1:
                 self._fail(jobs[0], error)
                 return []
-            return [
-                done for job in jobs for done in self._tokenise([job], reading)
-            ]  # one of them is bad: find out which
+            # One of them is bad: find out which.
+            return [done for job in jobs for done in self._tokenise([job], reading)]
         ready = []
         for job in jobs:
             rows = [next(found) for _ in job.inputs]

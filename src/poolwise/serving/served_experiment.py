@@ -82,7 +82,7 @@ class ServedExperiment:
     models: Mapping[str, ServedModel]
     indexes: Mapping[str, ServedIndex] = field(default_factory=dict)
     name: str = field(init=False)
-    _state: tuple[float, Analysis] | None = field(default=None, init=False)
+    _state: tuple[float, Analysis] | None = field(default=None, init=False)  # and until when it is shown
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     def __post_init__(self) -> None:

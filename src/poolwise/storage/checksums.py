@@ -25,7 +25,7 @@ def save_checksums(folder: Path, paths: Iterable[Path] | None = None) -> None:
         paths: files below the folder; None takes all, without those ``ABOUT`` it.
     """
     chosen = [path for path in files_below(folder) if path.name not in ABOUT] if paths is None else paths
-    write_text(folder / SUMS, json.dumps(checksums(folder, chosen), indent=1, sort_keys=True) + "\n")
+    write_checksums(folder, checksums(folder, chosen))
 
 
 def add_checksums(folder: Path, paths: Iterable[Path]) -> None:
@@ -33,7 +33,11 @@ def add_checksums(folder: Path, paths: Iterable[Path]) -> None:
 
     Raises: OSError or ValueError where ``SUMS`` cannot be read.
     """
-    found = (load_checksums(folder) or {}) | checksums(folder, paths)
+    write_checksums(folder, (load_checksums(folder) or {}) | checksums(folder, paths))
+
+
+def write_checksums(folder: Path, found: Mapping[str, str]) -> None:
+    """Write checksums that ``checksums`` returned into ``SUMS`` of their folder."""
     write_text(folder / SUMS, json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 

@@ -165,6 +165,24 @@ def test_a_log_that_lost_the_hash_of_its_design_says_so_and_gets_it_again(tmp_pa
         read_log(folder)
 
 
+def test_a_full_disk_at_the_first_line_loses_no_hash_of_the_design(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begun(tmp_path / "ab")
+
+    def full(_: bytes) -> None:
+        raise OSError("no space")
+
+    with open_log(folder) as log:
+        write = log._write
+        monkeypatch.setattr(log, "_write", full)
+        with pytest.raises(OSError, match="no space"):
+            log.expose("u", "A")
+        monkeypatch.setattr(log, "_write", write)
+        log.expose("u", "A")
+    assert read_log(folder).is_bound
+
+
 def test_an_arm_stays_the_model_that_it_was(tmp_path: Path) -> None:
     folder = begun(tmp_path / "ab")
     with open_log(folder) as log:
