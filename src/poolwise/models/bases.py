@@ -29,6 +29,7 @@ from poolwise.models.dequantise import dequantised, gguf_fingerprint, is_dequant
 from poolwise.models.families import attention_implementation, refuse_unsuitable
 from poolwise.models.finite import require_finite
 from poolwise.models.tokens import TextTokens
+from poolwise.models.vocabularies import share_vocabulary
 from poolwise.storage.fingerprints import LENGTH, file_hash
 from poolwise.storage.json_text import load_json
 
@@ -216,7 +217,7 @@ def _load(
     require_finite(model.named_parameters(), f"base {name!r}")
     if dtype != "fp32":
         widen_vectors(model)
-    return model, tokenizer, sorted(info["missing_keys"])
+    return model, share_vocabulary(tokenizer), sorted(info["missing_keys"])
 
 
 def _require_all(name: str, missing: Sequence[str]) -> None:

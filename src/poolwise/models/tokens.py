@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from poolwise.errors import ConfigError, DataError, ModelError, unreadable
+from poolwise.models.vocabularies import own_tokenizer
 
 PaddingSide = Literal["left", "right"]
 
@@ -67,6 +69,12 @@ class TextTokens:
         # Padding is never read, so any id with an embedding works if the tokenizer has no padding token.
         self.pad_id: int = pad if pad is not None and pad < vocab_size else eos
         self.prefix: list[int] = self._find_prefix()
+
+    def beside(self) -> TextTokens:
+        """Return an equal one with a tokenizer of its own, for another thread."""
+        other = copy.copy(self)
+        other.tokenizer = own_tokenizer(self.tokenizer)
+        return other
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

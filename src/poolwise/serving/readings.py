@@ -21,6 +21,7 @@ from poolwise.kernels.lanes import as_lane, num_lanes
 from poolwise.kernels.memory import STOCK_BATCH, encode_with_less
 from poolwise.kernels.reading import Tokenised, read_texts
 from poolwise.models import EmbeddingModel
+from poolwise.models.vocabularies import own_tokenizer
 
 Input = str | list[int]
 """A text, or the ids of its tokens in the model's own tokenizer."""
@@ -107,7 +108,7 @@ class OwnReading:
     def beside(self) -> OwnReading:
         """Return a reading of the same model with a tokenizer of its own."""
         other = copy.copy(self)
-        other._tokens = copy.deepcopy(self._tokens)
+        other._tokens = self._tokens.beside()
         return other
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
@@ -167,7 +168,7 @@ class OtherReading:
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
         # encode sets the truncation of its tokenizer, which another thread must not use then.
-        self._tokenizer = copy.deepcopy(model.tokenizer)
+        self._tokenizer = own_tokenizer(model.tokenizer)
         self.width = int(model.truncate_dim or model.get_embedding_dimension() or 0)
         self.limit = int(model.max_seq_length or 0)
         self.num_lanes = 1  # its encode uses all threads
@@ -176,7 +177,7 @@ class OtherReading:
     def beside(self) -> OtherReading:
         """Return a reading of the same model with a tokenizer of its own."""
         other = copy.copy(self)
-        other._tokenizer = copy.deepcopy(self._tokenizer)
+        other._tokenizer = own_tokenizer(self._tokenizer)
         return other
 
     def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
