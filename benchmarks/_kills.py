@@ -150,7 +150,8 @@ def _hash(value: object) -> str:
 
 def finished_jobs(out: Path) -> dict[str, Any]:
     """Return the states of the jobs that are done: a job that runs again has other seconds."""
-    return {path.name: path.read_bytes() for path in (out / "jobs").glob("*.json")}
+    states = {path.name: path.read_bytes() for path in (out / "jobs").glob("*.json")}
+    return {name: raw for name, raw in states.items() if json.loads(raw)["status"] == "done"}
 
 
 def finished_shards(out: Path) -> dict[str, Any]:

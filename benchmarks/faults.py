@@ -13,7 +13,8 @@ fix, which names the file; never in a traceback and never in other results. The 
 each, and repeats the call: a study, a study in two workers, an encoding and an index build. The results must equal
 those of an undisturbed run bit for bit, no temporary file may remain, and no finished job or shard be made again.
 
---disks instead tries indexes and experiments on a full disk, a read-only one, and in a folder of another user, as root.
+--disks instead tries indexes and experiments on a full disk, a read-only one, and in a folder of another user, and
+studies, trainings, encodings and exports on disks that are too small and then grow; as root.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 import _disks
 import _kills
 
+import poolwise
 from poolwise.config import Recipe, build_recipe
 from poolwise.corpus import CorpusConfig, encode_corpus
 from poolwise.embedded.pydoc import pydoc_suite_path
@@ -166,11 +168,37 @@ def kills(count: int, seed: int) -> int:
     return 1 if problems else 0
 
 
+def writing_works(root: Path, known: list[_kills.Work]) -> list[_kills.Work]:
+    """Return what is tried on disks that are too small: a study, a training, an encoding and an export."""
+    model = str(root / "model")
+    data, settings = root / "pairs.jsonl", {"train.steps": 4, "train.batch_size": 4, "train.save_steps": 2}
+    rows = [{"anchor": f"question {n} of {n * n}", "positive": f"answer {n} to {n * n}"} for n in range(32)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [
+        *(work for work in known if work.name in ("study", "encode")),
+        _kills.Work(
+            "train",
+            lambda out: poolwise.train("mlp+causal", str(data), out, settings=settings | {"train.max_tokens": 24}),
+            lambda out: _kills.content_of(out, "**/*.safetensors", "schedules/*"),
+            lambda out: {},
+        ),
+        _kills.Work(
+            "export",
+            lambda out: poolwise.export_model(model, "sentence-transformers", out),
+            lambda out: _kills.content_of(out, "**/*.safetensors", "**/*.py", "**/*.json"),
+            lambda out: {},
+        ),
+    ]
+
+
 def disks() -> int:
     with tempfile.TemporaryDirectory() as name:
-        works(Path(name))  # which encodes the corpus
-        Path(name).chmod(0o755)
-        tried, problems = _disks.try_disks(Path(name) / "corpus", Path(name))
+        root = Path(name)
+        known = works(root)  # which encodes the corpus
+        root.chmod(0o755)
+        tried, problems = _disks.try_disks(root / "corpus", root)
+        more, others = _disks.try_works(writing_works(root, known), root)
+        tried, problems = tried + more, problems + others
     print("\n".join(problems))
     print(f"{tried - len(problems)} of {tried} cases ended as they should")
     return 1 if problems else 0

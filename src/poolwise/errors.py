@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -87,6 +88,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return is_named or any(phrase in str(error).lower() for phrase in phrases)
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error means that there is no room on a disk, also where a library raises its own class for it.
+
+    Some repeat the system's words, safetensors its number; SQLite and torch's writer have words of their own.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    phrases = (
+        *(f"os error {number}" for number in _FULL),
+        *map(os.strerror, _FULL),
+        "database or disk is full",
+        "unexpected pos",
+    )
+    return any(phrase in str(error) for phrase in phrases)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def explain(error: Exception) -> PoolwiseError | None:
     """Return an error as one that the user can fix; None if it is a bug in poolwise."""
     if isinstance(error, PoolwiseError):
@@ -97,7 +117,7 @@ def explain(error: Exception) -> PoolwiseError | None:
             f"out of memory: {first}",
             hint="lower eval.batch_size, train.mini_batch_size or max_tokens, or set train.gradient_checkpointing",
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return DataError(
             f"the disk is full: {first}", hint="free some space, then run the same command again: it resumes"
         )

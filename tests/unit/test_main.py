@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 
 import pytest
+from safetensors import SafetensorError
 
 from poolwise.cli import main as command
 from poolwise.errors import DataError
@@ -29,6 +31,11 @@ def unencodable(text: str) -> Exception:
             "error: out of memory: CUBLAS",
         ),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "error: the disk is full"),
+        (SafetensorError("Error while serializing: I/O error: x (os error 28)"), 2, "error: the disk is full: Error"),
+        (sqlite3.OperationalError("database or disk is full"), 2, "error: the disk is full: database or disk is full"),
+        (RuntimeError("Error in write: No space left on device"), 2, "error: the disk is full: Error in write"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 8 vs 4"), 2, "the disk is full"),
+        (RuntimeError("os error 2, disk 28 is not there"), 1, "this is a bug in poolwise"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b.json"), 2, "error: a/b.json: Permission denied; give"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 999), 2, "xxx...xxx"),
         (RuntimeError("Could not determine home directory."), 2, "error: a path begins with ~ and the name of a user"),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 _CACHE_KIB = 32 * 1024
@@ -19,7 +17,7 @@ class KnownRows:
 
     The file is made anew in each run from the shards, which alone count; so it needs no safety against a crash.
 
-    Raises: OSError (ENOSPC) where the disk is full.
+    Raises: sqlite3.OperationalError where the disk is full (``errors.is_disk_full``).
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,19 +38,15 @@ class KnownRows:
         """Add the rows of a shard; a row that another shard has too counts there only."""
         keys = zip(ids, digests, strict=True)
         entries = [(_key(row_id, digest), shard) for row_id, digest in keys]
-        with _disk_errors():
-            self._file.executemany("INSERT OR IGNORE INTO rows (key, shard) VALUES (?, ?)", entries)
+        self._file.executemany("INSERT OR IGNORE INTO rows (key, shard) VALUES (?, ?)", entries)
 
     def is_new_id(self, row_id: str) -> bool:
         """Return whether an id is seen for the first time in this run."""
-        with _disk_errors():
-            return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_key(row_id),)).rowcount == 1
+        return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_key(row_id),)).rowcount == 1
 
     def keep(self, row_id: str, digest: str) -> bool:
         """Return whether a shard has this very row, and keep it there."""
-        with _disk_errors():
-            found = self._file.execute("UPDATE rows SET is_live = 1 WHERE key = ?", (_key(row_id, digest),))
-            return found.rowcount == 1
+        return self._file.execute("UPDATE rows SET is_live = 1 WHERE key = ?", (_key(row_id, digest),)).rowcount == 1
 
     def are_kept(self, shard: int, ids: Sequence[str], digests: Sequence[str]) -> list[bool]:
         """Return of each of these rows whether it is kept in this shard."""
@@ -63,16 +57,6 @@ class KnownRows:
     def num_live(self) -> dict[int, int]:
         """Return how many rows are kept, by shard; shards without any are left out."""
         return dict(self._file.execute("SELECT shard, COUNT(*) FROM rows WHERE is_live = 1 GROUP BY shard"))
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "full" in str(error):
-            raise OSError(errno.ENOSPC, "No space left on device") from error
-        raise
 
 
 def _key(*parts: str) -> bytes:

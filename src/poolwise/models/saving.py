@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, is_disk_full
 from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE, MODULES, is_model_part, is_poolwise_model
 from poolwise.storage.checksums import save_checksums
 from poolwise.storage.fingerprints import file_hash
 from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import PARTIAL, flush_folder, level_modes, whole_folder
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_TEXTS = tuple(f"os error {number}" for number in _FULL)
 
 
 @contextlib.contextmanager
@@ -50,7 +46,7 @@ def whole_model(folder: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except (OSError, SafetensorError) as error:
-        if not _is_full(error):
+        if not is_disk_full(error):
             raise
         raise ModelError(
             f"cannot save the model into {folder}: the disk is full",
@@ -79,12 +75,6 @@ def _move(partial: Path, folder: Path) -> None:
     order = {MODULES: 0, CONFIG: 2}
     for entry in sorted(partial.iterdir(), key=lambda entry: order.get(entry.name, 1)):
         entry.replace(folder / entry.name)
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _FULL
-    return any(text in str(error) for text in _FULL_TEXTS)
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
