@@ -25,6 +25,11 @@ if "torch" not in sys.modules:
     # OpenMP reads it when torch is imported. A waiting thread would otherwise spin and take a core from others: on a
     # busy machine a training step then takes many times as long (benchmarks/busy.py).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# oneDNN keeps the code that it makes for each shape of a bf16 product, and torch keeps more in every thread: 1,024 of
+# each by default. Texts of mixed length have so many shapes that these took more memory than the model. Fewer cost no
+# time (docs/log.md). Both numbers are read at the first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
 
 _HOMES = {
     "build_model": "models",

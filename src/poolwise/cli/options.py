@@ -40,12 +40,10 @@ OURS = logging.getLogger("poolwise")
 
 
 def prepare_process() -> None:
-    """Set what must be set before any library is imported: threads that wait without spinning, and quiet libraries.
+    """Set what must be set before any library is imported: quiet libraries.
 
     Environment variables that the user has set are kept.
     """
-    # By default, an OpenMP thread that waits for work spins and takes a core from other processes.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for library in ("TRANSFORMERS", "DATASETS", "HF_HUB"):

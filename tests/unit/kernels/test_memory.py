@@ -1,10 +1,17 @@
 """Encoding by other models when memory runs out: half as many texts at a time, or the error."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 
 from poolwise.encoding.encoder import ModelEncoder
 from poolwise.kernels.memory import encode_with_less
+from poolwise.kernels.precision import has_fast_bf16
+from support import ROOT
 
 
 def test_half_as_many_texts_are_tried_until_they_fit_and_other_errors_pass() -> None:
@@ -35,3 +42,32 @@ def test_an_evaluation_goes_on_with_smaller_batches() -> None:
 
     assert ModelEncoder(Small(), batch_size=8).encode(["a", "bbb"], "").tolist() == [[1, 1], [3, 1]]
     assert Small.sizes == [8, 4, 2]
+
+
+@pytest.mark.skipif(
+    not has_fast_bf16("cpu"), reason="fp32 products keep nothing for a shape, and bf16 ones take minutes"
+)
+def test_texts_of_many_lengths_leave_little_memory_behind():
+    """In a process of its own, because the library reads how much it may keep once."""
+    code = """
+        import random
+        import poolwise
+        from memory_in_use import memory_in_use
+
+        draw, model = random.Random(0), poolwise.build_model("mean+causal", "poolwise/nano", precision="bf16")
+        model.encode(["a dog", "a cat in a tree"])
+        before = memory_in_use()
+        for _ in range(60):
+            words = [draw.choices("abcdefghij", k=draw.randint(1, 40)) for _ in range(draw.randint(1, 64))]
+            model.encode([" ".join(text) for text in words], batch_size=64)
+        print(memory_in_use() - before)
+    """
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+    )
+    if "Skipped" in found.stderr:
+        pytest.skip(found.stderr.strip().splitlines()[-1])
+    assert float(found.stdout) < 100, found.stderr

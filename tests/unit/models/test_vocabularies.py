@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 from itertools import product
 
 import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from memory_in_use import memory_in_use
 from poolwise.models import vocabularies
 from poolwise.models.bases import load_base, locate_base
 from poolwise.models.tokens import TextTokens
 from poolwise.models.vocabularies import own_tokenizer, share_vocabulary
 from tiny_models import FAMILIES, TEXTS, tiny_tokenizer
-
-MIB = 2**20
-
-
-class _Sizes(ctypes.Structure):
-    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-    _fields_ = [(name, ctypes.c_size_t) for name in _names]
-
-
-def memory_in_use() -> float:
-    """Return the MiB that are allocated, in all threads; unlike resident memory it does not count what was freed."""
-    gc.collect()
-    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if mallinfo is None:
-        pytest.skip("needs mallinfo2 of glibc 2.33 or later")
-    mallinfo.restype = _Sizes
-    found = mallinfo()
-    return (found.uordblks + found.hblkhd) / MIB
 
 
 def test_a_base_that_is_loaded_again_leaves_no_memory_behind():
