@@ -31,12 +31,14 @@ class Case:
 
     Args:
         signal_after: the step after which the last rank gets a signal.
+        full_in: the step in which the memory of the last rank is full.
         family: of the base, whose folder is beside the usual one; empty for the usual one.
     """
 
     changes: dict[str, Any] = field(default_factory=dict)
     design: str = DESIGN
     signal_after: int = 0
+    full_in: int = 0
     family: str = ""
 
     def train(self, base: str, out: Path) -> None:
@@ -45,7 +47,9 @@ class Case:
         model = toy_model(self.design, str(Path(base).with_name(self.family)) if self.family else base, config)
         ranks = current_ranks()
         if self.signal_after and ranks.rank == ranks.size - 1:
-            _signal_in_step(model, self.signal_after)
+            _do_in_step(model, self.signal_after, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        if self.full_in and ranks.rank == ranks.size - 1:
+            _do_in_step(model, self.full_in, _run_out_of_memory)
         try:
             toy_train(model, config, out, triples=uneven_triples())
         except KeyboardInterrupt:
@@ -164,12 +168,16 @@ def _save(model: Any, out: Path) -> None:
     torch.save(trained, out / f"weights-{current_ranks().rank}.pt")
 
 
-def _signal_in_step(model: Any, step: int) -> None:
+def _run_out_of_memory() -> None:
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+
+def _do_in_step(model: Any, step: int, do: Callable[[], None]) -> None:
     calls = iter(range(1, 10**6))
 
     def hook(*_: object) -> None:
         if next(calls) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            do()
 
     # Also in the copy that a training of parts makes: a copied hook is the same function.
     model[1].register_forward_hook(hook)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, ModelError
 from poolwise.jobs import run_in_ranks
 from poolwise.ranks import Ranks
 from poolwise.training import run as run_module
@@ -128,6 +128,16 @@ def test_with_dropout_a_resumed_training_is_the_same_bit_for_bit(two):
     assert len(set(losses_of(two / "dropout"))) == 6
     assert losses_of(two / "stopped") == losses_of(two / "dropout")
     assert worst(weights_of(two / "stopped"), weights_of(two / "dropout")) == 0
+
+
+@pytest.mark.slow
+def test_out_of_memory_in_one_process_ends_all_with_one_error_and_leaves_a_checkpoint(base, one, tmp_path):
+    case = {"full": Case({"batch_size": 5, "save_steps": 1}, full_in=3)}
+    with pytest.raises(ModelError, match=r"^out of memory in training: .*mini_batch_size \(8.*max_tokens"):
+        run_in_ranks(partial(run_cases, cases=case, base=base, out=tmp_path), 2, lambda *_: None)
+    assert [path.name for path in (tmp_path / "full" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    Case({"batch_size": 5}).train(base, tmp_path / "full")
+    assert losses_of(tmp_path / "full") == pytest.approx(losses_of(one / "plain"), abs=LOSS, rel=LOSS)
 
 
 @pytest.mark.parametrize(("num_rows", "size"), [(8, 2), (5, 2), (7, 3), (3, 3)])
