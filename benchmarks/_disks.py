@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import encodings.utf_8_sig  # noqa: F401  # the user nobody may not be able to read Python's own files
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,7 +95,9 @@ SHARES = (0.02, 0.5, 0.95, 1.2, 1.5, 1.8)
 
 
 def try_works(works: list[_kills.Work], root: Path) -> tuple[int, list[str]]:
-    """Run each work on disks that are too small, then once more with room; return how many were tried, and problems.
+    """Run each work on disks that are too small, then once more with room, and on a read-only one.
+
+    Returns how many cases were tried, and problems.
 
     The first run must be refused in words, or end where the room is enough; the second must end with
     the files of an undisturbed run, make nothing finished again, and leave nothing behind.
@@ -122,6 +125,15 @@ def try_works(works: list[_kills.Work], root: Path) -> tuple[int, list[str]]:
                     wrong += filter(None, _kills.difference(work, place, wanted, before))
             problems += [f"{work.name}, {share:.0%} of the room: {found}" for found in wrong]
             print(f"{work.name}, {share:.0%} of the room: {'; '.join(wrong) or first}", flush=True)
+        with disk(root / "disk", "2g") as place:
+            shutil.copytree(whole / "out", place / "out")
+            read_only(place)
+            for name, wanted_first in (("out", ("works", "refused: ")), ("new", ("refused: ",))):
+                tried += 1
+                found = attempt(partial(work.run, place / name))
+                if not found.startswith(wanted_first) or work.content(place / "out") != wanted:
+                    problems.append(f"{work.name}, {name}, read-only: {found}")
+                print(f"{work.name}, {name}, read-only: {found}", flush=True)
     return tried, problems
 
 
