@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from poolwise.errors import ModelError
 from poolwise.upstream.huggingface_hub import cache_only, endpoint
 
 CONNECT_SECONDS = 5.0
@@ -39,6 +40,21 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 def is_hub_id(name: str) -> bool:
     """Return whether a name can be a repository of the hub: ``org/name``, or ``org/name@revision``."""
     return _HUB_ID.fullmatch(name) is not None and not name.startswith(".")
+
+
+def local_folder(name: str, what: str) -> Path | None:
+    """Return the folder of a name, or None where it is a hub id.
+
+    Args:
+        what: what the folder should hold, for the error.
+    Raises: ModelError where it is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if not is_hub_id(name) or folder.exists():
+        raise ModelError(f"{name!r} is not a folder", f"wanted the folder or hub id of {what}")
+    return None
 
 
 def snapshot(

@@ -23,6 +23,14 @@ COMMANDS = [
     ["mine", "absent.jsonl", "--model", "./absent", "--out", "o"],
     ["serve", "./absent"],
     ["search", "./absent", "a query"],
+    ["import", "./absent", "--out", "o"],
+    ["repro", "absent"],
+    ["report", "absent"],
+    ["push", "absent", "me/winner"],
+    ["index", "absent", "--out", "o"],
+    ["compare", "absent"],
+    ["verify", "absent"],
+    ["screen", "absent.yaml"],
 ]
 _RUN = """
 import json, sys

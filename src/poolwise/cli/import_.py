@@ -50,6 +50,10 @@ def import_(
     The paper's adapters with their heads, LLM2Vec and GritLM are mapped exactly; what cannot be is refused.
     Code in the folders is never run.
     """
+    from poolwise.hub import local_folder
+
+    for name in folders:
+        local_folder(name, "a published model")  # before torch is imported, which takes seconds
     from poolwise.imports import import_model
     from poolwise.imports.build import checks_text
 

@@ -20,8 +20,10 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a 
 
         print(write_reports(load_record(StudyResults, path), path.parent))
         return
+    from poolwise.study.study import publish_unfinished, report_path, require_study_folder
+
+    require_study_folder(folder)  # before torch is imported, which takes seconds
     from poolwise.screening.screen import course_of
-    from poolwise.study.study import publish_unfinished, report_path
 
     publish_unfinished(folder, course_of(folder))
     print(report_path(folder))

@@ -39,10 +39,11 @@ def repro(
 
     The study is only read. Exit code 0: the same, or every score within the tolerance; 1: different.
     """
-    from poolwise.screening.screen import course_of
     from poolwise.study.repeat import locate_run, repeat_run
 
-    study, name = locate_run(run, cell)
+    study, name = locate_run(run, cell)  # before torch is imported, which takes seconds
+    from poolwise.screening.screen import course_of
+
     with study_view() as progress:
         found = repeat_run(study, name, course_of(study), tolerance, progress)
     if as_json:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from poolwise.checks import diagnose
 from poolwise.design import Design, parse_design
 from poolwise.errors import ConfigError, ModelError, nearest
-from poolwise.hub import is_hub_id, snapshot
+from poolwise.hub import is_hub_id, local_folder, snapshot
 from poolwise.imports import layouts, llm2vec, paper
 from poolwise.imports.adapters import put_on, read_lora, read_tensors
 from poolwise.imports.layouts import Format
@@ -126,11 +126,8 @@ def _known(layout: str) -> Format:
 
 
 def _place(name: str) -> Path:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := local_folder(name, "a published model")) is not None:
         return folder
-    if not is_hub_id(name) or folder.exists():
-        raise ModelError(f"{name!r} is not a folder", "wanted the folder or hub id of a published model")
     try:
         return snapshot(name, _FILES)
     except (OSError, ValueError) as error:

@@ -275,16 +275,20 @@ def report_path(out: Path) -> Path:
     return out / "report.html"
 
 
+def require_study_folder(out: Path) -> None:
+    """Raise EvalError where ``out`` is not the folder of a study or a screen."""
+    if not (out / "study.json").is_file():
+        raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
+
+
 def publish_unfinished(out: Path, course: Course = STUDY) -> StudyResults:
     """Write the report of an interrupted study: the finished jobs, and which are missing. Return the results.
 
     Raises: EvalError where ``out`` is not a study, or none of its designs is trained and evaluated yet; ConfigError
         where a process is running it.
     """
-    path = out / "study.json"
-    if not path.is_file():
-        raise EvalError(f"{out} is not the folder of a study", hint="give the --out folder of poolwise study")
-    recipe = stored_recipe(path)
+    require_study_folder(out)
+    recipe = stored_recipe(out / "study.json")
     require_writable(out)
     with locked(out):
         return _publish_unfinished(recipe, out, course)
