@@ -171,14 +171,15 @@ def kills(count: int, seed: int) -> int:
 def writing_works(root: Path, known: list[_kills.Work]) -> list[_kills.Work]:
     """Return what is tried on disks that are too small: a study, a training, an encoding and an export."""
     model = str(root / "model")
-    data, settings = root / "pairs.jsonl", {"train.steps": 4, "train.batch_size": 4, "train.save_steps": 2}
+    data = root / "pairs.jsonl"
+    settings = {"train.steps": 4, "train.batch_size": 4, "train.save_steps": 2, "train.max_tokens": 24}
     rows = [{"anchor": f"question {n} of {n * n}", "positive": f"answer {n} to {n * n}"} for n in range(32)]
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [
         *(work for work in known if work.name in ("study", "encode")),
         _kills.Work(
             "train",
-            lambda out: poolwise.train("mlp+causal", str(data), out, settings=settings | {"train.max_tokens": 24}),
+            lambda out: poolwise.train("mlp+causal", str(data), out, settings=settings),
             lambda out: _kills.content_of(out, "**/*.safetensors", "schedules/*"),
             lambda out: {},
         ),

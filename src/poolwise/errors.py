@@ -95,16 +95,16 @@ def is_disk_full(error: BaseException) -> bool:
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
-    phrases = (
-        *(f"os error {number}" for number in _FULL),
-        *map(os.strerror, _FULL),
-        "database or disk is full",
-        "unexpected pos",
-    )
-    return any(phrase in str(error) for phrase in phrases)
+    return any(phrase in str(error) for phrase in _FULL_PHRASES)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_PHRASES = (
+    *(f"os error {number}" for number in _FULL),
+    *map(os.strerror, (errno.ENOSPC, errno.EDQUOT)),  # "File too large" is also what a server may answer
+    "database or disk is full",
+    "unexpected pos",
+)
 
 
 def explain(error: Exception) -> PoolwiseError | None:

@@ -35,6 +35,7 @@ def unencodable(text: str) -> Exception:
         (sqlite3.OperationalError("database or disk is full"), 2, "error: the disk is full: database or disk is full"),
         (RuntimeError("Error in write: No space left on device"), 2, "error: the disk is full: Error in write"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 8 vs 4"), 2, "the disk is full"),
+        (RuntimeError("413: File too large"), 1, "this is a bug in poolwise"),
         (RuntimeError("os error 2, disk 28 is not there"), 1, "this is a bug in poolwise"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b.json"), 2, "error: a/b.json: Permission denied; give"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 999), 2, "xxx...xxx"),

@@ -34,7 +34,10 @@ _EVENTS = "events"
 _PACKAGES = ("poolwise", "torch", "transformers", "sentence-transformers", "tokenizers", "peft", "numpy")
 """What decides the numbers that a worker returns."""
 
-_SETTINGS = ("OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS")
+_SETTINGS = (
+    *("OMP_WAIT_POLICY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY", "TOKENIZERS_PARALLELISM"),
+    *("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS"),
+)
 
 Tell = Callable[[object], None]
 """Sends an event to the driver, from any thread of a worker."""

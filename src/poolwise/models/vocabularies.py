@@ -32,8 +32,8 @@ def share_vocabulary(tokenizer: Tokenizer) -> Tokenizer:
     model = getattr(backend, "model", None)
     if not hasattr(model, "__getstate__") or not isinstance(state := model.__getstate__(), bytes):
         return tokenizer
+    key = hashlib.sha256(state).hexdigest()
     with _lock:
-        key = hashlib.sha256(state).hexdigest()
         backend.model = _kept.setdefault(key, model)
         _kept.move_to_end(key)
         while len(_kept) > MOST_KEPT:
