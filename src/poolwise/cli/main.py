@@ -42,6 +42,7 @@ from poolwise.cli import (
     verify,
 )
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
+from poolwise.crashes import tell_crashes
 from poolwise.errors import ConfigError, explain
 from poolwise.ranks import current_ranks, end_process, is_first_to_fail, is_launched, join_launched, lost_partner
 from poolwise.wording import visible
@@ -172,6 +173,7 @@ def main() -> None:
 
 def _run() -> None:
     prepare_process()
+    tell_crashes()
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()

@@ -22,6 +22,7 @@ from poolwise.corpus.manifest import Output, Rejected, ShardRecord
 from poolwise.corpus.quantise import to_stored
 from poolwise.corpus.rows import Row
 from poolwise.corpus.shards import rows_table, save_shard
+from poolwise.crashes import tell_crashes
 from poolwise.errors import ModelError
 from poolwise.jobs import end_with_parent, prepare_workers, usable_cores
 from poolwise.jobs.rank_processes import free_gpu_memory
@@ -214,6 +215,7 @@ _worker: Callable[[ShardTask], ShardResult] | None = None
 
 def _start(open_encode: OpenEncode, writer: ShardWriter, threads: int, gpus: object) -> None:
     global _worker
+    tell_crashes()
     # Before anything uses CUDA, which reads this once.
     if (visible := gpus.get()) is not None:  # type: ignore[attr-defined]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible

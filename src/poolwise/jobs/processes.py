@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from poolwise.crashes import tell_crashes
 from poolwise.errors import ConfigError
 from poolwise.jobs.job import Job
 from poolwise.jobs.rank_processes import free_gpu_memory
@@ -302,6 +303,7 @@ class _ToStudy(logging.handlers.QueueHandler):
 
 def _start(open_run: OpenRun, out: Path, threads: int, log_level: int, events: Any, visible: str | None) -> None:
     global _worker
+    tell_crashes()
     # A Ctrl-C reaches every process of a terminal; the study then tells its workers, once, by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Before anything uses CUDA, which reads this once.

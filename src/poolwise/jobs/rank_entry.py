@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from poolwise.crashes import tell_crashes
 from poolwise.errors import explain
 from poolwise.ranks import end_process, join_by_file, leave
 
@@ -27,6 +28,7 @@ Send = Callable[[dict[str, Any]], None]
 def main() -> int:
     """Run one rank; arguments are the folder with the work, the rank, the number of ranks, and that of GPUs."""
     folder, rank, count, num_gpus = Path(sys.argv[1]), *map(int, sys.argv[2:])
+    tell_crashes(folder / f"crash-{rank}")
     send = _open_channel()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def run_in_ranks(work: RankWork, count: int, report: Report, device: str | None 
     If a rank fails, the others are killed.
 
     Raises: the error of the rank that failed first, as its own class if it is a PoolwiseError; ModelError if a rank was
-        killed.
+        killed; RuntimeError if it crashed, with the place.
     """
     from poolwise.training.interrupts import StopRequest
 
@@ -97,9 +98,9 @@ class _Group:
         )
         self._processes.append(process)
         self._running += 1
-        threading.Thread(target=self._read, args=(rank, process), daemon=True).start()
+        threading.Thread(target=self._read, args=(rank, process, folder), daemon=True).start()
 
-    def _read(self, rank: int, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, rank: int, process: subprocess.Popen[bytes], folder: Path) -> None:
         assert process.stdout is not None
         is_explained = False
         for line in process.stdout:
@@ -108,7 +109,7 @@ class _Group:
             self._events.put(event)
         code = process.wait()
         if code and not is_explained:
-            self._events.put({"killed": -code} if code < 0 else {"unknown": f"rank {rank} ended with exit code {code}"})
+            self._events.put(_how_it_ended(rank, code, folder))
         self._events.put(None)
 
     def follow(self, stop: StopRequest) -> None:
@@ -152,6 +153,8 @@ class _Group:
         by_kind = {kind: event for event in reversed(self._failures) for kind in event}
         if known := by_kind.get("known"):
             raise _rebuilt(known["known"])
+        if crashed := by_kind.get("crashed"):
+            raise RuntimeError(f"a training process crashed:\n{crashed['crashed']}")
         if killed := by_kind.get("killed"):
             raise ModelError(
                 f"a training process was killed by signal {killed['killed']} (out of memory?)",
@@ -160,6 +163,15 @@ class _Group:
         if unknown := by_kind.get("unknown"):
             raise RuntimeError(f"a training process failed:\n{unknown['unknown']}")
         raise KeyboardInterrupt("SIGTERM")
+
+
+def _how_it_ended(rank: int, code: int, folder: Path) -> dict[str, Any]:
+    if code > 0:
+        return {"unknown": f"rank {rank} ended with exit code {code}"}
+    place = folder / f"crash-{rank}"  # missing if the process had not got so far
+    if place.is_file() and (told := place.read_text()):
+        return {"crashed": f"rank {rank}, {signal.Signals(-code).name}\n{told}"}
+    return {"killed": -code}
 
 
 def _environment(rank: int, count: int, gpus: list[str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from poolwise.errors import DataError, ModelError
 from poolwise.jobs import rank_processes, run_in_ranks
 
 WORK = """
-    import atexit, logging, os, signal, time
+    import atexit, faulthandler, logging, os, signal, time
     from pathlib import Path
 
     from poolwise.errors import DataError
@@ -43,6 +43,12 @@ WORK = """
         meet(report, out)
         if current_ranks().rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        exchange([0])
+
+    def crash(report, out):
+        meet(report, out)
+        if current_ranks().rank == 1:
+            faulthandler._sigsegv()
         exchange([0])
 
     def fail(report, out):
@@ -114,6 +120,7 @@ def test_what_fails_after_the_work_is_done_is_no_failure(works: Works, tmp_path:
     [
         ("refuse", DataError, "^row 7 is empty; wanted text; delete it$"),
         ("die", ModelError, r"killed by signal 9 \(out of memory\?\); lower train\.processes"),
+        ("crash", RuntimeError, r"(?s)a training process crashed:.rank 1, SIGSEGV.*rank_works.py\", line \d+ in crash"),
         ("fail", RuntimeError, "(?s)a training process failed.*Traceback.*a bug in rank [01]"),
     ],
 )
