@@ -6,13 +6,14 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from poolwise.data import Triple
-from poolwise.ranks import current_ranks
+from poolwise.ranks import current_ranks, wait_for_all
 from poolwise.records import load_steps
 from poolwise.training.batches import TripleCollator
 from poolwise.training.exchange import sum_gradients
@@ -32,6 +33,7 @@ class Case:
     Args:
         signal_after: the step after which the last rank gets a signal.
         full_in: the step in which the memory of the last rank is full.
+        killed_in: the step in which the last rank is killed, the first time that it trains.
         family: of the base, whose folder is beside the usual one; empty for the usual one.
     """
 
@@ -39,6 +41,7 @@ class Case:
     design: str = DESIGN
     signal_after: int = 0
     full_in: int = 0
+    killed_in: int = 0
     family: str = ""
 
     def train(self, base: str, out: Path) -> None:
@@ -50,6 +53,8 @@ class Case:
             _do_in_step(model, self.signal_after, lambda: os.kill(os.getpid(), signal.SIGTERM))
         if self.full_in and ranks.rank == ranks.size - 1:
             _do_in_step(model, self.full_in, _run_out_of_memory)
+        if self.killed_in and ranks.rank == ranks.size - 1 and not (out / "killed").exists():
+            _do_in_step(model, self.killed_in, partial(_be_killed, out / "killed"))
         try:
             toy_train(model, config, out, triples=uneven_triples())
         except KeyboardInterrupt:
@@ -130,10 +135,20 @@ class Gradients:
 
 
 def run_cases(report: Callable[..., None], *, cases: dict[str, Any], base: str, out: Path) -> None:
-    """Run one case after the other in the same processes: starting them takes longer than all the training."""
-    for number, (name, case) in enumerate(cases.items(), start=1):
+    """Run one case after the other in the same processes: starting them takes longer than all the training.
+
+    If a process was lost and this is the second try, the cases that ended before are not run again.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    ended = {name for number, name in enumerate(cases) if (out / f"{number}.ended").exists()}
+    wait_for_all()  # until each process has looked
+    for number, (name, case) in enumerate(cases.items()):
+        if name in ended:
+            continue
         case.train(base, out / name)
-        report(number, len(cases), name)
+        wait_for_all()  # until each process has saved its weights
+        (out / f"{number}.ended").touch()
+        report(number + 1, len(cases), name)
 
 
 def uneven_triples() -> list[Triple]:
@@ -166,6 +181,11 @@ def _save(model: Any, out: Path) -> None:
         return  # after a training of parts only rank 0 has a model
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     torch.save(trained, out / f"weights-{current_ranks().rank}.pt")
+
+
+def _be_killed(mark: Path) -> None:
+    mark.touch()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run_out_of_memory() -> None:

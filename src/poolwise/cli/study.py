@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,8 +95,8 @@ def study(
 
         raise ConfigError(f"--screen-by {how} without --screen", "wanted both", "add --screen 4")
     if budgets is not None:
-        _require_alone(screen, reuse, "--budgets")
-        _study_budgets(resolved, _steps(budgets), folder, dry_run, as_json, workers, executor, ray_address)
+        _require_no_screen(screen, "--budgets")
+        _study_budgets(resolved, _steps(budgets), folder, dry_run, as_json, workers, executor, ray_address, reuse or ())
         return
     if dry_run:
         from poolwise.cli.plan_view import print_plan
@@ -113,7 +113,8 @@ def study(
 
             results = run_study(resolved, folder, progress, command_line(), workers, cluster=cluster, reuse=reuse or ())
         else:
-            _require_alone(None, reuse, "--screen")
+            if reuse:
+                _require_no_screen(screen, "--reuse")
             from poolwise.screening.screen import run_screened_study
 
             results = run_screened_study(resolved, screen, folder, progress, command_line(), workers, cluster, how)
@@ -122,12 +123,11 @@ def study(
         raise typer.Exit(2)
 
 
-def _require_alone(screen: int | None, reuse: list[Path] | None, option: str) -> None:
+def _require_no_screen(screen: int | None, option: str) -> None:
     from poolwise.errors import ConfigError
 
-    others = {"--screen": screen is not None, "--reuse": bool(reuse)}
-    if given := [name for name, is_given in others.items() if is_given]:
-        raise ConfigError(f"{option} with {' and '.join(given)}", "wanted one of them")
+    if screen is not None:
+        raise ConfigError(f"{option} with --screen", "wanted one of them")
 
 
 def _steps(text: str) -> list[int]:
@@ -148,6 +148,7 @@ def _study_budgets(
     workers: int | None,
     executor: str,
     ray_address: str | None,
+    reuse: Sequence[Path],
 ) -> None:
     from poolwise.study.budgets import plan_budgets, run_budgets
 
@@ -160,7 +161,7 @@ def _study_budgets(
 
     prepare_base(recipe.base)
     with _cluster(executor, ray_address) as cluster, study_view() as progress:
-        found = run_budgets(recipe, budgets, folder, progress, command_line(), workers, cluster)
+        found = run_budgets(recipe, budgets, folder, progress, command_line(), workers, cluster, reuse)
     print_budgets(found, folder, as_json)
     if progress.num_failed:
         raise typer.Exit(2)

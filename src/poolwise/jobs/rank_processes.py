@@ -43,16 +43,26 @@ def run_in_ranks(work: RankWork, count: int, report: Report, device: str | None 
 
     Each process has a GPU of its own; on a CPU they share the threads of this process. Only rank 0's progress reaches
     ``report``. SIGINT and SIGTERM are passed on: the ranks write a checkpoint and end, then the signal is delivered.
-    If a rank fails, the others are killed.
+    If a rank fails, the others are killed. If a rank is killed or crashes, the work is done once more in new processes:
+    a training then goes on from its last checkpoint.
 
     Raises: the error of the rank that failed first, as its own class if it is a PoolwiseError; ModelError if a rank was
-        killed; RuntimeError if it crashed, with the place.
+        killed twice; RuntimeError if it crashed twice, with the place.
     """
-    from poolwise.training.interrupts import StopRequest
-
     gpus = [] if device == "cpu" else visible_gpus()
     if gpus:
         free_gpu_memory()
+    group = _run_once(work, count, report, gpus)
+    if group.has_lost_a_rank:
+        logger.warning("%s; it is tried again, from the last checkpoint", group.error())
+        group = _run_once(work, count, report, gpus)
+    if error := group.error():
+        raise error
+
+
+def _run_once(work: RankWork, count: int, report: Report, gpus: list[str]) -> _Group:
+    from poolwise.training.interrupts import StopRequest
+
     with tempfile.TemporaryDirectory(prefix="poolwise-") as name:
         folder = Path(name)
         (folder / "work.pickle").write_bytes(pickle.dumps(work))
@@ -64,7 +74,7 @@ def run_in_ranks(work: RankWork, count: int, report: Report, device: str | None 
                 group.follow(stop)
         finally:
             group.kill()
-        group.require_success()
+    return group
 
 
 def free_gpu_memory() -> None:
@@ -146,23 +156,29 @@ class _Group:
             assert process.stdin is not None
             process.stdin.close()
 
-    def require_success(self) -> None:
-        """Raise the error that explains the others, or KeyboardInterrupt if a rank was interrupted."""
+    @property
+    def has_lost_a_rank(self) -> bool:
+        """Whether a rank was killed or crashed, and no error of another explains that."""
+        kinds = {kind for event in self._failures for kind in event}
+        return bool(kinds & {"killed", "crashed"}) and "known" not in kinds
+
+    def error(self) -> BaseException | None:
+        """Return the error that explains the others, KeyboardInterrupt if a rank was interrupted, or None."""
         if not self._failures:
-            return
-        by_kind = {kind: event for event in reversed(self._failures) for kind in event}
+            return None
+        by_kind = {kind: event[kind] for event in reversed(self._failures) for kind in event}
         if known := by_kind.get("known"):
-            raise _rebuilt(known["known"])
+            return _rebuilt(known)
         if crashed := by_kind.get("crashed"):
-            raise RuntimeError(f"a training process crashed:\n{crashed['crashed']}")
+            return RuntimeError(f"a training process crashed:\n{crashed}")
         if killed := by_kind.get("killed"):
-            raise ModelError(
-                f"a training process was killed by signal {killed['killed']} (out of memory?)",
+            return ModelError(
+                f"a training process was killed by signal {killed} (out of memory?)",
                 hint="lower train.processes or train.mini_batch_size",
             )
         if unknown := by_kind.get("unknown"):
-            raise RuntimeError(f"a training process failed:\n{unknown['unknown']}")
-        raise KeyboardInterrupt("SIGTERM")
+            return RuntimeError(f"a training process failed:\n{unknown}")
+        return KeyboardInterrupt("SIGTERM")
 
 
 def _how_it_ended(rank: int, code: int, folder: Path) -> dict[str, Any]:

@@ -44,12 +44,15 @@ def run_budgets(
     command: str = "",
     workers: int | None = None,
     cluster: Cluster | None = None,
+    reuse: Sequence[Path] = (),
 ) -> Mapping[int, StudyResults]:
     """Run the study at each budget, the smallest first, and write ``budgets.html`` and ``budgets.md`` into ``out``.
 
     Every budget is a whole training of its own, with its own warmup and decay. What does not depend on the budget
     (baselines, entrants, an adapted base) is computed once. Repeat the call to resume.
 
+    Args:
+        reuse: folders of other studies, such as one at one of these budgets; see ``run_study``.
     Returns: the results of each study, by its number of steps.
     Raises: as ``at_budgets`` and ``run_study``.
     """
@@ -60,7 +63,7 @@ def run_budgets(
     for steps, one in recipes.items():
         done = [budget_folder(out, other) for other in found]
         found[steps] = run_study(
-            one, budget_folder(out, steps), progress, command, workers, cluster=cluster, reuse=done[-1:]
+            one, budget_folder(out, steps), progress, command, workers, cluster=cluster, reuse=[*reuse, *done[-1:]]
         )
         write_budgets(found, recipe.name, out)
     return found

@@ -45,6 +45,14 @@ WORK = """
             os.kill(os.getpid(), signal.SIGKILL)
         exchange([0])
 
+    def die_once(report, out):
+        is_first = not (out / "1.pid").exists()
+        exchange([0])  # both have looked
+        meet(report, out)
+        if current_ranks().rank == 1 and is_first:
+            os.kill(os.getpid(), signal.SIGKILL)
+        exchange([0])
+
     def crash(report, out):
         meet(report, out)
         if current_ranks().rank == 1:
@@ -112,6 +120,17 @@ def test_what_fails_after_the_work_is_done_is_no_failure(works: Works, tmp_path:
     told: list[tuple[int, int, str]] = []
     run_in_ranks(works("end_badly"), 2, lambda *event: told.append(event), device="cpu")
     assert told == [(0, 2, "[[0, 5], [1, 5]]")]
+    assert left_behind(tmp_path) == []
+
+
+def test_work_whose_rank_is_killed_is_done_once_more(
+    works: Works, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[int, int, str]] = []
+    run_in_ranks(works("die_once"), 2, lambda *event: told.append(event), device="cpu")
+    assert told == [(0, 2, "[[0, 5], [1, 5]]")] * 2
+    said = [record.getMessage() for record in caplog.records if "tried again" in record.getMessage()]
+    assert len(said) == 1 and said[0].startswith("a training process was killed by signal 9 (out of memory?)")
     assert left_behind(tmp_path) == []
 
 

@@ -124,6 +124,9 @@ def test_each_budget_is_a_study_and_the_page_compares_them(tree: dict[str, Any],
     assert run_budgets(recipe, [1, 3], tmp_path / "out", listener, workers=1)[3].results == found[3].results
     assert listener.ran == []
     assert not any("has no finished job" in note for note in listener.notes)
+    listener = Listener()
+    run_budgets(recipe, [1, 3], tmp_path / "again", listener, workers=1, reuse=[first, tmp_path / "out" / "steps-3"])
+    assert listener.ran == []
 
 
 def json_results(out: Path) -> object:

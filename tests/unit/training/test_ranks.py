@@ -140,6 +140,18 @@ def test_out_of_memory_in_one_process_ends_all_with_one_error_and_leaves_a_check
     assert losses_of(tmp_path / "full") == pytest.approx(losses_of(one / "plain"), abs=LOSS, rel=LOSS)
 
 
+@pytest.mark.slow
+def test_a_training_whose_process_is_killed_goes_on_from_its_checkpoint(base, one, tmp_path):
+    reports = []
+    cases = {"first": Case({"batch_size": 5}), "killed": Case({"batch_size": 5, "save_steps": 1}, killed_in=5)}
+    run_in_ranks(partial(run_cases, cases=cases, base=base, out=tmp_path), 2, lambda *told: reports.append(told))
+    assert [name for _, _, name in reports] == ["first", "killed"]
+    assert (tmp_path / "killed" / "killed").exists()
+    for name in cases:
+        assert losses_of(tmp_path / name) == pytest.approx(losses_of(one / "plain"), abs=LOSS, rel=LOSS)
+        assert worst(weights_of(tmp_path / name), weights_of(one / "plain")) < WEIGHT
+
+
 @pytest.mark.parametrize(("num_rows", "size"), [(8, 2), (5, 2), (7, 3), (3, 3)])
 def test_the_parts_of_a_batch_make_it_up(num_rows, size):
     rows = list(range(num_rows))
