@@ -126,22 +126,11 @@ def _join(store: Store, ranks: Ranks) -> Ranks:
     return ranks
 
 
-def leave() -> None:
-    """Leave the other ranks, after the work is done; this process is alone again."""
-    global _ranks, _store, _failed_first
-    if _ranks.size > 1:
-        from torch import distributed
-
-        wait_for_all()
-        distributed.destroy_process_group()
-        _ranks, _store, _failed_first = ALONE, None, None
-
-
 def end_process(code: int) -> NoReturn:
-    """End a process that was one of several at once, with its exit code.
+    """End a process that was one of several at once, with its exit code; after its work, first ``wait_for_all``.
 
-    Python's own end can abort in a thread of torch after all work is done and written, and the others would take that
-    for a failure.
+    Python's own end and that of a process group can crash in a thread of torch after all work is done and written, and
+    the others would take that for a failure.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -9,7 +9,7 @@ import typer
 
 from poolwise.cli.options import Device, prepare_base, say, step_view
 from poolwise.config import DataConfig, TrainConfig
-from poolwise.ranks import current_ranks, leave
+from poolwise.ranks import current_ranks, wait_for_all
 
 EXAMPLES = (
     "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
@@ -58,10 +58,9 @@ def train(
     prepare_base(run.recipe.base)
     with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance, device, say)
+    wait_for_all()
     if not current_ranks().is_first:
-        leave()
         return
-    leave()
     cost = manifest.cost
     print(f"model: {out / 'model'}")
     print(

@@ -20,7 +20,7 @@ from typing import Any
 
 from poolwise.crashes import tell_crashes
 from poolwise.errors import explain
-from poolwise.ranks import end_process, join_by_file, leave
+from poolwise.ranks import end_process, join_by_file, wait_for_all
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -37,7 +37,7 @@ def main() -> int:
         work = pickle.loads((folder / "work.pickle").read_bytes())
         join_by_file(folder / "ranks", rank, count, num_gpus)
         work(lambda done, total, detail: send({"report": [done, total, detail]}) if rank == 0 else None)
-        leave()
+        wait_for_all()
     except KeyboardInterrupt:
         send({"interrupted": True})
         return 130
