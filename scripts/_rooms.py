@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "poolwise"
 
 ROOMS: list[list[str]] = [
-    ["errors", "wording"],
+    ["crashes", "errors", "wording"],
     ["upstream"],
     ["storage"],
     ["hub", "ranks", "lexical"],
