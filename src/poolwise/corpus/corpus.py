@@ -32,7 +32,8 @@ from poolwise.corpus.update import Update
 from poolwise.errors import ConfigError, DataError
 from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash
-from poolwise.storage.lock import LOCK, locked
+from poolwise.storage.lock import locked
+from poolwise.storage.new_folders import held_names
 from poolwise.storage.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -140,11 +141,7 @@ def _encode(
 
 def _require_own(out: Path) -> None:
     """Raise ConfigError where a folder holds something that is not an encoded corpus."""
-    if out.is_dir() and not (out / MANIFEST).is_file():
-        other = sorted(path.name for path in out.iterdir() if path.name not in (LOCK, WORK))
-    else:
-        other = [] if out.is_dir() or not out.exists() else [out.name]
-    if other:
+    if not (out / MANIFEST).is_file() and (other := held_names(out, but=[WORK])):
         raise ConfigError(
             f"--out {out} holds {', '.join(other[:5])}", "wanted a new folder, or one that poolwise encode wrote"
         )

@@ -10,6 +10,7 @@ from poolwise.records import load_record
 from poolwise.search.backends import build_settings, find_backend
 from poolwise.search.backends.databases import shown_url
 from poolwise.search.index_record import INDEX, IndexRecord
+from poolwise.storage.new_folders import held_names
 
 _COMPARED = ("dim", "dtype", "similarity", "query_prompt", "has_words")
 """Fields of the record, beside corpora, model, backend and settings, that an update leaves as they are."""
@@ -20,11 +21,7 @@ def require_own(out: Path, *corpora: Path) -> None:
     for corpus in corpora:
         if out.resolve() == corpus.resolve() or corpus.resolve() in out.resolve().parents:
             raise ConfigError(f"--out {out} lies in the corpus {corpus}", "wanted a folder of its own")
-    if out.is_dir() and not (out / INDEX).is_file():
-        other = sorted(path.name for path in out.iterdir())
-    else:
-        other = [] if out.is_dir() or not out.exists() else [out.name]
-    if other:
+    if not (out / INDEX).is_file() and (other := held_names(out)):
         raise ConfigError(
             f"--out {out} holds {', '.join(other[:5])}", "wanted a new folder, or one that poolwise index wrote"
         )

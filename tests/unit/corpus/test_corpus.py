@@ -140,6 +140,15 @@ def test_a_folder_of_something_else_is_refused(model: EmbeddingModel, source: Pa
         run(model, source, tmp_path)
 
 
+def test_what_a_kill_before_the_first_manifest_left_is_nothing(
+    model: EmbeddingModel, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json.partial").write_text("{")
+    assert run(model, source, tmp_path / "out") == run(model, source, tmp_path / "other")
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
 def test_a_stock_model_is_encoded_too(source: Path, tmp_path: Path, base: str) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Transformer

@@ -97,6 +97,9 @@ def test_a_folder_of_something_else_is_kept(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="lies in the corpus"):
             build_index(corpus, out)
     assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+    (tmp_path / "mine" / "notes.txt").rename(tmp_path / "mine" / "index.json.partial")
+    build_index(corpus, tmp_path / "mine").close()
+    assert not (tmp_path / "mine" / "index.json.partial").exists()
 
 
 @pytest.mark.parametrize(
