@@ -1,4 +1,6 @@
-"""Kills a study, an encoding and an index build with SIGKILL at random moments, and compares what the same call makes.
+"""Kills a study, an encoding and an index build with SIGKILL, and compares what the same call makes.
+
+The moments are random, or just before each write: every change of a file or a name below the folder of the work.
 
 Each runs in a process group of its own, forked from here, so that nothing is imported again: a moment is one of the
 work, not of the imports.
@@ -14,9 +16,10 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +47,50 @@ class Work:
     finished: Callable[[Path], dict[str, Any]]
 
 
-def begin(work: Work, out: Path) -> Any:
+def begin(work: Work, out: Path, writes: Writes | None = None) -> Any:
     """Start the work in a process that leads a new process group, and return the process."""
-    process = FORK.Process(target=_lead, args=(work, out))
+    process = FORK.Process(target=_lead, args=(work, out, writes))
     process.start()
     return process
 
 
-def _lead(work: Work, out: Path) -> None:
+class Writes:
+    """Counts the writes of a process below a folder, and kills its group before the one with a number.
+
+    Counted is what Python does itself, in any thread: not what a library writes into a file that it opened, and not
+    what another process does.
+    """
+
+    def __init__(self, place: Path, last: int = 0) -> None:
+        self.count = FORK.Value("i", 0)
+        self._place, self._last = str(place), last
+
+    def watch(self) -> None:
+        """Begin to count in this process, which cannot be undone."""
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in CHANGES and not (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        if not any(str(path).startswith(self._place) for path in arguments[:2] if isinstance(path, (str, Path))):
+            return
+        with self.count.get_lock():
+            self.count.value += 1
+            if self.count.value == self._last:
+                os.killpg(0, signal.SIGKILL)
+
+
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
+"""The audit events of Python that change a file or a name. An open counts too if it is for writing."""
+
+
+def _lead(work: Work, out: Path, writes: Writes | None) -> None:
     os.setsid()
     with (out.parent / "messages.txt").open("w") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
+        if writes is not None:
+            writes.watch()
         try:
             work.run(out)
         except BaseException:
@@ -101,6 +136,19 @@ def try_kill(work: Work, place: Path, wanted: Content, moment: float, seconds: f
     if problem := finish(work, out, seconds):
         return was_running, problem
     return was_running, "; ".join(found for found in difference(work, place, wanted, before) if found)
+
+
+def try_write(work: Work, place: Path, wanted: Content, number: int, seconds: float) -> tuple[bool, str]:
+    """Kill the work before a write and run it again; return whether it was killed, and what is wrong then."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    out = place / "out"
+    process = begin(work, out, Writes(place, number))
+    process.join()
+    before = work.finished(out)
+    problem = finish(work, out, seconds)
+    found = [problem] if problem else difference(work, place, wanted, before)
+    return process.exitcode == -signal.SIGKILL, "; ".join(text for text in found if text)
 
 
 def difference(work: Work, place: Path, wanted: Content, before: dict[str, Any]) -> list[str]:
@@ -175,27 +223,57 @@ def kill_all(works: list[Work], root: Path, kills: int, seed: int) -> tuple[int,
 
     Moments are drawn over the time that the work takes undisturbed; a work that ended before counts as not killed.
     """
+
+    def try_all(work: Work, place: Path, wanted: Content, seconds: float) -> Tries:
+        draw = random.Random(f"{seed} {work.name}")
+        for _ in range(kills):
+            moment = draw.uniform(0, seconds)
+            yield f"after {moment:.2f} s", *try_kill(work, place, wanted, moment, seconds)
+
+    return _try_works(works, root, try_all)
+
+
+def kill_before_writes(works: list[Work], root: Path, most: int) -> tuple[int, list[str]]:
+    """Kill each work before each of its writes, or before ``most`` of them, evenly spaced; as ``kill_all``."""
+
+    def try_all(work: Work, place: Path, wanted: Content, seconds: float) -> Tries:
+        shutil.rmtree(place)
+        place.mkdir()
+        writes = Writes(place)
+        begin(work, place / "out", writes).join()
+        count = writes.count.value
+        tried = min(most, count)
+        print(f"{work.name}: {count} writes", flush=True)
+        for number in sorted({1 + count * step // tried for step in range(tried)}):
+            yield f"before write {number}", *try_write(work, place, wanted, number, seconds)
+
+    return _try_works(works, root, try_all)
+
+
+Tries = Iterator[tuple[str, bool, str]]
+"""Of each kill: the moment in words, whether the work was still running, and what is wrong after it."""
+
+
+def _try_works(
+    works: list[Work], root: Path, try_all: Callable[[Work, Path, Content, float], Tries]
+) -> tuple[int, list[str]]:
     tried, problems = 0, []
     for work in works:
-        draw, start = random.Random(f"{seed} {work.name}"), time.monotonic()
-        place = root / work.name
+        start, place = time.monotonic(), root / work.name
         place.mkdir(parents=True)
         if problem := finish(work, place / "out", 600):
             problems.append(f"{work.name}, undisturbed: {problem}")
             continue
         seconds = time.monotonic() - start
-        wanted = work.content(place / "out")
-        survived = num_killed = 0
-        for number in range(kills):
-            moment = draw.uniform(0, seconds)
-            was_killed, problem = try_kill(work, place, wanted, moment, seconds)
-            tried, num_killed = tried + 1, num_killed + was_killed
-            survived += not problem
+        count = survived = num_killed = 0
+        for moment, was_killed, problem in try_all(work, place, work.content(place / "out"), seconds):
+            count, num_killed, survived = count + 1, num_killed + was_killed, survived + (not problem)
             if problem:
-                problems.append(f"{work.name}, kill {number + 1} after {moment:.2f} s of {seconds:.2f}: {problem}")
+                problems.append(f"{work.name}, kill {count} {moment} of {seconds:.2f} s: {problem}")
                 print(problems[-1], flush=True)
+        tried += count
         print(
-            f"{work.name}: {survived} of {kills} survived, {num_killed} killed while running "
+            f"{work.name}: {survived} of {count} survived, {num_killed} killed while running "
             f"({seconds:.1f} s undisturbed)",
             flush=True,
         )

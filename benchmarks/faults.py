@@ -1,6 +1,6 @@
 """Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
 
-python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--disks]
+python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--writes [N]] [--disks]
 
 A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
 file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
@@ -12,6 +12,9 @@ fix, which names the file; never in a traceback and never in other results. The 
 --kills N (50 by default) instead kills four works with SIGKILL, with all processes of their group, at N random moments
 each, and repeats the call: a study, a study in two workers, an encoding and an index build. The results must equal
 those of an undisturbed run bit for bit, no temporary file may remain, and no finished job or shard be made again.
+
+--writes N kills a study, an encoding and an index build just before N of the writes of each, evenly spaced, or before
+every one: a moment between two writes can be too short for a random kill to meet it.
 
 --disks instead tries indexes and experiments on a full disk, a read-only one, and in a folder of another user, and
 studies, trainings, encodings and exports on disks that are too small and then grow; as root.
@@ -168,6 +171,16 @@ def kills(count: int, seed: int) -> int:
     return 1 if problems else 0
 
 
+def writes(most: int) -> int:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        # The writes of other processes are not seen.
+        alone = [work for work in works(Path(name)) if work.name != "study in two workers"]
+        tried, problems = _kills.kill_before_writes(alone, Path(name) / "kills", most)
+    print(f"{tried - len(problems)} of {tried} kills survived in {time.monotonic() - start:.0f} s")
+    return 1 if problems else 0
+
+
 def writing_works(root: Path, known: list[_kills.Work]) -> list[_kills.Work]:
     """Return what is tried on disks that are too small: a study, a training, an encoding and an export."""
     model = str(root / "model")
@@ -210,12 +223,15 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--kills", type=int, nargs="?", const=50, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--writes", type=int, nargs="?", const=10**6, default=0)
     parser.add_argument("--disks", action="store_true")
     given = parser.parse_args()
     if given.disks:
         return disks()
     if given.kills:
         return kills(given.kills, given.seed)
+    if given.writes:
+        return writes(given.writes)
     every = given.every
     start, counts, bad = time.monotonic(), Counter[str](), []
     with tempfile.TemporaryDirectory() as name:
