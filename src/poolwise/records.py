@@ -355,6 +355,20 @@ def save_items(record: ItemScores, run: Path) -> None:
     write_checksums(run / "items", known | checksums(run / "items", [path]))
 
 
+def items_problem(run: Path, task: str) -> str:
+    """Return what is wrong with a task's file of scores in words, empty if it is as it was written.
+
+    A file without a checksum counts as wrong: the process that wrote it was killed, or it comes from another run.
+    """
+    recorded = _item_sums(run)
+    name = items_path(run, task).relative_to(run / "items").as_posix()
+    if recorded is None:
+        return f"cannot be checked: {run / 'items' / SUMS} is damaged"
+    if name not in recorded:
+        return "has no checksum"
+    return damages(run / "items", {name: recorded[name]}).get(name, "")
+
+
 def changed_items(run: Path) -> dict[Path, str]:
     """Return what is wrong with each file of scores that is not as it was written; empty if all are.
 

@@ -22,15 +22,15 @@ from poolwise.records import (
     ItemScores,
     RunManifest,
     TrainingStep,
-    changed_items,
     items_path,
+    items_problem,
     load_adaptation,
     load_looks,
     load_record,
     save_items,
     save_record,
 )
-from poolwise.storage.fingerprints import SUMS, fingerprint
+from poolwise.storage.fingerprints import fingerprint
 from poolwise.study.model_cards import training_history
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
@@ -249,10 +249,10 @@ def _dimensions(encoder: ModelEncoder) -> Sequence[int]:
 
 
 def _is_scored(task: Task, folder: Path) -> bool:
-    path, changed = items_path(folder, task.name), changed_items(folder)
+    path = items_path(folder, task.name)
     if not path.is_file():
         return False
-    if problem := changed.get(path) or changed.get(folder / "items" / SUMS):
+    if problem := items_problem(folder, task.name):
         logger.warning("%s %s; the task is scored again", path, problem)
         return False
     try:

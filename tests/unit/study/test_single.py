@@ -18,6 +18,7 @@ from poolwise.errors import ConfigError, DataError, EvalError, ModelError
 from poolwise.integrity import verify_folder
 from poolwise.models import build_model, custom_code, load, load_model, saved_folder
 from poolwise.records import ItemScores, load_record, load_run, save_record
+from poolwise.storage.checksums import add_checksums
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 from poolwise.study.single_training import build_single_run, train_single
 
@@ -205,6 +206,17 @@ def test_scores_that_changed_or_went_are_scored_again(tmp_path: Path, caplog: py
             load_run(tmp_path / "eval")
         assert score() == first and load_run(tmp_path / "eval").scores.keys() == first.keys()
     assert f"{b} has " in caplog.text and "scored again" in caplog.text
+
+    sums = tmp_path / "eval" / "items" / "checksums.json"
+    written = sums.read_text()
+    for killed in ("first", "last"):  # between the scores of this task and their checksum
+        sums.with_name("checksums.json.partial").write_text(written)
+        sums.unlink()
+        if killed == "last":
+            add_checksums(sums.parent, [a])
+        assert score() == first
+        assert sums.read_text() == written and not sums.with_name("checksums.json.partial").exists()
+    assert f"{b} has no checksum; the task is scored again" in caplog.text
 
 
 @pytest.mark.parametrize("what", ["run.json", "evaluation.json", "items"])
