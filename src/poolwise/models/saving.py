@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from poolwise.models.saved_folder import CONFIG, INCLUDED_BASE, MODULES, is_mode
 from poolwise.storage.checksums import save_checksums
 from poolwise.storage.fingerprints import file_hash
 from poolwise.storage.new_folders import require_new_folder
-from poolwise.storage.whole_files import PARTIAL, flush_folder, level_modes, whole_folder
+from poolwise.storage.whole_files import PARTIAL, flush_folder, held_from_beside, level_modes, whole_folder
 
 
 @contextlib.contextmanager
@@ -25,7 +26,8 @@ def whole_model(folder: Path) -> Iterator[Path]:
     as scores, stay. If the process is killed while files are moved, the folder has no ``poolwise.json`` and does not
     load.
 
-    Raises: ConfigError where ``folder`` holds something other than a poolwise model; ModelError where the disk is full.
+    Raises: ConfigError where ``folder`` holds something other than a poolwise model, or another process is writing it;
+        ModelError where the disk is full.
     """
     _require_free(folder)
     try:
@@ -34,17 +36,9 @@ def whole_model(folder: Path) -> Iterator[Path]:
                 yield partial
                 save_checksums(partial)
             return
-        partial = folder / f".model{PARTIAL}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            yield partial
-            save_checksums(partial)
-            level_modes(partial)
-            flush_folder(partial)
-            _move(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        # A mounted folder may be writable where its parent is not.
+        with held_from_beside(folder) if os.access(folder.parent, os.W_OK) else contextlib.nullcontext():
+            yield from _replaced(folder)
     except (OSError, SafetensorError) as error:
         if not is_disk_full(error):
             raise
@@ -53,6 +47,20 @@ def whole_model(folder: Path) -> Iterator[Path]:
             "wanted room for its weights; nothing was written",
             "free some space, or save into another folder",
         ) from error
+
+
+def _replaced(folder: Path) -> Iterator[Path]:
+    partial = folder / f".model{PARTIAL}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        save_checksums(partial)
+        level_modes(partial)
+        flush_folder(partial)
+        _move(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _require_free(folder: Path) -> None:

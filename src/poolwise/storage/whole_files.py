@@ -75,9 +75,16 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
     Raises: OSError where it cannot be created or renamed; ConfigError where another process is writing it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(f".{folder.name}{LOCK}")
-    with contextlib.nullcontext() if is_shared else held(lock, folder):
+    with contextlib.nullcontext() if is_shared else held_from_beside(folder):
         yield from _filled(folder, is_shared)
+
+
+def held_from_beside(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of a folder that is made or replaced as a whole: its file lies beside the folder.
+
+    Raises: ConfigError where another process holds it.
+    """
+    return held(folder.with_name(f".{folder.name}{LOCK}"), folder)
 
 
 def _filled(folder: Path, is_shared: bool) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.errors import ConfigError, ModelError
 from poolwise.models import build_model, load_model
 from poolwise.models.saved_folder import is_model_part
+from poolwise.storage.whole_files import held_from_beside
 from tiny_gguf import plain_model, write_gguf
 from tiny_models import TEXTS, save_tiny_base
 
@@ -243,6 +244,22 @@ def test_a_save_that_was_killed_midway_can_be_repeated(base: str, tmp_path: Path
     model.save(str(tmp_path / "out"))
     load_model(tmp_path / "out")
     assert not (tmp_path / "out" / ".model.partial").exists()
+
+
+def test_a_model_is_saved_over_by_one_process_at_a_time(base: str, tmp_path: Path) -> None:
+    model, out, lock = build(base), tmp_path / "model", tmp_path / ".model.lock"
+    model.save(str(out))
+    lock.touch()  # left by a process that was killed just after its save
+    model.save(str(out))
+    assert not lock.exists()
+    with held_from_beside(out), pytest.raises(ConfigError, match="model is in use by process"):
+        model.save(str(out))
+    tmp_path.chmod(0o555)  # nothing can be made beside it; root could
+    try:
+        model.save(str(out))
+    finally:
+        tmp_path.chmod(0o755)
+    load_model(out)
 
 
 def test_a_wrong_base_argument_is_named(base: str, tmp_path: Path) -> None:
