@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,8 +105,14 @@ def run_study(
     check_folder(recipe, out)
     for folder in reuse:
         require_study(folder, out)
-    with locked(out):
-        return _run_study(recipe, out, progress, command, workers, course, cluster, reuse)
+    try:
+        with locked(out):
+            return _run_study(recipe, out, progress, command, workers, course, cluster, reuse)
+    finally:
+        if "torch" in sys.modules:
+            from poolwise.training.measure import release_freed_memory
+
+            release_freed_memory()  # that of models; a notebook goes on after its study
 
 
 def _run_study(
