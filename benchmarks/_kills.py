@@ -27,6 +27,8 @@ from typing import Any
 FORK = multiprocessing.get_context("fork")
 PATIENCE = 20
 """How many times as long as undisturbed a repetition may take before it counts as hanging; at least a minute."""
+Tries = Iterator[tuple[str, bool, str]]
+"""Of each kill: the moment in words, whether the work was still running, and what is wrong after it."""
 Content = dict[str, str]
 """What must be the same in the end: the hash of each file, or of the part of it that holds no time, by its path."""
 
@@ -123,32 +125,26 @@ def finish(work: Work, out: Path, seconds: float) -> str:
     return ""
 
 
-def try_kill(work: Work, place: Path, wanted: Content, moment: float, seconds: float) -> tuple[bool, str]:
-    """Kill the work after ``moment`` seconds and run it again; return whether it was killed, and what is wrong then."""
+def try_kill(
+    work: Work, place: Path, wanted: Content, seconds: float, *, moment: float | None = None, write: int = 0
+) -> tuple[bool, str]:
+    """Kill the work and run it again; return whether it was killed while it ran, and what is wrong then.
+
+    Args:
+        moment: kill after so many seconds.
+        write: kill before the write with this number instead.
+    """
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     out = place / "out"
-    process = begin(work, out)
+    process = begin(work, out, Writes(place, write) if write else None)
     process.join(moment)
-    was_running = process.is_alive()
+    was_running = process.is_alive() or process.exitcode == -signal.SIGKILL
     kill_group(process)
     before = work.finished(out)
     if problem := finish(work, out, seconds):
         return was_running, problem
     return was_running, "; ".join(found for found in difference(work, place, wanted, before) if found)
-
-
-def try_write(work: Work, place: Path, wanted: Content, number: int, seconds: float) -> tuple[bool, str]:
-    """Kill the work before a write and run it again; return whether it was killed, and what is wrong then."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    out = place / "out"
-    process = begin(work, out, Writes(place, number))
-    process.join()
-    before = work.finished(out)
-    problem = finish(work, out, seconds)
-    found = [problem] if problem else difference(work, place, wanted, before)
-    return process.exitcode == -signal.SIGKILL, "; ".join(text for text in found if text)
 
 
 def difference(work: Work, place: Path, wanted: Content, before: dict[str, Any]) -> list[str]:
@@ -228,7 +224,7 @@ def kill_all(works: list[Work], root: Path, kills: int, seed: int) -> tuple[int,
         draw = random.Random(f"{seed} {work.name}")
         for _ in range(kills):
             moment = draw.uniform(0, seconds)
-            yield f"after {moment:.2f} s", *try_kill(work, place, wanted, moment, seconds)
+            yield f"after {moment:.2f} s", *try_kill(work, place, wanted, seconds, moment=moment)
 
     return _try_works(works, root, try_all)
 
@@ -245,13 +241,9 @@ def kill_before_writes(works: list[Work], root: Path, most: int) -> tuple[int, l
         tried = min(most, count)
         print(f"{work.name}: {count} writes", flush=True)
         for number in sorted({1 + count * step // tried for step in range(tried)}):
-            yield f"before write {number}", *try_write(work, place, wanted, number, seconds)
+            yield f"before write {number}", *try_kill(work, place, wanted, seconds, write=number)
 
     return _try_works(works, root, try_all)
-
-
-Tries = Iterator[tuple[str, bool, str]]
-"""Of each kill: the moment in words, whether the work was still running, and what is wrong after it."""
 
 
 def _try_works(
