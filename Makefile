@@ -14,7 +14,7 @@ COMPILE = $(RELEASE)/bin/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --p
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study faults load fuzz test test-newest interop dist lock audit site install lint types bench bench-large levels docs clean
+.PHONY: study faults load fuzz fuzz-coverage test test-newest interop dist lock audit site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -110,6 +110,9 @@ faults: $(STAMP)  ## every file of a study damaged in four ways: the same result
 
 fuzz: $(STAMP)  ## more than 100,000 hostile files, values and requests: accepted, or refused in words; up to an hour
 	$(BIN)/python benchmarks/fuzz.py
+
+fuzz-coverage: $(STAMP)  ## the same targets, inputs kept where they reach new code (Linux, Python 3.11 to 3.13)
+	$(BIN)/python benchmarks/fuzz_coverage.py
 
 docs: $(STAMP)  ## regenerate the reference pages that are made from code
 	$(BIN)/python scripts/make_reference.py

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import load_benchmark
+from support import ROOT, load_benchmark
 
 SLOW = {"GGUF bases", "model folders", "comparisons of tables", "HTTP requests"}
 fuzz = load_benchmark("fuzz")
@@ -63,3 +66,36 @@ def test_endless_work_and_endless_words_are_findings(tmp_path: Path, monkeypatch
     for read, kind in ((loop, "slow in"), (talk, "message:")):
         found = fuzz.attempt(prepared_to(read), tmp_path / "input", {"a.txt": b""}, False)
         assert found.kind.startswith(kind)
+
+
+PLANTED = """
+import sys
+
+import atheris
+import fuzz_coverage
+from fuzz_coverage import Prepared, Target
+
+
+def read(folder):
+    raw = (folder / "a.txt").read_bytes()
+    if raw[:1] == b"P":
+        if raw[1:2] == b"W":
+            raise ZeroDivisionError
+
+
+prepared = Prepared([{"a.txt": b"ab"}], atheris.instrument_func(read))
+fuzz_coverage.TARGETS.clear()
+fuzz_coverage.TARGETS["planted"] = Target("planted", lambda root: prepared)
+sys.exit(fuzz_coverage.main())
+"""
+
+
+def test_inputs_that_reach_new_code_lead_to_a_bug_behind_it(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="atheris has wheels for Python 3.11 to 3.13 on Linux only")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}
+    command = [sys.executable, "-c", PLANTED, "--inputs", "8000", "--out", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "ZeroDivisionError in <string>:read" in done.stdout
+    (smallest,) = (path for path in tmp_path.glob("planted/planted-*/a.txt"))
+    assert smallest.read_bytes() == b"PW"

@@ -14,7 +14,7 @@ from poolwise.data.source_files import is_hub_name, iter_hub_rows
 from poolwise.errors import DataError, collect
 from poolwise.storage.inflate import READ_ERRORS
 from poolwise.storage.json_lines import Unreadable, iter_lines, parse_json_line
-from poolwise.storage.row_files import SUFFIXES, is_table, iter_rows
+from poolwise.storage.row_files import SUFFIXES, is_table, iter_rows, num_parquet_rows
 from poolwise.storage.tables import iter_table
 
 Rows = Iterator[tuple[int, object]]
@@ -148,18 +148,10 @@ def _stdin_rows() -> Rows:
 def _estimate(path: Path) -> int | None:
     """Return about how many rows a file has: exactly for parquet, else from its start.
 
-    Raises: DataError for a parquet file that is truncated.
+    Raises: DataError for a parquet file that cannot be read.
     """
     if path.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            return int(pyarrow.parquet.read_metadata(path).num_rows)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DataError(
-                f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file", "is the file whole?"
-            ) from error
+        return num_parquet_rows(path)
     try:
         with path.open("rb") as raw:
             sample = gzip.GzipFile(fileobj=raw).read(_SAMPLE) if path.suffix == ".gz" else raw.read(_SAMPLE)

@@ -34,16 +34,43 @@ def is_table(path: Path) -> bool:
     return path.name.removesuffix(".gz").endswith((".csv", ".tsv"))
 
 
+def num_parquet_rows(path: Path) -> int:
+    """Return how many rows a parquet file states. Raises: DataError where it cannot be read."""
+    import pyarrow.parquet
+
+    try:
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    except _parquet_errors() as error:
+        raise _no_parquet(path, error) from error
+    except READ_ERRORS as error:
+        raise cut_short(path, 1, error) from error
+
+
+def _parquet_errors() -> tuple[type[Exception], ...]:
+    """Return what pyarrow raises for a damaged file: also for columns its schema lacks, and names not in UTF-8."""
+    import pyarrow
+
+    return pyarrow.ArrowException, LookupError, UnicodeDecodeError
+
+
+def _no_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file", "is the file whole?")
+
+
 def _repeating_columns(path: Path) -> list[str]:
     """Return the columns of text of which a parquet file holds each value once, and may repeat it without end.
 
-    Raises: DataError where the file states that it inflates beyond measure.
+    Raises: DataError where the file states that it inflates beyond measure; an error of pyarrow's where it is damaged.
     """
     import pyarrow.parquet
 
-    stated = pyarrow.parquet.read_metadata(path)
-    groups = [stated.row_group(number) for number in range(stated.num_row_groups)]
-    require_measure(path, sum(group.total_byte_size for group in groups))
+    with pyarrow.parquet.ParquetFile(path) as file:
+        stated = file.metadata
+        groups = [stated.row_group(number) for number in range(stated.num_row_groups)]
+        require_measure(path, sum(group.total_byte_size for group in groups))
+        for number in range(stated.num_row_groups):
+            # The reader raises what is wrong with a chunk's metadata; asked for it alone, pyarrow 26 ends the process.
+            next(file.iter_batches(1, row_groups=[number]), None)
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     found = {c.path_in_schema for c in chunks if c.has_dictionary_page and c.physical_type == "BYTE_ARRAY"}
     return sorted(name for name in found if "." not in name)
@@ -89,7 +116,6 @@ def _as_python(path: Path, batch: Any) -> list[dict[str, Any]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
-    import pyarrow
     import pyarrow.parquet
 
     number = 0
@@ -98,7 +124,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
         with pyarrow.parquet.ParquetFile(path, read_dictionary=repeating) as file:
             for number, row in enumerate(_rows_of(path, file.iter_batches(_BATCH_ROWS)), start=1):
                 yield number, row
-    except (pyarrow.ArrowException, LookupError) as error:  # a column that its schema lacks
-        raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file") from error
+    except _parquet_errors() as error:
+        raise _no_parquet(path, error) from error
     except READ_ERRORS as error:
         raise cut_short(path, number + 1, error) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from poolwise.errors import DataError
-from poolwise.storage.row_files import iter_rows
+from poolwise.storage.row_files import iter_rows, num_parquet_rows
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,26 @@ def test_a_column_that_the_schema_lacks_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(raw[:place] + b"wordz" + raw[place + 5 :])
     with pytest.raises(DataError, match=r"cannot read .*a\.parquet"):
         list(iter_rows(path))
+
+
+def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"wordy": ["a", "a"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"wordy", b"word\xff"))
+    for read in (lambda: list(iter_rows(path)), lambda: num_parquet_rows(path)):
+        with pytest.raises(DataError, match=r"cannot read .*a\.parquet: .* can't decode"):
+            read()
+
+
+def test_a_file_that_says_two_things_about_a_column_is_an_error_and_ends_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", None]}), path)
+    raw = path.read_bytes()
+    # How many values are at each level of lists (none, there are no lists), then how many are null and how many not.
+    levels, nulls = b"\x19\x06", b"\x19\x26\x02\x02"
+    assert raw.count(levels + nulls) == 1
+    path.write_bytes(raw.replace(levels + nulls, nulls + levels))
+    code = "import sys; from poolwise.storage.row_files import *; list(iter_rows(Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.returncode == 1, done
+    assert "DataError: " in done.stderr.splitlines()[-1]
