@@ -2,9 +2,9 @@
 
 python benchmarks/fuzz_coverage.py [--inputs N] [--seed N] [--only NAME ...] [--out DIR]
 
-Needs atheris, so Python 3.11 to 3.13 on Linux. libFuzzer chooses an input to start from, ``_mutations.py`` or libFuzzer changes it,
-and what counts as a finding is as in ``fuzz.py``. Each target's line says how much code was reached at the start and
-at the end.
+Needs atheris, so Python 3.11 to 3.13 on Linux. libFuzzer chooses an input to start from, it or ``_mutations.py``
+changes it, and what counts as a finding is as in ``fuzz.py``. Each target's line says how much code was reached at the
+start and at the end.
 """
 
 from __future__ import annotations
