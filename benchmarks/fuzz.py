@@ -71,12 +71,16 @@ def input_of(target: str, prepared: Prepared, seed: int, number: int) -> tuple[F
     """Return one input as it is on disk, and whether its checksums are written anew; always the same one."""
     draw = random.Random(f"{seed} {target} {number}")
     plain = draw.choice(prepared.seeds)
-    files = mutated(draw, plain)
-    packed = {name: gzip.compress(raw, 1, mtime=0) if name.endswith(".gz") else raw for name, raw in files.items()}
+    packed = compressed(mutated(draw, plain))
     for name in sorted(packed):
         if name.endswith(".gz") and draw.random() < 0.15:
             packed[name] = damaged(draw, packed[name])
     return packed, prepared.seal is not None and draw.random() < 0.8
+
+
+def compressed(files: Files) -> Files:
+    """Return the files as they are on disk."""
+    return {name: gzip.compress(raw, 1, mtime=0) if name.endswith(".gz") else raw for name, raw in files.items()}
 
 
 def write(folder: Path, files: Files) -> None:
@@ -113,6 +117,13 @@ def attempt(prepared: Prepared, folder: Path, files: Files, is_sealed: bool) -> 
     if not isinstance(found, Finding) and took > MOST_SECONDS:
         return Finding("slow", f"{took:.1f} s of CPU")
     return found
+
+
+def try_seeds(target: Target, prepared: Prepared, folder: Path) -> None:
+    """Try the inputs that the others are made from: they are accepted."""
+    for files in prepared.seeds:
+        first = attempt(prepared, folder, compressed(files), prepared.seal is not None)
+        assert first == "accepted" or target.name in SOME_REFUSED, (sorted(files), first, prepared.read(folder))
 
 
 def _judged(error: Exception) -> Finding | str:
@@ -167,10 +178,7 @@ def attack(target: Target, seed: int, numbers: range, out: Path, progress: Any) 
         (root / "target").mkdir()
         prepared = target.prepare(root / "target")
         folder, tally, known = root / "input", Tally(), set[str]()
-        for files in prepared.seeds:
-            packed = {n: gzip.compress(raw, 1, mtime=0) if n.endswith(".gz") else raw for n, raw in files.items()}
-            first = attempt(prepared, folder, packed, prepared.seal is not None)
-            assert first == "accepted" or target.name in SOME_REFUSED, (sorted(files), first, prepared.read(folder))
+        try_seeds(target, prepared, folder)
         for number in numbers:
             progress.value = number
             files, is_sealed = input_of(target.name, prepared, seed, number)

@@ -35,8 +35,10 @@ with atheris.instrument_imports(include=INSTRUMENTED):
     from _fuzz_targets import TARGETS, Prepared, Target
     from _mutations import Files, mutated
 
-MOST_BYTES = 200_000
+MOST_BYTES = 500_000
 """Larger inputs are not kept: libFuzzer copies every one it keeps."""
+VALID = 0.3
+"""How many changes are made to a valid input: most inputs that reach new code are broken, and lead no deeper."""
 
 
 def packed(files: Files, is_sealed: bool) -> bytes:
@@ -59,22 +61,6 @@ def unpacked(raw: bytes) -> tuple[Files, bool] | None:
     return files, is_sealed
 
 
-def changed(raw: bytes, most: int, seed: int) -> bytes:
-    """Return an input with a change, by ``_mutations.py`` or by libFuzzer."""
-    found = unpacked(raw)
-    if found is None or not found[0]:
-        return raw
-    files, is_sealed = dict(found[0]), found[1] != (seed % 50 == 0)
-    draw = random.Random(seed)
-    if draw.random() < 0.5:
-        files = mutated(draw, files)
-    else:
-        name = draw.choice(sorted(files))
-        files[name] = atheris.Mutate(files[name], max(len(files[name]), 64) * 2)
-    new = packed(files, is_sealed)
-    return new if len(new) <= most else raw
-
-
 class Attack:
     """What became of the inputs of one target, in the process that tries them."""
 
@@ -83,11 +69,25 @@ class Attack:
         self.outcomes: Counter[str] = Counter()
         self.known: set[str] = set()
 
+    def change(self, raw: bytes, most: int, seed: int) -> bytes:
+        """Return an input, or instead of it a valid one, with a change by ``_mutations.py`` or by libFuzzer."""
+        found, draw = unpacked(raw), random.Random(seed)
+        if found is None or not found[0] or draw.random() < VALID:
+            found = draw.choice(self.prepared.seeds), self.prepared.seal is not None
+        files, is_sealed = dict(found[0]), found[1] != (self.prepared.seal is not None and draw.random() < 0.02)
+        if draw.random() < 0.5:
+            files = mutated(draw, files)
+        else:
+            name = draw.choice(sorted(files))
+            files[name] = atheris.Mutate(files[name], max(len(files[name]), 64) * 2)
+        new = packed(files, is_sealed)
+        return new if len(new) <= most else raw
+
     def try_one(self, raw: bytes) -> None:
         given = unpacked(raw)
         if given is None:
             return
-        files = {n: fuzz.gzip.compress(r, 1, mtime=0) if n.endswith(".gz") else r for n, r in given[0].items()}
+        files = fuzz.compressed(given[0])
         (self.out / "last").write_bytes(raw)
         folder = self.out / "input"
         found = fuzz.attempt(self.prepared, folder, files, given[1])
@@ -117,10 +117,11 @@ def attack(target: Target, seed: int, inputs: int, out: Path) -> None:
         # Readers import what they need when they are called, so the valid inputs are read once here.
         with atheris.instrument_imports(include=INSTRUMENTED):
             prepared = target.prepare(out / "target")
-            for number, files in enumerate(prepared.seeds):
-                raw = packed(files, prepared.seal is not None)
-                (out / "corpus" / str(number)).write_bytes(raw)
-                Attack(target, prepared, len(prepared.seeds) + 1, out).try_one(raw)
+            fuzz.try_seeds(target, prepared, out / "input")
+        for number, files in enumerate(prepared.seeds):
+            raw = packed(files, prepared.seal is not None)
+            assert len(raw) <= MOST_BYTES, (target.name, len(raw))
+            (out / "corpus" / str(number)).write_bytes(raw)
         options = [f"-seed={seed + 1}", "-runs=-1", f"-max_len={MOST_BYTES}", "-len_control=0", "-cross_over=0"]
         options += [
             "-detect_leaks=0",
@@ -131,7 +132,7 @@ def attack(target: Target, seed: int, inputs: int, out: Path) -> None:
         ]
         options += [f"-artifact_prefix={out}/", str(out / "corpus")]
         attacked = Attack(target, prepared, inputs, out)
-        atheris.Setup([sys.argv[0], *options], attacked.try_one, custom_mutator=changed)
+        atheris.Setup([sys.argv[0], *options], attacked.try_one, custom_mutator=attacked.change)
     except BaseException as error:
         (out / "harness.txt").write_text("".join(traceback.format_exception(error)))
         os._exit(1)
