@@ -10,7 +10,16 @@ from poolwise.storage.json_text import load_json
 BUNDLED = "bundled_modules.py"
 """The one file with code that an export may hold; a copy of the module of that name in this room."""
 SOURCE = Path(__file__).with_name(BUNDLED)
+STOCK = "sentence_transformers.models"
+MODULES_WITH_CODE = (
+    ("", f"{Path(BUNDLED).stem}.Reader"),
+    ("1_Head", f"{Path(BUNDLED).stem}.Head"),
+    ("2_Normalize", f"{STOCK}.Normalize"),
+)
+"""Path and class of each module of an export with code. It is loaded with ``trust_remote_code=True``, with which other
+classes of sentence-transformers call what their configurations name, so it may have no others."""
 _LIBRARY = "sentence_transformers."
+_RUNS = (".py", ".pyc", ".so", ".bin", ".pkl", ".pt")
 
 
 def require_own_code(folder: Path) -> None:
@@ -18,6 +27,11 @@ def require_own_code(folder: Path) -> None:
 
     Raises: ModelError naming what it would run.
     """
+    if links := sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() and path.is_dir()
+    ):
+        # What lies behind them would be loaded, and is not seen here.
+        raise ModelError(f"{folder} has links to folders: {', '.join(links)}", hint="copy it with cp -rL")
     if foreign := sorted({*_changed_files(folder), *_foreign_modules(folder), *_mapped_classes(folder)}):
         raise ModelError(
             f"{folder} would run code that this poolwise did not write: {', '.join(foreign)}",
@@ -28,18 +42,24 @@ def require_own_code(folder: Path) -> None:
 
 def _changed_files(folder: Path) -> list[str]:
     own = SOURCE.read_bytes()
-    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".pyc", ".so", ".bin", ".pkl", ".pt")]
+    files = [path for path in folder.rglob("*") if path.suffix in _RUNS]
     is_own = {path for path in files if path == folder / BUNDLED and path.read_bytes() == own}
     return [str(path.relative_to(folder)) for path in files if path not in is_own]
 
 
 def _foreign_modules(folder: Path) -> list[str]:
+    """Return the modules that are not stock ones, or beside code of poolwise's any but its own."""
     path = folder / "modules.json"
     if not path.is_file():
         return []
-    modules = _read_json(path)
-    named = [str(module.get("type", "")) for module in modules] if isinstance(modules, list) else [path.name]
-    return [name for name in named if not name.startswith((_LIBRARY, f"{Path(BUNDLED).stem}."))]
+    listed = _read_json(path)
+    modules = listed if isinstance(listed, list) and all(isinstance(module, dict) for module in listed) else None
+    if modules is None:
+        return [path.name]
+    named = [(str(module.get("path", "")), str(module.get("type", ""))) for module in modules]
+    if all(kind.startswith(_LIBRARY) for _, kind in named) or named == [*MODULES_WITH_CODE]:
+        return []
+    return [f"{kind} of {path.name}" for place, kind in named if (place, kind) not in MODULES_WITH_CODE] or [path.name]
 
 
 def _mapped_classes(folder: Path) -> list[str]:

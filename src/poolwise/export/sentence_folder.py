@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from poolwise.design import parse_design
-from poolwise.export.code import BUNDLED, SOURCE
+from poolwise.export.code import BUNDLED, MODULES_WITH_CODE, SOURCE, STOCK
 from poolwise.export.expressible import base_refusal, extras
 from poolwise.export.plain_folder import (
     backbone_of,
@@ -32,7 +32,6 @@ TOLERANCE = 1e-5
 """Measured: 6.6e-7 at most over tiny random bases, 2e-7 on poolwise/nano; deep bases and other CPUs round more."""
 OPTIONS: tuple[str, ...] = ()
 
-_STOCK = "sentence_transformers.models"
 _MODES = {"last": "lasttoken", "mean": "mean", "weighted_mean": "weightedmean"}
 _OLD_KEYS = {
     "cls": "pooling_mode_cls_token",
@@ -99,7 +98,7 @@ def _write_stock(model: EmbeddingModel, folder: Path) -> None:
     write_settings(folder / "sentence_bert_config.json", reading)
     mode = _MODES[parse_design(backbone.design).pooling]
     width = backbone.get_embedding_dimension()
-    modules = [("", f"{_STOCK}.Transformer"), ("1_Pooling", f"{_STOCK}.Pooling")]
+    modules = [("", f"{STOCK}.Transformer"), ("1_Pooling", f"{STOCK}.Pooling")]
     (folder / "1_Pooling").mkdir()
     # pooling_mode is for sentence-transformers 6, which takes the width by its old name too and without a warning;
     # the other keys are for older versions, TEI and vLLM.
@@ -109,9 +108,9 @@ def _write_stock(model: EmbeddingModel, folder: Path) -> None:
         keys | {old: name == mode for name, old in _OLD_KEYS.items()} | {"include_prompt": True},
     )
     if pooling.projection is not None:
-        modules.append(("2_Dense", f"{_STOCK}.Dense"))
+        modules.append(("2_Dense", f"{STOCK}.Dense"))
         _write_dense(folder / "2_Dense", pooling.projection.weight)
-    _write_modules(folder, [*modules, (f"{len(modules)}_Normalize", f"{_STOCK}.Normalize")])
+    _write_modules(folder, [*modules, (f"{len(modules)}_Normalize", f"{STOCK}.Normalize")])
     (folder / f"{len(modules)}_Normalize").mkdir()
 
 
@@ -125,7 +124,7 @@ def _write_dense(folder: Path, weight: Tensor) -> None:
 def _write_bundle(model: EmbeddingModel, folder: Path) -> None:
     backbone, pooling = backbone_of(model), model[1]
     assert isinstance(pooling, Pooling)
-    mode, own = backbone.attention_mode, Path(BUNDLED).stem
+    mode = backbone.attention_mode
     write_settings(
         folder / "reader_config.json",
         {
@@ -151,7 +150,7 @@ def _write_bundle(model: EmbeddingModel, folder: Path) -> None:
     if state:
         save_file(state, folder / "1_Head" / "model.safetensors")
     (folder / "2_Normalize").mkdir()
-    _write_modules(folder, [("", f"{own}.Reader"), ("1_Head", f"{own}.Head"), ("2_Normalize", f"{_STOCK}.Normalize")])
+    _write_modules(folder, [*MODULES_WITH_CODE])
     shutil.copyfile(SOURCE, folder / BUNDLED)
 
 

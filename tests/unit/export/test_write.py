@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from poolwise.errors import ConfigError, ModelError
 from poolwise.export import export_model, merged, sentence_folder, verify_export
-from poolwise.export.code import BUNDLED
+from poolwise.export.code import BUNDLED, MODULES_WITH_CODE, SOURCE, require_own_code
 from tiny_models import save_tiny_base
 from toy_exports import moved_model
 
@@ -98,9 +99,37 @@ def test_code_of_others_is_not_run(exported, tmp_path) -> None:
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["type"] = "bundled_modules.Head"
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(ModelError, match=r"would run code that this poolwise did not write: bundled_modules\.py"):
+    with pytest.raises(ModelError, match=r"would run code that this poolwise did not write: .*bundled_modules\.py"):
         verify_export(folder)
     assert not (tmp_path / "was-run").exists()
+
+
+def with_code(tmp_path: Path, *more: dict[str, str]) -> Path:
+    """Return a folder with what an export with code would load, and more modules."""
+    folder = tmp_path / "with-code"
+    folder.mkdir()
+    shutil.copyfile(SOURCE, folder / BUNDLED)
+    rows = [{"path": path, "type": kind} for path, kind in MODULES_WITH_CODE]
+    (folder / "modules.json").write_text(json.dumps([*rows, *more]))
+    return folder
+
+
+def test_an_export_with_code_has_the_modules_of_poolwise_only(tmp_path) -> None:
+    require_own_code(with_code(tmp_path))
+    shutil.rmtree(tmp_path / "with-code")
+    # With trust_remote_code=True, Dense calls what its configuration names.
+    dense = {"path": "9_Dense", "type": "sentence_transformers.models.Dense"}
+    with pytest.raises(ModelError, match=r"would run code .*: sentence_transformers\.models\.Dense of modules\.json"):
+        require_own_code(with_code(tmp_path, dense))
+
+
+def test_links_to_folders_are_not_followed(tmp_path) -> None:
+    folder = with_code(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "theirs.py").touch()
+    (folder / "sub").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="has links to folders: sub; copy it"):
+        require_own_code(folder)
 
 
 @pytest.mark.parametrize(
