@@ -377,7 +377,31 @@ def changed_items(run: Path) -> dict[Path, str]:
     recorded = _item_sums(run)
     if recorded is None:
         return {run / "items" / SUMS: "is damaged, so no score can be checked"}
-    return {run / "items" / name: problem for name, problem in damages(run / "items", recorded).items()}
+    damaged = {run / "items" / name: problem for name, problem in damages(run / "items", recorded).items()}
+    return _other_than_scored(run) | damaged
+
+
+def _other_than_scored(run: Path) -> dict[Path, str]:
+    """Return the scores of a study's run that none of its finished jobs wrote: those of another run, for example."""
+    place = run.resolve()
+    if place.parent.name != "runs":
+        return {}
+    study, start = place.parent.parent, f"runs/{place.name}/items/"
+    written: dict[str, list[str]] = {}
+    for job in sorted((study / "jobs").glob("*.json")):
+        try:
+            outputs = load_json(job)["outputs"].items()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue  # the study says so, and runs the job again
+        for name, known in outputs:
+            if name.startswith(start) and name.endswith(".json.gz"):
+                written.setdefault(name, []).append(str(known))
+    # A job of other settings may have scored the same task again.
+    return {
+        run / "items" / name.removeprefix(start): "is not as a job of the study wrote it"
+        for name, known in written.items()
+        if (study / name).is_file() and all(damages(study, {name: one}) for one in known)
+    }
 
 
 def _item_sums(run: Path) -> dict[str, str] | None:

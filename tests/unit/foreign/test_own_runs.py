@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from poolwise.errors import EvalError
 from poolwise.foreign import compare_inputs, read_inputs
-from poolwise.records import RunManifest, items_path, run_folder_name, save_record, seed_of_folder
+from poolwise.records import RunManifest, items_path, run_folder_name, save_items, save_record, seed_of_folder
 from poolwise.stats.core.spending import look_shares
+from poolwise.storage.checksums import checksums
 from unit.foreign.files import write_json, write_v2
 from unit.stats.designs.builders import values
 
@@ -113,3 +115,23 @@ def test_a_recipe_of_other_types_is_named(tmp_path: Path, wrong: dict) -> None:
     write_json(tmp_path / "study.json", recipe | {"until_decided": True} | wrong)
     with pytest.raises(EvalError, match=r"study\.json is not the recipe of a study"):
         read_inputs([tmp_path])
+
+
+def test_scores_that_no_job_of_the_study_wrote_are_set_aside(tmp_path: Path) -> None:
+    """Of another run, for example, with the checksums that lie beside them there."""
+    study, name = tmp_path / "study", "a-s0-01234567"
+    for folder, scores in ((study / "runs" / name, [0.1, 0.2]), (tmp_path / "other", [0.8, 0.9])):
+        save_record(RunManifest(name=name, kind="trained", model="m", design="last+causal"), folder / "run.json")
+        for task in ("t", "u"):
+            save_items(values(task, scores), folder)
+    outputs = checksums(study, (study / "runs" / name / "items").rglob("*.json.gz"))
+    first, *_ = outputs
+    for number, known in enumerate((outputs, {first: "9:of an evaluation with other settings"})):
+        write_json(study / "jobs" / f"eval-{number}.json", {"status": "done", "outputs": known})
+    (study / "jobs" / "eval-2.json").write_text("no JSON")
+    assert not read_inputs([study / "runs" / name]).notes
+
+    shutil.copytree(tmp_path / "other" / "items", study / "runs" / name / "items", dirs_exist_ok=True)
+    with pytest.raises(EvalError, match=r"items.* is not as a job of the study wrote it"):
+        read_inputs([study / "runs" / name])
+    assert not read_inputs([tmp_path / "other"]).notes  # a folder of its own is what it says
