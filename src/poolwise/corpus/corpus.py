@@ -30,6 +30,7 @@ from poolwise.corpus.rows import Row
 from poolwise.corpus.settings import CorpusConfig
 from poolwise.corpus.update import Update
 from poolwise.errors import ConfigError, DataError
+from poolwise.freed_memory import release_freed_memory
 from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash
 from poolwise.storage.lock import locked
@@ -77,8 +78,11 @@ def encode_corpus(
     if not isinstance(model, str) and (config.engine == "ray" or (config.processes or 1) > 1):
         raise ConfigError("several processes with a loaded model", "wanted the name of a model, which each loads")
     _require_own(out)
-    with _connected(config) as cluster:
-        return _encode(model, inputs, out, config, on_progress, cluster)
+    try:
+        with _connected(config) as cluster:
+            return _encode(model, inputs, out, config, on_progress, cluster)
+    finally:
+        release_freed_memory()  # a process that encodes again and again keeps more of it each time
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Literal
 from poolwise.config import Recipe, build_recipe
 from poolwise.data import save_schedule
 from poolwise.errors import ConfigError, EvalError
+from poolwise.freed_memory import release_freed_memory
 from poolwise.jobs import (
     Executor,
     InProcess,
@@ -109,10 +109,7 @@ def run_study(
         with locked(out):
             return _run_study(recipe, out, progress, command, workers, course, cluster, reuse)
     finally:
-        if "torch" in sys.modules:
-            from poolwise.training.measure import release_freed_memory
-
-            release_freed_memory()  # that of models; a notebook goes on after its study
+        release_freed_memory()  # that of models; a notebook goes on after its study
 
 
 def _run_study(

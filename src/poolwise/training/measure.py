@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +10,7 @@ from types import TracebackType
 import psutil
 import torch
 
+from poolwise.freed_memory import release_freed_memory
 from poolwise.records import Cost, TrainingStep, append_steps, load_steps, save_steps
 
 _SAMPLE_SECONDS = 0.05
@@ -56,17 +54,6 @@ class PeakMemory:
         else:
             self._done.set()
             self._thread.join()
-
-
-def release_freed_memory() -> None:
-    """Return freed memory to the system, if the C library supports it.
-
-    One process runs many jobs. With memory left over from earlier models, the last of eight equal designs seemed to
-    need 3.8 GiB and the first 2.9.
-    """
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # glibc only; other C libraries keep less
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class StepLog:
