@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "poolwise"
 
 ROOMS: list[list[str]] = [
-    ["crashes", "freed_memory", "errors", "wording"],
+    ["crashes", "freed_memory", "hangup", "errors", "wording"],
     ["upstream"],
     ["storage"],
     ["hub", "ranks", "lexical"],

@@ -29,7 +29,8 @@ def without_home(path: str) -> str:
     return f"~{path[len(home) :]}" if is_inside else path
 
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Half a surrogate pair is among them, because no terminal can be sent one."""
 
 
 def visible(text: str) -> str:
@@ -39,6 +40,11 @@ def visible(text: str) -> str:
     or hide other lines. Line breaks and tabs stay.
     """
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with what ``visible`` writes out as JSON's own escapes, so that it has the same values."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def is_unicode(text: str) -> bool:

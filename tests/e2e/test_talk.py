@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
+import termios
+import threading
 import time
 from pathlib import Path
 
@@ -36,7 +40,9 @@ def test_quiet_prints_results_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C"), (signal.SIGHUP, "SIGHUP")]
+)
 def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
     tmp_path: Path, number: signal.Signals, name: str
 ) -> None:
@@ -59,7 +65,7 @@ def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
         process.send_signal(number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == f"stopped by {name}: finished work is saved; run the same command again to resume"
+    assert said.splitlines()[-1] == f"stopped by {name}: run the same command again to resume; what is finished is kept"
     assert "Traceback" not in said
     assert list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
     for verb in (["eval", "run", "--tasks", "suite", "--out", "scores"], ["doctor", "run"]):
@@ -90,3 +96,43 @@ def test_a_ctrl_c_at_a_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Pa
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in said
     assert len(list(tmp_path.glob("out/runs/*/checkpoints/checkpoint-*"))) == 2
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Path) -> None:
+    """Every process of the command is told, and nothing can be printed any more."""
+    write_recipe(tmp_path, train={"steps": 5000, "batch_size": 4, "max_tokens": 16})
+    screen, terminal = os.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    with subprocess.Popen(
+        [*POOLWISE, "study", "toy.yaml", "--out", "out", "--workers", "2"],
+        cwd=tmp_path,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    ) as process:
+        os.close(terminal)
+        reader = threading.Thread(target=read_all, args=(screen,), daemon=True)
+        reader.start()
+        for _ in range(1200):
+            if len([path for path in tmp_path.glob("out/runs/*/training.jsonl") if path.stat().st_size]) == 2:
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.close(screen)
+        assert process.wait(timeout=120) == 130
+    assert len(list(tmp_path.glob("out/runs/*/checkpoints/checkpoint-*"))) == 2
+    assert not list(tmp_path.glob("out/.lock"))
+
+
+def read_all(screen: int) -> None:
+    """Read what is printed on a terminal, which would wait otherwise."""
+    with contextlib.suppress(OSError):
+        while os.read(screen, 4096):
+            pass

@@ -43,8 +43,8 @@ def unencodable(text: str) -> Exception:
         (unencodable("Q: \ud800"), 2, "error: a text has half a surrogate pair, which is no character: 'Q: \\ud800'"),
         (DataError("model \x1b[31mred"), 2, "error: model \\x1b[31mred\n"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "ours.json"), 1, "this is a bug in poolwise"),
-        (KeyboardInterrupt(), 130, "stopped by Ctrl-C: finished work is saved; run the same command again to resume"),
-        (command.Interrupted("SIGTERM"), 130, "stopped by SIGTERM: finished work is saved"),
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C: run the same command again to resume; what is finished is kept"),
+        (command.Interrupted("SIGTERM"), 130, "stopped by SIGTERM: run the same"),
         (ZeroDivisionError("division by zero"), 1, "this is a bug in poolwise"),
     ],
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import json
+
 import pytest
 
-from poolwise.wording import listed, visible, without_home
+from poolwise.wording import listed, visible, visible_json, without_home
+from support import ROOT
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,24 @@ def test_a_list_that_is_the_result_is_whole() -> None:
 )
 def test_control_characters_are_written_out(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+def test_json_with_control_characters_written_out_has_the_same_values() -> None:
+    value = {"a\x1b[31m": ["\x9b2J", "\u202ea", "\ud800", "é\n\t", "\\x1b \\"]}
+    shown = visible_json(json.dumps(value, indent=2, ensure_ascii=False))
+    assert visible(shown) == shown and "é" in shown
+    assert json.loads(shown) == value
+
+
+def test_every_command_prints_by_show() -> None:
+    """``show`` and ``show_json`` write control characters out; ``print`` would send them to the terminal."""
+    printing = {}
+    for path in (ROOT / "src" / "poolwise" / "cli").glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        plain = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        printing[path.name] = sum("visible" not in ast.unparse(call) for call in plain)
+    # The version, and two messages in our own words.
+    assert {name: count for name, count in printing.items() if count} == {"main.py": 3}
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
-from poolwise.cli.options import Json
+from poolwise.cli.options import Json, show_json
 
 EXAMPLES = ("poolwise bases", "poolwise bases --json")
 
@@ -19,7 +18,7 @@ def bases(as_json: Json = False) -> None:
 
     found = list_bases()
     if as_json:
-        print(json.dumps([asdict(base) for base in found], indent=2))
+        show_json([asdict(base) for base in found])
         return
     from poolwise.cli.table_view import print_table
 

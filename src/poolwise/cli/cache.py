@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, say
+from poolwise.cli.options import Json, say, show_json
 
 EXAMPLES = ("poolwise cache", "poolwise cache clear gguf-b179c9523d0e6a0f")
 
@@ -42,7 +41,7 @@ def cache(
     items = clear(names or []) if action is Action.clear else cached_items()
     if as_json:
         keys = ("name", "kind", "what", "num_bytes")
-        print(json.dumps([{key: getattr(item, key) for key in keys} for item in items], indent=2))
+        show_json([{key: getattr(item, key) for key in keys} for item in items])
         return
     from poolwise.cli.table_view import print_table
 

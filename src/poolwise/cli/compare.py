@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, command_line, is_verbose, say
-from poolwise.wording import visible
+from poolwise.cli.options import Json, command_line, is_verbose, say, show, show_json
 
 EXAMPLES = (
     "poolwise compare runs/quickstart --equivalence 0.01",
@@ -107,9 +105,9 @@ def compare(
     if out is not None:
         page = write_comparison_report(comparison, inputs.runs, out, command_line(), source_lines(inputs))
     if as_json:
-        print(json.dumps(comparison_json(comparison, input_entries(inputs)), indent=2))
+        show_json(comparison_json(comparison, input_entries(inputs)))
     else:
-        print(visible(comparison_text(comparison, inputs.runs, verbose=is_verbose())))
+        show(comparison_text(comparison, inputs.runs, verbose=is_verbose()))
     if page is not None:
         say(f"report: {page}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, prepare_base, require_model, say, step_view
-from poolwise.wording import visible
+from poolwise.cli.options import Device, Json, prepare_base, require_model, say, show, show_json, step_view
 
 if TYPE_CHECKING:
     from poolwise.checks import Check, Fix
@@ -47,7 +45,7 @@ def doctor(
     with step_view("doctor") as view:
         found = examine(model, device=device, fix=fix, is_trusted=trust_remote_code, on_progress=view.advance)
     if as_json:
-        print(json.dumps({"model": model, **found.as_dict()}, indent=2))
+        show_json({"model": model, **found.as_dict()})
     else:
         _print_table(found.checks)
         if found.fix is not None:
@@ -62,19 +60,19 @@ def _print_table(checks: Sequence[Check]) -> None:
     for check in checks:
         is_wrong = check.status in ("warn", "fail")
         wanted = f"; wanted: {check.wanted}" if is_wrong and check.wanted else ""
-        print(visible(f"{check.status:4}  {check.name:{width}}  {check.found}{wanted}"))
+        show(f"{check.status:4}  {check.name:{width}}  {check.found}{wanted}")
         if check.guards:
-            print(f"{indent}guards against {check.guards}")
+            show(f"{indent}guards against {check.guards}")
         if is_wrong and check.hint:
-            print(f"{indent}to do: {check.hint}")
+            show(f"{indent}to do: {check.hint}")
     counts = Counter(check.status for check in checks)
-    print(", ".join(f"{counts[status]} {status}" for status in ("pass", "warn", "fail", "skip") if counts[status]))
+    show(", ".join(f"{counts[status]} {status}" for status in ("pass", "warn", "fail", "skip") if counts[status]))
 
 
 def _print_fix(fix: Fix) -> None:
     for name, change in fix.changes.items():
-        print(f"fixed {name}: {change}")
+        show(f"fixed {name}: {change}")
     left = [check for check in fix.checks if check.status in ("warn", "fail")]
     for check in left:
-        print(f"left  {check.name}: {check.status}; {check.hint or check.found}")
+        show(f"left  {check.name}: {check.status}; {check.hint or check.found}")
     say(f"copy: {fix.out}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json
+from poolwise.cli.options import Device, Json, show, show_json
 
 if TYPE_CHECKING:
     from poolwise.search.drift import Drift, Mean
@@ -50,7 +49,10 @@ def drift(
     else:
         with open_index(old, device=device) as before, open_index(new, device=device) as after:
             found = compare_indexes(before, after, asked, k)
-    print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found, most)))
+    if as_json:
+        show_json(asdict(found))
+    else:
+        show("\n".join(_lines(found, most)))
 
 
 def _lines(found: Drift, most: int) -> list[str]:

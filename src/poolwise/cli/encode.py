@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, command_line, require_model, say, step_view
+from poolwise.cli.options import Device, Json, command_line, require_model, say, show, show_json, step_view
 
 if TYPE_CHECKING:
     from poolwise.cli.progress_view import StepView
@@ -126,7 +125,10 @@ def encode(
     except KeyboardInterrupt:
         say(f"resume with: {command_line()}")
         raise
-    print(_json(done) if as_json else "\n".join(_lines(done, out)))
+    if as_json:
+        show_json(_json(done))
+    else:
+        show("\n".join(_lines(done, out)))
 
 
 def _shown_on(view: StepView | QuietView) -> Callable[[Progress], None]:
@@ -152,7 +154,7 @@ def _lines(done: Summary, out: Path) -> list[str]:
     return [*lines, f"set aside: {out / 'rejected.jsonl'}"] if done.num_rejected else lines
 
 
-def _json(done: Summary) -> str:
+def _json(done: Summary) -> dict[str, object]:
     counts = {name: getattr(done, f"num_{name}") for name in ("read", "encoded", "kept", "dropped", "rejected")}
     rows = {"rows": done.manifest.num_rows, "shards": len(done.manifest.shards)}
-    return json.dumps({**counts, **rows, "fingerprint": done.manifest.fingerprint}, indent=2)
+    return {**counts, **rows, "fingerprint": done.manifest.fingerprint}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from poolwise.cli.index_scores_view import evaluate_index
-from poolwise.cli.options import Device, Json, require_model, step_view
+from poolwise.cli.options import Device, Json, require_model, show, show_json, step_view
 from poolwise.config import EvalConfig, build_section
 from poolwise.errors import ConfigError
-from poolwise.wording import visible
 
 EXAMPLES = (
     "poolwise eval runs/mine --tasks poolwise/pydoc --out runs/mine-scores",
@@ -117,13 +115,11 @@ def evaluate(
             for record in scores
         }
         told = {"model": manifest.model, "design": manifest.design, "read": manifest.notes[-1], "tasks": result}
-        print(json.dumps(told, indent=2))
+        show_json(told)
         return
     width = max(len(record.task) for record in scores)
     for record in scores:
         shorter = "".join(f"  {dimension}: {score:.4f}" for dimension, score in record.by_dimension.items())
-        print(
-            f"{visible(record.task):{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}"
-        )
-    print(visible(manifest.notes[-1]))
-    print(f"records: {out}")
+        show(f"{record.task:{width}}  {record.metric:15}  {record.score:.4f}  {record.num_items} items{shorter}")
+    show(manifest.notes[-1])
+    show(f"records: {out}")

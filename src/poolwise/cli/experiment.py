@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json, say
+from poolwise.cli.options import Json, say, show, show_json
 
 EXAMPLES = (
     "poolwise experiment runs/ab --design ab.yaml",
@@ -73,9 +72,9 @@ def experiment(
 
         write_experiment_report(found, load_experiment(folder), report)
     if as_json:
-        print(json.dumps(found.model_dump(mode="json"), indent=2))
+        show_json(found.model_dump(mode="json"))
     else:
-        print(analysis_text(found))
+        show(analysis_text(found))
     if report is not None:
         say(f"report: {report}")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, require_model, say
+from poolwise.cli.options import Device, Json, require_model, say, show, show_json
 
 EXAMPLES = (
     "poolwise export runs/mine --target sentence-transformers --out my-model",
@@ -34,5 +33,8 @@ def export(
     from poolwise.export import export_model
 
     checked = export_model(model, target, out, options={"int8": True} if int8 else None, device=device)
-    print(json.dumps(checked.facts, indent=2) if as_json else checked.words)
+    if as_json:
+        show_json(checked.facts)
+    else:
+        show(checked.words)
     say(f"export: {out}\nhow to load it: {out / 'README.md'}")

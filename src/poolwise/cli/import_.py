@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Json
+from poolwise.cli.options import Json, show, show_json
 
 EXAMPLES = (
     "poolwise import their-adapter --design paper:5 --base mistralai/Mistral-7B-v0.1 --out models/paper5",
@@ -59,6 +58,6 @@ def import_(
 
     record = import_model(folders, out, layout=layout.value, design=design, base=base, max_tokens=max_tokens)
     if as_json:
-        print(json.dumps(asdict(record), indent=2, ensure_ascii=False))
+        show_json(asdict(record))
     else:
-        print(f"model: {out}", *checks_text(record), sep="\n")
+        show("\n".join([f"model: {out}", *checks_text(record)]))

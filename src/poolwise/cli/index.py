@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poolwise.cli.options import Device, Json, step_view
+from poolwise.cli.options import Device, Json, show, show_json, step_view
 
 if TYPE_CHECKING:
     from poolwise.search.index_record import IndexRecord
@@ -93,7 +92,10 @@ def index(
         )
     with built:
         record = built.record
-    print(json.dumps(_json(record), indent=2) if as_json else "\n".join(_lines(record, out)))
+    if as_json:
+        show_json(_json(record))
+    else:
+        show("\n".join(_lines(record, out)))
 
 
 def parse_settings(given: list[str] | None) -> dict[str, Any]:

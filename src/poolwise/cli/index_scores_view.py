@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poolwise.cli.options import show, show_json
 from poolwise.cli.table_view import print_table
 from poolwise.errors import ConfigError
 from poolwise.storage.yaml_text import parse_value
@@ -32,7 +32,7 @@ def evaluate_index(
     asked = None if queries is None else load_queries(queries)
     scores = score_index(index, queries=asked, qrels=qrels, k=k, sweep=parse_sweep(sweep), model=model, device=device)
     if as_json:
-        print(json.dumps([asdict(score) for score in scores], indent=2))
+        show_json([asdict(score) for score in scores])
         return
     judged = scores[0].ndcg is not None
     head = [
@@ -45,7 +45,7 @@ def evaluate_index(
     ]
     print_table(head, [_cells(score) for score in scores])
     who = "queries" if asked else "rows of the index, each without itself"
-    print(f"{scores[0].num_queries} {who}; time of one search for one encoded query")
+    show(f"{scores[0].num_queries} {who}; time of one search for one encoded query")
 
 
 def _cells(score: IndexScores) -> list[str]:

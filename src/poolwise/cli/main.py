@@ -44,6 +44,7 @@ from poolwise.cli import (
 from poolwise.cli.options import is_verbose, prepare_process, set_talk
 from poolwise.crashes import tell_crashes
 from poolwise.errors import ConfigError, explain
+from poolwise.hangup import HANGUP, leave_terminal
 from poolwise.ranks import current_ranks, end_process, is_first_to_fail, is_launched, join_launched, lost_partner
 from poolwise.wording import visible
 
@@ -175,12 +176,15 @@ def _run() -> None:
     prepare_process()
     tell_crashes()
     signal.signal(signal.SIGTERM, _terminate)
+    for number in HANGUP:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminate)
     try:
         app()
     except (Interrupted, KeyboardInterrupt) as stop:
         name = str(stop) or "Ctrl-C"
         if current_ranks().is_first:
-            print(f"stopped by {name}: finished work is saved; run the same command again to resume", file=sys.stderr)
+            print(f"stopped by {name}: run the same command again to resume; what is finished is kept", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         known = explain(error) or lost_partner(error)
@@ -196,8 +200,10 @@ def _run() -> None:
         sys.exit(1)
 
 
-def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt("SIGTERM")
+def _terminate(number: int, _: object) -> None:
+    if number in HANGUP:
+        leave_terminal()
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 if __name__ == "__main__":

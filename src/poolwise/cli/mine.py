@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, Json, require_model, say
+from poolwise.cli.options import Device, Json, require_model, say, show, show_json
 
 EXAMPLES = (
     "poolwise mine pairs.jsonl --model runs/mine --out mined.jsonl",
@@ -79,7 +80,10 @@ def mine(
     loaded = load_any(model, device=device, for_encoding=False)
     rows, report = mine_pairs(training.triples, loaded, config, model)
     save_mined(rows, report, out)
-    print(report.model_dump_json(indent=2) if as_json else "\n".join(report_lines(report)))
+    if as_json:
+        show_json(json.loads(report.model_dump_json()))
+    else:
+        show("\n".join(report_lines(report)))
     say(f"rows: {out}\nreport: {report_path(out)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shlex
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from poolwise.wording import visible
+from poolwise.wording import visible, visible_json
 
 if TYPE_CHECKING:
     from poolwise.cli.progress_view import ProgressView, StepView
@@ -107,6 +108,16 @@ def say(text: str) -> None:
     """Print a status line on standard error; nothing under ``--quiet``."""
     if not is_quiet():
         print(visible(text), file=sys.stderr)
+
+
+def show(text: object, end: str = "\n") -> None:
+    """Print a result. Names and texts in it are other people's, so control characters are written out."""
+    print(visible(str(text)), end=end)
+
+
+def show_json(value: object) -> None:
+    """Print a result as JSON; control characters are escaped."""
+    print(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def study_view() -> ProgressView | QuietView:

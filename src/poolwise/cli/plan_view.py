@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
+from poolwise.cli.options import show, show_json
 from poolwise.study.estimate import Estimate
 
 
 def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -> None:
     """Print every job with its expected time, the totals, and what the study could find."""
     if as_json:
-        print(json.dumps(_as_json(estimate, outlook), indent=2))
+        show_json(_as_json(estimate, outlook))
         return
     from rich.console import Console
     from rich.table import Table
@@ -36,13 +36,13 @@ def print_plan(estimate: Estimate, as_json: bool, outlook: Sequence[str] = ()) -
 def print_plans(estimates: Mapping[int, Estimate], as_json: bool) -> None:
     """Print the plan of the study at each number of training steps."""
     if as_json:
-        print(json.dumps({steps: _as_json(estimate, ()) for steps, estimate in estimates.items()}, indent=2))
+        show_json({steps: _as_json(estimate, ()) for steps, estimate in estimates.items()})
         return
     for steps, estimate in estimates.items():
-        print(f"{steps} steps")
+        show(f"{steps} steps")
         print_plan(estimate, as_json=False)
     total = sum(sum(estimate.seconds.values()) for estimate in estimates.values())
-    print(f"all budgets: at most about {duration(total)}; what is equal at all of them runs once")
+    show(f"all budgets: at most about {duration(total)}; what is equal at all of them runs once")
 
 
 def _as_json(estimate: Estimate, outlook: Sequence[str]) -> dict[str, object]:

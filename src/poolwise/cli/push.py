@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import say
+from poolwise.cli.options import say, show
 from poolwise.errors import ModelError
 
 EXAMPLES = (
@@ -52,10 +52,10 @@ def push(
         sizes = bundle.sizes
         width = max(map(len, sizes))
         for name, size in sizes.items():
-            print(f"{name:{width}}  {size:>15,} bytes")
-        print(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB; nothing was sent\n\n{bundle.card}", end="")
+            show(f"{name:{width}}  {size:>15,} bytes")
+        show(f"{len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB; nothing was sent\n\n{bundle.card}", end="")
         return
     say(f"sending {len(bundle.files)} files, {sum(bundle.sizes.values()) / 1e6:,.1f} MB, to {repository}")
     pushed = push_bundle(bundle, private=private, branch=branch, replaces=replace)
-    print(f"{'created' if pushed.is_new else 'updated'}: {pushed.url}")
-    print(f'load it with: poolwise.load_model("{pushed.repository}@{pushed.commit}")')
+    show(f"{'created' if pushed.is_new else 'updated'}: {pushed.url}")
+    show(f'load it with: poolwise.load_model("{pushed.repository}@{pushed.commit}")')

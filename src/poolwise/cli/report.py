@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from poolwise.cli.options import show
+
 EXAMPLES = ("poolwise report runs/quickstart", "poolwise report runs/quickstart/results.json")
 
 
@@ -18,7 +20,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a 
         from poolwise.report import write_reports
         from poolwise.results import StudyResults
 
-        print(write_reports(load_record(StudyResults, path), path.parent))
+        show(write_reports(load_record(StudyResults, path), path.parent))
         return
     from poolwise.study.study import publish_unfinished, report_path, require_study_folder
 
@@ -26,4 +28,4 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a 
     from poolwise.screening.screen import course_of
 
     publish_unfinished(folder, course_of(folder))
-    print(report_path(folder))
+    show(report_path(folder))

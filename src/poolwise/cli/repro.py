@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Json, study_view
-from poolwise.wording import visible
+from poolwise.cli.options import Json, show, show_json, study_view
 
 if TYPE_CHECKING:
     from poolwise.study.differences import RunDifferences, TaskDifference
@@ -47,10 +47,10 @@ def repro(
     with study_view() as progress:
         found = repeat_run(study, name, course_of(study), tolerance, progress)
     if as_json:
-        print(found.model_dump_json(indent=2))
+        show_json(json.loads(found.model_dump_json()))
     else:
         for line in _lines(found):
-            print(visible(line))
+            show(line)
     if not found.is_within:
         raise typer.Exit(_DIFFERENT)
 

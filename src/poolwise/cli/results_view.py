@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from poolwise.cli.options import is_verbose
+from poolwise.cli.options import is_verbose, show, show_json
 from poolwise.report import study_text
 from poolwise.report.budgets import HTML, budgets_text
 from poolwise.results import StudyResults
 from poolwise.study.study import report_path
-from poolwise.wording import visible
 
 _SCREENS = {"screen": "heads on a frozen base", "trial": "designs at one seed, with half of max_items"}
 
@@ -23,15 +21,15 @@ def print_results(found: StudyResults, out: Path, as_json: bool) -> None:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
         return
     if title := _SCREENS.get(found.results.kind):
-        print(f"SCREEN: {title}, to choose candidates for a study\n")
-    print(visible(study_text(found, out, verbose=is_verbose())))
-    print(f"\nreport: {report_path(out)}")
+        show(f"SCREEN: {title}, to choose candidates for a study\n")
+    show(study_text(found, out, verbose=is_verbose()))
+    show(f"\nreport: {report_path(out)}")
 
 
 def print_budgets(found: Mapping[int, StudyResults], out: Path, as_json: bool) -> None:
     """Print scores and recommendations at each budget; as JSON, the ``results.json`` of each by its steps."""
     if as_json:
-        print(json.dumps({steps: study.model_dump(mode="json") for steps, study in found.items()}, indent=2))
+        show_json({steps: study.model_dump(mode="json") for steps, study in found.items()})
         return
-    print(visible(budgets_text(found)))
-    print(f"\nreport: {out / HTML}")
+    show(budgets_text(found))
+    show(f"\nreport: {out / HTML}")

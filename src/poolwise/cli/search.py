@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poolwise.cli.index import Model, SettingOption, parse_settings
-from poolwise.cli.options import Device, Json
+from poolwise.cli.options import Device, Json, show, show_json
 
 if TYPE_CHECKING:
     from poolwise.search import Hit
@@ -62,12 +61,12 @@ def search(
             {"query": query, "hits": [asdict(hit) for hit in hits]}
             for query, hits in zip(queries, results, strict=True)
         ]
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        show_json(told)
         return
     for number, (query, hits) in enumerate(zip(queries, results, strict=True)):
         if len(queries) > 1:
-            print(f"{'' if number == 0 else chr(10)}{query}")
-        print("\n".join(_lines(hits)) or "nothing found")
+            show(f"{'' if number == 0 else chr(10)}{query}")
+        show("\n".join(_lines(hits)) or "nothing found")
 
 
 def _lines(hits: Sequence[Hit]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from poolwise.cli.options import show_json
 from poolwise.stats.designs.power import MOST_SEEDS
 from poolwise.stats.designs.study_size import Size, Way
 from poolwise.study.pilot import Pilot
@@ -30,7 +30,7 @@ def outlook_lines(outlooks: Sequence[CategoryOutlook], pilot: Pilot | None, reci
 def print_size_plan(plan: SizePlan, recipe: str, as_json: bool) -> None:
     """Print what the study can find by category, and the ways to find the wanted difference."""
     if as_json:
-        print(json.dumps(_as_json(plan), indent=2))
+        show_json(_as_json(plan))
         return
     from rich.console import Console
     from rich.table import Table

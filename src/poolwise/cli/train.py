@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolwise.cli.options import Device, prepare_base, say, step_view
+from poolwise.cli.options import Device, prepare_base, say, show, step_view
 from poolwise.config import DataConfig, TrainConfig
 from poolwise.ranks import current_ranks, wait_for_all
 
@@ -62,8 +62,8 @@ def train(
     if not current_ranks().is_first:
         return
     cost = manifest.cost
-    print(f"model: {out / 'model'}")
-    print(
+    show(f"model: {out / 'model'}")
+    show(
         f"{manifest.trainable_parameters:,} trained parameters, {cost.train_seconds or 0:.1f} s, "
         f"{cost.train_tokens_per_second or 0:,.0f} tokens/s, peak {cost.train_peak_memory_gib or 0:.2f} GiB"
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from poolwise.cli.options import Json
-from poolwise.wording import visible
+from poolwise.cli.options import Json, show, show_json
 
 if TYPE_CHECKING:
     from poolwise.integrity import Verified
@@ -39,10 +37,10 @@ def verify(
 
     found = verify_folder(folder)
     if as_json:
-        print(json.dumps({**found.model_dump(exclude={"facts"}), **found.facts}, indent=2))
+        show_json({**found.model_dump(exclude={"facts"}), **found.facts})
     else:
         for line in _lines(found):
-            print(visible(line))
+            show(line)
     if found.damaged:
         raise typer.Exit(_DAMAGED)
 

@@ -24,6 +24,7 @@ from poolwise.corpus.rows import Row
 from poolwise.corpus.shards import rows_table, save_shard
 from poolwise.crashes import tell_crashes
 from poolwise.errors import ModelError
+from poolwise.hangup import ignore_hangup
 from poolwise.jobs import end_with_parent, prepare_workers, usable_cores
 from poolwise.jobs.rank_processes import free_gpu_memory
 
@@ -221,6 +222,7 @@ def _start(open_encode: OpenEncode, writer: ShardWriter, threads: int, gpus: obj
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
     # Ctrl-C reaches every process of the terminal; the first one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_hangup()
     threading.Thread(target=end_with_parent, daemon=True).start()
     import torch
 

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 from poolwise.crashes import tell_crashes
 from poolwise.errors import ConfigError
+from poolwise.hangup import ignore_hangup
 from poolwise.jobs.job import Job
 from poolwise.jobs.rank_processes import free_gpu_memory
 from poolwise.jobs.state import JobState, Report, RunJob, run_job
@@ -304,8 +305,9 @@ class _ToStudy(logging.handlers.QueueHandler):
 def _start(open_run: OpenRun, out: Path, threads: int, log_level: int, events: Any, visible: str | None) -> None:
     global _worker
     tell_crashes()
-    # A Ctrl-C reaches every process of a terminal; the study then tells its workers, once, by SIGTERM.
+    # A Ctrl-C or its end reaches every process of a terminal; the study then tells its workers, once, by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_hangup()
     # Before anything uses CUDA, which reads this once.
     if visible is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible

@@ -20,6 +20,7 @@ from typing import Any
 
 from poolwise.crashes import tell_crashes
 from poolwise.errors import explain
+from poolwise.hangup import ignore_hangup
 from poolwise.ranks import end_process, join_by_file, wait_for_all
 
 Send = Callable[[dict[str, Any]], None]
@@ -32,6 +33,7 @@ def main() -> int:
     send = _open_channel()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _interrupt)
+    ignore_hangup()
     _quieten(send, is_first=rank == 0)
     try:
         work = pickle.loads((folder / "work.pickle").read_bytes())

@@ -7,11 +7,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from poolwise.hangup import HANGUP, leave_terminal
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANGUP)
 
 
 class StopRequest:
-    """Records SIGINT or SIGTERM inside the block, and delivers the signal when the block ends.
+    """Records SIGINT, SIGTERM or SIGHUP inside the block, and delivers the signal when the block ends.
 
     The same signal a second time is delivered at once; another one is not, because a launcher answers a Ctrl-C, which
     its processes got too, with SIGTERM. A signal that is ignored stays ignored. Outside the main thread, where Python
@@ -23,6 +25,8 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number in HANGUP:
+            leave_terminal()
         if number == self.received:
             self._restore()
             signal.raise_signal(number)
