@@ -90,6 +90,8 @@ class Analysis(Record):
     arms: list[ArmResult]
     metrics: list[MetricResult]
     notes: list[str]
+    problems: list[str] = []
+    """Lines of the log that could not be read; they are among the notes too."""
 
 
 def analyse(folder: Path, now: float | None = None) -> Analysis:
@@ -128,6 +130,7 @@ def analyse_log(contents: LogContents, now: float) -> Analysis:
         arms=[_arm(observed, number, results, split) for number in range(len(design.arms))],
         metrics=results,
         notes=[*_notes(design, results), *observed.notes, *contents.problems],
+        problems=contents.problems,
     )
 
 

@@ -13,6 +13,7 @@ from poolwise.config import build_section
 from poolwise.errors import ConfigError
 from poolwise.recipe_keys.section import Section
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import write_text
 from poolwise.storage.yaml_text import load_mapping
 
@@ -218,11 +219,12 @@ def load_design(path: Path) -> Design:
 def save_design(design: Design, folder: Path) -> Path:
     """Write the design of a new experiment folder with all its keys; return the path.
 
-    Raises: ConfigError where the folder has one already.
+    Raises: ConfigError where the folder has one already, holds anything else, or another process writes there.
     """
     path = folder / DESIGN
     if path.exists():
         raise ConfigError(f"{folder} has a design already", "wanted a new folder", f"read {path}, or give another one")
+    require_new_folder(folder, "experiment")
     text = yaml.safe_dump(design.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     write_text(path, text)
     return path

@@ -62,6 +62,8 @@ class LogContents:
     """Whether a line has the hash of the design."""
     models: Mapping[str, str] = field(default_factory=dict)
     """The fingerprint of the model that each arm was served by, as far as a server wrote them."""
+    is_damaged: bool = False
+    """Whether lines were cut or changed, or are missing."""
 
 
 class UnknownExposureError(DataError):
@@ -93,13 +95,16 @@ def read_log(folder: Path) -> LogContents:
     path = folder / EVENTS
     next_number = 0
     is_bound = False
+    is_damaged = False
     models: dict[str, str] = {}
     for line, raw in _lines(path):
         tree = parse_line(raw)
         if tree is None:
             problems.append(f"{path}:{line}: the line was cut or changed; it is left out")
+            is_damaged = True
             continue
         if (missing := tree["number"] - next_number) > 0 and len(problems) == 0:
+            is_damaged = True
             problems.append(f"{path}:{line}: {missing} line(s) before it are missing")
         next_number = tree["number"] + 1
         if tree["kind"] == "design":
@@ -115,7 +120,7 @@ def read_log(folder: Path) -> LogContents:
             problems.append(f"{path}:{line}: {error}; the line is left out")
     if events and not is_bound:
         problems.append(f"{path}: no line has the hash of the design, so nothing tells whether it was changed since")
-    return LogContents(design, events, problems, next_number, is_bound, models)
+    return LogContents(design, events, problems, next_number, is_bound, models, is_damaged)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -146,6 +151,7 @@ class EventLog:
         self._known = {logged.event.id: digest(logged.event) for logged in contents.events}
         self._lists = {one.event.id for one in contents.events if is_list(one.event)}
         self._next, self._is_bound, self._models = contents.num_lines, contents.is_bound, dict(contents.models)
+        self._has_lost_lines = contents.is_damaged and bool(contents.events)
         self._guard = threading.Lock()
         self._is_unsynced = False
         self._is_cut = False  # whether a full disk cut the last line
@@ -157,9 +163,17 @@ class EventLog:
     def bind(self, models: Mapping[str, str]) -> None:
         """Write which model each arm is, by its fingerprint.
 
-        Raises: ConfigError where an arm was another model in an earlier part of the experiment.
+        Raises: ConfigError where an arm was another model in an earlier part of the experiment, or nothing tells which
+            it was, because lines of the log were cut or changed.
         """
         with self._guard:
+            if self._has_lost_lines and (unknown := sorted(models.keys() - self._models.keys())):
+                raise ConfigError(
+                    f"lines of {self.folder / EVENTS} were cut or changed, and no other tells which model arm "
+                    f"{unknown[0]} was",
+                    "wanted the log as it was written: users of two models would be mixed",
+                    "put a copy of it in its place, or begin an experiment in a new folder",
+                )
             for arm, found in models.items():
                 if (before := self._models.get(arm, found)) != found:
                     raise ConfigError(

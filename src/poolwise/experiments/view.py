@@ -116,7 +116,7 @@ def analysis_text(found: Analysis) -> str:
     """Return an analysis as plain text for a terminal: arms, metrics, notes, and the decision at the end."""
     baseline = found.arms[0].name
     if found.start is None:
-        return f"Experiment {found.name}: no exposures yet."
+        return "\n\n".join([f"Experiment {found.name}: no exposures yet.", *found.problems])
     arms, metrics = arm_table(found), metric_table(found)
     parts = [
         f"Experiment {found.name}, design {found.fingerprint}: {time_text(found.start)} to {time_text(found.at)}, "

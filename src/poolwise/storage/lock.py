@@ -7,6 +7,7 @@ import datetime
 import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,11 @@ def _open_itself(path: Path) -> IO[str]:
         if path.is_symlink():
             raise ConfigError(f"{path} is a link", "wanted the file of a lock, or none", "delete the link") from error
         raise
+    found = os.fstat(number)
+    # A hard link to a file of the user would be emptied too.
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(number)
+        raise ConfigError(f"{path} is no file of its own", "wanted the file of a lock, or none", "delete it")
     return os.fdopen(number, "a+", encoding="utf-8")
 
 

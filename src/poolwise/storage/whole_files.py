@@ -26,8 +26,7 @@ def write_bytes(path: Path, raw: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
-    if partial.is_symlink():  # it would be followed, and what it leads to overwritten
-        partial.unlink()
+    partial.unlink(missing_ok=True)  # a link of either kind would be followed, and what it leads to overwritten
     with partial.open("wb") as file:
         file.write(raw)
         file.flush()

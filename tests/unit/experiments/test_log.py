@@ -183,6 +183,23 @@ def test_a_full_disk_at_the_first_line_loses_no_hash_of_the_design(
     assert read_log(folder).is_bound
 
 
+def test_arms_are_not_bound_again_where_the_line_that_bound_them_is_lost(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "ab")
+    with open_log(folder) as log:
+        log.bind({"A": "one", "B": "two"})
+        log.expose("u", "A", id="e1")
+    path = folder / EVENTS
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for lost in (b"".join([lines[0], lines[1].replace(b"one", b"own"), lines[2]]), b"".join([lines[0], lines[2]])):
+        path.write_bytes(lost)
+        with open_log(folder) as log, pytest.raises(ConfigError, match="no other tells which model arm A was"):
+            log.bind({"A": "two", "B": "one"})
+    path.write_bytes(whole + b"cut")  # an event; the models are known
+    with open_log(folder) as log:
+        log.bind({"A": "one", "B": "two"})
+
+
 def test_an_arm_stays_the_model_that_it_was(tmp_path: Path) -> None:
     folder = begun(tmp_path / "ab")
     with open_log(folder) as log:

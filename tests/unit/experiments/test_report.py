@@ -72,6 +72,8 @@ def test_a_wrong_split_is_warned_of_at_the_top(tmp_path: Path) -> None:
 def test_before_the_first_event(tmp_path: Path) -> None:
     found = analyse(begun(tmp_path / "ab"))
     assert analysis_text(found) == "Experiment toy: no exposures yet."
+    (tmp_path / "ab" / "events.jsonl").write_text("cut")
+    assert "events.jsonl:1: the line was cut" in analysis_text(analyse(tmp_path / "ab"))
     write_experiment_report(found, design(), tmp_path / "report.html")
     assert "No exposures yet." in (tmp_path / "report.html").read_text()
 

@@ -90,6 +90,19 @@ def test_of_many_that_begin_at_once_one_at_a_time_holds_it(tmp_path: Path) -> No
     assert most == 1 and entered >= 4
 
 
+@pytest.mark.parametrize("kind", ["hard link", "pipe"])
+def test_what_is_no_file_of_a_lock_is_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("kept")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / ".lock")
+    else:
+        (tmp_path / ".lock").hardlink_to(precious)
+    with pytest.raises(ConfigError, match=r"\.lock is no file of its own"), locked(tmp_path):
+        pass
+    assert precious.read_text() == "kept"
+
+
 def test_a_link_in_the_place_of_a_lock_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("kept")
     (tmp_path / "out").mkdir()

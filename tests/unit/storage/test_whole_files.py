@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,9 +136,10 @@ def test_of_two_that_write_one_folder_the_second_is_refused(tmp_path: Path) -> N
     assert (tmp_path / "base" / "who").read_text() == "first" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_link_in_the_place_of_a_partial_file_leads_nowhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_in_the_place_of_a_partial_file_leads_nowhere(tmp_path: Path, link: Callable[..., None]) -> None:
     (tmp_path / "precious.txt").write_text("kept")
-    (tmp_path / "run.json.partial").symlink_to("precious.txt")
+    link(tmp_path / "precious.txt", tmp_path / "run.json.partial")
     write_text(tmp_path / "run.json", "{}")
     assert (tmp_path / "precious.txt").read_text() == "kept"
     assert (tmp_path / "run.json").read_text() == "{}" and not (tmp_path / "run.json").is_symlink()
