@@ -90,7 +90,7 @@ class Analysis(Record):
     arms: list[ArmResult]
     metrics: list[MetricResult]
     notes: list[str]
-    problems: list[str] = []
+    problems: list[str] = Field(default_factory=list)
     """Lines of the log that could not be read; they are among the notes too."""
 
 

@@ -57,7 +57,10 @@ def verify_study(folder: Path) -> Verified:
         screen = verify_study(folder / SCREEN_FOLDER)
         damaged |= {f"{SCREEN_FOLDER}/{name}": problem for name, problem in screen.damaged.items()}
         known.add(SCREEN_FOLDER)
-    return compare_files(kind, folder, recorded, _AGAIN, damaged=damaged, known=known, notes=notes)
+    found = compare_files(kind, folder, recorded, _AGAIN, damaged=damaged, known=known, notes=notes)
+    # The same command refuses a folder of another recipe.
+    recipes = [name for name in found.damaged if name.endswith("study.json") and (folder / name).exists()]
+    return found.model_copy(update={"repair": f"delete {' and '.join(recipes)}, then {_AGAIN}"}) if recipes else found
 
 
 def _written(folder: Path, id: str, label: str, state: JobState) -> tuple[dict[str, str], dict[str, str]]:

@@ -15,6 +15,13 @@ from poolwise.serving.http_errors import HttpProblem
 from poolwise.serving.settings import ServeSettings
 
 KEYS_VARIABLE = "POOLWISE_API_KEYS"
+COMMON_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+REPORT_HEADERS = {
+    **COMMON_HEADERS,
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "sandbox allow-scripts allow-downloads allow-popups; frame-ancestors 'none'",
+}
+"""Of a report, which holds its own script: in a sandbox that can neither read from the server nor see the page."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -75,7 +82,9 @@ class Access:
             return HttpProblem(403, f"the host is {host[:60]!r}; wanted localhost", code="wrong_host")
         origin = headers.get(b"origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return HttpProblem(403, "requests of other sites' pages are not allowed", code="wrong_origin")
+            return _OTHER_SITE
+        if headers.get(b"sec-fetch-site") in ("cross-site", "same-site") and not _is_followed_link(scope, headers):
+            return _OTHER_SITE
         if not self._settings.keys or scope["path"] in self._open_paths:
             return None
         scheme, _, key = headers.get(b"authorization", "").partition(" ")
@@ -83,6 +92,14 @@ class Access:
             return None
         got = "the API key is not known" if key else "the API key is missing"
         return HttpProblem(401, f"{got}; wanted the header Authorization: Bearer KEY", code="invalid_api_key")
+
+
+_OTHER_SITE = HttpProblem(403, "requests of other sites' pages are not allowed", code="wrong_origin")
+
+
+def _is_followed_link(scope: Any, headers: Mapping[bytes, str]) -> bool:
+    """Return whether a browser shows the answer as a page of its own, which the page with the link cannot read."""
+    return scope["method"] == "GET" and headers.get(b"sec-fetch-dest") == "document"
 
 
 def _name(host: str) -> str:

@@ -16,6 +16,7 @@ from pydantic import Field
 from poolwise.experiments import ConflictError, Feedback, UnknownExposureError
 from poolwise.experiments.report import experiment_document
 from poolwise.report.page import html_document
+from poolwise.serving.access import REPORT_HEADERS
 from poolwise.serving.bodies import Body, read_body, schema_of
 from poolwise.serving.context import context_of
 from poolwise.serving.http_errors import HttpProblem
@@ -68,4 +69,5 @@ async def experiment(request: Request) -> dict[str, Any]:
 async def report(request: Request) -> HTMLResponse:
     """The report of the experiment as a page, at most 20 seconds old."""
     found = _experiment_of(request)
-    return HTMLResponse(html_document(experiment_document(await found.state(), found.log.design)))
+    document = html_document(experiment_document(await found.state(), found.log.design))
+    return HTMLResponse(document, headers=REPORT_HEADERS)

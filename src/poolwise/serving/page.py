@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 
 from poolwise import __version__
 from poolwise.serving import page_experiment, page_models, page_search
-from poolwise.serving.access import is_known
+from poolwise.serving.access import COMMON_HEADERS, REPORT_HEADERS, is_known
 from poolwise.serving.context import context_of
 from poolwise.serving.http_errors import HttpProblem
 from poolwise.serving.page_state import PageState, find_report, state_of
@@ -36,13 +36,10 @@ REPORT_PATH = "/page/report"
 PAGE_PATHS = frozenset({*ASSETS, REPORT_PATH})
 """Answered without a key; the report's route asks for a key or a ticket itself."""
 
-_COMMON = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# The report holds its own script. In a sandbox that can neither read from the server nor see the page.
-_REPORT_POLICY = "sandbox allow-scripts allow-downloads allow-popups; frame-ancestors 'none'"
 
 router = APIRouter(include_in_schema=False)
 
@@ -64,7 +61,7 @@ async def _asset(request: Request) -> Response:
     package, name = ASSETS[request.scope["path"]]
     content = files(package).joinpath(name).read_bytes()
     kind = TYPES[name.rpartition(".")[2]]
-    return Response(content, media_type=kind, headers={**_COMMON, "Content-Security-Policy": _POLICY})
+    return Response(content, media_type=kind, headers={**COMMON_HEADERS, "Content-Security-Policy": _POLICY})
 
 
 for _path in ASSETS:
@@ -115,9 +112,7 @@ async def report(request: Request, ticket: str = "") -> Response:
     key = request.headers.get("authorization", "").partition(" ")[2].strip()
     if keys and not is_known(key, keys) and not page.tickets.take(ticket):
         raise HttpProblem(401, "the link is used up or too old; open the report from the page", code="invalid_ticket")
-    return FileResponse(
-        page.report, headers={**_COMMON, "Cache-Control": "no-store", "Content-Security-Policy": _REPORT_POLICY}
-    )
+    return FileResponse(page.report, headers=REPORT_HEADERS)
 
 
 def _no_report() -> HttpProblem:

@@ -154,6 +154,14 @@ def test_a_study_names_damaged_missing_and_unlisted_files(toy_study: Path, tmp_p
     }
 
 
+def test_the_repair_of_a_study_without_its_recipe_is_one_that_works(toy_study: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(toy_study, tmp_path / "copy")
+    (copy / "study.json").write_text("{}")
+    assert verify_folder(copy).repair.startswith("delete study.json, then run the same command again")
+    (copy / "study.json").unlink()
+    assert verify_folder(copy).repair.startswith("run the same command again")
+
+
 def test_the_command_prints_what_is_damaged_and_how_to_repair_it(made: dict[str, Path], tmp_path: Path) -> None:
     index = shutil.copytree(made["index"], tmp_path / "index")
     whole = CliRunner().invoke(app, ["verify", str(index)])

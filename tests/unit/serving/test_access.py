@@ -80,6 +80,22 @@ def test_pages_of_other_sites_are_refused_and_get_no_cors_headers(client, origin
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    ("site", "destination", "status"),
+    [
+        ("same-origin", "empty", 200),
+        ("none", "document", 200),
+        ("cross-site", "document", 200),  # a link that the user followed
+        ("cross-site", "iframe", 403),
+        ("cross-site", "image", 403),
+        ("same-site", "empty", 403),  # another port of this machine
+    ],
+)
+def test_what_a_browser_says_of_the_page_that_asks_is_heeded(client, site, destination, status) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-dest": destination}
+    assert get(client, "/info", headers).status_code == status
+
+
 def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path) -> None:
     file = tmp_path / "keys.txt"
     file.write_text("# ours\none\n\n two \n")

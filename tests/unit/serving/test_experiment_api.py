@@ -205,6 +205,7 @@ def test_the_state_is_that_of_the_command(ask: Any, log: EventLog) -> None:
     assert answer.json()["fingerprint"] == log.design.fingerprint
     assert sum(arm["exposures"] for arm in answer.json()["arms"]) == 1
     _, again, page = ask(embed(), ("/v1/experiment", None, {}), ("/v1/experiment/report", None, {}))
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
     assert again.json() == answer.json()  # counted anew after a while only
     assert page.status_code == 200 and "<h1>Experiment toy</h1>" in page.text
 
