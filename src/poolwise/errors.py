@@ -50,6 +50,10 @@ class ModelError(PoolwiseError):
     """A base, an adapter or a saved model cannot be built, loaded or trusted."""
 
 
+class NotFiniteError(ModelError):
+    """A weight is NaN or infinite."""
+
+
 class EvalError(PoolwiseError):
     """A task cannot be scored, or records cannot be compared."""
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from poolwise.checks.as_base import diagnose_base
-from poolwise.checks.check import Diagnosis
+from poolwise.checks.check import Check, Diagnosis
 from poolwise.checks.diagnose import OnProgress, diagnose
 from poolwise.checks.fix import fix_model
 from poolwise.checks.lookup import check_code, find, load_found
 from poolwise.checks.subject import Subject
 from poolwise.errors import ModelError
 from poolwise.kernels.devices import require_device
+from poolwise.models.finite import NotFiniteError
 from poolwise.storage.new_folders import require_new_folder
 
 
@@ -46,7 +47,14 @@ def examine(
             check_code(found, is_trusted=False)  # raises: a base's own code is never run
         return diagnose_base(name, device, on_progress, [check_code(found, is_trusted=False)])
     code = check_code(found, is_trusted)
-    model = load_found(found, device, is_trusted)
+    try:
+        model = load_found(found, device, is_trusted)
+    except NotFiniteError as error:
+        if fix is not None:
+            raise
+        return Diagnosis(
+            "embedding model", (code, Check("finite values", "fail", error.got, "finite weights", error.hint))
+        )
     diagnosis = diagnose(model, found.folder, on_progress, [code])
     if fix is None:
         return diagnosis

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from poolwise.errors import ModelError
+from poolwise.errors import NotFiniteError
 
 
 def require_finite(weights: Iterable[tuple[str, Tensor]], what: str) -> None:
@@ -16,7 +16,7 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], what: str) -> None:
     Args:
         weights: with their names; whole numbers, such as 4-bit weights, are not read.
         what: whose they are, for the message.
-    Raises: ModelError naming the first tensor with another number.
+    Raises: NotFiniteError naming the first tensor with another number.
     """
     for name, weight in weights:
         values = weight.detach()
@@ -25,7 +25,7 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], what: str) -> None:
         # NaN passes through both, and infinity is one of them.
         if not all(bool(torch.isfinite(end)) for end in torch.aminmax(values)):
             count = int((~torch.isfinite(values)).sum())
-            raise ModelError(
+            raise NotFiniteError(
                 f"{what}: {count:,} of {values.numel():,} numbers in {name} are NaN or infinite",
                 "wanted finite weights",
                 "the file is damaged, or its training diverged: take another copy or an earlier checkpoint",
