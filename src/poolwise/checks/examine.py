@@ -11,9 +11,8 @@ from poolwise.checks.diagnose import OnProgress, diagnose
 from poolwise.checks.fix import fix_model
 from poolwise.checks.lookup import check_code, find, load_found
 from poolwise.checks.subject import Subject
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, NotFiniteError
 from poolwise.kernels.devices import require_device
-from poolwise.models.finite import NotFiniteError
 from poolwise.storage.new_folders import require_new_folder
 
 
@@ -52,9 +51,8 @@ def examine(
     except NotFiniteError as error:
         if fix is not None:
             raise
-        return Diagnosis(
-            "embedding model", (code, Check("finite values", "fail", error.got, "finite weights", error.hint))
-        )
+        is_finite = Check("finite values", "fail", error.got, "finite weights", error.hint)
+        return Diagnosis("embedding model", (code, is_finite))
     diagnosis = diagnose(model, found.folder, on_progress, [code])
     if fix is None:
         return diagnosis

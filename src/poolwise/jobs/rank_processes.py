@@ -204,5 +204,5 @@ def _environment(rank: int, count: int, gpus: list[str]) -> dict[str, str]:
 
 
 def _rebuilt(parts: Mapping[str, str]) -> PoolwiseError:
-    kind: type[PoolwiseError] = getattr(errors, parts["kind"])
+    kind: type[PoolwiseError] = getattr(errors, parts["kind"], PoolwiseError)
     return kind(parts["got"], parts["wanted"], parts["hint"])

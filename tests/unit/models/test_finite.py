@@ -63,6 +63,10 @@ def test_adapters_and_heads_are_looked_at_too(base: str, tmp_path: Path) -> None
         (folder / "checksums.json").unlink()
         with pytest.raises(ModelError, match=r"NaN or infinite") as error:
             load_model(folder)
+        (failed,) = (check for check in examine(str(folder)) if check.status == "fail")
+        assert failed.name == "finite values" and "are NaN or infinite" in failed.found
+        with pytest.raises(ModelError, match=r"NaN or infinite"):
+            examine(str(folder), fix=tmp_path / "fixed")
         assert name.rpartition("model.model.")[2].rpartition(".")[0].split(".")[-1] in str(error.value)
 
 
