@@ -22,6 +22,8 @@ OWN_COLUMNS = (
 )
 """Columns of a shard, whose names no kept field may have."""
 
+MOST_OF_TEXT = 16_000_000
+"""Of a text: to tokenise all of one takes 200 times as many bytes. *War and Peace* has 3 million."""
 _PATIENCE = 1000
 """If this many rows in a row have no text field, the field's name is wrong, and the rest need not be read."""
 _DIGITS = 32
@@ -191,6 +193,8 @@ def _text(value: object, field: str) -> str:
         raise _Bad(f"{field} is a {_kind(value)}, wanted a text")
     if not value.strip():
         raise _Bad("empty text")
+    if len(value) > MOST_OF_TEXT:
+        raise _Bad(f"a text of {len(value):,} characters, wanted at most {MOST_OF_TEXT:,}: split it into documents")
     return _valid(value, field)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from poolwise.errors import ConfigError, DataError, ModelError, unreadable
+from poolwise.models.long_texts import Ids, tokenise_in_part
 from poolwise.models.vocabularies import own_tokenizer
 
 PaddingSide = Literal["left", "right"]
@@ -129,8 +130,32 @@ class TextTokens:
                 trained tokens do not count.
         Raises: DataError if an input is not a text.
         """
-        contents, num_prompt = self.contents(texts, prompt)
+        found, _ = self.contents_in_part(texts, prompt, self.room(max_tokens))
+        contents, num_prompt = [ids for ids, _ in found], [count for _, count in found]
         return self.rows(contents, num_prompt, max_tokens, has_prompt=bool(prompt))
+
+    def contents_in_part(
+        self, texts: Sequence[Any], prompt: str, room: int, *, from_end: bool = False
+    ) -> tuple[list[Ids], list[str]]:
+        """Return what ``contents`` returns, as pairs, of texts or of parts of very long ones; and those parts.
+
+        The first ``room`` ids are those of the whole text; with ``from_end``, the last ones.
+
+        Raises: as ``contents``.
+        """
+        _require_texts(texts)
+
+        def tokenise(parts: list[str]) -> list[Ids]:
+            return list(zip(*self.contents(parts, prompt), strict=True))
+
+        found, parts = tokenise_in_part(tokenise, texts, room, from_end=from_end)
+        if prompt and from_end:
+            # Where the prompt ends depends on how the text begins.
+            cut = [place for place, text in enumerate(texts) if len(parts[place]) < len(text)]
+            starts = tokenise([texts[place][: len(parts[place])] for place in cut]) if cut else []
+            for place, (ids, count) in zip(cut, starts, strict=True):
+                found[place] = ([*ids[:count], *found[place][0][found[place][1] :]], count)
+        return found, parts
 
     def contents(self, texts: Sequence[Any], prompt: str) -> tuple[list[list[int]], list[int]]:
         """Return the ids of ``prompt + text`` alone, not truncated, and how many of the first ones are the prompt's.
@@ -139,8 +164,7 @@ class TextTokens:
             special token.
         """
         self.require_prompt(prompt)
-        if bad := [x for x in texts if not isinstance(x, str)]:
-            raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
+        _require_texts(texts)
         has_offsets = bool(prompt) and self.tokenizer.is_fast
         try:
             batch = self.tokenizer(
@@ -233,6 +257,11 @@ class TextTokens:
         real = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
         ids[attention] = torch.from_numpy(real)
         return {"input_ids": ids, "attention_mask": attention.long(), "pooling_mask": pooling.long()}
+
+
+def _require_texts(texts: Sequence[Any]) -> None:
+    if bad := [x for x in texts if not isinstance(x, str)]:
+        raise DataError(f"input {bad[0]!r} is a {type(bad[0]).__name__}", "wanted texts")
 
 
 def _require_unicode(texts: Sequence[str]) -> None:

@@ -190,7 +190,7 @@ class Batcher:
 
     def warm(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts without a prompt, read at once; this also measures the speed."""
-        rows = self.reading.finish(self.reading.tokenise(texts, ""), "", "END")
+        rows = self.reading.finish(self.reading.tokenise(texts, "", "END"), "", "END")
         vectors = np.empty((len(rows), self.reading.width), np.float32)
 
         def read() -> None:
@@ -230,7 +230,7 @@ class Batcher:
                 # Long ones one by one, so that those that are cancelled meanwhile are not tokenised.
                 count = 1 if arrived is self._long else len(arrived)
                 jobs = [arrived.popleft() for _ in range(count)]
-            groups = groupby(jobs, key=lambda job: job.prompt)
+            groups = groupby(jobs, key=lambda job: (job.prompt, job.truncate))
             ready = [job for _, group in groups for job in self._tokenise(group, reading)]
             self._deliver([job for job in jobs if job.error is not None])
             with self._changed:
@@ -245,11 +245,11 @@ class Batcher:
                 self._changed.notify_all()
 
     def _tokenise(self, group: Any, reading: Reading) -> list[Job]:
-        """Return the jobs of one prompt with their rows; those that failed have an error instead."""
+        """Return jobs of one prompt and truncation with their rows; those that failed have an error instead."""
         jobs: list[Job] = [job for job in group if not job.is_cancelled]
         try:
             found = (
-                iter(reading.tokenise([one for job in jobs for one in job.inputs], jobs[0].prompt))
+                iter(reading.tokenise([one for job in jobs for one in job.inputs], jobs[0].prompt, jobs[0].truncate))
                 if jobs
                 else iter(())
             )

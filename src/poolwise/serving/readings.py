@@ -21,6 +21,7 @@ from poolwise.kernels.lanes import as_lane, num_lanes
 from poolwise.kernels.memory import STOCK_BATCH, encode_with_less
 from poolwise.kernels.reading import Tokenised, read_texts
 from poolwise.models import EmbeddingModel
+from poolwise.models.long_texts import Ids, tokenise_in_part
 from poolwise.models.vocabularies import own_tokenizer
 
 Input = str | list[int]
@@ -39,6 +40,7 @@ class Row:
         ids: its token ids; for a model of others, of the text before it is truncated.
         num_prompt: how many of the first ids belong to the prompt.
         num_tokens: how many tokens the model reads.
+        is_part: the ids are those of a part of a very long text.
         text: the text, for a model that tokenises it again.
         prompt: put before that text.
     """
@@ -48,6 +50,7 @@ class Row:
     num_tokens: int
     text: str = ""
     prompt: str = ""
+    is_part: bool = False
 
 
 class Reading(Protocol):
@@ -67,8 +70,8 @@ class Reading(Protocol):
     def beside(self) -> Reading:
         """Return a reading of the same model with a tokenizer of its own: one may not be used by two threads."""
 
-    def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
-        """Return the rows of inputs before they are truncated.
+    def tokenise(self, inputs: Sequence[Input], prompt: str, truncate: Truncate) -> list[Row]:
+        """Return the rows of inputs before they are truncated; of very long texts, more ids than are kept of them.
 
         Raises: DataError for ids that the model does not have.
         """
@@ -111,18 +114,22 @@ class OwnReading:
         other._tokens = self._tokens.beside()
         return other
 
-    def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
+    def tokenise(self, inputs: Sequence[Input], prompt: str, truncate: Truncate) -> list[Row]:
         """Return the rows of inputs before they are truncated."""
         texts = [one for one in inputs if isinstance(one, str)]
-        of_texts = iter(zip(*self._tokens.contents(texts, prompt), strict=True)) if texts else iter(())
+        room = self._tokens.room(self.limit)
+        from_end = truncate == "START"
+        found, parts = self._tokens.contents_in_part(texts, prompt, room, from_end=from_end) if texts else ([], [])
+        of_texts = iter(zip(found, parts, strict=True))
         of_prompt = self._tokens.contents([""], prompt)[0][0] if prompt and len(texts) < len(inputs) else []
         rows = []
         for number, one in enumerate(inputs):
             if isinstance(one, str):
-                ids, num_prompt = next(of_texts)
+                (ids, num_prompt), part = next(of_texts)
+                rows.append(Row(ids, num_prompt, len(ids), is_part=len(part) < len(one)))
             else:
                 ids, num_prompt = [*of_prompt, *self._bare(one, number)], len(of_prompt)
-            rows.append(Row(ids, num_prompt, len(ids)))
+                rows.append(Row(ids, num_prompt, len(ids)))
         return rows
 
     def _bare(self, ids: list[int], number: int) -> list[int]:
@@ -140,7 +147,7 @@ class OwnReading:
         for number, row in enumerate(rows):
             too_many = len(row.ids) - room
             if too_many > 0 and truncate == "NONE":
-                raise _too_long(number, len(row.ids) + self.limit - room, self.limit)
+                raise _too_long(number, len(row.ids) + self.limit - room, self.limit, row.is_part)
             cut = row.ids
             if too_many > 0 and truncate == "START":
                 cut = [*row.ids[: row.num_prompt], *row.ids[row.num_prompt + too_many :]]
@@ -180,13 +187,19 @@ class OtherReading:
         other._tokenizer = own_tokenizer(self._tokenizer)
         return other
 
-    def tokenise(self, inputs: Sequence[Input], prompt: str) -> list[Row]:
+    def tokenise(self, inputs: Sequence[Input], prompt: str, truncate: Truncate) -> list[Row]:
         """Return the rows of inputs before they are truncated."""
         texts = [self._text(one, number) for number, one in enumerate(inputs)]
-        rows = []
-        for text, ids in zip(texts, self._ids([prompt + text for text in texts], special=True), strict=True):
-            rows.append(Row(ids, 0, len(ids), text, prompt))
-        return rows
+
+        def tokenise(parts: list[str]) -> list[Ids]:
+            return [(ids, 0) for ids in self._ids([prompt + part for part in parts], special=True)]
+
+        # Without a limit, all of a text is read.
+        found, parts = tokenise_in_part(tokenise, texts, self.limit) if self.limit else (tokenise(texts), texts)
+        return [
+            Row(ids, 0, len(ids), part, prompt, is_part=len(part) < len(text))
+            for text, part, (ids, _) in zip(texts, parts, found, strict=True)
+        ]
 
     def _ids(self, texts: list[str], *, special: bool) -> list[list[int]]:
         if not texts:
@@ -217,10 +230,10 @@ class OtherReading:
         for number, row in enumerate(rows):
             is_long = 0 < self.limit < len(row.ids)
             if is_long and truncate == "NONE":
-                raise _too_long(number, len(row.ids), self.limit)
+                raise _too_long(number, len(row.ids), self.limit, row.is_part)
             if is_long and truncate == "START":
                 raise DataError(
-                    f"input {number} has {len(row.ids)} tokens, and this model truncates at the end only",
+                    f"input {number} has more than {self.limit} tokens, and this model truncates at the end only",
                     f"wanted at most {self.limit} tokens with truncate START",
                     "use END, or send a shorter text",
                 )
@@ -251,9 +264,10 @@ def require_ids(ids: Sequence[int], vocab_size: int, number: int) -> None:
         )
 
 
-def _too_long(number: int, num_tokens: int, limit: int) -> DataError:
+def _too_long(number: int, num_tokens: int, limit: int, is_part: bool) -> DataError:
+    more = "more than " if is_part else ""
     return DataError(
-        f"input {number} has {num_tokens} tokens", f"wanted at most {limit}", "shorten it, or let it be truncated"
+        f"input {number} has {more}{num_tokens} tokens", f"wanted at most {limit}", "shorten it, or let it be truncated"
     )
 
 

@@ -152,6 +152,16 @@ def test_a_bad_row_is_set_aside_with_its_reason(tmp_path: Path, line: str, reaso
     assert found["reason"].startswith(reason)
 
 
+def test_a_text_that_would_take_gigabytes_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolwise.corpus.rows.MOST_OF_TEXT", 50)
+    source = write_jsonl(tmp_path / "c.jsonl", {**TEXTS, "long": "b" * 51, "longest": "b" * 50})
+    encode_folder(tmp_path / "out", [source])
+    (found,) = rejected(tmp_path / "out")
+    assert found["id"] == "long" and found["reason"] == (
+        "a text of 51 characters, wanted at most 50: split it into documents"
+    )
+
+
 def test_a_broken_first_line_costs_one_row(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "c.jsonl", TEXTS)
     source.write_text("{broken\n[1]\n" + source.read_text())

@@ -36,7 +36,7 @@ class Words:
     def beside(self) -> Words:
         return self
 
-    def tokenise(self, inputs: Sequence[Any], prompt: str) -> list[Row]:
+    def tokenise(self, inputs: Sequence[Any], prompt: str, truncate: str) -> list[Row]:
         self.tokenised.append(list(inputs))
         assert len(inputs[0]) < 100 or self.long_gate.wait(WAIT)
         if "unreadable" in inputs:
