@@ -157,6 +157,8 @@ def unreadable(got: str, error: BaseException, wanted: str = "", hint: str = "")
     if isinstance(error, Exception) and is_out_of_memory(error) and (known := explain(error)) is not None:
         return known
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if "weights_only" in reason:  # torch says how to run what is in the file
+        reason = "it is a pickle with more than tensors, which is not opened"
     return ModelError(f"{got}: {reason}", wanted, hint)
 
 

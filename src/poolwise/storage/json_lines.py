@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.errors import DataError
+from poolwise.errors import DataError, PoolwiseError, explain
 from poolwise.storage.inflate import READ_ERRORS, open_binary
 from poolwise.storage.json_text import parse_json
 
@@ -65,7 +65,9 @@ def parse_json_line(line: str) -> object:
         return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
 
 
-def cut_short(path: Path, line: int, error: BaseException) -> DataError:
+def cut_short(path: Path, line: int, error: BaseException) -> PoolwiseError:
     """Return the error for a file that cannot be read from ``line`` on."""
+    if isinstance(error, OSError) and (known := explain(error)) is not None:
+        return known  # it may not be read at all
     reason = str(error) or type(error).__name__
     return DataError(f"{path}:{line}: cannot be read further: {reason}", hint=CUT)

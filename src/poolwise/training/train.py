@@ -79,7 +79,7 @@ def train_model(
         logger.info("%s: not trained (%s)", design_of(model), "0 steps" if not config.steps else "nothing to train")
     hints = Hints(
         remedy=f"lower train.learning_rate ({config.learning_rate:g}) or train.head_learning_rate "
-        f"({config.head_learning_rate:g}), or set train.precision: fp32",
+        f"({config.head_learning_rate:g}), or set train.precision: fp32, and give another --out",
         smaller=f"lower train.mini_batch_size ({config.mini_batch_size}; below batch_size {config.batch_size} it "
         f"bounds the memory) or train.max_tokens ({config.max_tokens}), or set train.gradient_checkpointing: true",
     )
