@@ -78,8 +78,8 @@ from fuzz_coverage import Prepared, Target
 
 def read(folder):
     raw = (folder / "a.txt").read_bytes()
-    if raw[:1] == b"P":
-        if raw[1:2] == b"W":
+    if raw[:1] == b"{":
+        if raw[1:2] == b"}":
             raise ZeroDivisionError
 
 
@@ -98,4 +98,4 @@ def test_inputs_that_reach_new_code_lead_to_a_bug_behind_it(tmp_path: Path) -> N
     assert done.returncode == 1, done.stdout + done.stderr
     assert "ZeroDivisionError in <string>:read" in done.stdout
     (smallest,) = (path for path in tmp_path.glob("planted/planted-*/a.txt"))
-    assert smallest.read_bytes() == b"PW"
+    assert smallest.read_bytes() == b"{}"

@@ -156,8 +156,8 @@ def arms_of(folder: Path | None, given: Sequence[str], split: str | None) -> dic
 
     design = load_experiment(folder)
     pairs = [text.partition("=") for text in given]
-    if wrong := next((text for text, (name, _, model) in zip(given, pairs, strict=True) if not (name and model)), None):
-        raise ConfigError(f"--arm {wrong}", "wanted NAME=MODEL, such as A=runs/mine")
+    if wrong := [text for text, (name, _, model) in zip(given, pairs, strict=True) if not (name and model)]:
+        raise ConfigError(f"--arm {wrong[0]}", "wanted NAME=MODEL, such as A=runs/mine")
     models = {name: model for name, _, model in pairs}
     names = [arm.name for arm in design.arms]
     if len(models) != len(pairs) or set(models) != set(names):

@@ -77,8 +77,8 @@ def check_exposure(exposure: Exposure, design: Design) -> None:
     where = f"exposure {exposure.id!r}"
     arms = [arm.name for arm in design.arms]
     named = list(exposure.teams.values()) if exposure.teams is not None else [exposure.arm]
-    if wrong := next((arm for arm in named if arm not in arms), None):
-        raise DataError(f"{where}: arm {wrong!r}", f"wanted one of {', '.join(arms)}")
+    if wrong := [arm for arm in named if arm is not None and arm not in arms]:
+        raise DataError(f"{where}: arm {wrong[0]!r}", f"wanted one of {', '.join(arms)}")
     if (exposure.arm is None) != (exposure.teams is not None):
         raise DataError(f"{where} has {'neither' if exposure.arm is None else 'both'} an arm and teams", "wanted one")
     for name in ("latency", "covariate"):
@@ -171,8 +171,8 @@ def to_logged(tree: Mapping[str, Any], design: Design) -> Logged:
     if kind not in _FIELDS:
         raise DataError(f"the kind is {kind!r}", f"wanted {' or '.join(_FIELDS)}")
     fields = {name: value for name, value in tree.items() if name not in ("number", "time", "kind", "given")}
-    if wrong := next((name for name, value in fields.items() if not _has_type(value, _FIELDS[kind].get(name))), None):
-        raise DataError(f"{kind}: {wrong!r} is {fields[wrong]!r:.60}")
+    if wrong := [name for name, value in fields.items() if not _has_type(value, _FIELDS[kind].get(name))]:
+        raise DataError(f"{kind}: {wrong[0]!r} is {fields[wrong[0]]!r:.60}")
     if missing := _NEEDED[kind] - fields.keys():
         raise DataError(f"{kind}: {min(missing)!r} is missing")
     if not _has_type(tree.get("time"), _NUMBER):

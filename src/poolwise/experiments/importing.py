@@ -83,7 +83,7 @@ def import_log(log: EventLog, path: Path, columns: Mapping[str, str] | None = No
 
 def _columns(given: Mapping[str, str]) -> dict[str, str]:
     known = tuple(dict.fromkeys((*EXPOSURES, *OF_FEEDBACK, *OPTIONAL)))
-    if unknown := next((name for name in given if name not in known), None):
+    if (unknown := next((name for name in given if name not in known), None)) is not None:
         raise ConfigError(f"column {unknown!r} is not a name of ours", nearest(unknown, known))
     return {name: given.get(name, name) for name in known}
 

@@ -232,9 +232,9 @@ def _refuse_outside(name: str, place: Path) -> None:
             named = set(map(str, dict(load_json(path)["weight_map"]).values()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise _unreadable(name, error) from error
-        if wrong := next((file for file in sorted(named) if "/" in file or "\\" in file or file in ("", "..")), None):
+        if wrong := [file for file in sorted(named) if "/" in file or "\\" in file or file in ("", "..")]:
             raise ModelError(
-                f"{path} names weights in {wrong!r:.80}", "wanted files beside it", "put all weights into one folder"
+                f"{path} names weights in {wrong[0]!r:.80}", "wanted files beside it", "put all weights into one folder"
             )
 
 

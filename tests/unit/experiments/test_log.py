@@ -256,6 +256,7 @@ FIELDS = {"number": 2, "time": 11.0, "kind": "exposure", "id": "e2", "user": "u"
     [
         ({"arm": "C"}, "arm 'C'"),
         ({"arm": "A", "colour": 1}, "exposure: 'colour' is 1"),
+        ({"arm": "A", "": 1}, "exposure: '' is 1"),
         ({"arm": ["A"]}, "exposure: 'arm' is"),
         ({"arm": "A", "latency": 10**400}, "exposure: 'latency' is"),
         ({"arm": "A", "latency": 1e300}, "latency is 1e\\+300"),
