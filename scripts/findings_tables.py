@@ -185,6 +185,26 @@ def means_table(study: StudyResults) -> str:
     return "\n".join(lines)
 
 
+def budgets_table(page: Path) -> str:
+    """Return the scores of a page of budgets: a line for each design and number of steps, a column for each category."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    category, steps = "", [""]
+    for line in page.read_text().splitlines():
+        cells = [cell.strip().strip("*") for cell in line.strip("|").split("|")]
+        if line.startswith("**") and "by number of training steps" in line:
+            category = line.strip("*").partition(" by number")[0]
+        elif line.startswith("| Design"):
+            steps = cells[1:]
+        elif line.startswith("| ") and not line.startswith("| :"):
+            for number, value in zip(steps, cells[1:], strict=True):
+                found.setdefault((cells[0], number), {})[category] = value
+    lines = [f"| Design | Steps | {' | '.join(CATEGORIES.values())} |", "| :--- | ---: |" + " ---: |" * len(CATEGORIES)]
+    for (design, number), scores in found.items():
+        if "+" in design:
+            lines.append(f"| {design} | {number} | {' | '.join(scores[label] for label in CATEGORIES.values())} |")
+    return "\n".join(lines)
+
+
 def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
     """Return a recorded study and its contrasts."""
     study = load_record(StudyResults, RESULTS / name / "results.json")
@@ -235,6 +255,11 @@ def main() -> None:
     others = [(name, "last+causal") for name in ("mean+causal", "mean+bidirectional", "mlp+bidirectional")]
     others += [(name, "last+causal") for name in ("pma+causal", "mean(echo=true)+causal")]
     text = replace_between(text, "others-135", pairs_table(larger_contrasts, others))
+    text = replace_between(text, "budgets-135", budgets_table(RESULTS / "smollm2-budgets.md"))
+    lower, lower_contrasts = study_contrasts("smollm2-lower")
+    text = replace_between(text, "means-135-lower", means_table(lower))
+    bidirectional = [(f"{name}+bidirectional", "last+causal") for name in ("last", "mean")]
+    text = replace_between(text, "lower-135", pairs_table(lower_contrasts, bidirectional))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 

@@ -1,7 +1,8 @@
 """Keep a finished study as a record in docs/results/NAME/: its report and its results.
 
 python scripts/record_results.py runs/controlled
-python scripts/record_results.py runs/padding.json     output of ``poolwise compare --json``
+python scripts/record_results.py runs/smollm2-lower smollm2-lower    under another name than the study's own
+python scripts/record_results.py runs/padding.json                   output of ``poolwise compare --json``
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ def keep_comparison(path: Path) -> None:
     print(f"recorded: {target}")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, name: str = "") -> None:
     """Copy the report and the results of a study, without texts of items."""
     study = load_record(StudyResults, folder / "results.json")
-    target = ROOT / "docs" / "results" / study.results.name
+    target = ROOT / "docs" / "results" / (name or study.results.name)
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder / "report.md", target / "report.md")
     save_record(_without_texts(study), target / "results.json")
@@ -43,4 +44,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     given = Path(sys.argv[1])
-    keep_comparison(given) if given.suffix == ".json" else main(given)
+    keep_comparison(given) if given.suffix == ".json" else main(given, *sys.argv[2:])

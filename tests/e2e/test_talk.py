@@ -54,8 +54,7 @@ def test_a_stopped_training_says_so_and_its_run_is_not_mistaken_for_a_model(
         stderr=subprocess.PIPE,
         text=True,
         env=env,
-        # A shell that runs tests in the background has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     ) as process:
         steps = tmp_path / "run" / "training.jsonl"
         for _ in range(1200):
@@ -85,7 +84,7 @@ def test_a_ctrl_c_at_a_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Pa
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
     ) as process:
         for _ in range(1200):
             if len([path for path in tmp_path.glob("out/runs/*/training.jsonl") if path.stat().st_size]) == 2:
@@ -105,6 +104,7 @@ def test_a_closed_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Path) -
     screen, terminal = os.openpty()
 
     def take_terminal() -> None:
+        heed_signals()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     with subprocess.Popen(
@@ -129,6 +129,12 @@ def test_a_closed_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Path) -
         assert process.wait(timeout=120) == 130
     assert len(list(tmp_path.glob("out/runs/*/checkpoints/checkpoint-*"))) == 2
     assert not list(tmp_path.glob("out/.lock"))
+
+
+def heed_signals() -> None:
+    """Heed Ctrl-C and a closed terminal, which a shell that runs tests in the background, or nohup, lets ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def read_all(screen: int) -> None:
