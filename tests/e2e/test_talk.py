@@ -126,7 +126,10 @@ def test_a_closed_terminal_loses_no_step_of_a_study_in_workers(tmp_path: Path) -
             assert process.poll() is None
             time.sleep(0.1)
         os.close(screen)
-        assert process.wait(timeout=120) == 130
+        try:
+            assert process.wait(timeout=120) == 130
+        finally:
+            process.kill()  # or the block would wait for all of the study
     assert len(list(tmp_path.glob("out/runs/*/checkpoints/checkpoint-*"))) == 2
     assert not list(tmp_path.glob("out/.lock"))
 
