@@ -186,7 +186,7 @@ def means_table(study: StudyResults) -> str:
 
 
 def budgets_table(page: Path) -> str:
-    """Return the scores of a page of budgets: a line for each design and number of steps, a column for each category."""
+    """Return the scores of a page of budgets: a line for each design and number of steps, a column per category."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     category, steps = "", [""]
     for line in page.read_text().splitlines():
