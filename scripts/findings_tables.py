@@ -260,6 +260,9 @@ def main() -> None:
     text = replace_between(text, "means-135-lower", means_table(lower))
     bidirectional = [(f"{name}+bidirectional", "last+causal") for name in ("last", "mean")]
     text = replace_between(text, "lower-135", pairs_table(lower_contrasts, bidirectional))
+    adapted_first, adapted_contrasts = study_contrasts("smollm2-mntp")
+    text = replace_between(text, "means-135-mntp", means_table(adapted_first))
+    text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, bidirectional))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 
