@@ -51,8 +51,8 @@ def examine(
     except NotFiniteError as error:
         if fix is not None:
             raise
-        is_finite = Check("finite values", "fail", error.got, "finite weights", error.hint)
-        return Diagnosis("embedding model", (code, is_finite))
+        failed = Check("finite values", "fail", error.got, "finite weights", error.hint)
+        return Diagnosis("embedding model", (code, failed))
     diagnosis = diagnose(model, found.folder, on_progress, [code])
     if fix is None:
         return diagnosis
