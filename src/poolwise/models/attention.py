@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from poolwise.attentions import Attention, AttentionMode, parse_attention
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, PoolwiseError, is_out_of_memory
 from poolwise.kernels.layers import decoder_layers
 from poolwise.kernels.masks import restrict_layers
 from poolwise.kernels.narrow import computed_in_fp32, has_narrow_weights
@@ -229,9 +229,21 @@ def _judged(mode: AttentionMode, found: Movements, by_text: Movements, by_prompt
 def check_attention(model: SentenceTransformer) -> AttentionProbe:
     """Return the probe of a poolwise model.
 
-    Raises: ModelError if its behaviour differs from the attention stored with the model.
+    Raises: ModelError if its behaviour differs from the attention stored with the model, or its architecture cannot
+        compute with that attention.
     """
-    probe, wanted = probe_attention(model), model[0].attention
+    wanted, architecture = model[0].attention, model[0].model.config.model_type
+    try:
+        probe = probe_attention(model)
+    except Exception as error:
+        # Architectures that we have not verified may expect what transformers gives only to causal ones, as mpt does.
+        if architecture in SUPPORTED or isinstance(error, PoolwiseError) or is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"{architecture} cannot be computed with {wanted} attention: {error}",
+            "wanted an architecture that can",
+            "try another attention; architectures known to work: " + ", ".join(SUPPORTED),
+        ) from error
     if probe.attention != wanted:
         raise ModelError(
             f"the model behaves {probe.attention} ({probe})",
