@@ -88,7 +88,7 @@ class StateFile:
         total = hashlib.sha256()
         for path, first, last in self._spans(start, end):
             stat = path.stat()
-            total.update(_hash_of_part(path, first, last, stat.st_size, stat.st_mtime_ns))
+            total.update(_hash_of_part(str(path), first, last, stat.st_size, stat.st_mtime_ns))
         return total.hexdigest()
 
     @property
@@ -132,11 +132,11 @@ def bytes_per_state(shape: tuple[int, ...], kept: Kept) -> int:
     return int(np.prod(shape)) * np.dtype(kept).itemsize + powers
 
 
-@lru_cache(maxsize=2**16)
-def _hash_of_part(path: Path, first: int, last: int, size: int, modified_ns: int) -> bytes:
+@lru_cache(maxsize=2**12)
+def _hash_of_part(path: str, first: int, last: int, size: int, modified_ns: int) -> bytes:
     """Return the hash of a file's bytes between two places; size and time are part of the cache key."""
     total = hashlib.sha256()
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         file.seek(first)
         while first < last and (chunk := file.read(min(_READ_AT_ONCE, last - first))):
             total.update(chunk)

@@ -33,13 +33,15 @@ def hash_texts(texts: Iterable[str]) -> str:
 def file_hash(path: Path) -> str:
     """Return the sha256 (64 digits) of a file; a process reads a file that did not change once."""
     stat = path.stat()
-    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
+    return _file_hash(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=2**16)
-def _file_hash(path: Path, size: int, modified_ns: int) -> str:
+# Paths as texts, and no more than a large study has files: 65,536 Path objects made a process grow with
+# every study that it ran.
+@lru_cache(maxsize=2**12)
+def _file_hash(path: str, size: int, modified_ns: int) -> str:
     """Return a file's hash; size and time are part of the cache key, so a changed file is read again."""
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from poolwise.storage import fingerprints
-from poolwise.storage.fingerprints import fingerprint, fingerprint_folder, hash_texts
+from poolwise.storage.fingerprints import file_hash, fingerprint, fingerprint_folder, hash_texts
 
 
 def test_values_of_earlier_versions() -> None:
@@ -48,3 +49,18 @@ def test_a_card_is_not_part_of_a_model(tmp_path: Path) -> None:
     for name in ("README.md", "card.yaml"):
         (tmp_path / name).write_text("written after the evaluation")
     assert fingerprint_folder(tmp_path) == before
+
+
+def test_what_is_remembered_of_a_hashed_file_is_small(tmp_path: Path) -> None:
+    # A process that runs study after study hashes new files each time.
+    folder = tmp_path / "runs" / "mean+causal-s0-cb18ed3b" / "scores"
+    folder.mkdir(parents=True)
+    for number in range(500):
+        (folder / f"{number}.json").write_text("x")
+    file_hash(folder / "0.json")
+    tracemalloc.start()
+    for path in folder.iterdir():
+        file_hash(path)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / 500 < 550  # bytes; Path objects took 770
