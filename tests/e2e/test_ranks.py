@@ -21,6 +21,16 @@ from tiny_models import save_tiny_base
 
 SET = ["batch_size=5", "max_tokens=16", "lora_dropout=0", "precision=fp32"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "poolwise"]
+ACCELERATE = [
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes",
+    "2",
+    "-m",
+    "poolwise",
+]
 
 
 def options(folder: Path, steps: int, *more: str) -> list[str]:
@@ -52,8 +62,9 @@ def train_here(steps: int, out: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) -> None:
-    done = start([*TORCHRUN, *options(folder, 3)])
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_a_launcher_gives_the_curve_of_one_process_and_one_output(launcher: list[str], folder: Path) -> None:
+    done = start([*launcher, *options(folder, 3)])
     output, errors = done.communicate(timeout=300)
     assert done.returncode == 0, errors
     assert losses(folder / "out") == pytest.approx(train_here(3, folder / "one"), abs=1e-5)
@@ -66,14 +77,16 @@ def test_torchrun_gives_the_curve_of_one_process_and_one_output(folder: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("launcher", "arguments", "message"),
     [
-        (["--set", "processes=4"], "error: train.processes is 4, but 2 processes were started"),
-        (["--steps", "many"], "Usage: python -m poolwise train"),
+        (TORCHRUN, ["--set", "processes=4"], "error: train.processes is 4, but 2 processes were started"),
+        (ACCELERATE, ["--set", "processes=4"], "error: train.processes is 4, but 2 processes were started"),
+        (TORCHRUN, ["--steps", "many"], "Usage: python -m poolwise train"),
     ],
+    ids=["torchrun", "accelerate", "usage"],
 )
-def test_torchrun_prints_an_error_once(arguments: list[str], message: str, folder: Path) -> None:
-    done = start([*TORCHRUN, *options(folder, 3), *arguments])
+def test_a_launcher_prints_an_error_once(launcher: list[str], arguments: list[str], message: str, folder: Path) -> None:
+    done = start([*launcher, *options(folder, 3), *arguments])
     _, errors = done.communicate(timeout=300)
     assert done.returncode != 0
     assert errors.count(message) == 1
