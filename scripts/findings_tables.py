@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from _pages import replace_between
@@ -32,6 +33,37 @@ PAPER_STARS = {
     (5, "clustering"),
 }  # fmt: skip
 """Of those, the ones with p < 0.05 before any correction."""
+EOS, HEAD, LAYERS = NAMES[1], NAMES[4], NAMES[5]
+Asked = tuple[str, str, str, tuple[int, int] | None]
+"""A category, two designs whose difference is asked for, and their numbers in the paper if it has both."""
+QUESTIONS: Mapping[str, Sequence[Asked]] = {
+    "STS: a trained head and bidirectional attention are better": [
+        ("sts", HEAD, EOS, (4, 1)),
+        ("sts", LAYERS, EOS, (5, 1)),
+    ],
+    "STS: a head alone is better": [("sts", NAMES[2], EOS, (2, 1)), ("sts", NAMES[3], EOS, (3, 1))],
+    "Retrieval: a trained head and bidirectional attention are better": [
+        ("retrieval", HEAD, EOS, (4, 1)),
+        ("retrieval", LAYERS, EOS, (5, 1)),
+    ],
+    "Retrieval: all layers are better than the last": [
+        ("retrieval", LAYERS, HEAD, (5, 4)),
+        ("retrieval", NAMES[3], NAMES[2], (3, 2)),
+    ],
+    "Classification: EOS with causal attention is as good or better": [
+        ("classification", HEAD, EOS, (4, 1)),
+        ("classification", LAYERS, EOS, (5, 1)),
+    ],
+    "Clustering: EOS with causal attention is best": [
+        ("clustering", HEAD, EOS, (4, 1)),
+        ("clustering", LAYERS, EOS, (5, 1)),
+    ],
+    "Control: a mean without a head": [(category, "mean+causal", EOS, None) for category in CATEGORIES],
+    "Control: a head's parameters without attention": [
+        (category, "mlp+bidirectional", "mean+bidirectional", None) for category in CATEGORIES
+    ],
+}
+"""The paper's findings and two controls, each as differences that show it."""
 PAPER_PAIRS = ((2, 1), (3, 1), (4, 1), (5, 1), (5, 4), (3, 2))
 BIDIRECTIONAL = ("mean", "latent", "multilayer", "mlp", "last")
 
@@ -120,11 +152,20 @@ def paper_table(contrasts: Contrasts) -> str:
     return "\n".join(lines)
 
 
-def bases_table(bases: Mapping[str, Contrasts]) -> str:
+@dataclass(frozen=True)
+class Base:
+    """A recorded study on one base."""
+
+    contrasts: Contrasts
+    means: Mapping[tuple[str, str], float]
+    """The mean score by category and design."""
+
+
+def bases_table(bases: Mapping[str, Base]) -> str:
     """Return the paper's differences at each size of base; bold where a verdict was reached.
 
     Args:
-        bases: contrasts by the size of their base.
+        bases: by size.
     """
     lines = [
         f"| Category | Designs | 7B (paper) | {' | '.join(bases)} |",
@@ -132,16 +173,56 @@ def bases_table(bases: Mapping[str, Contrasts]) -> str:
     ]
     for category, label in CATEGORIES.items():
         for first, second in PAPER_PAIRS:
-            star = "\\*" if second == 1 and (first, category) in PAPER_STARS else ""
-            cells = [f"{signed(PAPER[first][category] - PAPER[second][category])}{star}"]
-            for contrasts in bases.values():
-                if contrasts.has(category, NAMES[first], NAMES[second]):
-                    found, _ = contrasts.find(category, NAMES[first], NAMES[second])
+            cells = [_paper_cell(category, first, second)]
+            for base in bases.values():
+                if base.contrasts.has(category, NAMES[first], NAMES[second]):
+                    found, _ = base.contrasts.find(category, NAMES[first], NAMES[second])
                     cells.append(_cell(found))
                 else:
-                    cells.append("not declared")
+                    cells.append(f"{signed(_apart(base, category, NAMES[first], NAMES[second]))} (not tested)")
             lines.append(f"| {label} | {first} − {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _paper_cell(category: str, first: int, second: int) -> str:
+    star = "\\*" if second == 1 and (first, category) in PAPER_STARS else ""
+    return f"{signed(PAPER[first][category] - PAPER[second][category])}{star}"
+
+
+def _apart(base: Base, category: str, a: str, b: str) -> float:
+    return base.means[category, a] - base.means[category, b]
+
+
+def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str, Base]) -> str:
+    """Return what each base says of each finding: a difference, and at how many of its seeds it has that sign.
+
+    Args:
+        questions: by finding.
+    """
+    lines = [
+        f"| Finding | Difference | 7B (paper) | {' | '.join(bases)} |",
+        "| :--- | :--- | ---: |" + " ---: |" * len(bases),
+    ]
+    for finding, asked in questions.items():
+        for number, (category, a, b, places) in enumerate(asked):
+            cells = [_paper_cell(category, *places) if places else "–"]
+            for base in bases.values():
+                if base.contrasts.has(category, a, b):
+                    cells.append(_agreement(base.contrasts.find(category, a, b)[0]))
+                elif {(category, a), (category, b)} <= base.means.keys():
+                    cells.append(signed(_apart(base, category, a, b)))
+                else:
+                    cells.append("–")
+            label = "" if finding.startswith(CATEGORIES[category]) else f"{CATEGORIES[category]}: "
+            lines.append(f"| {'' if number else finding} | {label}{a} − {b} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _agreement(found: Contrast) -> str:
+    value = signed(found.difference)
+    marked = f"**{value}**" if found.verdict in ("better", "worse") else value
+    same = sum(one * found.difference > 0 for one in found.by_seed)
+    return f"{marked} ({same} of {len(found.by_seed)})"
 
 
 def _cell(found: Contrast) -> str:
@@ -211,6 +292,12 @@ def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
     return study, Contrasts(study.results.comparison.contrasts, study.results.comparison.power)
 
 
+def base_of(study: StudyResults) -> Base:
+    comparison = study.results.comparison
+    means = {(mean.category, mean.name): mean.mean for mean in comparison.means}
+    return Base(Contrasts(comparison.contrasts, comparison.power), means)
+
+
 def compared(name: str) -> Contrasts:
     """Return the contrasts that ``poolwise compare --json`` wrote."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
@@ -248,7 +335,7 @@ def main() -> None:
     text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted))
     larger, larger_contrasts = study_contrasts("smollm2")
     text = replace_between(text, "means-135", means_table(larger))
-    bases = {"11 M (nano)": main_contrasts, "135 M (SmolLM2)": larger_contrasts}
+    bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2)": base_of(larger)}
     text = replace_between(text, "bases", bases_table(bases))
     both = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
     text = replace_between(text, "attention-135", pairs_table(larger_contrasts, both))
@@ -262,7 +349,12 @@ def main() -> None:
     text = replace_between(text, "lower-135", pairs_table(lower_contrasts, bidirectional))
     adapted_first, adapted_contrasts = study_contrasts("smollm2-mntp")
     text = replace_between(text, "means-135-mntp", means_table(adapted_first))
-    text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, bidirectional))
+    heads = [(f"{name}+bidirectional", "last+causal") for name in BIDIRECTIONAL]
+    text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, heads))
+    both_times = [(f"{name}+bidirectional (adapted)", f"{name}+bidirectional") for name in ("last", "mean")]
+    text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), both_times))
+    bases["135 M, adapted first"] = base_of(adapted_first)
+    text = replace_between(text, "questions", questions_table(QUESTIONS, bases))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
 

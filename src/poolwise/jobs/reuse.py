@@ -20,8 +20,11 @@ def require_study(folder: Path, out: Path) -> None:
             f"{folder} is the study's own folder", "wanted another study to take jobs from", "leave --reuse out"
         )
     if not (folder / "study.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/study.json"))
         raise ConfigError(
-            f"{folder} is not the folder of a study", "wanted one to take finished jobs from", "check --reuse"
+            f"{folder} is not the folder of a study",
+            "wanted one to take finished jobs from",
+            f"it holds studies, such as {folder / inside[0]}: name one of them" if inside else "check --reuse",
         )
 
 
