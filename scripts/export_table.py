@@ -41,7 +41,8 @@ DESIGNS = (
     *("last+causal", "last+bidirectional", "mean+causal", "mean+bidirectional"),
     *("weighted_mean+causal", "weighted_mean+bidirectional", "mean(dim=64)+bidirectional"),
     *("mean(skip=bos)+causal", "mean(prompt=skip)+bidirectional", "mean(echo=true)+causal"),
-    *("soft_tokens(count=2)+causal", "mlp+causal", "latent+bidirectional", "latent(keys=last)+causal"),
+    *("soft_tokens(count=2)+causal", "landmark(every=4)+causal", "mlp+causal"),
+    *("latent+bidirectional", "latent(keys=last)+causal"),
     *("nv_latent+bidirectional", "pma+bidirectional", "layer_mean+causal", "layer_mix+causal"),
     *("multilayer+causal", "multilayer+bidirectional", "mean+bidirectional(top=4)", "mean+bidirectional(on=prompt)"),
 )

@@ -65,7 +65,12 @@ def designs_page() -> str:
     lines += ["and EOS are pooled. `max_tokens` counts the text once, so it is truncated where other designs truncate"]
     lines += ["it, and the base reads up to twice as many tokens."]
     lines += ["`soft_tokens` appends `count=1` trained tokens after EOS and pools only them; `max_tokens` does not"]
-    lines += ["count them. `all` leaves it out, because a screen cannot try it."]
+    lines += ["count them. `all` leaves it out, because a screen by heads cannot try it."]
+    every = DEFAULTS["every"]
+    lines += [
+        f"`landmark` reads EOS after every N = {every} tokens of the text, counted after the prompt, and pools these"
+    ]
+    lines += ["and the EOS at the end. `max_tokens` does not count those before the end. `all` leaves it out too."]
     lines += ["`size=auto` scales with the hidden size d: max(16, 3d/16) latents, max(4, d/128) heads of d/2, which is"]
     lines += ["the paper's 768 x 32 x 2048 at d = 4096; `size=paper` takes those numbers at any d."]
     lines += ["`pma` has one query unless written, and the largest number of heads up to max(4, N/128) that divides"]

@@ -39,14 +39,15 @@ class PoolingSpec:
     """One pooling: which options it takes, whether it trains parameters, and whether it reads all layers.
 
     Args:
-        appends_tokens: the base reads trained tokens after each text, so its states depend on what is trained.
+        changes_input: the base reads other tokens beside prompt, text and EOS, whatever the options; the states that a
+            screen stores are then not those that are pooled.
     """
 
     options: Mapping[str, OptionKind]
     is_trainable: bool
     uses_layers: bool
     summary: str
-    appends_tokens: bool = False
+    changes_input: bool = False
 
 
 POOLINGS: Mapping[str, PoolingSpec] = {
@@ -84,7 +85,14 @@ POOLINGS: Mapping[str, PoolingSpec] = {
         True,
         False,
         "trained tokens that the base reads after EOS: the last one's state, or their mean",
-        appends_tokens=True,
+        changes_input=True,
+    ),
+    "landmark": PoolingSpec(
+        {"every": int, "dim": int},
+        False,
+        False,
+        "the mean over landmarks: EOS after every N tokens of the text, and after the last",
+        changes_input=True,
     ),
     "mlp": PoolingSpec(
         _COMMON | _TOKENS | {"size": ("auto", "paper")},
@@ -95,10 +103,7 @@ POOLINGS: Mapping[str, PoolingSpec] = {
 }
 
 ALL_DESIGNS: tuple[str, ...] = tuple(
-    f"{pooling}+{attention}"
-    for attention in ATTENTIONS
-    for pooling, spec in POOLINGS.items()
-    if not spec.appends_tokens
+    f"{pooling}+{attention}" for attention in ATTENTIONS for pooling, spec in POOLINGS.items() if not spec.changes_input
 )
 """Every pooling that a screen can try with both attentions, without options."""
 
@@ -111,6 +116,7 @@ DEFAULTS: Mapping[str, OptionValue] = {
     "init": "mean",
     "queries": 1,
     "count": 1,
+    "every": 32,
     "layer_embedding": True,
     "input": "normalised",
     "layers": "all",
@@ -258,19 +264,28 @@ class Design:
     @property
     def num_soft_tokens(self) -> int:
         """The number of trained tokens that the base reads after EOS."""
-        return int(self.option("count") or 1) if POOLINGS[self.pooling].appends_tokens else 0
+        return int(self.option("count") or 1) if "count" in POOLINGS[self.pooling].options else 0
+
+    @property
+    def landmark_every(self) -> int | None:
+        """The number of text tokens from one landmark to the next; None if the base reads no landmarks."""
+        return int(self.option("every") or 0) if "every" in POOLINGS[self.pooling].options else None
 
     @property
     def reads_more(self) -> bool:
-        """Whether the base reads more than prompt and text: the text again, or trained tokens."""
-        return self.echoes or self.num_soft_tokens > 0
+        """Whether the base reads more than prompt, text and EOS: the text again, trained tokens, or landmarks."""
+        return self.echoes or POOLINGS[self.pooling].changes_input
 
     def num_read(self, num_tokens: float) -> float:
         """Return about how many tokens the base reads of a text with ``num_tokens`` tokens, at most."""
-        return num_tokens * (2 if self.echoes else 1) + self.num_soft_tokens
+        # One of the tokens is EOS, and no landmark is put directly before it.
+        num_landmarks = max(0.0, num_tokens - 2) / self.landmark_every if self.landmark_every else 0
+        return num_tokens * (2 if self.echoes else 1) + self.num_soft_tokens + num_landmarks
 
     def most_tokens(self, limit: int) -> int:
         """Return a ``max_tokens`` with which the base reads at most ``limit`` tokens of a text."""
+        if self.landmark_every:
+            return most_between_landmarks(limit, self.landmark_every) + 1
         # EOS is not repeated.
         return ((limit + 1) // 2 if self.echoes else limit) - self.num_soft_tokens
 
@@ -330,6 +345,12 @@ PAPER: Mapping[str, PaperDesign] = {
         "where pad = eos (defect 3); layers are normalised (defect 8).",
     ),
 }
+
+
+def most_between_landmarks(num_read: int, every: int) -> int:
+    """Return the most text tokens that fit into ``num_read`` tokens with landmarks after every N and after the last."""
+    whole, rest = divmod(num_read, every + 1)
+    return whole * every + max(0, rest - 1)
 
 
 def narrowest(designs: Iterable[str], dim: int) -> int:

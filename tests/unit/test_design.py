@@ -1,5 +1,6 @@
 """Designs: names, options, aliases and errors."""
 
+import math
 import re
 
 import pytest
@@ -61,6 +62,9 @@ def test_boolean_option() -> None:
         ("mean(echo=true,prompt=skip)+causal", "has echo=true and prompt=skip; wanted one of them"),
         ("mean(echo=true,skip=bos)+causal", "has echo=true and skip=bos; wanted one of them"),
         ("latent(echo=true)+causal", "no option 'echo'"),
+        ("landmark(every=0)+causal", "positive whole number"),
+        ("landmark(prompt=skip)+causal", "no option 'prompt'"),
+        ("mean(every=2)+causal", "no option 'every'"),
         ("pma(queries=0)+causal", "positive whole number"),
         ("latent(keys=lst)+causal", "did you mean 'last'"),
         ("latent(heads=0)+causal", "positive whole number"),
@@ -93,6 +97,20 @@ def test_slug_is_safe_for_folders_and_tells_designs_apart() -> None:
     slugs = {parse_design(t).slug for t in ("latent(heads=2)+causal", "latent(latents=2)+causal", "latent+causal")}
     assert len(slugs) == 3
     assert all("(" not in slug and "/" not in slug for slug in slugs)
+
+
+def test_landmarks_are_read_beside_the_text() -> None:
+    design = parse_design("landmark(every=4)+causal")
+    assert parse_design("landmark(every=32)+causal") == parse_design("landmark+causal")
+    assert (design.landmark_every, parse_design("landmark+causal").landmark_every) == (4, 32)
+    assert parse_design("mean+causal").landmark_every is None
+    assert design.reads_more and not design.is_trainable and parse_design("landmark(dim=8)+causal").is_trainable
+    for num_text in range(1, 40):
+        num_landmarks = math.ceil(num_text / 4) - 1
+        assert num_landmarks <= design.num_read(num_text + 1) - (num_text + 1) < num_landmarks + 1
+        limit = num_text + 1 + num_landmarks
+        assert design.most_tokens(limit) == num_text + 1
+    assert [design.num_read(0), design.num_read(1)] == [0, 1]
 
 
 def test_option_of_another_pooling_is_an_error() -> None:

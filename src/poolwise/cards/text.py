@@ -134,6 +134,8 @@ def _pooling(design: Design) -> str:
     text = POOLINGS[design.pooling].summary
     if design.echoes:
         text += "; the base reads every text twice, and the second occurrence is pooled"
+    if design.landmark_every is not None:
+        text += f", with N = {design.landmark_every}, counted after the prompt"
     if design.skips_prompt:
         text += "; the prompt's tokens are left out"
     return text

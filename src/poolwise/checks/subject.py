@@ -96,6 +96,7 @@ class Subject:
             return self.room
         tokens = self.backbone.tokens
         added = self.limit * (2 if tokens.echoes else 1) + len(tokens.soft_ids)
+        added += self.limit // tokens.landmark_every if tokens.landmark_every is not None else 0
         return added if self.positions is None else min(added, self.positions)
 
     @property

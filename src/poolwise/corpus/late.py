@@ -49,6 +49,8 @@ def _why_not(pooling: str, echoes: bool) -> str:
         return "it reads a text twice and pools the second reading"
     if pooling == "soft_tokens":
         return "it pools trained tokens after the whole text"
+    if pooling == "landmark":
+        return "it pools landmarks, whose chunks are not those of the corpus"
     return "" if pooling in POOLED else f"{pooling} was trained to pool whole texts"
 
 

@@ -32,7 +32,8 @@ class Reader(InputModule):
     ``settings`` (``reader_config.json``): max_seq_length; prefix, eos_id and pad_id; is_causal; num_causal_layers, the
     first layers that are causal though the others are not; on_prompt, bidirectional among the prompt's tokens only;
     kernel, the implementation of attention; skip_prompt and skip_first, what is not pooled; echo, texts are read twice
-    and the second occurrence is pooled; layer_tokens, "last" or "mean" where a state of every layer is wanted.
+    and the second occurrence is pooled; landmark_every, EOS is read after so many tokens of a text, and only these and
+    the last EOS are pooled; layer_tokens, "last" or "mean" where a state of every layer is wanted.
     """
 
     config_file_name = "reader_config.json"
@@ -71,6 +72,8 @@ class Reader(InputModule):
             of_prompt = min(next(ends, len(ids)), len(kept)) if prompt else 0
             before = len(prefix) + of_prompt if prompt else 0
             again = kept[of_prompt:] if self.settings["echo"] else []
+            if every := self.settings["landmark_every"]:
+                kept = [*kept[:of_prompt], *_with_landmarks(kept[of_prompt:], eos, every)]
             row = [*prefix, *kept, *again, eos, *[eos] * self.num_soft]
             rows.append(row)
             num_prompt.append(before)
@@ -88,6 +91,11 @@ class Reader(InputModule):
         place, lengths = torch.arange(width), torch.tensor([len(row) for row in rows])
         mask = place < lengths[:, None]
         pooled = mask & (place >= torch.tensor(pooled_from)[:, None])
+        if every := self.settings["landmark_every"]:
+            # Found by their places: a text may contain the id of EOS itself.
+            before = torch.tensor([count or len(self.settings["prefix"]) for count in num_prompt])[:, None]
+            between = (place >= before) & ((place - before + 1) % (every + 1) == 0)
+            pooled &= between | (place == lengths[:, None] - 1)
         if self.settings["skip_first"]:
             pooled &= (place > 0) | (lengths == 1)[:, None]
         prompt = place < torch.tensor(num_prompt)[:, None]
@@ -159,6 +167,12 @@ class Reader(InputModule):
         tokenizer = AutoTokenizer.from_pretrained(model_name_or_path, trust_remote_code=False, **hub)
         path = cls.load_file_path(model_name_or_path, SOFT_TOKENS, subfolder, cache_folder=cache_folder, **place)
         return cls(model, tokenizer, settings, None if path is None else load_file(path)["soft"])
+
+
+def _with_landmarks(text: list[int], landmark: int, every: int) -> list[int]:
+    """Return the ids of a text with a landmark after every few of them, but none at its end."""
+    chunks = [text[start : start + every] for start in range(0, len(text), every)]
+    return [one for number, chunk in enumerate(chunks) for one in ([landmark, *chunk] if number else chunk)]
 
 
 class Head(Module):

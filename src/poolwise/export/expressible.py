@@ -16,8 +16,9 @@ def extras(design: Design) -> list[str]:
     spec, attention = POOLINGS[design.pooling], parse_attention(design.attention)
     found = {
         "pools the states of several layers": spec.uses_layers,
-        "has a trained head": spec.is_trainable and not spec.uses_layers and not spec.appends_tokens,
-        "reads trained tokens": spec.appends_tokens,
+        "has a trained head": spec.is_trainable and not spec.uses_layers and not design.num_soft_tokens,
+        "reads trained tokens": design.num_soft_tokens > 0,
+        "reads landmarks inside of a text": design.landmark_every is not None,
         "reads every text twice": design.echoes,
         "leaves BOS out of the pooling": design.skips_bos,
         # The last token is never the prompt's.

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from poolwise.kernels.reduction import without_first
+from poolwise.kernels.reduction import landmarks, without_first
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.families import EAGER
@@ -56,6 +56,9 @@ class EmbeddingGraph(nn.Module):
         mask = attention_mask.bool()
         place = attention_mask.cumsum(dim=1) - 1
         pooled = mask & (place >= self._num_skipped(attention_mask, num_prompt)[:, None])
+        if self.backbone.tokens.landmark_every is not None and num_prompt is not None:
+            before = torch.where(num_prompt > 0, num_prompt, len(self.backbone.tokens.prefix))
+            pooled = landmarks(mask, before, self.backbone.tokens.landmark_every)
         if self.backbone.skips_bos:
             pooled = pooled & without_first(mask)
         prompt: Bool[Tensor, "B T"] | None = None
@@ -81,4 +84,6 @@ class EmbeddingGraph(nn.Module):
 
 def counts_prompt(backbone: Backbone) -> bool:
     """Return whether embeddings depend on how many tokens of a text belong to its prompt."""
-    return backbone.skips_prompt or backbone.tokens.echoes or backbone.attention_mode.on_prompt
+    tokens = backbone.tokens
+    by_tokens = tokens.echoes or tokens.landmark_every is not None
+    return backbone.skips_prompt or by_tokens or backbone.attention_mode.on_prompt

@@ -138,6 +138,7 @@ def _settings(model: EmbeddingModel, backbone: Backbone) -> dict[str, object]:
         "eos_id": tokens.eos_id,
         "pad_id": tokens.pad_id,
         "reads_twice": tokens.echoes,
+        "landmark_every": tokens.landmark_every,
         "split_special_tokens": tokens.splits_special,
         "counts_prompt": counts_prompt(backbone),
     }
@@ -176,8 +177,11 @@ print(vectors.shape, vectors @ vectors.T)
 ## Limits
 
 - Used without this code, `tokenizer.json` reads a special token that is spelled in a text as the special token, and
-  adds a second EOS to a text that ends in EOS itself.
+  adds a second EOS to a text that ends in EOS itself.{_LANDMARKS if backbone.tokens.landmark_every else ""}
 - The graph is in fp32 and was checked on a CPU."""
+
+
+_LANDMARKS = " It adds no landmarks inside of a text."
 
 
 def _runner_code() -> str:

@@ -44,6 +44,11 @@ class Encoder:
         counts = (place for place in range(len(text)) if ends[place] > len(prompt))
         skipped = next(counts, len(text)) if prompt else 0
         again = text[skipped:] if self.settings["reads_twice"] else []
+        every = self.settings.get("landmark_every")  # exports of older versions have no such key
+        if every:  # EOS after every few tokens of the text, but not before the EOS at its end
+            chunks = [text[start : start + every] for start in range(skipped, len(text), every)]
+            eos = [self.settings["eos_id"]]
+            text = text[:skipped] + [i for n, chunk in enumerate(chunks) for i in (eos if n else []) + chunk]
         ids = encoding.ids[:first] + text + again + encoding.ids[last:]
         return ids, first + skipped if prompt else 0
 

@@ -25,6 +25,7 @@ from poolwise.layer_subsets import LayerSubset
 from poolwise.models.embedding_model import EmbeddingModel
 from poolwise.models.families import EAGER
 from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.landmark import LandmarkPooling
 from poolwise.models.pooling.soft_tokens import SoftTokensPooling
 
 RUNNER = str(Path(__file__).with_name("run_sentence_transformers.py"))
@@ -139,6 +140,7 @@ def _write_bundle(model: EmbeddingModel, folder: Path) -> None:
             "skip_prompt": backbone.skips_prompt,
             "skip_first": backbone.skips_bos,
             "echo": backbone.tokens.echoes,
+            "landmark_every": backbone.tokens.landmark_every,
             "layer_tokens": backbone.layer_tokens,
         },
     )
@@ -160,6 +162,8 @@ def _head_settings(model: EmbeddingModel, pooling: Pooling) -> dict[str, Any]:
     settings: dict[str, Any] = {name: getattr(pooling, name) for name in _SETTINGS_OF_HEADS if hasattr(pooling, name)}
     if isinstance(pooling, SoftTokensPooling):
         kind, settings = pooling.tokens, {}
+    if isinstance(pooling, LandmarkPooling):
+        kind = "mean"
     projected = None if pooling.projection is None else pooling.projection.out_features
     settings |= {"kind": kind, "dim": backbone.get_embedding_dimension(), "projected": projected}
     if (subset := getattr(pooling, "subset", None)) is not None:

@@ -47,6 +47,21 @@ def without_first(mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     return mask & ((mask.cumsum(dim=1) > 1) | (mask.sum(dim=1, keepdim=True) == 1))
 
 
+def landmarks(mask: Bool[Tensor, "B T"], num_before: Int[Tensor, " B"], every: int) -> Bool[Tensor, "B T"]:
+    """Return which tokens are landmarks: one after every N tokens of each text, and its last token.
+
+    They are found by their places, not by their ids, because a text may contain the same id.
+
+    Args:
+        num_before: how many first tokens of each text are not part of its chunks: BOS and the prompt.
+        every: N, the number of tokens from one landmark to the next.
+    Law: at least one token of every text is a landmark.
+    """
+    place = mask.cumsum(dim=1) - num_before[:, None]  # counted from 1
+    is_last = mask.cumsum(dim=1) == mask.sum(dim=1, keepdim=True)
+    return mask & (((place > 0) & (place % (every + 1) == 0)) | is_last)
+
+
 def mean_rows(rows: Float[Tensor, "N D"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B D"]:
     """Return the mean of each of B consecutive groups of rows; ``counts`` gives their sizes.
 

@@ -63,7 +63,8 @@ class Backbone(InputModule):
         model: the base, with its adapter if it has one; its attention is set here.
         base: where it is, as ``pinned_base`` returns it.
         base_name: what saved models call it; None derives it from ``base``.
-        max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long.
+        max_tokens: texts are truncated to this many tokens, EOS included; with ``echo`` a row may be twice as long, and
+            trained tokens and landmarks are added.
         padding_side: "right" or "left"; embeddings do not depend on it.
         base_dtype: the dtype that the base's weights were rounded to; ``load`` rounds to it again.
         ending: the ids that end every text; None is EOS.
@@ -95,7 +96,13 @@ class Backbone(InputModule):
         self.model = model
         self.tokenizer = tokenizer
         self.tokens = TextTokens(
-            tokenizer, model.config.vocab_size, design.echoes, design.num_soft_tokens, ending, split_special_tokens
+            tokenizer,
+            model.config.vocab_size,
+            echoes=design.echoes,
+            num_soft=design.num_soft_tokens,
+            landmark_every=design.landmark_every,
+            ending=ending,
+            split_special_tokens=split_special_tokens,
         )
         self.design = str(design)
         self.base = base
@@ -180,6 +187,7 @@ class Backbone(InputModule):
         name, limit = min(most.items(), key=lambda pair: pair[1])
         if not MIN_TOKENS <= value <= limit:
             less = f" less {len(soft)} trained tokens" if (soft := self.tokens.soft_ids) else ""
+            less = " less the landmarks" if self.tokens.landmark_every is not None else less
             raise ModelError(
                 f"max_tokens is {value}",
                 f"wanted {MIN_TOKENS} to {limit}, {name} of base {self.base!r}{less}",
@@ -229,6 +237,8 @@ class Backbone(InputModule):
         if self.tokens.soft_ids:
             skipped = [len(row) - len(self.tokens.soft_ids) for row in rows]
         features = self.tokens.pad(rows, skipped, self.padding_side)
+        if self.tokens.landmark_every is not None:
+            features["pooling_mask"] = self.tokens.landmark_mask(features["attention_mask"], num_prompt)
         if self.skips_bos:
             features["pooling_mask"] *= without_first(features["attention_mask"].bool())
         if self.attention_mode.on_prompt:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,15 +14,20 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from poolwise.design import most_between_landmarks
 from poolwise.errors import ConfigError, DataError, ModelError, unreadable
+from poolwise.kernels.reduction import landmarks
 from poolwise.models.long_texts import Ids, tokenise_in_part
 from poolwise.models.vocabularies import own_tokenizer
 
+T = TypeVar("T")
 PaddingSide = Literal["left", "right"]
 
 
 class TextTokens:
     """Tokenises texts as: the tokenizer's prefix (BOS), the text, EOS. An echo is prefix, prompt, text, text, EOS.
+
+    With landmarks the text is cut into chunks of N tokens with EOS after each: prefix, prompt, chunk, EOS, chunk, EOS.
 
     EOS is appended by id after truncation, because tokenizer options for it are missing (Qwen2), lost on truncation, or
     drop a BOS that comes from the tokenizer's template.
@@ -31,6 +36,7 @@ class TextTokens:
         vocab_size: number of rows of the base's embedding matrix; ids must be below it.
         echoes: every text is repeated, without its prompt.
         num_soft: number of ids after EOS, from ``vocab_size`` on: trained tokens, which the base has no embedding for.
+        landmark_every: N, the number of text tokens from one landmark to the next; None for no landmarks.
         ending: the ids that end every text; None is EOS. Models that others trained may end in none, or in more.
         split_special_tokens: a special token that is spelled in a text, such as ``<|eos|>``, is read as the characters
             that it consists of, and not as the special token. None keeps the tokenizer's own setting.
@@ -44,6 +50,7 @@ class TextTokens:
         vocab_size: int,
         echoes: bool = False,
         num_soft: int = 0,
+        landmark_every: int | None = None,
         ending: Sequence[int] | None = None,
         split_special_tokens: bool | None = None,
     ) -> None:
@@ -60,6 +67,7 @@ class TextTokens:
         if split_special_tokens is not None:
             tokenizer.split_special_tokens = split_special_tokens
         self.echoes = echoes
+        self.landmark_every = landmark_every
         self.vocab_size = vocab_size
         self.soft_ids = [*range(vocab_size, vocab_size + num_soft)]
         self.eos_id: int = eos
@@ -126,8 +134,8 @@ class TextTokens:
         If there is a prompt, BOS belongs to it. A token that spans the end of the prompt belongs to the text.
 
         Args:
-            max_tokens: maximum number of ids per text, BOS and EOS included; the repetition of a text and
-                trained tokens do not count.
+            max_tokens: maximum number of ids per text, BOS and EOS included; the repetition of a text, trained tokens
+                and the landmarks before EOS do not count.
         Raises: DataError if an input is not a text.
         """
         found, _ = self.contents_in_part(texts, prompt, self.room(max_tokens))
@@ -201,6 +209,8 @@ class TextTokens:
             while self.ends_in_eos and kept and kept[-1] == self.eos_id:
                 kept.pop()
             echo = kept[skipped:] if self.echoes else ()
+            if self.landmark_every is not None:
+                kept = [*kept[:skipped], *with_landmarks(kept[skipped:], self.eos_id, self.landmark_every)]
             row = [*self.prefix, *kept, *echo, *self.ending, *self.soft_ids]
             rows.append(row or [self.eos_id])  # an empty text without BOS and EOS still needs a token
             counts.append(len(self.prefix) + min(skipped, len(kept)) if has_prompt else 0)
@@ -217,6 +227,10 @@ class TextTokens:
 
     def most_tokens(self, limit: int) -> int:
         """Return the largest ``max_tokens`` with which ``encode`` returns at most ``limit`` ids per text."""
+        if self.landmark_every is not None:
+            # Without a prompt a text has the most chunks.
+            room = most_between_landmarks(limit - len(self.prefix), self.landmark_every)
+            return len(self.prefix) + room + 1
         # Prefix and EOS are there once.
         return (limit + len(self.prefix) + 1) // 2 if self.echoes else limit - len(self.soft_ids)
 
@@ -229,6 +243,27 @@ class TextTokens:
         """
         before = num_prompt or len(self.prefix)
         return before + (length - 1 - before) // 2
+
+    def num_landmarks(self, length: int, num_prompt: int) -> int:
+        """Return how many landmarks a row has before its EOS.
+
+        Args:
+            length: number of ids of the row.
+            num_prompt: how many of them belong to the prompt, as ``encode`` returns it.
+        """
+        if self.landmark_every is None:
+            return 0
+        return (length - 1 - (num_prompt or len(self.prefix))) // (self.landmark_every + 1)
+
+    def landmark_mask(self, attention_mask: Int[Tensor, "B T"], num_prompt: Sequence[int]) -> Int[Tensor, "B T"]:
+        """Return which ids of padded rows are landmarks, the EOS at their end among them.
+
+        Args:
+            num_prompt: how many first ids of each row belong to the prompt, as ``encode`` returns it.
+        """
+        assert self.landmark_every is not None
+        before = torch.tensor([count or len(self.prefix) for count in num_prompt])
+        return landmarks(attention_mask.bool(), before, self.landmark_every).long()
 
     def _count_prompt(self, prompt: str, content: Sequence[int], offsets: Sequence[tuple[int, int]] | None) -> int:
         if offsets is not None:
@@ -257,6 +292,12 @@ class TextTokens:
         real = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
         ids[attention] = torch.from_numpy(real)
         return {"input_ids": ids, "attention_mask": attention.long(), "pooling_mask": pooling.long()}
+
+
+def with_landmarks(text: Sequence[T], landmark: T, every: int) -> list[T]:
+    """Return the tokens of a text with a landmark after every N of them, but none at its end."""
+    chunks = (text[start : start + every] for start in range(0, len(text), every))
+    return [one for number, chunk in enumerate(chunks) for one in ([landmark, *chunk] if number else chunk)]
 
 
 def _require_texts(texts: Sequence[Any]) -> None:

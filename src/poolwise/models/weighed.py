@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from poolwise.models.pooling.base import WeightsKind
 
-Role = Literal["start", "prompt", "text", "repetition", "end", "trained"]
-"""BOS, the prompt, the text, its second occurrence in an echo, EOS, and the trained tokens of ``soft_tokens``."""
+Role = Literal["start", "prompt", "text", "repetition", "landmark", "end", "trained"]
+"""BOS, the prompt, the text, its second occurrence in an echo, a landmark inside the text, EOS, and the trained tokens
+of ``soft_tokens``."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from poolwise.kernels.reduction import reduction_weights
 from poolwise.layer_subsets import LayerSubset
 from poolwise.models.backbone import Backbone
 from poolwise.models.pooling.base import Pooling
+from poolwise.models.tokens import with_landmarks
 from poolwise.models.weighed import PoolingWeights, Role, WeighedToken, characters
 from poolwise.models.weighing_others import weigh_other
 
@@ -93,12 +94,17 @@ def _pieces(
     num_start, num_soft = len(tokens.prefix), len(tokens.soft_ids)
     num_end = len(tokens.ending) or int(len(row) == 1 + num_soft and not num_all)
     num_content = len(row) - num_start - num_end - num_soft
+    num_landmarks = tokens.num_landmarks(len(row), num_prompt)
     skipped = max(num_prompt - num_start, 0)
     # In an echo the text is there twice, the prompt once.
-    kept = (num_content + skipped) // 2 if tokens.echoes else num_content
+    kept = (num_content + skipped) // 2 if tokens.echoes else num_content - num_landmarks
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(row[: len(row) - num_soft])]
     pieces: list[tuple[str, Role]] = [(name, "start") for name in names[:num_start]]
-    pieces += [(piece, "prompt" if place < skipped else "text") for place, piece in enumerate(shown[:kept])]
+    pieces += [(piece, "prompt") for piece in shown[: min(skipped, kept)]]
+    text_pieces: list[tuple[str, Role]] = [(piece, "text") for piece in shown[skipped:kept]]
+    if tokens.landmark_every is not None:
+        text_pieces = with_landmarks(text_pieces, (names[-1], "landmark"), tokens.landmark_every)
+    pieces += text_pieces
     if tokens.echoes:
         pieces += [(piece, "repetition") for piece in shown[skipped:kept]]
     pieces += [(name, "end") for name in names[num_start + num_content :]]

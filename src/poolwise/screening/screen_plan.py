@@ -39,8 +39,8 @@ def screen_recipe(recipe: Recipe) -> Recipe:
     if unfit := [name for name in recipe.designs if parse_design(name).reads_more]:
         raise ConfigError(
             f"a screen cannot try {', '.join(unfit)}: it stores the states of texts alone; echo reads a text "
-            "twice, and soft_tokens reads trained tokens after it",
-            "wanted designs without either",
+            "twice, soft_tokens reads trained tokens after it, and landmark reads EOS inside it",
+            "wanted designs without these",
             "run `poolwise study` without --screen, or leave these designs out",
         )
     if recipe.train.method == "full":

@@ -28,6 +28,7 @@ BUNDLED = (
     ),
     *("mean(skip=bos)+causal", "mean(prompt=skip)+bidirectional", "weighted_mean(prompt=skip)+causal"),
     *("mean(echo=true)+causal", "last(echo=true)+bidirectional", "soft_tokens(count=3)+causal"),
+    *("landmark(every=4)+causal", "landmark(every=3,dim=8)+bidirectional(on=prompt)"),
     *("mean+bidirectional(top=2)", "multilayer+bidirectional(top=1)", "mean(prompt=skip)+bidirectional(on=prompt)"),
 )
 TOLERANCE = 3e-6
@@ -75,7 +76,7 @@ def test_a_projection_is_a_stock_module(bases, tmp_path, design):
     assert differences(model, encoded(loaded, model)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize(("design", "family"), [*((d, "llama") for d in BUNDLED), *((d, "gpt2") for d in BUNDLED[-6:])])
+@pytest.mark.parametrize(("design", "family"), [*((d, "llama") for d in BUNDLED), *((d, "gpt2") for d in BUNDLED[-8:])])
 def test_the_bundled_file_gives_the_same(bases, tmp_path, monkeypatch, design, family):
     monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
     model = moved_model(design, bases[family])
@@ -86,7 +87,10 @@ def test_the_bundled_file_gives_the_same(bases, tmp_path, monkeypatch, design, f
     assert differences(model, encoded(loaded, model)).max() < TOLERANCE
 
 
-READ = ("latent+causal", "mean(prompt=skip)+bidirectional", "mean(skip=bos)+causal", "last(echo=true)+causal")
+READ = (
+    *("latent+causal", "mean(prompt=skip)+bidirectional", "mean(skip=bos)+causal"),
+    *("last(echo=true)+causal", "landmark(every=3)+causal", "landmark(every=1)+bidirectional"),
+)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
@@ -98,6 +102,7 @@ def test_the_bundled_file_reads_the_same_tokens(bases, tmp_path, design, family,
     reader = bundled_modules.Reader.load(str(tmp_path))
     # Ends of texts and of prompts: texts that end with EOS, prompts that end with a token or inside of one.
     texts = ["stocks fell <eos>", "<eos>", "<eos> <eos>", "a dog runs", "", "one two " * 30, "<bos> dog"]
+    texts += ["a dog <eos> runs <eos> in the park"]
     for prompt in (
         "",
         "search query :",

@@ -38,6 +38,7 @@ DESIGNS = (
     "mlp+bidirectional",
     "soft_tokens(count=3,tokens=mean)+causal",
     "mean(echo=true)+causal",
+    "landmark(every=3)+causal",
     "weighted_mean(prompt=skip)+bidirectional(on=prompt)",
 )
 """Every pooling, every attention, and every option that changes what is read or pooled."""
@@ -175,6 +176,18 @@ def test_the_graph_as_a_module_equals_the_model(bases) -> None:
     found = graph(features["input_ids"], features["attention_mask"], counts)
     assert np.abs(found.numpy() - model.encode(list(TEXTS), prompt="search : ")).max() < TOLERANCE
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_graph_finds_landmarks_by_their_places(bases, side) -> None:
+    model = moved_model("landmark(every=3)+bidirectional(on=prompt)", bases["llama"], split_special_tokens=False)
+    model[0].padding_side = side
+    texts = [*TEXTS, "", "a <eos> dog runs <eos> in the park"]
+    for prompt in ("", "search : "):
+        _, counts = model[0].tokens.encode(texts, prompt, 24)
+        features = model[0].preprocess(texts, prompt=prompt)
+        found = EmbeddingGraph(model)(features["input_ids"], features["attention_mask"], torch.tensor(counts))
+        assert np.abs(found.numpy() - model.encode(texts, prompt=prompt)).max() < TOLERANCE
 
 
 def test_what_torch_cannot_export_is_refused_with_the_reason(bases, tmp_path) -> None:

@@ -138,6 +138,8 @@ def test_truncation_of_the_model_itself(base: str) -> None:
         "soft_tokens(count=2)+bidirectional(on=prompt)",
         "mean(echo=true)+causal",
         "last(echo=true)+bidirectional(on=prompt)",
+        "landmark(every=3)+bidirectional",
+        "landmark(every=2)+bidirectional(on=prompt)",
     ],
 )
 @pytest.mark.parametrize("method", ["lora", "frozen", "full"])

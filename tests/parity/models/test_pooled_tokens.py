@@ -64,12 +64,25 @@ def soft_states(model, *text):
     return model[0].model(inputs_embeds=torch.cat([known, soft])[None], use_cache=False).last_hidden_state[0, -3:]
 
 
+def landmark_states(model, *text):
+    """Return the states of EOS after every third token of a text, and of the EOS at its end."""
+    bos, prompt, content = pieces(model, *text)
+    ids, places = [*bos, *prompt], []
+    for number, token in enumerate(content):
+        if number and number % 3 == 0:
+            places.append(len(ids))
+            ids.append(EOS)
+        ids.append(token)
+    return plain_states(model, [*ids, EOS])[[*places, len(ids)]]
+
+
 REFERENCES = {
     "mean(skip=bos)": skips_bos,
     "mean(echo=true)": lambda *text: second_occurrence(*text).mean(dim=0),
     "soft_tokens(count=3,tokens=mean)": lambda *text: soft_states(*text).mean(dim=0),
     "soft_tokens(count=3,tokens=last)": lambda *text: soft_states(*text)[-1],
     "last(echo=true)": lambda *text: second_occurrence(*text)[-1],
+    "landmark(every=3)": lambda *text: landmark_states(*text).mean(dim=0),
 }
 
 
@@ -96,6 +109,23 @@ def test_encode_equals_the_plain_reference(pooling, attention, prompt, family):
     assert np.abs(plain.encode(SOME[:4], prompt=prompt) - wanted[:4]).max() > 1e-3  # it is another design
 
 
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_a_text_with_one_landmark_has_the_embedding_of_its_last_token(attention, family):
+    marked, last = (build(f"{pooling}+{attention}", family[1]) for pooling in ("landmark", "last"))
+    assert np.abs(marked.encode(SOME, prompt=PROMPT) - last.encode(SOME, prompt=PROMPT)).max() < SAME
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+def test_a_landmark_is_found_by_its_place_where_a_text_spells_eos(attention, family):
+    name, base = family
+    model = build(f"landmark(every=3)+{attention}", base, split_special_tokens=False)
+    texts = ["a dog <eos> runs in the park", "<eos> a dog", "the old <eos> <eos> man plays"]
+    assert all(EOS in pieces(model, name, "", text)[2] for text in texts)
+    with torch.no_grad():
+        found = torch.stack([landmark_states(model, name, "", text).mean(dim=0) for text in texts])
+    assert np.abs(model.encode(texts) - normalize(found, dim=1).numpy()).max() < SAME
+
+
 def test_trained_tokens_are_trained_with_the_head_and_change_the_embeddings(family):
     model = build("soft_tokens(count=2)+causal", family[1])
     (soft,) = head_parameters(model)
@@ -112,7 +142,9 @@ def test_trained_tokens_are_trained_with_the_head_and_change_the_embeddings(fami
 
 def test_the_limit_counts_the_text_and_the_base_must_have_room_for_more(family):
     base, long = family[1], "dog " * POSITIONS
-    for pooling, most in (("soft_tokens(count=3)", POSITIONS - 3), ("mean(echo=true)", POSITIONS // 2)):
+    # 50 or 51 tokens, 13 landmarks, and BOS where there is one.
+    more = (("soft_tokens(count=3)", POSITIONS - 3), ("mean(echo=true)", POSITIONS // 2), ("landmark(every=4)", 52))
+    for pooling, most in more:
         model = build_model(f"{pooling}+causal", base, method="frozen", precision="fp32", max_tokens=most)
         assert POSITIONS - 2 <= model.preprocess([long])["input_ids"].shape[1] <= POSITIONS
         assert np.isfinite(model.encode([long, "dog"])).all()

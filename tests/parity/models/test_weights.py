@@ -34,7 +34,11 @@ def features(name="token_embeddings", length=6):
 
 
 @pytest.mark.parametrize(
-    "design", ["last", "mean", "weighted_mean", "soft_tokens(count=2,tokens=mean)", "soft_tokens(count=2,tokens=last)"]
+    "design",
+    [
+        *("last", "mean", "weighted_mean", "landmark(every=2)"),
+        *("soft_tokens(count=2,tokens=mean)", "soft_tokens(count=2,tokens=last)"),
+    ],
 )
 def test_the_weighted_sum_of_tokens_is_the_pooled_vector(design):
     pooling, given = stirred(design), features()

@@ -20,6 +20,7 @@ NEWER = (
     "pma(dim=12)+causal",
     "mean(echo=true)+causal",
     "soft_tokens(count=2)+causal",
+    "landmark(every=2)+causal",
 )
 COLUMNS = ("anchor", "positive", "negative_1")
 

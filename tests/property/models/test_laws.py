@@ -40,6 +40,8 @@ OPTIONS = (
     "last(echo=true,dim=12)",
     "soft_tokens(count=3,tokens=last)",
     "soft_tokens(count=3,tokens=mean,dim=12)",
+    "landmark(every=2)",
+    "landmark(every=3,dim=12)",
     "pma(queries=3,heads=2,dim=10,init=random)",
     "layer_mix(layers=every2)",
     "multilayer(layers=1-2)",

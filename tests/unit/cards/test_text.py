@@ -105,6 +105,18 @@ def test_it_says_what_a_user_needs() -> None:
         assert part in text, part
 
 
+def test_what_the_base_reads_beside_a_text_is_said() -> None:
+    for design, said in (
+        (
+            "landmark(every=8)+causal",
+            "EOS after every N tokens of the text, and after the last, with N = 8, counted after",
+        ),
+        ("mean(echo=true)+causal", "the base reads every text twice"),
+    ):
+        model = MODEL.model_copy(update={"design": design})
+        assert said in card_text(FULL.model_copy(update={"model": model})), design
+
+
 def test_what_is_not_known_is_said() -> None:
     text = card_text(BARE)
     for part in ("Not known: this model was not evaluated", "Data and settings: not known", "not measured"):

@@ -228,6 +228,7 @@ def test_a_document_beyond_the_model_is_read_in_parts(base: str, tmp_path: Path)
         ("latent+causal", "latent was trained to pool whole texts"),
         ("mean(echo=true)+causal", "it reads a text twice"),
         ("soft_tokens+causal", "it pools trained tokens after the whole text"),
+        ("landmark+causal", "it pools landmarks, whose chunks are not those of the corpus"),
     ],
 )
 def test_late_chunking_is_refused_where_it_is_not_defined(base: str, tmp_path: Path, design: str, reason: str) -> None:

@@ -97,6 +97,7 @@ def programs(tmp_path, file, monkeypatch) -> Path:
         ("latent+causal", "has a trained head"),
         ("mean(skip=bos)+causal", "leaves BOS out of the pooling"),
         ("mean(echo=true)+causal", "reads every text twice"),
+        ("landmark+causal", "reads landmarks inside of a text"),
         ("mean(dim=8)+causal", "ends in a projection"),
         ("mean+bidirectional(top=1)", "not the same for all layers"),
         ("weighted_mean+causal", "llama.cpp has no pooling weighted_mean"),

@@ -206,6 +206,7 @@ def test_unknown_targets_and_options(model, tmp_path) -> None:
         ("latent+causal", "has a trained head"),
         ("soft_tokens+causal", "reads trained tokens"),
         ("mean(echo=true)+causal", "reads every text twice"),
+        ("landmark+causal", "reads landmarks inside of a text"),
         ("mean(skip=bos)+causal", "leaves BOS out"),
         ("mean(prompt=skip)+causal", "leaves the prompt out"),
         ("mean(dim=8)+causal", "ends in a projection"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from poolwise.errors import ConfigError, ModelError
-from poolwise.models.tokens import TextTokens
+from poolwise.models.tokens import TextTokens, with_landmarks
 from tiny_models import FAMILIES, HAS_BOS, PAD_IS_EOS, TEXTS, tiny_tokenizer
 
 EOS, BOS = 2, 1
@@ -90,6 +90,95 @@ def test_the_longest_echo_fills_the_limit_and_one_more_token_exceeds_it(tokens):
         (row,), (longer,) = (encode(echoing, text, limit=asked)[0] for asked in (most, most + 1))
         assert len(row) in (limit, limit - 1) and len(longer) > limit
     assert tokens.most_tokens(20) == 20
+
+
+def with_eos_after(tokens, every):
+    return TextTokens(tokens.tokenizer, len(tokens.tokenizer), landmark_every=every)
+
+
+def places_of_landmarks(found, row, count, side="right"):
+    """Return the places of the landmarks in a row that is padded to three ids more."""
+    features = found.pad([row, [*row, EOS, EOS, EOS]], [0, 0], side)
+    mask = found.landmark_mask(features["attention_mask"], [count, count])
+    assert not mask[~features["attention_mask"].bool()].any()
+    return [place - (3 if side == "left" else 0) for place in mask[0].nonzero()[:, 0].tolist()]
+
+
+@pytest.mark.parametrize("prompt", ["", "search query : "])
+def test_a_landmark_stands_after_every_few_tokens_of_the_text(prompt, tokens):
+    (plain,), (count,) = encode(tokens, TEXTS[3], prompt=prompt, limit=16)
+    start = count or len(tokens.prefix)
+    before, text = plain[:start], plain[start:-1]
+    half, one_less = len(text) // 2, len(text) - 1
+    even = [*before, *text[: 2 * half]]
+    wanted = {
+        len(text) + 1: plain,
+        len(text): plain,  # none directly before EOS
+        one_less: [*before, *text[:-1], EOS, text[-1], EOS],
+    }
+    for every, row in wanted.items():
+        assert encode(with_eos_after(tokens, every), TEXTS[3], prompt=prompt, limit=16) == ([row], [count])
+    twice = with_eos_after(tokens, half).rows(
+        [even[len(tokens.prefix) :]], [start - len(tokens.prefix)], 32, has_prompt=True
+    )
+    assert twice[0] == [[*before, *text[:half], EOS, *text[half : 2 * half], EOS]]
+
+
+def test_landmarks_do_not_count_and_do_not_move_the_prompt(tokens):
+    texts = [*TEXTS, "", "a dog <eos>", "<eos> a dog <eos> runs", "a dog " * 30]
+    for every in (1, 2, 3, 32):
+        found = with_eos_after(tokens, every)
+        for prompt, limit in (("", 4), ("", 9), ("search query : ", 6), ("search query : ", 32), ("one " * 40, 8)):
+            rows, counts = encode(found, *texts, prompt=prompt, limit=limit)
+            once, same = encode(tokens, *texts, prompt=prompt, limit=limit)
+            assert counts == same
+            for row, plain, count in zip(rows, once, counts, strict=True):
+                start = count or len(tokens.prefix)
+                wanted, marks = plain[:start], []
+                for number, token in enumerate(plain[start:-1], start=1):
+                    wanted.append(token)
+                    if number % every == 0 and number < len(plain) - 1 - start:
+                        marks.append(len(wanted))
+                        wanted.append(EOS)
+                assert row == [*wanted, EOS]
+                assert found.num_landmarks(len(row), count) == len(marks)
+                for side in ("right", "left"):
+                    assert places_of_landmarks(found, row, count, side) == [*marks, len(wanted)]
+
+
+def test_an_empty_text_has_one_landmark(tokens):
+    found = with_eos_after(tokens, 1)
+    for prompt in ("", "search query :"):
+        (row,), (count,) = encode(found, "", prompt=prompt)
+        assert row == encode(tokens, "", prompt=prompt)[0][0]
+        assert places_of_landmarks(found, row, count) == [len(row) - 1]
+
+
+def test_a_very_long_text_has_the_landmarks_of_its_beginning(tokens):
+    found = with_eos_after(tokens, 5)
+    long, short = "a dog runs " * 9000, "a dog runs " * 40
+    for prompt in ("", "search query : "):
+        (parts,), _ = (found.contents_in_part([long], prompt, 24)[0], None)
+        assert len(parts[0]) < 20_000  # it was read in part
+        assert encode(found, long, prompt=prompt) == encode(found, short, prompt=prompt)
+
+
+def test_the_longest_row_with_landmarks_fills_the_limit_and_one_more_token_exceeds_it(tokens):
+    for every in (1, 2, 3, 7, 30):
+        found = with_eos_after(tokens, every)
+        for limit in range(12, 22):
+            most = found.most_tokens(limit)
+            (row,), (longer,) = (encode(found, "a dog " * 40, limit=asked)[0] for asked in (most, most + 1))
+            assert len(row) in (limit, limit - 1) and len(longer) > limit
+            (prompted,), _ = encode(found, "a dog " * 40, prompt="search query : ", limit=most)
+            assert len(prompted) <= limit
+
+
+def test_tokens_between_landmarks_are_those_of_the_text() -> None:
+    assert with_landmarks("", "|", 2) == []
+    assert "".join(with_landmarks("abcde", "|", 2)) == "ab|cd|e"
+    assert "".join(with_landmarks("abcd", "|", 2)) == "ab|cd"
+    assert "".join(with_landmarks("abcd", "|", 9)) == "abcd"
 
 
 def test_prompt_longer_than_the_limit_leaves_eos_alone(tokens):

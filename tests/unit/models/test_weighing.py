@@ -69,6 +69,34 @@ def test_the_second_occurrence_and_trained_tokens_are_named(base):
     assert [token.weight for token in found.tokens] == [0, 0, 0, 0, 0.5, 0.5]
 
 
+def test_landmarks_are_named_and_weigh_the_same(base):
+    found = weigh("landmark(every=2)", base, "a dog runs in the", "search ")
+    assert parts(found) == [
+        ("<bos>", "start"),
+        ("search", "prompt"),
+        (" a", "text"),
+        (" dog", "text"),
+        ("<eos>", "landmark"),
+        (" runs", "text"),
+        (" in", "text"),
+        ("<eos>", "landmark"),
+        (" the", "text"),
+        ("<eos>", "end"),
+    ]
+    assert [token.weight for token in found.tokens] == pytest.approx([0, 0, 0, 0, 1 / 3, 0, 0, 1 / 3, 0, 1 / 3])
+    assert found.token_kind == "exact" and not found.is_truncated
+    assert [role for _, role in parts(weigh("landmark(every=2)", base, "a dog", ""))] == [
+        "start",
+        "text",
+        "text",
+        "end",
+    ]
+    assert parts(weigh("landmark(every=2)", base, "", "")) == [("<bos>", "start"), ("<eos>", "end")]
+    found = weigh("landmark(every=5)", base, "dog " * 30, "")
+    assert found.is_truncated and len(found.tokens) == 16 + 2
+    assert [token.role for token in found.tokens].count("text") == 14
+
+
 def test_a_truncated_text_is_said_to_be(base):
     found = weigh("mean", base, "dog " * 30, "")
     assert found.is_truncated and len(found.tokens) == 16

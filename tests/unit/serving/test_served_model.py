@@ -30,6 +30,7 @@ DESIGNS = (
     "last(echo=true)+causal",
     "mean(skip=bos)+causal",
     "soft_tokens(count=2)+causal",
+    "landmark(every=3)+causal",
     "multilayer+bidirectional(on=prompt)",
 )
 

@@ -39,7 +39,13 @@ def found(monkeypatch, *designs, gpus=(), **train):
 
 @pytest.mark.parametrize(
     ("design", "train", "evaluation"),
-    [("mean(echo=true)+causal", 2.0, 2.0), ("soft_tokens(count=4)+causal", 1.5, 1.25), ("pma+causal", 1.0, 1.0)],
+    [
+        ("mean(echo=true)+causal", 2.0, 2.0),
+        ("soft_tokens(count=4)+causal", 1.5, 1.25),
+        # Of 8 and of 16 tokens, one is EOS; no landmark is put directly before it.
+        ("landmark(every=2)+causal", 11 / 8, 23 / 16),
+        ("pma+causal", 1.0, 1.0),
+    ],
 )
 def test_what_the_base_reads_beside_the_text_costs_time(monkeypatch, design, train, evaluation):
     seconds = list(found(monkeypatch, "last+causal", design).seconds.values())

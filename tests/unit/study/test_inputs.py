@@ -83,6 +83,10 @@ def test_what_the_base_reads_beside_the_text_must_fit_too(tmp_path: Path) -> Non
     load_inputs(tiny_recipe(tmp_path, "llama", {}, **soft, train=train | {"max_tokens": 61}))
     with pytest.raises(ConfigError, match=r"train\.max_tokens is 62; wanted at most 61, because soft_tokens"):
         load_inputs(tiny_recipe(tmp_path, "llama", {}, **soft, train=train | {"max_tokens": 62}))
+    marked: Any = {"designs": ["mean+causal", "landmark(every=4)+causal"], "eval": {"max_tokens": 52}}
+    load_inputs(tiny_recipe(tmp_path, "llama", {}, **marked, train=train | {"max_tokens": 52}))
+    with pytest.raises(ConfigError, match=r"train\.max_tokens is 53; wanted at most 52, because landmark\(every=4\)"):
+        load_inputs(tiny_recipe(tmp_path, "llama", {}, **marked, train=train | {"max_tokens": 53}))
     message = r"train\.max_tokens is 33; wanted at most 32, because mean\(echo=true\)\+causal reads more than the text"
     with pytest.raises(ConfigError, match=message):
         load_inputs(tiny_recipe(tmp_path, "llama", {}, **echo, train=train | {"max_tokens": 33}))

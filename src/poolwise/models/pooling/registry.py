@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from poolwise.design import Design
 from poolwise.models.pooling.base import Pooling
+from poolwise.models.pooling.landmark import LandmarkPooling
 from poolwise.models.pooling.last import LastPooling
 from poolwise.models.pooling.latent import LatentPooling
 from poolwise.models.pooling.layer_mean import LayerMeanPooling
@@ -29,6 +30,7 @@ POOLING_CLASSES: Mapping[str, type[Pooling]] = {
     "pma": PmaPooling,
     "multilayer": MultilayerPooling,
     "soft_tokens": SoftTokensPooling,
+    "landmark": LandmarkPooling,
     "mlp": MlpPooling,
 }
 

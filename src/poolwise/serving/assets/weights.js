@@ -8,6 +8,7 @@ const ROLES = {
   start: "start of text",
   prompt: "prompt",
   repetition: "second reading",
+  landmark: "landmark",
   end: "end of text",
   trained: "trained token",
 };
