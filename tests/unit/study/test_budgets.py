@@ -99,7 +99,7 @@ def test_only_whole_jobs_with_equal_inputs_are_taken(tree: dict[str, Any], first
 def test_a_folder_that_is_no_other_study_is_refused(tree: dict[str, Any], first: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not the folder of a study"):
         run_study(build_recipe(tree), tmp_path / "out", reuse=[tmp_path])
-    with pytest.raises(ConfigError, match="it holds studies, such as .*out: name one of them"):
+    with pytest.raises(ConfigError, match=r"it holds studies, such as .*out: name one of them"):
         run_study(build_recipe(tree), tmp_path / "out", reuse=[first.parent])
     with pytest.raises(ConfigError, match="is the study's own folder"):
         run_study(build_recipe(tree), first, reuse=[first])
