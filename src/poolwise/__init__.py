@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from poolwise.freed_memory import limit_arenas
+
 if TYPE_CHECKING:
     from poolwise.api import compare, doctor, encode, encode_corpus, evaluate, run_screen, run_study, train
     from poolwise.config import Recipe, load_recipe
@@ -30,6 +32,7 @@ if "torch" not in sys.modules:
 # time (docs/log.md). Both numbers are read at the first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
+limit_arenas()  # before there are more
 
 _HOMES = {
     "build_model": "models",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,37 @@ def test_what_was_freed_goes_back_to_the_system(work: str, tmp_path: Path) -> No
     command = [sys.executable, "-c", AROUND.format(work=work), str(ROOT / "recipes" / "quickstart.yaml")]
     found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert float(found.stdout.splitlines()[-1]) < 20  # MiB; the small study keeps 86 otherwise
+
+
+ARENAS = """
+import ctypes
+import sys
+import threading
+
+import poolwise
+
+together = threading.Barrier(40)
+
+def allocate():
+    together.wait()
+    ctypes.CDLL(None).malloc(1000)
+
+threads = [threading.Thread(target=allocate) for _ in range(40)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"arenas.xml", b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="the C library has no arenas")
+@pytest.mark.parametrize(("given", "most"), [({}, max(2, os.cpu_count() or 2)), ({"MALLOC_ARENA_MAX": "3"}, 3)])
+def test_threads_share_few_arenas(given: dict[str, str], most: int, tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"} | given
+    subprocess.run([sys.executable, "-c", ARENAS], check=True, cwd=tmp_path, env=env)
+    assert (tmp_path / "arenas.xml").read_text().count("<heap nr=") <= most
