@@ -14,7 +14,7 @@ _ARENA_MAX = -8
 def limit_arenas() -> None:
     """Let the C library keep an arena for each core, not eight, unless MALLOC_ARENA_MAX says how many.
 
-    An arena is memory that few threads share, and keeps what they freed. Models are loaded and texts are read by threads
+    An arena is memory that few threads share; it keeps what they freed. Models are loaded and texts are read by threads
     that come and go: with sixteen arenas a process that ran studies had 705 MiB, with two 675. Arenas that exist stay.
     """
     if "MALLOC_ARENA_MAX" in os.environ:
