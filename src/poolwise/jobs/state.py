@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from poolwise.errors import EvalError, explain
 from poolwise.jobs.job import Job, JobKind
@@ -19,6 +19,7 @@ from poolwise.records import Record, RunManifest, load_record, save_record
 from poolwise.storage.checksums import checksums, damages, files_below
 from poolwise.storage.fingerprints import ABOUT, fingerprint
 from poolwise.storage.whole_files import flush_file
+from poolwise.wording import without_homes
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, int, str], None]
@@ -39,6 +40,11 @@ class JobState(Record):
     )
     manifest: str = Field(default="", description="of a training: hash of its run.json without the cost")
     threads: int | None = Field(default=None, description="of torch, in the process that ran it; None if not recorded")
+
+    @field_validator("error")
+    @classmethod
+    def _without_homes(cls, error: str) -> str:
+        return without_homes(error)
 
 
 def state_path(out: Path, job: Job) -> Path:
@@ -159,5 +165,5 @@ def _explain(error: Exception, out: Path, job: Job) -> str:
         return str(known)
     path = state_path(out, job).with_suffix(".traceback.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)))
+    path.write_text(without_homes("".join(traceback.format_exception(error))))
     return f"{type(error).__name__}: {error} (a bug in poolwise; see {path})"
