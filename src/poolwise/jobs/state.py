@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from poolwise.errors import EvalError, explain
 from poolwise.jobs.job import Job, JobKind
 from poolwise.records import Record, RunManifest, load_record, save_record
-from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.checksums import checksums, damages, files_below, load_checksums, write_checksums
 from poolwise.storage.fingerprints import ABOUT, fingerprint
 from poolwise.storage.whole_files import flush_file
 from poolwise.wording import without_homes
@@ -82,6 +82,33 @@ def damage(out: Path, job: Job) -> dict[str, str]:
     if state.manifest and _manifest(out, job) != state.manifest:
         found[f"runs/{job.run}/run.json"] = "is missing or has other contents than when it was written"
     return found
+
+
+def model_checksums(outputs: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the checksums of each trained model's files among a job's outputs, by the model's folder."""
+    found: dict[str, dict[str, str]] = {}
+    for name, known in outputs.items():
+        parts = name.split("/")
+        if parts[0] == "runs" and parts[2] == "model":
+            found.setdefault("/".join(parts[:3]), {})[name] = known
+    return found
+
+
+def restore_checksums(out: Path) -> None:
+    """Write ``SUMS`` of each trained model of a study as the jobs recorded it, where it is missing or differs."""
+    for path in sorted((out / "jobs").glob("train-*.json")):
+        try:
+            state = load_record(JobState, path)
+        except EvalError:
+            continue
+        for within, wanted in model_checksums(state.outputs or {}).items():
+            sums = {name.removeprefix(f"{within}/"): known for name, known in wanted.items()}
+            try:
+                is_whole = load_checksums(out / within) == sums
+            except (OSError, ValueError):
+                is_whole = False
+            if not is_whole and (out / within).is_dir():
+                write_checksums(out / within, sums)
 
 
 def _manifest(out: Path, job: Job) -> str:
