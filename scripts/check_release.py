@@ -1,9 +1,10 @@
-"""Tries wheel and sdist in ``dist/`` where the checkout is not: the version, its own files, and a corpus encoded with it.
+"""Tries wheel and sdist in ``dist/`` where the checkout is not: version, own files, and a corpus encoded with each.
 
 python scripts/check_release.py
 
-Each is installed into a new environment, beside the dependencies of this one, with its build backend for the sdist. Of a folder that a .pth file names,
-Python reads no further .pth files, so the editable install of this environment is not seen there.
+Each is installed into a new environment, beside the dependencies of this one, which has the build backend too. Of a
+folder that a .pth file names, Python reads no further .pth files, so the editable install of this environment is not
+seen there.
 """
 
 from __future__ import annotations
