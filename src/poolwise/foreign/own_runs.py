@@ -35,10 +35,10 @@ def read_own(path: Path, folders: Sequence[Path]) -> Source:
         if run.scores or len(source.damaged) == num_damaged:
             source.runs.append(run)
     gone = {} if planned is None else _gone(path, set(planned))
-    told = [error.got for error in source.damaged]
-    for error in (error for errors in gone.values() for error in errors):
-        if not any(error.got.partition(" ")[0] in text for text in told):
-            source.set_aside(error)
+    told = [damage.got for damage in source.damaged]
+    for lost in (one for errors in gone.values() for one in errors):
+        if not any(lost.got.removesuffix(_LOST) in text for text in told):
+            source.set_aside(lost)
     recipe = _recipe(path / "study.json")
     if planned is not None and not recipe:
         source.notes.append(f"{path / 'study.json'} is missing, so {path} declares no reference and no comparisons")
@@ -52,6 +52,9 @@ def read_own(path: Path, folders: Sequence[Path]) -> Source:
         if folder.parent.name not in names:
             source.leave_out("not in the study's present plan", folder.parent.name)
     return source
+
+
+_LOST = " is missing, though a job of the study wrote it"
 
 
 def _gone(path: Path, planned: Container[str]) -> dict[str, list[EvalError]]:
@@ -75,7 +78,7 @@ def _gone(path: Path, planned: Container[str]) -> dict[str, list[EvalError]]:
             if run not in planned or not (rest == "run.json" or rest.endswith(".json.gz")):
                 continue  # weights are not compared
             if rest == "run.json" or f"runs/{run}/run.json" not in lost:
-                error = EvalError(f"{path / name} is missing, though a job of the study wrote it")
+                error = EvalError(f"{path / name}{_LOST}")
                 found.setdefault(run, []).append(error)
     return found
 
