@@ -14,7 +14,7 @@ COMPILE = $(RELEASE)/bin/uv pip compile pyproject.toml $(EXTRAS:%=--extra %) --p
 RECIPE ?= recipes/quickstart.yaml
 OUT ?= runs/quickstart
 
-.PHONY: study faults load fuzz fuzz-coverage test test-newest interop dist lock audit site install lint types bench bench-large levels docs clean
+.PHONY: study faults load fuzz fuzz-coverage test test-newest interop dist lock lock-check audit site install lint types bench bench-large levels docs clean
 study: $(STAMP)  ## the controlled study on the embedded base and tasks; ends with the path of a report
 	$(BIN)/poolwise study $(RECIPE) --out $(OUT)
 
@@ -47,7 +47,7 @@ $(RELEASE)/.installed: Makefile
 	$(RELEASE)/bin/python -m pip install -q --disable-pip-version-check $(RELEASE_TOOLS)
 	touch $@
 
-dist: $(STAMP) $(RELEASE)/.installed  ## wheel, sdist and bill of materials in dist/; the wheel is tried without the checkout
+dist: $(STAMP) $(RELEASE)/.installed  ## wheel, sdist and bill of materials in dist/; wheel and sdist are tried without the checkout
 	rm -rf dist
 	$(RELEASE)/bin/python -m build --no-isolation >/dev/null
 	$(RELEASE)/bin/twine check --strict dist/*.whl dist/*.tar.gz
@@ -57,6 +57,9 @@ dist: $(STAMP) $(RELEASE)/.installed  ## wheel, sdist and bill of materials in d
 lock: $(RELEASE)/.installed  ## requirements.lock: versions of constraints.txt with hashes; constraints-newest.txt: the newest allowed
 	$(COMPILE) -c constraints.txt --generate-hashes --output-file requirements.lock
 	$(COMPILE) --group dev --no-annotate --upgrade --output-file constraints-newest.txt
+
+lock-check: $(RELEASE)/.installed  ## whether the index has a file with a recorded hash for every line of requirements.lock; installs nothing
+	$(RELEASE)/bin/python -m pip install --dry-run --quiet --ignore-installed --require-hashes --no-deps -r requirements.lock
 
 audit: $(RELEASE)/.installed  ## known vulnerabilities of the locked dependencies, by pip-audit
 	$(RELEASE)/bin/python scripts/audit.py

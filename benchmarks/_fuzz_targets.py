@@ -544,6 +544,23 @@ def model_cards(root: Path) -> Prepared:
     return Prepared([{"card.yaml": json.dumps(card).encode()}], lambda folder: load_facts(folder / "card.yaml"))
 
 
+@target("front matter")
+def front_matter(root: Path) -> Prepared:
+    from poolwise.cards import licence_in
+    from poolwise.errors import ConfigError
+
+    def read(folder: Path) -> None:
+        if not licence_in(folder / "README.md"):
+            raise ConfigError("the front matter names no licence")
+
+    texts = (
+        "---\nlicense: mit\ntags:\n- a\n- b\n---\n# A model\n",
+        "---\nlicense: other\nlicense_name: &a mine\nmodel-index: [{name: *a, results: [{value: 0.5}]}]\n---\n",
+        "---\na: &a {license: mit}\n<<: [*a, *a]\ndate: 2020-01-01\nis_new: !!bool yes\n---\n",
+    )
+    return Prepared([{"README.md": text.encode()} for text in texts], read)
+
+
 # Corpora and indexes -------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,10 @@
-"""Tries the wheel in ``dist/`` where the checkout is not: its version, its own files, and a corpus encoded with it.
+"""Tries wheel and sdist in ``dist/`` where the checkout is not: version, own files, and a corpus encoded with each.
 
 python scripts/check_release.py
 
-The wheel is installed into a new environment, beside the dependencies of this one. Of a folder that a .pth file names,
-Python reads no further .pth files, so the editable install of this environment is not seen there.
+Each is installed into a new environment, beside the dependencies of this one, which has the build backend too. Of a
+folder that a .pth file names, Python reads no further .pth files, so the editable install of this environment is not
+seen there.
 """
 
 from __future__ import annotations
@@ -46,23 +47,34 @@ def run(place: Path, *command: str) -> str:
 
 def main() -> int:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    wheel = ROOT / "dist" / f"poolwise-{version}-py3-none-any.whl"
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        venv.create(place / "env", with_pip=False)
-        python = place / "env" / "bin" / "python"
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--no-index"]
-        subprocess.run([*pip, str(wheel)], check=True)
-        site = next((place / "env").glob("lib/python*/site-packages"))
-        (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        shown = run(place, "poolwise", "--version").strip()
-        assert shown == f"poolwise {version}", shown
-        run(place, "python", "-c", MAKE)
-        run(place, "poolwise", "encode", "model", "texts.txt", "--out", "out")
-        manifest = json.loads((place / "out" / "manifest.json").read_text())
-        assert (manifest["is_complete"], manifest["num_rows"]) == (True, 2), manifest
-    print(f"{wheel.name} works without the checkout: --version, and a corpus of 2 texts encoded")
+    for name in (f"poolwise-{version}-py3-none-any.whl", f"poolwise-{version}.tar.gz"):
+        with tempfile.TemporaryDirectory() as place:
+            install(ROOT / "dist" / name, Path(place))
+            try_installed(version, Path(place))
+        print(f"{name} works without the checkout: --version, and a corpus of 2 texts encoded")
     return 0
+
+
+def install(release: Path, place: Path) -> None:
+    """Install a wheel or an sdist into a new environment in ``place``, without any other package."""
+    venv.create(place / "env", with_pip=False)
+    site = next((place / "env").glob("lib/python*/site-packages"))
+    # Before the installation, because it has the build backend too.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = str(place / "env" / "bin" / "python")
+    alone = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *alone, str(release)]
+    subprocess.run(command, cwd=place, check=True)
+
+
+def try_installed(version: str, place: Path) -> None:
+    """Run what is installed in ``place``, and check its version and the corpus that it encodes."""
+    shown = run(place, "poolwise", "--version").strip()
+    assert shown == f"poolwise {version}", shown
+    run(place, "python", "-c", MAKE)
+    run(place, "poolwise", "encode", "model", "texts.txt", "--out", "out")
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    assert (manifest["is_complete"], manifest["num_rows"]) == (True, 2), manifest
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from poolwise.config import Section
 from poolwise.data import Triple
 from poolwise.errors import ConfigError, DataError
 from poolwise.records import Record, save_record
-from poolwise.storage.whole_files import write_bytes
+from poolwise.storage.whole_files import held_from_beside, write_bytes
 from poolwise.upstream.hard_negatives import rejected_by_guard
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -193,6 +193,18 @@ def require_new(out: Path) -> None:
         raise ConfigError(f"--out {out}", f"wanted a file that ends in {' or '.join(SUFFIXES)}")
     if out.exists():
         raise ConfigError(f"--out {out} exists", "wanted a new file", "delete it, or give another name")
+
+
+@contextlib.contextmanager
+def held_new(out: Path) -> Iterator[None]:
+    """Hold the lock of a new file of mined rows.
+
+    Raises: ConfigError where another process holds it, or as ``require_new``.
+    """
+    require_new(out)
+    with held_from_beside(out):
+        require_new(out)  # once more: another process may have written it since
+        yield
 
 
 def report_path(out: Path) -> Path:

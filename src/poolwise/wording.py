@@ -21,12 +21,26 @@ def listed(names: Sequence[str], most: int | None = MOST_NAMES) -> str:
 
 def without_home(path: str) -> str:
     """Return a path with the user's home folder written as ``~``: records are shared, and name nobody."""
+    home = next((home for home in _homes() if path == home or path.startswith(home + "/")), None)
+    return path if home is None else f"~{path[len(home) :]}"
+
+
+def without_homes(text: str) -> str:
+    """Return a text, such as an error or a traceback, with every path as ``without_home`` writes it."""
+    for home in _homes():
+        # Neither the end of a longer path, as in /data/root, nor the start of a longer name, as /root.old.
+        text = re.sub(rf"(?<![\w.-]){re.escape(home)}(?![\w-]|\.\w)", "~", text)
+    return text
+
+
+def _homes() -> list[str]:
+    """Return the user's home folder as it is named, and as it is found where that is a link."""
     try:
-        home = str(Path.home())
-    except RuntimeError:  # a user without a home folder
-        return path
-    is_inside = home != "/" and (path == home or path.startswith(home + "/"))
-    return f"~{path[len(home) :]}" if is_inside else path
+        home = Path.home()
+        homes = [str(home), str(home.resolve())]
+    except (RuntimeError, OSError):  # a user without a home folder, a link to itself
+        return []
+    return [home for home in dict.fromkeys(homes) if home != "/"]
 
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -243,5 +243,13 @@ def test_a_value_that_does_not_fit_its_tag_is_one_error(tmp_path: Path, text: st
 
 def test_a_recipe_without_an_end_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "zero.yaml").symlink_to("/dev/zero")
-    with pytest.raises(ConfigError, match=r"cannot read recipe .*zero\.yaml: it has more than 4,194,304 characters"):
+    with pytest.raises(ConfigError, match=r"cannot read recipe .*zero\.yaml: it has more than 262,144 characters"):
         load_recipe(tmp_path / "zero.yaml")
+
+
+def test_too_many_values_are_not_blamed_on_aliases(tmp_path: Path) -> None:
+    (tmp_path / "flat.yaml").write_text("name: [" + "a," * 110_000 + "]")
+    with pytest.raises(ConfigError, match=r"flat\.yaml is not YAML: it has more than 100,000 values"):
+        load_recipe(tmp_path / "flat.yaml")
+    with pytest.raises(ConfigError, match="is not a YAML value"):
+        parse_value("[" + "a, " * 100_000 + "]")

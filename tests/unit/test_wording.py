@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+from pathlib import Path
 
 import pytest
 
-from poolwise.wording import listed, visible, visible_json, without_home
+from poolwise.wording import listed, visible, visible_json, without_home, without_homes
 from support import ROOT
 
 
@@ -74,3 +75,32 @@ def test_every_command_prints_by_show() -> None:
 def test_a_home_folder_is_not_named(monkeypatch: pytest.MonkeyPatch, home: str, path: str, shown: str) -> None:
     monkeypatch.setenv("HOME", home)
     assert without_home(path) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot read /home/ann/a.txt", "cannot read ~/a.txt"),
+        ('File "/home/ann/work/a.py", line 3', 'File "~/work/a.py", line 3'),
+        ("in /home/ann, /home/ann: or /home/ann.", "in ~, ~: or ~."),
+        ("/home/anna and /home/ann.old", "/home/anna and /home/ann.old"),
+        ("/places/ann/a.txt", "~/a.txt"),
+    ],
+)
+def test_a_text_names_no_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, shown: str) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "places" / "ann").mkdir(parents=True)
+    (tmp_path / "home" / "ann").symlink_to(tmp_path / "places" / "ann")
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "ann"))
+    at = {"/home": f"{tmp_path}/home", "/places": f"{tmp_path}/places"}
+    for name, place in at.items():
+        text, shown = text.replace(name, place), shown.replace(name, place)
+    assert without_homes(text) == shown
+    assert without_home(f"{tmp_path}/places/ann/b") == "~/b"
+
+
+def test_a_home_folder_below_another_folder_of_its_name_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/root")
+    assert without_homes("/data/root/a, /root/b") == "/data/root/a, ~/b"
+    monkeypatch.setenv("HOME", "/")
+    assert without_homes("/data/root/a") == "/data/root/a"

@@ -37,6 +37,12 @@ def packaged_file(base: PackagedBase) -> Path:
     """
     kept = fetched_folder(base.file_sha256) / base.file_name
     if kept.is_file():
+        if (changed := file_hash(kept)) != base.file_sha256:
+            raise ModelError(
+                f"{kept} has the SHA-256 {changed}",
+                f"wanted {base.file_sha256}, the file that was fetched",
+                "delete it: it is fetched again",
+            )
         return kept
     if (installed := _installed(base)) is not None:
         return installed

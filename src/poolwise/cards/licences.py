@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
+from poolwise.errors import ConfigError
+from poolwise.storage.yaml_text import MOST_CHARACTERS, parse_value
 
 _NAMES = """
 apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bsd bsd-2-clause
@@ -17,14 +18,14 @@ HUB_LICENCES = frozenset(_NAMES.split())
 
 
 def front_matter(text: str) -> dict[str, object]:
-    """Return the YAML between the two ``---`` lines at the start of a model card; {} if there is none."""
+    """Return the YAML between the two ``---`` lines at the start of a model card; {} if none can be read."""
     head, sign, rest = text.partition("---\n")
     body, end, _ = rest.partition("\n---")
     if head.strip() or not sign or not end:
         return {}
     try:
-        found = yaml.safe_load(body)
-    except yaml.YAMLError:
+        found = parse_value(body)
+    except ConfigError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -32,7 +33,8 @@ def front_matter(text: str) -> dict[str, object]:
 def licence_in(card: Path) -> str:
     """Return the licence that a model card names in its front matter; empty if it names none."""
     try:
-        found = front_matter(card.read_text(encoding="utf-8"))
+        with card.open(encoding="utf-8") as file:
+            found = front_matter(file.read(MOST_CHARACTERS))
     except (OSError, UnicodeDecodeError):
         return ""
     names = [found.get("license_name"), found.get("license")]

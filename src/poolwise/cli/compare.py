@@ -77,6 +77,10 @@ def compare(
         bool,
         typer.Option("--intersect", help="Use the items that all models have, where some lack items of a task."),
     ] = False,
+    set_aside: Annotated[
+        bool,
+        typer.Option("--set-aside", help="Compare without damaged or missing scores of poolwise's runs and studies."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for report.html, report.md and report.tex.", show_default="no report"),
@@ -98,6 +102,8 @@ def compare(
     scope = scope_of(benchmark, language)
     inputs = read_inputs(paths or [], qrels or [], include_external, names, scope, intersect)
     say("\n".join(input_lines(inputs)))
+    if not set_aside:
+        inputs.require_whole()
     everything = [*(paths or []), *names.values()]
     sizes = _sizes(equivalence) if equivalence else None
     comparison = compare_inputs(inputs, everything, reference, sizes, family, resamples)  # type: ignore[arg-type]

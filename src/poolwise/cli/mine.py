@@ -62,9 +62,8 @@ def mine(
     names = _columns(column or [])
     columns = build_section(ColumnNames, names | {"negative": []}, "--column") if names else None
     require_model(model)
-    from poolwise.mining import MiningConfig, mine_pairs, report_lines, report_path, require_new, save_mined
+    from poolwise.mining import MiningConfig, held_new, mine_pairs, report_lines, report_path, save_mined
 
-    require_new(out)
     options: dict[str, object] = {
         "negatives": negatives,
         "range_min": range_min,
@@ -73,13 +72,14 @@ def mine(
     }
     options |= {"relative_margin": relative_margin, "absolute_margin": absolute_margin}
     config = build_section(MiningConfig, options | {"max_score": max_score, "min_score": min_score}, "options")
-    training = load_sources([SourceConfig(source=pairs, columns=columns)], max_rows, 0)
-    say("\n".join(describe_sources(training)))
-    from poolwise.models import load_any
+    with held_new(out):
+        training = load_sources([SourceConfig(source=pairs, columns=columns)], max_rows, 0)
+        say("\n".join(describe_sources(training)))
+        from poolwise.models import load_any
 
-    loaded = load_any(model, device=device, for_encoding=False)
-    rows, report = mine_pairs(training.triples, loaded, config, model)
-    save_mined(rows, report, out)
+        loaded = load_any(model, device=device, for_encoding=False)
+        rows, report = mine_pairs(training.triples, loaded, config, model)
+        save_mined(rows, report, out)
     if as_json:
         show_json(json.loads(report.model_dump_json()))
     else:

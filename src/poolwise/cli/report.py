@@ -19,8 +19,10 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study, or a 
         from poolwise.records import load_record
         from poolwise.report import write_reports
         from poolwise.results import StudyResults
+        from poolwise.storage.lock import locked
 
-        show(write_reports(load_record(StudyResults, path), path.parent))
+        with locked(path.parent):
+            show(write_reports(load_record(StudyResults, path), path.parent))
         return
     from poolwise.study.study import publish_unfinished, report_path, require_study_folder
 

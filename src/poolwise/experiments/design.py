@@ -13,6 +13,7 @@ from poolwise.config import build_section
 from poolwise.errors import ConfigError
 from poolwise.recipe_keys.section import Section
 from poolwise.storage.fingerprints import fingerprint
+from poolwise.storage.lock import locked
 from poolwise.storage.new_folders import require_new_folder
 from poolwise.storage.whole_files import write_text
 from poolwise.storage.yaml_text import load_mapping
@@ -222,9 +223,17 @@ def save_design(design: Design, folder: Path) -> Path:
     Raises: ConfigError where the folder has one already, holds anything else, or another process writes there.
     """
     path = folder / DESIGN
+    _require_new(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _require_new(path)  # once more: another process may have written one since
+        text = yaml.safe_dump(design.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        write_text(path, text)
+    return path
+
+
+def _require_new(path: Path) -> None:
+    folder = path.parent
     if path.exists():
         raise ConfigError(f"{folder} has a design already", "wanted a new folder", f"read {path}, or give another one")
     require_new_folder(folder, "experiment")
-    text = yaml.safe_dump(design.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-    write_text(path, text)
-    return path

@@ -37,15 +37,19 @@ from poolwise.report.blocks import (
 )
 from poolwise.report.figures.svg import WIDTH, Drawing, Scale, element, padded, path_data, tick_text
 from poolwise.report.page import html_document
-from poolwise.storage.whole_files import write_text
+from poolwise.storage.whole_files import held_from_beside, write_text
 
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 210.0, 48.0, 10.0, 8.0, 166.0
 NUM_COLOURS = 8
 
 
 def write_experiment_report(found: Analysis, design: Design, path: Path) -> None:
-    """Write the report of an experiment, one self-contained HTML file."""
-    write_text(path, html_document(experiment_document(found, design)))
+    """Write the report of an experiment, one self-contained HTML file.
+
+    Raises: ConfigError where another process is writing it.
+    """
+    with held_from_beside(path):
+        write_text(path, html_document(experiment_document(found, design)))
 
 
 def experiment_document(found: Analysis, design: Design) -> Document:

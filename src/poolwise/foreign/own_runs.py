@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from poolwise.foreign.source import Source, read_json
 from poolwise.records import load_run, planned_runs, seed_of_folder
 from poolwise.stats.core.spending import FIRST_LOOK, look_shares
 from poolwise.stats.designs.verdict import ALPHA
+from poolwise.storage.json_text import load_json
 
 
 def read_own(path: Path, folders: Sequence[Path]) -> Source:
@@ -33,19 +34,53 @@ def read_own(path: Path, folders: Sequence[Path]) -> Source:
             continue
         if run.scores or len(source.damaged) == num_damaged:
             source.runs.append(run)
+    gone = {} if planned is None else _gone(path, set(planned))
+    told = [damage.got for damage in source.damaged]
+    for lost in (one for errors in gone.values() for one in errors):
+        if not any(lost.got.removesuffix(_LOST) in text for text in told):
+            source.set_aside(lost)
     recipe = _recipe(path / "study.json")
     if planned is not None and not recipe:
         source.notes.append(f"{path / 'study.json'} is missing, so {path} declares no reference and no comparisons")
     _declare(source, recipe)
     if recipe.get("until_decided"):
-        _keep_to_a_look(source, recipe, planned or [], names)
+        _keep_to_a_look(source, recipe, [name for name in planned or [] if name not in gone or name in names], names)
     else:
-        for name in (name for name in planned or [] if name not in names):
+        for name in (name for name in planned or [] if name not in names and name not in gone):
             source.leave_out("not run yet", name)
     for folder in sorted(path.glob("runs/*/run.json")) if planned is not None else ():
         if folder.parent.name not in names:
             source.leave_out("not in the study's present plan", folder.parent.name)
     return source
+
+
+_LOST = " is missing, though a job of the study wrote it"
+
+
+def _gone(path: Path, planned: Container[str]) -> dict[str, list[EvalError]]:
+    """Return an error for each file of scores of a study that a finished job wrote and that is gone, by the run.
+
+    Of a run without its ``run.json``, that alone is named.
+    """
+    found: dict[str, list[EvalError]] = {}
+    try:
+        listed = [path / "jobs" / f"{job['id']}.json" for job in load_json(path / "plan.json")["jobs"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # an older version listed none
+    for job in listed:
+        try:
+            outputs = [*load_json(job)["outputs"]]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # not done, or damaged, which the study says and runs the job again
+        lost = [name for name in outputs if name.startswith("runs/") and not (path / name).is_file()]
+        for name in lost:
+            run, _, rest = name.removeprefix("runs/").partition("/")
+            if run not in planned or not (rest == "run.json" or rest.endswith(".json.gz")):
+                continue  # weights are not compared
+            if rest == "run.json" or f"runs/{run}/run.json" not in lost:
+                error = EvalError(f"{path / name}{_LOST}")
+                found.setdefault(run, []).append(error)
+    return found
 
 
 def _recipe(path: Path) -> dict[str, Any]:

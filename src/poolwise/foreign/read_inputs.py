@@ -20,6 +20,7 @@ from poolwise.foreign.studies import by_place, by_training, identical_notes, nam
 from poolwise.foreign.trec import is_run_line, read_trec
 from poolwise.records import Run, iter_run_folders
 from poolwise.stats.designs.collect import Family
+from poolwise.wording import MOST_NAMES
 
 WANTED = (
     "wanted runs or studies of poolwise, a folder of MTEB results of a model, mteb predictions, runs in TREC's format "
@@ -44,6 +45,23 @@ class Inputs:
             return None
         reference = found[0] if found[0] in self.sources[0].models else None
         return reference, [name for name in found[1] if name != "reference" or reference]
+
+    @property
+    def damaged(self) -> list[EvalError]:
+        """Why files of runs and studies of poolwise, which were whole once, could not be used."""
+        return [error for source in self.sources if source.kind == "poolwise" for error in source.damaged]
+
+    def require_whole(self) -> None:
+        """Raise EvalError that names the damaged and missing files of runs and studies of poolwise, if there are."""
+        if damaged := list(dict.fromkeys(error.got for error in self.damaged)):
+            shown = "; ".join(damaged[:MOST_NAMES]) + (
+                f"; and {more} more" if (more := len(damaged[MOST_NAMES:])) else ""
+            )
+            raise EvalError(
+                shown,
+                "wanted every score as it was written: without one, a task is left out of the comparison",
+                "repeat the command that wrote the run or the study, or give --set-aside to compare without them",
+            )
 
     @property
     def family(self) -> Family:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from poolwise.cards import CARD, FACTS, load_facts
+from poolwise.errors import ModelError
 from poolwise.integrity.verified import Verified, compare_files, recorded_in
+from poolwise.storage.checksums import CHANGED, MISSING, load_checksums
 from poolwise.storage.fingerprints import ABOUT, SUMS
 
 _NO_SUMS = f"no {SUMS}: an older version wrote it, and its files cannot be checked"
@@ -38,11 +42,40 @@ def verify_model(folder: Path) -> Verified:
         folder,
         recorded | items,
         "save or train the model again, or take the damaged files from a copy",
-        damaged=damaged | bad_items,
+        damaged=damaged | bad_items | damaged_beside(folder, "", {}),
         known={*ABOUT, "run.json", "evaluation.json", f"items/{SUMS}", "texts"},
         notes=[] if recorded or damaged else [_NO_SUMS],
     )
     return found if recorded else found.model_copy(update={"unlisted": []})
+
+
+def damaged_beside(folder: Path, within: str, weights: Mapping[str, str]) -> dict[str, str]:
+    """Return what is wrong with the files about a saved model, which no checksums name: its own checksums, its card.
+
+    The card may be edited by hand, so only a README.md that is gone and facts that cannot be read are damage.
+
+    Args:
+        within: the model's folder below ``folder``.
+        weights: the checksums of its files by their path below ``folder``, as another record has them; empty if none
+            has.
+    """
+    found, model = {}, folder / within
+    at = f"{within}/" if within else ""
+    if weights:
+        wanted = {name.removeprefix(at): known for name, known in weights.items()}
+        try:
+            recorded = load_checksums(model)
+        except (OSError, ValueError):
+            recorded = {}
+        if recorded != wanted:
+            found[f"{at}{SUMS}"] = MISSING if recorded is None else CHANGED
+    try:
+        has_facts = load_facts(model / FACTS) is not None
+    except ModelError:
+        return found | {f"{at}{FACTS}": "does not hold the facts of a model card"}
+    if has_facts and not (model / CARD).is_file():
+        found[f"{at}{CARD}"] = MISSING
+    return found
 
 
 def verify_run(folder: Path) -> Verified:
@@ -52,6 +85,9 @@ def verify_run(folder: Path) -> Verified:
     for within in ("", "model", "items"):
         sums, bad = recorded_in(folder, within)
         recorded, damaged = recorded | sums, damaged | bad
+    of_run, _ = recorded_in(folder)
+    weights = {name: known for name, known in of_run.items() if name.startswith("model/")}
+    damaged |= damaged_beside(folder, "model", weights)
     damaged |= _damaged_checkpoints(folder / "checkpoints", "checkpoints/")
     about = {f"model/{name}" for name in ABOUT}
     own = {"run.json", "spec.json", "evaluation.json", "training.jsonl", "looks.json", SUMS, f"items/{SUMS}"}

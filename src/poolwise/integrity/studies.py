@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from poolwise.errors import ConfigError, EvalError
+from poolwise.integrity.models import damaged_beside
 from poolwise.integrity.verified import Verified, compare_files, recorded_in
 from poolwise.jobs import Job, JobKind, JobState
-from poolwise.jobs.state import damage
+from poolwise.jobs.state import damage, model_checksums
 from poolwise.records import load_record
-from poolwise.storage.checksums import files_below
+from poolwise.storage.checksums import MISSING, files_below
 from poolwise.storage.fingerprints import ABOUT, SUMS
 from poolwise.study.folders import read_json
 from poolwise.study.plan import SCREEN_FOLDER
@@ -24,7 +25,7 @@ _OWN = {"study.json", "plan.json", "results.json", SUMS, SHORTLIST, "schedules",
 def verify_study(folder: Path) -> Verified:
     """Compare what the finished jobs of a study or a screen wrote, and the study's own files; a screen in it too."""
     recorded, damaged = recorded_in(folder)
-    notes: list[str] = [] if recorded or damaged else [f"no {SUMS}: the study is not finished, or an older version ran"]
+    has_sums = bool(recorded or damaged)
     known = set(_OWN)
     try:
         plan = read_json(folder / "plan.json")
@@ -47,6 +48,14 @@ def verify_study(folder: Path) -> Verified:
         num_old += state.status == "done" and state.outputs is None
         written, bad = _written(folder, id, label, state)
         recorded, damaged, known = recorded | written, damaged | bad, known | _beside(folder, written)
+        for model, weights in model_checksums(written).items():
+            damaged |= damaged_beside(folder, model, weights)
+    notes = []
+    if not has_sums:
+        if num_done == len(planned) and not num_old and (folder / "results.json").is_file():
+            damaged[SUMS] = MISSING
+        else:
+            notes.append(f"no {SUMS}: the study is not finished, or an older version ran")
     if num_done < len(planned):
         notes.append(f"{num_done} of {len(planned)} jobs are done")  # all that are needed, where seeds decided it early
         known |= _unfinished(folder)

@@ -7,18 +7,19 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from poolwise.errors import EvalError, explain
 from poolwise.jobs.job import Job, JobKind
 from poolwise.records import Record, RunManifest, load_record, save_record
-from poolwise.storage.checksums import checksums, damages, files_below
+from poolwise.storage.checksums import checksums, damages, files_below, load_checksums, write_checksums
 from poolwise.storage.fingerprints import ABOUT, fingerprint
 from poolwise.storage.whole_files import flush_file
+from poolwise.wording import without_homes
 
 logger = logging.getLogger(__name__)
 Report = Callable[[int, int, str], None]
@@ -39,6 +40,11 @@ class JobState(Record):
     )
     manifest: str = Field(default="", description="of a training: hash of its run.json without the cost")
     threads: int | None = Field(default=None, description="of torch, in the process that ran it; None if not recorded")
+
+    @field_validator("error")
+    @classmethod
+    def _without_homes(cls, error: str) -> str:
+        return without_homes(error)
 
 
 def state_path(out: Path, job: Job) -> Path:
@@ -76,6 +82,33 @@ def damage(out: Path, job: Job) -> dict[str, str]:
     if state.manifest and _manifest(out, job) != state.manifest:
         found[f"runs/{job.run}/run.json"] = "is missing or has other contents than when it was written"
     return found
+
+
+def model_checksums(outputs: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the checksums of each trained model's files among a job's outputs, by the model's folder."""
+    found: dict[str, dict[str, str]] = {}
+    for name, known in outputs.items():
+        parts = name.split("/")
+        if parts[0] == "runs" and parts[2] == "model":
+            found.setdefault("/".join(parts[:3]), {})[name] = known
+    return found
+
+
+def restore_checksums(out: Path) -> None:
+    """Write ``SUMS`` of each trained model of a study as the jobs recorded it, where it is missing or differs."""
+    for path in sorted((out / "jobs").glob("train-*.json")):
+        try:
+            state = load_record(JobState, path)
+        except EvalError:
+            continue
+        for within, wanted in model_checksums(state.outputs or {}).items():
+            sums = {name.removeprefix(f"{within}/"): known for name, known in wanted.items()}
+            try:
+                is_whole = load_checksums(out / within) == sums
+            except (OSError, ValueError):
+                is_whole = False
+            if not is_whole and (out / within).is_dir():
+                write_checksums(out / within, sums)
 
 
 def _manifest(out: Path, job: Job) -> str:
@@ -159,5 +192,5 @@ def _explain(error: Exception, out: Path, job: Job) -> str:
         return str(known)
     path = state_path(out, job).with_suffix(".traceback.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(traceback.format_exception(error)))
+    path.write_text(without_homes("".join(traceback.format_exception(error))))
     return f"{type(error).__name__}: {error} (a bug in poolwise; see {path})"

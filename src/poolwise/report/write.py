@@ -20,6 +20,7 @@ from poolwise.report.view import View, runs_view, study_view
 from poolwise.results import Comparison, StudyResults
 from poolwise.storage.checksums import add_checksums
 from poolwise.storage.fingerprints import SUMS
+from poolwise.storage.lock import locked
 from poolwise.storage.whole_files import write_text
 
 REPORTS = ("report.md", "report.tex", "report.html")
@@ -44,8 +45,11 @@ def write_comparison_report(
     Args:
         runs: the runs that were compared; without them, scores by task and costs are left out.
         command: the command that repeats the comparison. inputs: what was detected in each input, in words.
+    Raises: ConfigError where another process writes there.
     """
-    return _write(comparison_document(comparison, runs, command, inputs), runs_view(comparison, runs), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        return _write(comparison_document(comparison, runs, command, inputs), runs_view(comparison, runs), folder)
 
 
 def _paper_tables(view: View) -> list[Table]:

@@ -20,6 +20,7 @@ from poolwise.study.perform import Work
 from poolwise.study.plan import adapt_job
 from poolwise.study.provenance import versions
 from poolwise.training import train_model
+from poolwise.wording import without_home
 
 HEAD_FOLDER = "head"
 
@@ -82,7 +83,7 @@ def train_head(job: Job, work: Work, report: Report) -> None:
         kind="trained",
         design=job.name,
         seed=job.seed,
-        model=str(folder / HEAD_FOLDER),
+        model=without_home(str(folder / HEAD_FOLDER)),
         trainable_parameters=count_trainable(model),
         learning_rate=recipe.train.head_learning_rate if design.is_trainable else None,
         hashes=hashes,

@@ -12,6 +12,9 @@ from poolwise.storage.inside import require_inside
 from poolwise.storage.json_text import load_json
 from poolwise.storage.whole_files import write_text
 
+MISSING = "is missing"
+CHANGED = "has other contents than when it was written"
+
 
 def checksums(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     """Return ``SIZE:SHA256`` of files by their path below ``root``, sorted."""
@@ -80,11 +83,11 @@ def _damage(root: Path, name: str, known: str, is_quick: bool) -> str:
     except ValueError:
         return "leads out of the folder"
     if not path.is_file():
-        return "is missing"
+        return MISSING
     with contextlib.suppress(ValueError):
         if (size := path.stat().st_size) != (wanted := int(known.partition(":")[0])):
             return f"has {size:,} bytes instead of {wanted:,}"
     try:
-        return "" if is_quick or _checksum(path) == known else "has other contents than when it was written"
+        return "" if is_quick or _checksum(path) == known else CHANGED
     except OSError as error:
         return f"cannot be read: {error.strerror or type(error).__name__}"

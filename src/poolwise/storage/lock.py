@@ -90,7 +90,7 @@ def _open_itself(path: Path) -> IO[str]:
 def _in_use(folder: Path, holder: str) -> ConfigError:
     return ConfigError(
         f"{folder} is in use by {holder or 'another process'}",
-        "wanted a folder that one process writes at a time",
+        "wanted one process at a time to write there",
         "wait for that process, or end it and run this command again: it resumes",
     )
 

@@ -22,6 +22,9 @@ REPLACED = ".replaced"
 def write_bytes(path: Path, raw: bytes) -> None:
     """Write a file, whole or not at all; missing folders are created.
 
+    One process at a time may write it, so the caller holds a lock. The name of the partial file is always the same, so
+    that what a killed process left goes with the next write.
+
     Law: at any moment, and after a crash of the machine, ``path`` holds its old content or all of ``raw``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +82,11 @@ def whole_folder(folder: Path, *, is_shared: bool = False) -> Iterator[Path]:
 
 
 def held_from_beside(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the lock of a folder that is made or replaced as a whole: its file lies beside the folder.
+    """Hold the lock of a file, or of a folder that is made or replaced as a whole: its own file lies beside that.
 
     Raises: ConfigError where another process holds it.
     """
+    folder.parent.mkdir(parents=True, exist_ok=True)
     return held(folder.with_name(f".{folder.name}{LOCK}"), folder)
 
 

@@ -15,21 +15,24 @@ from poolwise.errors import ConfigError
 _UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 
-MOST_CHARACTERS = 4 << 20
-"""Of a file that is read: no recipe is so long, and a device or a wrong file has no end."""
+MOST_CHARACTERS = 1 << 18
+"""Of a text that is read: PyYAML takes 2 s and 60 MiB for it, and a device or a wrong file has no end."""
 MOST_VALUES = 100_000
 """Values of the largest tree that is read. A few lines of aliases of aliases stand for billions."""
+_TOO_LONG = f"it has more than {MOST_CHARACTERS:,} characters"
 
 
 def _load(text: str, loader: type[yaml.SafeLoader]) -> Any:
-    """Return the value of a text. Raises: yaml.YAMLError, where its aliases too stand for too many values."""
+    """Return the value of a text. Raises: yaml.YAMLError, also where it is too long or stands for too many values."""
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(_TOO_LONG)
     reader = loader(text)
     try:
         node = reader.get_single_node()
         if node is None:
             return None
         if _size(node, {}) > MOST_VALUES:
-            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES:,} values")
+            raise yaml.YAMLError(f"it has more than {MOST_VALUES:,} values, each alias counted as what it stands for")
         try:
             return reader.construct_document(node)
         except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
@@ -93,7 +96,7 @@ def _read(path: Path) -> str:
     with path.open(encoding="utf-8-sig") as file:
         text = file.read(MOST_CHARACTERS + 1)
     if len(text) > MOST_CHARACTERS:
-        raise OSError(errno.EFBIG, f"it has more than {MOST_CHARACTERS:,} characters")
+        raise OSError(errno.EFBIG, _TOO_LONG)
     return text
 
 

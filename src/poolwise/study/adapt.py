@@ -26,6 +26,7 @@ from poolwise.results import AdaptationInfo, TrainingCurve
 from poolwise.study.plan import SCREEN_FOLDER, is_bidirectional
 from poolwise.study.provenance import versions
 from poolwise.study.worker_inputs import Inputs, training_part
+from poolwise.wording import without_home
 
 FOLDER, BASE, MANIFEST = "adapted", "base", "run.json"
 NAME = "adapted base"
@@ -97,7 +98,7 @@ def run_adaptation(job: Job, recipe: Recipe, inputs: Inputs, out: Path, report: 
         name=NAME,
         kind="adapted",
         seed=adapt.seed,
-        model=str(folder / BASE),
+        model=without_home(str(folder / BASE)),
         trainable_parameters=num_trainable,
         learning_rate=adapt.learning_rate,
         hashes={name: hashes[name] for name in ("base", "lora_init") if name in hashes},

@@ -11,7 +11,9 @@ from poolwise.jobs import Progress
 from poolwise.jobs.ray_cluster import Cluster
 from poolwise.report.budgets import write_budgets
 from poolwise.results import StudyResults
+from poolwise.storage.lock import locked
 from poolwise.study.estimate import Estimate
+from poolwise.study.folders import require_writable
 from poolwise.study.study import check_folder, plan_study, run_study
 
 
@@ -54,18 +56,20 @@ def run_budgets(
     Args:
         reuse: folders of other studies, such as one at one of these budgets; see ``run_study``.
     Returns: the results of each study, by its number of steps.
-    Raises: as ``at_budgets`` and ``run_study``.
+    Raises: as ``at_budgets`` and ``run_study``; ConfigError where another process writes into ``out``.
     """
     recipes = at_budgets(recipe, budgets)
-    for steps, one in recipes.items():
-        check_folder(one, budget_folder(out, steps))
+    require_writable(out)
     found: dict[int, StudyResults] = {}
-    for steps, one in recipes.items():
-        done = [budget_folder(out, other) for other in found]
-        found[steps] = run_study(
-            one, budget_folder(out, steps), progress, command, workers, cluster=cluster, reuse=[*reuse, *done[-1:]]
-        )
-        write_budgets(found, recipe.name, out)
+    with locked(out):
+        for steps, one in recipes.items():
+            check_folder(one, budget_folder(out, steps))
+        for steps, one in recipes.items():
+            done = [budget_folder(out, other) for other in found]
+            found[steps] = run_study(
+                one, budget_folder(out, steps), progress, command, workers, cluster=cluster, reuse=[*reuse, *done[-1:]]
+            )
+            write_budgets(found, recipe.name, out)
     return found
 
 

@@ -147,7 +147,7 @@ def train_run(
         kind="trained",
         design=str(design),
         seed=seed,
-        model=str(folder / "model"),
+        model=without_home(str(folder / "model")),
         trainable_parameters=num_trainable,
         learning_rate=config.learning_rate,
         hashes=hashes,

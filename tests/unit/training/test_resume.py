@@ -1,6 +1,7 @@
 """A stopped run resumes and ends with the same weights, bit for bit."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, ModelError
 from poolwise.records import load_steps
+from poolwise.storage.checksums import checksums
 from poolwise.training import checkpoints
 from toy_training import StopError, stop_at, toy_config, toy_model, toy_train, weights
 
@@ -208,3 +210,31 @@ def test_full_training_moves_every_weight_of_the_base_and_resumes(base, tmp_path
     resumed = toy_model("mean+causal", base, config)
     toy_train(resumed, config, tmp_path / "cut")
     assert all(torch.equal(value, after[name]) for name, value in weights(resumed).items())
+
+
+class Payload:
+    """What a pickle of it does when it is loaded: it makes a folder."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("is_zip", [True, False], ids=["as torch writes", "a plain pickle"])
+def test_no_pickle_of_a_checkpoint_runs_code_even_with_right_checksums(base, tmp_path, stopped, name, is_zip):
+    run, marker = shutil.copytree(stopped, tmp_path / "run"), tmp_path / "executed"
+    checkpoint = next((run / "checkpoints").glob("checkpoint-*"))
+    assert (checkpoint / name).is_file()
+    torch.save({"state": Payload(marker)}, checkpoint / name, _use_new_zipfile_serialization=is_zip)
+    stored = json.loads((checkpoint / "files.json").read_text())
+    stored["files"] |= checksums(checkpoint, [checkpoint / name])
+    (checkpoint / "files.json").write_text(json.dumps(stored))
+    assert not checkpoints.checkpoint_damage(checkpoint)
+    with pytest.raises(ModelError, match=r"checkpoint-2: it is a pickle with more than tensors, which is not opened"):
+        resumed(base, run)
+    assert not marker.exists()
+    torch.load(checkpoint / name, weights_only=False)  # it would have
+    assert marker.is_dir()
