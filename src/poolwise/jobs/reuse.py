@@ -10,6 +10,7 @@ from poolwise.errors import ConfigError
 from poolwise.jobs.job import Job
 from poolwise.jobs.state import is_done, load_state, state_path
 from poolwise.records import save_record
+from poolwise.storage.fingerprints import ABOUT
 from poolwise.storage.whole_files import whole_file
 
 
@@ -44,9 +45,12 @@ def reuse_jobs(jobs: Sequence[Job], source: Path, out: Path) -> list[Job]:
             continue
         for name in state.outputs:
             _copy(source / name, out / name)
-        if job.kind == "train":  # its evaluation adds the cost to it, so it is not among the outputs
-            manifest = Path("runs") / job.run / "run.json"
-            _copy(source / manifest, out / manifest)
+        if job.kind == "train":
+            # An evaluation adds the cost to the manifest and the scores to the card, so they are not among the outputs.
+            run = Path("runs") / job.run
+            for name in (run / "run.json", *(run / "model" / about for about in sorted(ABOUT))):
+                if (source / name).is_file():
+                    _copy(source / name, out / name)
         save_record(state, state_path(out, job))
         taken.append(job)
     return taken

@@ -11,6 +11,7 @@ import pytest
 import toys
 from poolwise.config import build_recipe
 from poolwise.errors import ConfigError
+from poolwise.integrity.studies import verify_study
 from poolwise.jobs import Job, Progress
 from poolwise.records import load_run
 from poolwise.report.budgets import budgets_text
@@ -83,6 +84,7 @@ def test_only_whole_jobs_with_equal_inputs_are_taken(tree: dict[str, Any], first
         reuse=[first],
     )
     assert f"1 of 5 jobs are taken from {first}, where they are finished" in listener.notes
+    assert not verify_study(tmp_path / "a").damaged
     items = next((tmp_path / "a" / "runs").glob("last*/items/sts/*.gz"))
     items.write_bytes(items.read_bytes()[:-4])
     listener = Listener()
@@ -90,6 +92,9 @@ def test_only_whole_jobs_with_equal_inputs_are_taken(tree: dict[str, Any], first
     run_study(again, tmp_path / "b", listener, workers=1, reuse=[tmp_path / "a"])
     assert f"3 of 4 jobs are taken from {tmp_path / 'a'}, where they are finished" in listener.notes
     assert listener.ran == ["eval last+causal, seed 0"]
+    assert not verify_study(tmp_path / "b").damaged
+    models = [next((tmp_path / name / "runs").glob("last*/model")) for name in ("a", "b")]
+    assert len({frozenset(path.name for path in folder.iterdir()) for folder in models}) == 1
     listener = Listener()
     other = build_recipe(tree | {"anchors": [], "train": {**tree["train"], "learning_rate": 1e-5}})
     run_study(other, tmp_path / "c", listener, workers=1, reuse=[first])
