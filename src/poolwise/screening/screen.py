@@ -25,6 +25,10 @@ from poolwise.study.shortlist import HEADS, as_screen, mean_ranks, shortlist, wr
 from poolwise.study.study import STUDY, Course, plan_study, run_study
 
 ScreenBy = Literal["heads", "training"]
+ROUGH = (
+    "screens by heads ranked designs only roughly as studies did (Kendall's tau 0.40 and 0.37 on two bases); "
+    "by training it was 0.93, for up to a quarter of a study's time"
+)
 """What a screen trains: only heads on a frozen base, or the designs at one seed."""
 BY_TRAINING = "a screen by training, one seed and half of max_items"
 PREFIX = "Screen, frozen base, heads only: "
@@ -75,6 +79,8 @@ def run_screen(
         require_disk(found, out)
         return found
 
+    if progress is not None:
+        progress.note(ROUGH)
     course = replace(SCREEN, estimate=estimate)
     return run_study(screen_recipe(recipe), out, progress, command, workers, course, cluster)
 
