@@ -27,6 +27,8 @@ from typing import Any
 FORK = multiprocessing.get_context("fork")
 PATIENCE = 20
 """How many times as long as undisturbed a repetition may take before it counts as hanging; at least a minute."""
+MOST_SECONDS = 2.0
+"""How long a work may take to end after Ctrl-C; a step of these trainings takes milliseconds."""
 Tries = Iterator[tuple[str, bool, str]]
 """Of each kill: the moment in words, whether the work was still running, and what is wrong after it."""
 Content = dict[str, str]
@@ -88,6 +90,7 @@ CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.lin
 
 def _lead(work: Work, out: Path, writes: Writes | None) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background work ignores it otherwise
     with (out.parent / "messages.txt").open("w") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
@@ -126,13 +129,21 @@ def finish(work: Work, out: Path, seconds: float) -> str:
 
 
 def try_kill(
-    work: Work, place: Path, wanted: Content, seconds: float, *, moment: float | None = None, write: int = 0
+    work: Work,
+    place: Path,
+    wanted: Content,
+    seconds: float,
+    *,
+    moment: float | None = None,
+    write: int = 0,
+    interrupts: bool = False,
 ) -> tuple[bool, str]:
     """Kill the work and run it again; return whether it was killed while it ran, and what is wrong then.
 
     Args:
         moment: kill after so many seconds.
         write: kill before the write with this number instead.
+        interrupts: press Ctrl-C instead, after which the work must end by itself within ``MOST_SECONDS``.
     """
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -140,7 +151,17 @@ def try_kill(
     process = begin(work, out, Writes(place, write) if write else None)
     process.join(moment)
     was_running = process.is_alive() or process.exitcode == -signal.SIGKILL
-    kill_group(process)
+    if interrupts and was_running:
+        start = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        process.join(60)
+        took = time.monotonic() - start
+        kill_group(process)
+        if took > MOST_SECONDS:
+            return True, f"ended {took:.1f} s after Ctrl-C"
+        print(f"{work.name}: ended {took:.2f} s after Ctrl-C", flush=True)
+    else:
+        kill_group(process)
     before = work.finished(out)
     if problem := finish(work, out, seconds):
         return was_running, problem
@@ -214,17 +235,22 @@ def index_content(out: Path) -> Content:
     return found | {"index.json": _hash(record | {"name": "", "checksum": ""})}
 
 
-def kill_all(works: list[Work], root: Path, kills: int, seed: int) -> tuple[int, list[str]]:
+def kill_all(
+    works: list[Work], root: Path, kills: int, seed: int, *, interrupts: bool = False
+) -> tuple[int, list[str]]:
     """Kill each work at ``kills`` random moments; print a line for each kind; return how many were tried, and problems.
 
     Moments are drawn over the time that the work takes undisturbed; a work that ended before counts as not killed.
+
+    Args:
+        interrupts: as in ``try_kill``.
     """
 
     def try_all(work: Work, place: Path, wanted: Content, seconds: float) -> Tries:
         draw = random.Random(f"{seed} {work.name}")
         for _ in range(kills):
             moment = draw.uniform(0, seconds)
-            yield f"after {moment:.2f} s", *try_kill(work, place, wanted, seconds, moment=moment)
+            yield f"after {moment:.2f} s", *try_kill(work, place, wanted, seconds, moment=moment, interrupts=interrupts)
 
     return _try_works(works, root, try_all)
 

@@ -1,6 +1,6 @@
 """Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
 
-python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--writes [N]] [--disks]
+python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--interrupts [N] [--seed S]] [--writes [N]] [--disks]
 
 A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
 file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
@@ -12,6 +12,8 @@ fix, which names the file; never in a traceback and never in other results. The 
 --kills N (50 by default) instead kills four works with SIGKILL, with all processes of their group, at N random moments
 each, and repeats the call: a study, a study in two workers, an encoding and an index build. The results must equal
 those of an undisturbed run bit for bit, no temporary file may remain, and no finished job or shard be made again.
+
+--interrupts N does the same with Ctrl-C, after which each work must also end by itself within two seconds.
 
 --writes N kills a study, an encoding and an index build just before N of the writes of each, evenly spaced, or before
 every one: a moment between two writes can be too short for a random kill to meet it.
@@ -163,10 +165,10 @@ def works(root: Path) -> list[_kills.Work]:
     ]
 
 
-def kills(count: int, seed: int) -> int:
+def kills(count: int, seed: int, *, interrupts: bool = False) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        tried, problems = _kills.kill_all(works(Path(name)), Path(name) / "kills", count, seed)
+        tried, problems = _kills.kill_all(works(Path(name)), Path(name) / "kills", count, seed, interrupts=interrupts)
     print(f"{tried - len(problems)} of {tried} kills survived in {time.monotonic() - start:.0f} s, seed {seed}")
     return 1 if problems else 0
 
@@ -222,6 +224,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--kills", type=int, nargs="?", const=50, default=0)
+    parser.add_argument("--interrupts", type=int, nargs="?", const=20, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--writes", type=int, nargs="?", const=10**6, default=0)
     parser.add_argument("--disks", action="store_true")
@@ -230,6 +233,8 @@ def main() -> int:
         return disks()
     if given.kills:
         return kills(given.kills, given.seed)
+    if given.interrupts:
+        return kills(given.interrupts, given.seed, interrupts=True)
     if given.writes:
         return writes(given.writes)
     every = given.every
