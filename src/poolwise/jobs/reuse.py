@@ -48,9 +48,9 @@ def reuse_jobs(jobs: Sequence[Job], source: Path, out: Path) -> list[Job]:
         if job.kind == "train":
             # An evaluation adds the cost to the manifest and the scores to the card, so they are not among the outputs.
             run = Path("runs") / job.run
-            for name in (run / "run.json", *(run / "model" / about for about in sorted(ABOUT))):
-                if (source / name).is_file():
-                    _copy(source / name, out / name)
+            for path in (run / "run.json", *(run / "model" / about for about in sorted(ABOUT))):
+                if (source / path).is_file():
+                    _copy(source / path, out / path)
         save_record(state, state_path(out, job))
         taken.append(job)
     return taken
