@@ -1,11 +1,12 @@
-"""Every file of a study, damaged in four ways: the same command then gives the same results, or one clear error.
+"""Every file of a study and a screen, damaged in four ways: the same command gives the same results or one clear error.
 
 python benchmarks/faults.py [--every N] [--kills [N] [--seed S]] [--interrupts [N] [--seed S]] [--writes [N]] [--disks]
 
-A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint. For each
-file of both folders and each way of damage, a copy of the folder is damaged and the command repeated in a process of
-its own. It must end in results that equal those of an undisturbed run bit for bit, or in an error that the user can
-fix, which names the file; never in a traceback and never in other results. The last line counts them.
+A small study on the embedded base is run to its end, and another is stopped in a training, after a checkpoint; so is a
+screen, whose states are then stored. For each file of these folders and each way of damage, a copy of the folder is
+damaged and the command repeated in a process of its own. It must end in results that equal those of an undisturbed run
+bit for bit, or in an error that the user can fix, which names the file; never in a traceback and never in other
+results. The last line counts them.
 
 --every N tries each N-th case only.
 
@@ -34,6 +35,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from poolwise.embedded.pydoc import pydoc_suite_path
 from poolwise.errors import explain
 from poolwise.jobs import Job, Progress
 from poolwise.models import build_model
+from poolwise.screening.screen import run_screen
 from poolwise.search import build_index
 from poolwise.study import preload  # noqa: F401  # each case is forked from here, so it imports nothing again
 from poolwise.study.study import run_study
@@ -93,6 +96,10 @@ def recipe() -> Recipe:
     )
 
 
+Run = Callable[..., Any]
+"""``run_study`` or ``run_screen``."""
+
+
 class Stops(Progress):
     """Ends the study in the third step of the training, as a kill there does: nothing is written any more."""
 
@@ -101,9 +108,9 @@ class Stops(Progress):
             raise KeyboardInterrupt
 
 
-def attempt(out: Path, sender: Any) -> None:
+def attempt(out: Path, run: Run, sender: Any) -> None:
     try:
-        run_study(recipe(), out, workers=1)
+        run(recipe(), out, workers=1)
         sender.send(("results", json.loads((out / "results.json").read_text())["results"]))
     except BaseException as error:
         known = explain(error) if isinstance(error, Exception) else None
@@ -118,14 +125,14 @@ def in_child(work: Callable[[], Any]) -> None:
     assert child.exitcode == 0, child.exitcode
 
 
-def stop_early(out: Path) -> None:
+def stop_early(out: Path, run: Run) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        run_study(recipe(), out, Stops(), workers=1)
+        run(recipe(), out, Stops(), workers=1)
 
 
-def in_fork(out: Path) -> tuple[str, Any]:
+def in_fork(out: Path, run: Run) -> tuple[str, Any]:
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.get_context("fork").Process(target=attempt, args=(out, sender))
+    child = multiprocessing.get_context("fork").Process(target=attempt, args=(out, run, sender))
     child.start()
     sender.close()
     try:
@@ -241,26 +248,35 @@ def main() -> int:
     start, counts, bad = time.monotonic(), Counter[str](), []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        folders = {"finished": root / "finished", "stopped": root / "stopped"}
-        in_child(lambda: run_study(recipe(), folders["finished"], workers=1))
-        in_child(lambda: stop_early(folders["stopped"]))
-        wanted = json.loads((folders["finished"] / "results.json").read_text())["results"]
+        folders = {
+            f"{state} {what}": (root / f"{state}-{what}", run)
+            for what, run in {"study": run_study, "screen": run_screen}.items()
+            for state in ("finished", "stopped")
+        }
+        wanted = {}
+        for name, (folder, run) in folders.items():
+            if name.startswith("finished"):
+                in_child(partial(run, recipe(), folder, workers=1))
+                wanted[run] = json.loads((folder / "results.json").read_text())["results"]
+            else:
+                in_child(partial(stop_early, folder, run))
         cases = [
-            (state, path.relative_to(folder), damage)
-            for state, folder in folders.items()
+            (name, path.relative_to(folder), damage)
+            for name, (folder, _) in folders.items()
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in REPORTS
             for damage in DAMAGES
         ]
         for state, path, damage in cases[::every]:
+            folder, run = folders[state]
             copy = root / "copy"
             shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(folders[state], copy)
+            shutil.copytree(folder, copy)
             spoil = DAMAGES[damage]
             (copy / path).unlink() if spoil is None else (copy / path).write_bytes(spoil((copy / path).read_bytes()))
-            kind, found = in_fork(copy)
+            kind, found = in_fork(copy, run)
             if kind == "results":
-                kind = "same results" if found == wanted else "OTHER RESULTS"
+                kind = "same results" if found == wanted[run] else "OTHER RESULTS"
             elif kind == "refused" and path.name not in found:
                 kind = "refused without the name of the file"
             counts[kind] += 1
