@@ -79,10 +79,11 @@ def run_screen(
         require_disk(found, out)
         return found
 
+    frozen = screen_recipe(recipe)
     if progress is not None:
         progress.note(ROUGH)
     course = replace(SCREEN, estimate=estimate)
-    return run_study(screen_recipe(recipe), out, progress, command, workers, course, cluster)
+    return run_study(frozen, out, progress, command, workers, course, cluster)
 
 
 def plan_screening(recipe: Recipe, by: ScreenBy = "heads") -> Estimate:
