@@ -34,11 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _talk_is_restored() -> Iterator[None]:
-    """``--quiet`` and ``--verbose`` of a command that a test runs in this process end with the test."""
+    """What a command that a test runs in this process does to our messages ends with the test."""
     ours = logging.getLogger("poolwise")
-    before = ours.level
+    level, handlers, propagate = ours.level, ours.handlers, ours.propagate
     yield
-    ours.setLevel(before)
+    ours.setLevel(level)
+    ours.handlers, ours.propagate = handlers, propagate
 
 
 @pytest.fixture
