@@ -142,11 +142,10 @@ def paper_table(contrasts: Contrasts) -> str:
         for first, second in PAPER_PAIRS:
             found, detectable = contrasts.find(category, NAMES[first], NAMES[second])
             paper = PAPER[first][category] - PAPER[second][category]
-            star = "\\*" if second == 1 and (first, category) in PAPER_STARS else ""
             seen = "–" if detectable is None else f"{detectable:.4f}"
             lines.append(
-                f"| {label} | {first} − {second} | {signed(paper)}{star} | {signed(found.difference)} | "
-                f"{within(found.simultaneous)} | {p_text(found.p_holm)} | {seen} | "
+                f"| {label} | {first} − {second} | {_paper_cell(category, first, second)} | "
+                f"{signed(found.difference)} | {within(found.simultaneous)} | {p_text(found.p_holm)} | {seen} | "
                 f"{reading(found, detectable, paper)} |"
             )
     return "\n".join(lines)
@@ -167,10 +166,7 @@ def bases_table(bases: Mapping[str, Base]) -> str:
     Args:
         bases: by size.
     """
-    lines = [
-        f"| Category | Designs | 7B (paper) | {' | '.join(bases)} |",
-        "| :--- | :--- | ---: |" + " ---: |" * len(bases),
-    ]
+    lines = _heading("Category | Designs", bases)
     for category, label in CATEGORIES.items():
         for first, second in PAPER_PAIRS:
             cells = [_paper_cell(category, first, second)]
@@ -182,6 +178,11 @@ def bases_table(bases: Mapping[str, Base]) -> str:
                     cells.append(f"{signed(_apart(base, category, NAMES[first], NAMES[second]))} (not tested)")
             lines.append(f"| {label} | {first} − {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _heading(labels: str, bases: Iterable[str]) -> list[str]:
+    sizes = ["7B (paper)", *bases]
+    return [f"| {labels} | {' | '.join(sizes)} |", "| :--- | :--- |" + " ---: |" * len(sizes)]
 
 
 def _paper_cell(category: str, first: int, second: int) -> str:
@@ -199,10 +200,7 @@ def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str
     Args:
         questions: by finding.
     """
-    lines = [
-        f"| Finding | Difference | 7B (paper) | {' | '.join(bases)} |",
-        "| :--- | :--- | ---: |" + " ---: |" * len(bases),
-    ]
+    lines = _heading("Finding | Difference", bases)
     for finding, asked in questions.items():
         for number, (category, a, b, places) in enumerate(asked):
             cells = [_paper_cell(category, *places) if places else "–"]
@@ -219,16 +217,17 @@ def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str
 
 
 def _agreement(found: Contrast) -> str:
-    value = signed(found.difference)
-    marked = f"**{value}**" if found.verdict in ("better", "worse") else value
     same = sum(one * found.difference > 0 for one in found.by_seed)
-    return f"{marked} ({same} of {len(found.by_seed)})"
+    return f"{_marked(found)} ({same} of {len(found.by_seed)})"
+
+
+def _marked(found: Contrast) -> str:
+    value = signed(found.difference)
+    return {"better": f"**{value}**", "worse": f"**{value}**", "equal": f"{value} ="}.get(found.verdict or "", value)
 
 
 def _cell(found: Contrast) -> str:
-    value = signed(found.difference)
-    marked = {"better": f"**{value}**", "worse": f"**{value}**", "equal": f"{value} ="}.get(found.verdict or "", value)
-    return f"{marked} ({within(found.simultaneous or found.interval)})"
+    return f"{_marked(found)} ({within(found.simultaneous or found.interval)})"
 
 
 def pairs_table(contrasts: Contrasts, pairs: Sequence[tuple[str, str]]) -> str:
@@ -337,8 +336,7 @@ def main() -> None:
     text = replace_between(text, "means-135", means_table(larger))
     bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2)": base_of(larger)}
     text = replace_between(text, "bases", bases_table(bases))
-    both = [(f"{name}+bidirectional", f"{name}+causal") for name in ("last", "mean", "multilayer")]
-    text = replace_between(text, "attention-135", pairs_table(larger_contrasts, both))
+    text = replace_between(text, "attention-135", pairs_table(larger_contrasts, attention))
     others = [(name, "last+causal") for name in ("mean+causal", "mean+bidirectional", "mlp+bidirectional")]
     others += [(name, "last+causal") for name in ("pma+causal", "mean(echo=true)+causal")]
     text = replace_between(text, "others-135", pairs_table(larger_contrasts, others))
@@ -351,8 +349,7 @@ def main() -> None:
     text = replace_between(text, "means-135-mntp", means_table(adapted_first))
     heads = [(f"{name}+bidirectional", "last+causal") for name in BIDIRECTIONAL]
     text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, heads))
-    both_times = [(f"{name}+bidirectional (adapted)", f"{name}+bidirectional") for name in ("last", "mean")]
-    text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), both_times))
+    text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), adapted))
     bases["135 M, adapted first"] = base_of(adapted_first)
     text = replace_between(text, "questions", questions_table(QUESTIONS, bases))
     PAGE.write_text(text)

@@ -89,7 +89,7 @@ def model_checksums(outputs: Mapping[str, str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name, known in outputs.items():
         parts = name.split("/")
-        if parts[0] == "runs" and parts[2] == "model":
+        if parts[0] == "runs" and parts[2:3] == ["model"]:
             found.setdefault("/".join(parts[:3]), {})[name] = known
     return found
 

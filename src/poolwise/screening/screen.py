@@ -26,8 +26,8 @@ from poolwise.study.study import STUDY, Course, plan_study, run_study
 
 ScreenBy = Literal["heads", "training"]
 ROUGH = (
-    "screens by heads ranked designs only roughly as studies did (Kendall's tau 0.40 and 0.37 on two bases); "
-    "by training it was 0.93, for up to a quarter of a study's time"
+    "screens by heads have ranked designs only roughly as studies did; by training they do better, for up to a quarter "
+    "of a study's time (docs/how-to/screen.md has the figures)"
 )
 """What a screen trains: only heads on a frozen base, or the designs at one seed."""
 BY_TRAINING = "a screen by training, one seed and half of max_items"
