@@ -82,7 +82,8 @@ def write_gguf(
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, has_eos)
     for key, value in (values or {}).items():
-        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+        add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
+        (writer.add_string if isinstance(value, str) else add)(key, value)
     for name, weight in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue

@@ -353,9 +353,9 @@ def most_between_landmarks(num_read: int, every: int) -> int:
     return whole * every + max(0, rest - 1)
 
 
-def narrowest(designs: Iterable[str], dim: int) -> int:
-    """Return the smallest width of the embeddings of some designs, on a base of width ``dim``."""
-    return min(parse_design(name).width or dim for name in designs)
+def narrowest(designs: Iterable[str], dim: int) -> tuple[int, str]:
+    """Return the smallest width of the embeddings of some designs, on a base of width ``dim``, and a design of it."""
+    return min((parse_design(name).width or dim, name) for name in designs)
 
 
 _FORM = re.compile(r"(?P<pooling>\w+)(?:\((?P<options>[^()]*)\))?\+(?P<attention>\w+(?:\([^()]*\))?)")

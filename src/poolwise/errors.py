@@ -170,6 +170,11 @@ _OF_PATHS = (
 before it is used, so a missing one may be a bug."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its class if it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def shortened(text: str, most: int) -> str:
     """Return a text of at most ``most`` characters, the middle of a longer one left out."""
     return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[len(text) - most // 4 :]}"

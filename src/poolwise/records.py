@@ -23,7 +23,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from poolwise.errors import DataError, EvalError, ModelError
+from poolwise.errors import DataError, EvalError, ModelError, one_line
 from poolwise.storage.checksums import checksums, damages, load_checksums, write_checksums
 from poolwise.storage.fingerprints import SUMS
 from poolwise.storage.inflate import read_inflated
@@ -244,7 +244,7 @@ def load_record(kind: type[R], path: Path) -> R:
     except DataError as error:
         raise EvalError(error.got, error.wanted) from error
     except (OSError, EOFError, zlib.error, ValidationError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
         if isinstance(error, ValidationError):
             reason = first_problem(error)
         raise EvalError(

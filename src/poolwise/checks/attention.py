@@ -11,7 +11,7 @@ from transformers.utils import is_flash_attn_2_available
 from poolwise.checks.check import Check, Status
 from poolwise.checks.reach import LENGTH, PADDING, Reach, kernel_of, measure_reach
 from poolwise.checks.subject import Subject, read_modules
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, one_line
 from poolwise.models.attention import probe_attention
 from poolwise.upstream.transformers import attention_in_use
 
@@ -113,7 +113,7 @@ def kernel_reaches(subject: Subject) -> tuple[dict[str, Reach], dict[str, str]]:
         except (ValueError, ImportError):
             absent[kernel] = "not in this architecture"
         except RuntimeError as error:
-            absent[kernel] = str(error).splitlines()[0]
+            absent[kernel] = one_line(error)
         except ModelError as error:
             return {}, {kernel: error.got}
     return found, absent

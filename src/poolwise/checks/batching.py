@@ -18,6 +18,7 @@ from torch import Tensor
 from poolwise.checks.check import Check, Measured
 from poolwise.checks.probe_texts import MIXED
 from poolwise.checks.subject import Subject
+from poolwise.errors import one_line
 from poolwise.models.attention import rounds
 
 TOLERANCE = 1e-4
@@ -105,7 +106,7 @@ def alone_and_in_a_batch(subject: Subject, side: str) -> Difference:
         with subject.in_fp32():
             return Difference(measure(), own)
     except RuntimeError as error:  # out of memory, or an architecture that casts to the dtype of its weights
-        return Difference(own, problem=str(error).splitlines()[0])
+        return Difference(own, problem=one_line(error))
 
 
 def check_batches(subject: Subject) -> list[Check]:

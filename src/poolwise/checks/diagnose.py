@@ -15,7 +15,7 @@ from poolwise.checks.states import check_dtype, check_final_norm, check_normalis
 from poolwise.checks.subject import Subject, examined
 from poolwise.checks.tokens import check_tokens
 from poolwise.checks.vectors import check_finite, check_speed, check_vectors
-from poolwise.errors import is_out_of_memory
+from poolwise.errors import is_out_of_memory, one_line
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -76,6 +76,6 @@ def _performed(
         if stopped:
             return [Check(name, "skip", f"not judged: see {stopped[0]}") for name in names]
         stopped.append(names[0])
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
         failed = Check(names[0], "fail", f"the model stops with an error: {reason}")
         return [failed, *(Check(name, "skip", f"not judged: see {names[0]}") for name in names[1:])]

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from poolwise.base_sources.catalogue import is_built_in
 from poolwise.base_sources.find import is_gguf_name
 from poolwise.checks.check import Check
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, one_line
 from poolwise.hub import hub_reason, is_hub_id, snapshot
 from poolwise.kernels.devices import require_device
 from poolwise.models import load_model, own_folder
@@ -148,6 +148,6 @@ def _load_with_code(found: Found, device: str | None) -> SentenceTransformer:
         return SentenceTransformer(_loadable(found.name), device=device, trust_remote_code=True)
     except (OSError, ValueError, ImportError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"cannot load {found.name} with its own code: {str(error).splitlines()[0]}",
+            f"cannot load {found.name} with its own code: {one_line(error)}",
             hint="its code may need packages, or another version of transformers",
         ) from error

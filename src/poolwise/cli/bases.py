@@ -23,10 +23,11 @@ def bases(as_json: Json = False) -> None:
     from poolwise.cli.table_view import print_table
 
     print_table(
-        ("base", "size", "licence", "layers", "width", "attention", "where it is"),
+        ("base", "weights", "size", "licence", "layers", "width", "attention", "where it is"),
         [
             (
                 base.name,
+                f"{base.quantisation}, dequantised" if base.quantisation else "as trained",
                 f"{base.num_bytes / 1e6:,.0f} MB",
                 base.licence or "not stated",
                 str(base.num_layers),

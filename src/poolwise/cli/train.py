@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from poolwise.cli.options import Device, prepare_base, say, show, step_view
-from poolwise.config import DataConfig, TrainConfig
+from poolwise.config import DataConfig, TrainConfig, load_recipe
 from poolwise.ranks import current_ranks, wait_for_all
 
 EXAMPLES = (
     "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
     "poolwise train --design last+causal --data pairs.jsonl --base ./my-base --set lora_rank=8 --out runs/last",
+    "poolwise train --design last+causal --recipe recipes/smollm2.yaml --seed 1 --out runs/last",
 )
 _STEPS, _MAX_ROWS = TrainConfig().steps, DataConfig.model_fields["max_rows"].default
 
@@ -23,16 +24,34 @@ def train(
         str, typer.Option(help="Design: pooling+attention, such as multilayer+bidirectional, or paper:5.")
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run: gets model/, training.jsonl and run.json.")],
-    data: Annotated[list[str], typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Training files, data sets or poolwise/pydoc; repeatable.", show_default="of --recipe"),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recipe of a study, which gives what no other option does: trains as the study would.",
+            show_default="none",
+        ),
+    ] = None,
     base: Annotated[
-        str, typer.Option(help="Decoder-only model: folder, GGUF file, hub id or a name of poolwise bases.")
-    ] = "poolwise/nano",
-    steps: Annotated[int | None, typer.Option(min=0, help="Optimiser steps.", show_default=str(_STEPS))] = None,
+        str | None,
+        typer.Option(
+            help="Decoder-only model: folder, GGUF file, hub id or a name of poolwise bases.",
+            show_default="of --recipe, or poolwise/nano",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=0, help="Optimiser steps.", show_default=f"of --recipe, or {_STEPS}")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of batches, LoRA, dropout and head.")] = 0,
     max_rows: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Most training rows, all sources together.", show_default=str(_MAX_ROWS or "all rows")
+            min=1,
+            help="Most training rows, all sources together.",
+            show_default=f"of --recipe, or {_MAX_ROWS or 'all rows'}",
         ),
     ] = None,
     set_: Annotated[
@@ -54,7 +73,8 @@ def train(
     """
     from poolwise.study.single_training import SingleRun, build_single_run, train_single
 
-    run: SingleRun = build_single_run(design, base, data, steps, seed, max_rows, set_ or [])
+    study = load_recipe(recipe) if recipe else None
+    run: SingleRun = build_single_run(design, base, data or [], steps, seed, max_rows, set_ or [], study=study)
     prepare_base(run.recipe.base)
     with step_view(f"train {run.design}") as view:
         manifest = train_single(run, out, view.advance, device, say)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from poolwise.corpus.manifest import SHARDS, Output, ShardFile, ShardRecord
 from poolwise.corpus.rows import Row
-from poolwise.errors import DataError
+from poolwise.errors import DataError, one_line
 from poolwise.storage.arrays import load_array
 from poolwise.storage.fingerprints import file_hash, hash_texts
 from poolwise.storage.whole_files import whole_file
@@ -78,7 +78,7 @@ def load_shard(folder: Path, shard: ShardRecord) -> tuple[Any, NDArray[Any]]:
         else:
             table, matrix = _split(table)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {paths[0]}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot read {paths[0]}: {one_line(error)}") from error
     if matrix.ndim != 2 or not len(matrix) == len(table) == shard.num_rows:
         raise DataError(
             f"{paths[-1]} has {len(table):,} rows, and embeddings of shape {matrix.shape}",
@@ -110,7 +110,7 @@ def _read_table(path: Path, columns: list[str] | None = None) -> Any:
         table = pq.read_table(path, columns=columns, use_threads=False)
         table.validate(full=True)
     except (OSError, ValueError, LookupError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"cannot read {path}: {one_line(error)}") from error
     names, types = table.column_names, dict(zip(table.column_names, table.schema.types, strict=True))
     known = (pa.string(), pa.large_string(), pa.int32())
     wrong = [name for name, kind in types.items() if name != EMBEDDING and kind not in known]

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from poolwise.errors import DataError
+from poolwise.errors import DataError, one_line
 from poolwise.hub import hub_access
 from poolwise.storage.row_files import SUFFIXES
 
@@ -82,7 +82,7 @@ def _numbered(name: str, rows: Iterable[object], max_rows: int | None) -> Iterat
 
 
 def _cannot_load(name: str, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = one_line(error)
     if Path(name).is_dir():
         return DataError(f"cannot load the data set in folder {name!r}: {reason}", "wanted one that `datasets` reads")
     return DataError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from poolwise.errors import DataError, ModelError
+from poolwise.errors import DataError, ModelError, one_line
 from poolwise.models.attention import exact
 from poolwise.models.backbone import Backbone
 from poolwise.models.embedding_model import EmbeddingModel
@@ -141,7 +141,7 @@ def load_golden(folder: Path) -> GoldenVectors:
         vectors = load_array(folder / VECTORS)
     except (OSError, ValueError, DataError) as error:
         raise ModelError(
-            f"cannot read the golden vectors of {folder}: {str(error).splitlines()[0]}", hint="export the model again"
+            f"cannot read the golden vectors of {folder}: {one_line(error)}", hint="export the model again"
         ) from error
     if vectors.ndim != 2 or len(vectors) != len(record.texts):
         raise ModelError(

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from poolwise.errors import ModelError, collect, unreadable
+from poolwise.errors import ModelError, collect, one_line, unreadable
 from poolwise.imports.layouts import ADAPTER, read_settings
 from poolwise.models.adapter import add_trained_lora, require_mergeable
 from poolwise.upstream.transformers import Conv1D
@@ -43,7 +43,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
         raise ModelError(
-            f"cannot read {path} as weights only: {str(error).splitlines()[0]}",
+            f"cannot read {path} as weights only: {one_line(error)}",
             "wanted a file with tensors and nothing else; other pickles can run code and are not opened",
             "save it again with torch.save(module.state_dict(), path)",
         ) from error

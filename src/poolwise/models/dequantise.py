@@ -30,6 +30,8 @@ READING = 1
 """Raised when the same file would give other weights or token ids, so that cached bases and saved models notice."""
 _POSITIONS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 _HINT = "use the model's own Hugging Face folder or hub id, or a GGUF file of another decoder-only model"
+_ENCODERS = ("bert", "t5", "t5encoder")
+"""Ends of the names of architectures that read a text at once; newer ones say it in a key of their own."""
 
 
 def gguf_fingerprint(source: GgufSource) -> str:
@@ -64,12 +66,12 @@ def dequantised(source: GgufSource) -> Path:
     path = source.fetch()
     header = read_header(path)
     _require_whole(path, header)
+    _refuse_encoder(path, header)
     _refuse_scaled_positions(path, header)
-    logger.warning("%s: dequantising to fp32 once, into %s", path.name, folder)
     try:
         # The libraries draw bars on standard error that would mix with ours.
         with whole_folder(folder, is_shared=True) as partial, contextlib.redirect_stderr(io.StringIO()):
-            _write(path, header, source.sha256, partial)
+            _write(path, header, source.sha256, partial, folder)
     except PermissionError as error:
         raise ModelError(
             f"cannot write to the cache folder {folder.parent}: {error}", hint="set POOLWISE_CACHE to another folder"
@@ -107,14 +109,23 @@ def _refuse_scaled_positions(path: Path, header: GgufHeader) -> None:
         raise _unsupported(path, f"its positions are scaled ({found[0]}), which transformers' reader leaves out")
 
 
+def _refuse_encoder(path: Path, header: GgufHeader) -> None:
+    if header.architecture.endswith(_ENCODERS) or header.of_architecture("attention.causal") is False:
+        raise ModelError(
+            f"cannot use {path} as base: it is an encoder ({header.architecture})",
+            "wanted a GGUF file of a decoder-only model",
+            "an encoder takes part in a study as it is: name its folder or hub id under entrants",
+        )
+
+
 def _unsupported(path: Path, reason: str) -> ModelError:
     return ModelError(f"cannot use {path} as base: {reason}", "wanted a GGUF file of a decoder-only model", _HINT)
 
 
-def _write(path: Path, header: GgufHeader, sha256: str, folder: Path) -> None:
+def _write(path: Path, header: GgufHeader, sha256: str, folder: Path, lasting: Path) -> None:
     with _alone(path) as place:
         try:
-            model, tokenizer = _read(place, path, header)
+            model, tokenizer = _read(place, path, header, lasting)
         except ModelError:
             raise
         except Exception as error:  # transformers lets errors of any class through where a file is not as it expects
@@ -157,13 +168,16 @@ def _alone(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _read(place: Path, path: Path, header: GgufHeader) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read(
+    place: Path, path: Path, header: GgufHeader, lasting: Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return model and tokenizer; what makes the base unsuitable is found before its weights are read."""
     config = AutoConfig.from_pretrained(place, gguf_file=path.name, trust_remote_code=False)
     refuse_unsuitable(config, str(path))
     tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=path.name, trust_remote_code=False)
     tokenizer.name_or_path = str(path)  # which errors name, instead of a temporary folder
     TextTokens(tokenizer, config.get_text_config().vocab_size)
+    logger.warning("%s: dequantising to fp32 once, into %s", path.name, lasting)
     model, info = AutoModelForCausalLM.from_pretrained(
         place, gguf_file=path.name, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
     )

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from poolwise.design import Design
-from poolwise.errors import ConfigError
+from poolwise.errors import ConfigError, one_line
 from poolwise.kernels.layers import decoder_layers
 from poolwise.models.pooling import build_pooling
 from poolwise.models.pooling.cross_attention import head_size
@@ -45,7 +45,7 @@ def read_config(path: Path) -> Any:
         settings = load_json(path)
         return AutoConfig.for_model(**settings).get_text_config()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error)
         raise ConfigError(
             f"price.base_config: cannot read {path}: {reason}", "wanted the config.json of a base"
         ) from error

@@ -138,12 +138,17 @@ def hashed_training(config: TrainConfig) -> dict[str, Any]:
     return found
 
 
-def too_wide(config: TrainConfig, width: int) -> str:
-    """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is."""
+def too_wide(config: TrainConfig, width: int, design: str = "") -> str:
+    """Return what is wrong with ``train.matryoshka`` for embeddings of this width; empty if nothing is.
+
+    Args:
+        design: the one that has this width, for the message.
+    """
     if not (above := [dimension for dimension in config.matryoshka if dimension > width]):
         return ""
     named = ", ".join(map(str, above))
-    return f"train.matryoshka has {named}; wanted at most {width}, the width of the embeddings; leave it out"
+    of_what = f" of {design}" if design else ""
+    return f"train.matryoshka has {named}; wanted at most {width}, the width of the embeddings{of_what}; leave it out"
 
 
 class Adapt(Section):

@@ -41,7 +41,7 @@ def screen_recipe(recipe: Recipe) -> Recipe:
             f"a screen cannot try {', '.join(unfit)}: it stores the states of texts alone; echo reads a text "
             "twice, soft_tokens reads trained tokens after it, and landmark reads EOS inside it",
             "wanted designs without these",
-            "run `poolwise study` without --screen, or leave these designs out",
+            "screen --by training (study --screen-by training), which tries them, or leave these designs out",
         )
     if recipe.train.method == "full":
         raise ConfigError(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from poolwise.errors import ModelError
+from poolwise.errors import ModelError, one_line
 from poolwise.hub import hub_access
 
 RERANK_DEPTH = 50
@@ -44,7 +44,7 @@ def load_reranker(name: str, device: str | None = None) -> Reranker:
             model = CrossEncoder(str(Path(name).expanduser()), device=device, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
-            f"cannot load {name} as a cross-encoder: {str(error).splitlines()[0]}",
+            f"cannot load {name} as a cross-encoder: {one_line(error)}",
             "wanted a folder or a hub id that can be reached",
         ) from error
     if (count := model.config.num_labels) != 1:

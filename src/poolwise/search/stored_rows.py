@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from poolwise.errors import DataError
+from poolwise.errors import DataError, one_line
 from poolwise.search.index_record import ROWS
 
 ID, TEXT = "id", "text"
@@ -40,7 +40,7 @@ class StoredRows:
                 batch.validate(full=reads_all)
         except (OSError, ValueError, LookupError, pa.ArrowException) as error:
             self._file.close()
-            reason = str(error).splitlines()[0]
+            reason = one_line(error)
             raise DataError(f"cannot read {path}: {reason}", hint="build the index again") from error
         self.columns: list[str] = self.table.column_names
         if ID not in self.columns or len(set(self.columns)) < len(self.columns):
@@ -86,7 +86,7 @@ class StoredRows:
             return [parts[batch][place].as_py() for batch, place in places]
         except (IndexError, ValueError) as error:
             # Vectors that are not finite find no row, and damaged text is no UTF-8.
-            reason = str(error).splitlines()[0]
+            reason = one_line(error)
             hint = "build it again; poolwise verify names the file"
             raise DataError(f"the index is damaged: {reason}", hint=hint) from error
 
@@ -120,7 +120,7 @@ class RowWriter:
             self._writer.write_table(table.cast(self._schema))
         except (ValueError, pa.ArrowException) as error:
             raise DataError(
-                f"{place} has columns of other types than the other shards: {str(error).splitlines()[0]}",
+                f"{place} has columns of other types than the other shards: {one_line(error)}",
                 hint="encode the corpus again",
             ) from error
 

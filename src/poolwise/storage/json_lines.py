@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolwise.errors import DataError, PoolwiseError, explain
+from poolwise.errors import DataError, PoolwiseError, explain, one_line
 from poolwise.storage.inflate import READ_ERRORS, open_binary
 from poolwise.storage.json_text import parse_json
 
@@ -62,7 +62,7 @@ def parse_json_line(line: str) -> object:
     try:
         return parse_json(line)
     except ValueError as error:
-        return Unreadable(f"not JSON: {str(error).splitlines()[0]}")
+        return Unreadable(f"not JSON: {one_line(error)}")
 
 
 def cut_short(path: Path, line: int, error: BaseException) -> PoolwiseError:

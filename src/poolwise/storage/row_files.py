@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from poolwise.errors import DataError
+from poolwise.errors import DataError, one_line
 from poolwise.storage.inflate import FREE_BYTES, READ_ERRORS, require_measure
 from poolwise.storage.json_lines import cut_short, iter_json_lines
 from poolwise.storage.parquet_pages import row_groups
@@ -62,8 +62,8 @@ def _parquet_errors() -> tuple[type[Exception], ...]:
 
 def _no_parquet(path: Path, error: Exception) -> DataError:
     if isinstance(error, MemoryError):
-        return DataError(f"{path}: {str(error).splitlines()[0]}", "wanted rows that fit in memory")
-    return DataError(f"cannot read {path}: {str(error).splitlines()[0]}", "wanted a parquet file", "is the file whole?")
+        return DataError(f"{path}: {one_line(error)}", "wanted rows that fit in memory")
+    return DataError(f"cannot read {path}: {one_line(error)}", "wanted a parquet file", "is the file whole?")
 
 
 def _batch_rows(path: Path, schema: Any) -> int:
@@ -170,7 +170,7 @@ def _as_python(path: Path, batch: Any) -> list[dict[str, Any]]:
         except (ValueError, ArithmeticError, LookupError) as error:
             # Text that is not UTF-8, a date beyond the year 9999, an unknown time zone.
             raise DataError(
-                f"cannot read the column {name!r} of {path}: {str(error).splitlines()[0]}",
+                f"cannot read the column {name!r} of {path}: {one_line(error)}",
                 "wanted texts in UTF-8, numbers, and dates of the years 1 to 9999",
             ) from error
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

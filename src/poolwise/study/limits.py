@@ -21,8 +21,8 @@ def require_possible(recipe: Recipe) -> None:
 
     config = base_config(recipe.base)
     problems = [*_layers(recipe, config), *_lengths(recipe, config), *_prompts(recipe, config), *_precision(recipe)]
-    width = narrowest(recipe.designs, config.hidden_size)
-    problems += [problem] if (problem := too_wide(recipe.train, width)) else []
+    width, narrow = narrowest(recipe.designs, config.hidden_size)
+    problems += [problem] if (problem := too_wide(recipe.train, width, narrow)) else []
     problems += [problem] if (problem := missing_trackers(recipe.train.report_to)) else []
     problems += _processes(recipe) + _special_tokens(recipe)
     if problems:

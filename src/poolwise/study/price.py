@@ -97,8 +97,8 @@ def _require_priced(recipe: Recipe, config: object) -> None:
             parse_design(name).require_width(config.hidden_size)  # type: ignore[attr-defined]
         except ConfigError as error:
             problems.append(str(error))
-    width = narrowest(recipe.designs, config.hidden_size)  # type: ignore[attr-defined]
-    problems += [problem] if (problem := too_wide(recipe.train, width)) else []
+    width, narrow = narrowest(recipe.designs, config.hidden_size)  # type: ignore[attr-defined]
+    problems += [problem] if (problem := too_wide(recipe.train, width, narrow)) else []
     if problems:
         raise ConfigError("\n".join(problems))
 

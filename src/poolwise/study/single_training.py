@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poolwise.config import Recipe, TrainConfig, build_recipe, too_wide
 from poolwise.design import Design, narrowest, parse_design
@@ -26,7 +26,7 @@ from poolwise.study.limits import require_sharers
 if TYPE_CHECKING:
     from poolwise.study.plan import InputHashes
 
-_READ = ("base", "base_dtype", "data", "train", "prompts", "eval")
+_READ = ("base", "base_dtype", "data", "train", "prompts", "eval", "split_special_tokens")
 """The keys of a recipe that a single training reads."""
 
 
@@ -49,45 +49,78 @@ class SingleRun:
     @property
     def spec(self) -> dict[str, object]:
         """The settings as JSON without the dtype of the base; a run resumes only with an equal spec."""
-        read = {key: self.recipe.settings[key] for key in _READ if key not in ("eval", "base_dtype")}
+        read = {key: self.recipe.settings[key] for key in ("base", "data", "train", "prompts")}
+        if not self.recipe.split_special_tokens:
+            read["split_special_tokens"] = False
         return read | {"design": str(self.design), "seed": self.seed, "max_tokens": self.recipe.max_tokens}
 
 
 def build_single_run(
     design: str,
-    base: str,
+    base: str | None,
     data: Sequence[str | Mapping[str, object]],
     steps: int | None,
     seed: int,
     max_rows: int | None,
     overrides: Sequence[str],
     settings: Mapping[str, object] | None = None,
+    study: Recipe | None = None,
 ) -> SingleRun:
     """Return a checked run from command-line values.
 
     Args:
-        data: training sources: names, or any value of a recipe's ``data.train``.
+        base: None for that of the study, or ``poolwise/nano``.
+        data: training sources: names, or any value of a recipe's ``data.train``; empty for those of the study.
         overrides: ``key=value`` with the recipe keys that training reads; the prefix ``train.`` may be left out.
         settings: the same keys with parsed values.
-    Raises: ConfigError for an unknown design or key, naming the nearest, or a key that training does not read.
+        study: the recipe of a study; what is not given otherwise is as in its training of this design and seed.
+    Raises: ConfigError for an unknown design or key, naming the nearest, a key that training does not read, or a study
+        that prepares the training of this design in a way that a single one does not.
     """
     name = str(parse_design(design))
-    tree: dict[str, object] = {
-        "name": "train",
-        "base": base,
-        "designs": [name],
-        "reference": name,
-        "seeds": [seed],
-        "data": {"train": list(data), "max_rows": max_rows},
-        "train": {} if steps is None else {"steps": steps},
-        "tasks": ["none"],
-    }
+    tree = _tree(study, base or "poolwise/nano", data)
+    tree |= {"name": "train", "designs": [name], "reference": name, "seeds": [seed], "tasks": ["none"]}
+    given = {"base": base, "data.train": list(data) or None, "data.max_rows": max_rows, "train.steps": steps}
+    for key, chosen in given.items():
+        if chosen is not None:
+            set_key(tree, key.split("."), chosen)
     for override in overrides:
         key, sign, value = override.partition("=")
         apply_override(tree, f"{_full_key(key.strip())}{sign}{value}", Recipe)
-    for key, given in (settings or {}).items():
-        set_key(tree, _full_key(key).split("."), given)
-    return SingleRun(build_recipe(tree, "train"))
+    for key, setting in (settings or {}).items():
+        set_key(tree, _full_key(key).split("."), setting)
+    run = SingleRun(build_recipe(tree, "train"))
+    if study is not None:
+        _require_unprepared(study, run)
+    return run
+
+
+def _tree(study: Recipe | None, base: str, data: Sequence[object]) -> dict[str, Any]:
+    if study is not None:
+        whole = study.model_dump(mode="json")
+        return {key: whole[key] for key in _READ}
+    if not data:
+        raise ConfigError("no training data", "wanted --data or --recipe", "--data poolwise/pydoc")
+    return {"base": base, "data": {}, "train": {}}
+
+
+def _require_unprepared(study: Recipe, run: SingleRun) -> None:
+    """Raise ConfigError if a study trains this design from another base or at another rate than its recipe names."""
+    from poolwise.study.plan import is_bidirectional
+
+    recipe = run.recipe
+    if study.adapt is not None and is_bidirectional(run.design.attention) and recipe.base == study.base:
+        raise ConfigError(
+            f"the recipe adapts its base for {run.design} (adapt), and a single training does not",
+            "wanted the base that the study adapted",
+            "--base STUDY/adapted/base-.../base",
+        )
+    if study.tune is not None and recipe.train.learning_rate == study.train.learning_rate:
+        raise ConfigError(
+            "the recipe looks for the learning rate of each design (tune), and a single training does not",
+            "wanted a rate",
+            "--set learning_rate=..., as the report of the study has it",
+        )
 
 
 def _full_key(key: str) -> str:
@@ -190,7 +223,7 @@ def _train(
     for note in describe_sources(training) if on_note and ranks.is_first else ():
         on_note(note)  # type: ignore[misc]
     resolve_base(recipe.base)
-    width = narrowest(recipe.designs, base_shape(recipe.base)[1])
+    width, _ = narrowest(recipe.designs, base_shape(recipe.base)[1])
     if problem := too_wide(recipe.train, width) or missing_trackers(recipe.train.report_to):
         raise ConfigError(problem)
     stopping = load_stopping(recipe, [])

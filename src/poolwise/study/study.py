@@ -142,6 +142,10 @@ def _run_study(
     notes = (*changed, *unchecked(jobs, out), *(inputs.sources if remaining else ()))
     for note in notes:
         progress.note(note)
+    if any(job.kind in ("train", "tune") for job in remaining):
+        from poolwise.training.trackers import prepare_trackers
+
+        prepare_trackers(recipe.train.report_to)
     # From here on the folder belongs to this recipe. Errors before this point leave it free for a corrected recipe.
     _write_plan(recipe, jobs, inputs, out, course)
     if settled is not None and (out / "results.json").is_file():

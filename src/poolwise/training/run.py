@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from poolwise.config import TrainConfig
-from poolwise.errors import ConfigError, ModelError, is_out_of_memory, unreadable
+from poolwise.errors import ConfigError, ModelError, is_out_of_memory, one_line, unreadable
 from poolwise.kernels.fused_training import fused_training
 from poolwise.kernels.precision import uses_bf16
 from poolwise.models import Backbone, derive_seed
@@ -28,7 +28,6 @@ from poolwise.training.looks import Looks
 from poolwise.training.measure import PeakMemory, StepLog, training_cost
 from poolwise.training.optimizer import trainable_parameters
 from poolwise.training.shards import is_sharded
-from poolwise.training.trackers import close_trackers
 from poolwise.training.trainer import ScheduleTrainer
 
 
@@ -125,7 +124,8 @@ def run_steps(
             raise unreadable(f"cannot resume from {checkpoint}", error, "wanted poolwise's own", hint) from error
         finally:
             model.eval()
-            close_trackers(config.report_to if ranks.is_first else [])
+            for tracker in trainer.trackers:
+                tracker.close()
     wait_for_all()
     if looks is not None:
         looks.restore_best()
@@ -179,6 +179,6 @@ def _explained(smaller: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         raise ModelError(
-            f"out of memory in training: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"out of memory in training: {one_line(error)}",
             hint=smaller,
         ) from error

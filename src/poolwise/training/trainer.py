@@ -31,7 +31,7 @@ from poolwise.training.interrupts import StopRequest
 from poolwise.training.looks import Looks
 from poolwise.training.optimizer import build_optimizer, build_scheduler, learning_rates
 from poolwise.training.shards import WholeState, clip_gradients, is_sharded, whole_weights
-from poolwise.training.trackers import PROJECT, keep_logs
+from poolwise.training.trackers import PROJECT, guard_trackers, name_project
 from poolwise.upstream.sentence_transformers import StepTrainer
 from poolwise.upstream.transformers import use_one_gpu
 
@@ -85,6 +85,7 @@ class ScheduleTrainer(StepTrainer):
         self.weights: dict[str, torch.Tensor] = {}
         self.counts = (0, 0)
         self.has_placed_model = is_sharded(model)
+        name_project()  # before the trainer names it after itself
         super().__init__(
             model=model,
             args=_arguments(config, folder, model.device),
@@ -95,7 +96,7 @@ class ScheduleTrainer(StepTrainer):
         # Otherwise the loop sets the base's special tokens from the tokenizer and saves it with each checkpoint.
         self.processing_class = None
         self.remove_callback(PrinterCallback)
-        keep_logs(self.callback_handler.callbacks, folder.parent)
+        self.trackers = guard_trackers(self.callback_handler.callbacks, config.report_to, folder.parent)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add no model card: our reports describe how a model was trained."""

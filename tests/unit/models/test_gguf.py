@@ -169,7 +169,6 @@ def test_cut_and_foreign_files(spoil, message: str, file: Path, cache: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "bert"}, r"transformers cannot read it \(bert\): .*not supported"),
         ({"architecture": "clip"}, r"transformers cannot read it \(clip\): .*not supported"),
         ({"values": {"split.count": 3}}, "one part of a split file"),
         ({"values": {"llama.rope.scaling.type": "yarn"}}, r"positions are scaled \(rope.scaling.type yarn\)"),
@@ -183,6 +182,16 @@ def test_unsuitable_files_are_named_with_the_reason(changes, message: str, tmp_p
     with pytest.raises(ModelError, match=rf"cannot use \S*odd\.gguf as base: .*{message}.*; use the model's own"):
         bases.locate_base(str(file))
     assert not cache.exists() or list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"architecture": "nomic-bert"}, {"architecture": "t5"}, {"values": {"llama.attention.causal": False}}]
+)
+def test_an_encoder_is_sent_to_the_entrants(changes, tmp_path: Path, plain, cache: Path, caplog) -> None:
+    file = write_gguf(tmp_path / "odd.gguf", plain, **changes)
+    with pytest.raises(ModelError, match=r"odd\.gguf as base: it is an encoder \(\S+\); .*under entrants"):
+        bases.locate_base(str(file))
+    assert not caplog.messages, "nothing is dequantised"
 
 
 def test_a_file_without_eos_is_named(tmp_path: Path, plain: PreTrainedModel) -> None:

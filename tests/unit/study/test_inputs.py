@@ -99,7 +99,7 @@ def test_nested_dimensions_must_fit_the_narrowest_design(tmp_path: Path) -> None
     train = {"steps": 1, "batch_size": 4, "max_tokens": 24, "matryoshka": [16]}
     load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train))
     narrow = {"designs": ["mean+causal", "mean(dim=12)+causal"]}
-    with pytest.raises(ConfigError, match=r"train\.matryoshka has 16; wanted at most 12, the width of the embeddings"):
+    with pytest.raises(ConfigError, match=r"train\.matryoshka has 16; wanted at most 12, the width .* of .*dim=12"):
         load_inputs(tiny_recipe(tmp_path, "llama", {}, train=train, **narrow))
 
 

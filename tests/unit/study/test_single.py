@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import toys
-from poolwise.config import EvalConfig, Prompts
+from poolwise.config import EvalConfig, Prompts, Recipe, build_recipe
 from poolwise.encoding.encode import encode_texts
 from poolwise.errors import ConfigError, DataError, EvalError, ModelError
 from poolwise.integrity import verify_folder
@@ -21,6 +22,7 @@ from poolwise.records import ItemScores, load_record, load_run, save_record
 from poolwise.storage.checksums import add_checksums
 from poolwise.study.single_evaluation import evaluate_single, parse_prompts
 from poolwise.study.single_training import build_single_run, train_single
+from poolwise.study.study import run_study
 
 
 def quiet(*_: object) -> None:
@@ -44,6 +46,57 @@ def test_train_takes_the_keys_of_a_recipe(tmp_path: Path) -> None:
     again = run_of(tmp_path, *prompts, "max_tokens=24", "learning_rate=2e-4", "data.max_rows=20", "eval.max_tokens=99")
     with pytest.raises(ConfigError, match=r"holds another training run: max_tokens differ"):
         train_single(again, tmp_path / "run", quiet)
+
+
+def study_of(tmp_path: Path, **keys: object) -> Recipe:
+    tree = {"name": "s", "base": "poolwise/nano", "designs": ["mean+bidirectional"], "reference": "mean+bidirectional"}
+    data = {"train": [str(toys.write_training(tmp_path / "train.jsonl"))], "max_rows": 20}
+    train = {"steps": 2, "batch_size": 8, "learning_rate": 2e-4, "max_tokens": 24}
+    return build_recipe({**tree, "data": data, "train": train, "tasks": ["poolwise/pydoc"], **keys})
+
+
+def single(study: Recipe, *overrides: str, base: str | None = None, data: Sequence[str] = (), seed: int = 0) -> Recipe:
+    return build_single_run("mean+bidirectional", base, data, None, seed, None, overrides, study=study).recipe
+
+
+def test_a_recipe_gives_what_no_option_does(tmp_path: Path) -> None:
+    prompts = {"sts": {"query": "Same: ", "document": "Same: "}}
+    study = study_of(tmp_path, prompts=prompts, eval={"max_tokens": 40}, split_special_tokens=False)
+    run = single(study, seed=1)
+    for key in ("base", "base_dtype", "data", "train", "prompts", "eval", "split_special_tokens"):
+        assert getattr(run, key) == getattr(study, key)
+    assert (run.seeds, run.designs) == ([1], ["mean+bidirectional"])
+    other = str(toys.write_training(tmp_path / "other.jsonl"))
+    changed = single(study, "lora_rank=4", "steps=1", base="poolwise/smollm2", data=[other])
+    assert changed.train == study.train.model_copy(update={"lora_rank": 4, "steps": 1})
+    assert (changed.base, changed.data.train[0].source) == ("poolwise/smollm2", other)
+    assert changed.data.max_rows == 20
+    with pytest.raises(ConfigError, match="no training data; wanted --data or --recipe"):
+        build_single_run("mean+causal", None, [], None, 0, None, [])
+
+
+def test_a_training_by_recipe_is_that_of_its_study(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path, seeds=[1], tasks=[str(toys.write_suite(tmp_path / "suite") / "sts" / "toy-sts")], anchors=[]
+    )
+    run_study(study, tmp_path / "study", workers=1)
+    (whole,) = (tmp_path / "study" / "runs").glob("*/model/adapter_model.safetensors")
+    train_single(
+        build_single_run("mean+bidirectional", None, [], None, 1, None, [], study=study), tmp_path / "run", quiet
+    )
+    assert (tmp_path / "run" / "model" / whole.name).read_bytes() == whole.read_bytes()
+
+
+def test_a_study_that_prepares_its_trainings_says_what_is_missing(tmp_path: Path) -> None:
+    adapted = study_of(tmp_path, adapt={"steps": 2})
+    with pytest.raises(ConfigError, match=r"adapts its base for mean\+bidirectional .*--base STUDY"):
+        single(adapted)
+    assert single(adapted, base="somewhere/base").base == "somewhere/base"
+    assert build_single_run("mean+causal", None, [], None, 0, None, [], study=adapted)
+    tuned = study_of(tmp_path, tune={"steps": 1, "learning_rate": [1e-3, 2e-3], "dev": ["poolwise/pydoc"]}, tasks=["x"])
+    with pytest.raises(ConfigError, match=r"tune.*--set learning_rate"):
+        single(tuned)
+    assert single(tuned, "learning_rate=1e-3").train.learning_rate == 1e-3
 
 
 def test_another_length_is_asked_for_by_name_and_kept(tmp_path: Path) -> None:

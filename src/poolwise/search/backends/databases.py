@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 import numpy as np
 from pydantic import Field
 
-from poolwise.errors import ConfigError, DataError, PoolwiseError
+from poolwise.errors import ConfigError, DataError, PoolwiseError, one_line
 from poolwise.search.backends.base import NOTHING, Found, Settings, Source
 from poolwise.search.where import Condition
 
@@ -109,7 +109,7 @@ def secrets_of(url: str) -> list[str]:
 
 def first_line(error: BaseException, url: str = "") -> str:
     """Return the first line of an error's message, without the passwords of a URL."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = one_line(error)
     for secret in secrets_of(url):
         text = text.replace(secret, "***")
     return text

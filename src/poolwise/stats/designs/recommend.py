@@ -136,7 +136,7 @@ def _recommend(
         recommended=recommended,
         warning=warning,
         sentence=_sentence(category, scores, best, equal, left, untested, advice),
-        decided=not untested and (bool(equal) or left == [best]),
+        decided=len(scores) > 1 and not untested and (bool(equal) or left == [best]),
         pareto=pareto(scores, costs),
     )
 
