@@ -14,7 +14,6 @@ from poolwise.ranks import current_ranks, wait_for_all
 EXAMPLES = (
     "poolwise train --design multilayer+bidirectional --data poolwise/pydoc --steps 50 --out runs/mine",
     "poolwise train --design last+causal --data pairs.jsonl --base ./my-base --set lora_rank=8 --out runs/last",
-    "poolwise train --design last+causal --recipe recipes/smollm2.yaml --seed 1 --out runs/last",
 )
 _STEPS, _MAX_ROWS = TrainConfig().steps, DataConfig.model_fields["max_rows"].default
 

@@ -48,7 +48,7 @@ def test_every_option_shows_its_default(verb: str) -> None:
 
 def test_defaults_are_those_of_the_recipe() -> None:
     options = {(verb, p.name): p for verb in VERBS for p in COMMAND.commands[verb].params}
-    assert options["train", "steps"].show_default == str(TrainConfig().steps)
+    assert options["train", "steps"].show_default == f"of --recipe, or {TrainConfig().steps}"
     assert options["eval", "batch_size"].default == EvalConfig().batch_size
     assert options["compare", "equivalence"].show_default == str(EQUIVALENCE)
 
