@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from poolwise.base_sources.cached import Origin, dequantised_folder, load_origin, save_origin
 from poolwise.base_sources.find import GgufSource
 from poolwise.base_sources.gguf_header import GgufHeader, cut_file, read_header
-from poolwise.errors import ModelError, is_out_of_memory
+from poolwise.errors import ModelError, is_out_of_memory, one_line
 from poolwise.models.families import SUPPORTED, refuse_unsuitable
 from poolwise.models.tokens import TextTokens
 from poolwise.storage.fingerprints import fingerprint
@@ -131,7 +131,7 @@ def _write(path: Path, header: GgufHeader, sha256: str, folder: Path, lasting: P
         except Exception as error:  # transformers lets errors of any class through where a file is not as it expects
             if is_out_of_memory(error):
                 raise
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = one_line(error)
             raise _unsupported(path, f"transformers cannot read it ({header.architecture}): {reason}") from error
     # The model as it was read refuses to be saved. On the meta device the new one takes no memory of its own.
     config = model.config

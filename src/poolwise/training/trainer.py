@@ -85,7 +85,8 @@ class ScheduleTrainer(StepTrainer):
         self.weights: dict[str, torch.Tensor] = {}
         self.counts = (0, 0)
         self.has_placed_model = is_sharded(model)
-        name_project()  # before the trainer names it after itself
+        if config.report_to:
+            name_project()  # before the trainer names it after itself
         super().__init__(
             model=model,
             args=_arguments(config, folder, model.device),
