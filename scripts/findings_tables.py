@@ -13,7 +13,7 @@ from pathlib import Path
 from _pages import replace_between
 
 from poolwise.records import load_record
-from poolwise.results import Contrast, Power, StudyResults
+from poolwise.results import CategoryMean, Contrast, Power, StudyResults
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "docs" / "results", ROOT / "docs" / "findings.md"
@@ -62,6 +62,9 @@ QUESTIONS: Mapping[str, Sequence[Asked]] = {
     "Control: a head's parameters without attention": [
         (category, "mlp+bidirectional", "mean+bidirectional", None) for category in CATEGORIES
     ],
+    "Control: a head with attention against one without": [
+        (category, LAYERS, "mlp+bidirectional", None) for category in CATEGORIES
+    ],
 }
 """The paper's findings and two controls, each as differences that show it."""
 PAPER_PAIRS = ((2, 1), (3, 1), (4, 1), (5, 1), (5, 4), (3, 2))
@@ -105,7 +108,7 @@ def _turn(interval: tuple[float, float] | None) -> tuple[float, float] | None:
 
 def signed(value: float) -> str:
     """Return a number of four decimals with its sign."""
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{round(value, 4) or 0.0:+.4f}".replace("-", "−")
 
 
 def within(interval: tuple[float, float] | None) -> str:
@@ -156,8 +159,8 @@ class Base:
     """A recorded study on one base."""
 
     contrasts: Contrasts
-    means: Mapping[tuple[str, str], float]
-    """The mean score by category and design."""
+    means: Mapping[tuple[str, str], CategoryMean]
+    """By category and design."""
 
 
 def bases_table(bases: Mapping[str, Base]) -> str:
@@ -175,7 +178,8 @@ def bases_table(bases: Mapping[str, Base]) -> str:
                     found, _ = base.contrasts.find(category, NAMES[first], NAMES[second])
                     cells.append(_cell(found))
                 else:
-                    cells.append(f"{signed(_apart(base, category, NAMES[first], NAMES[second]))} (not tested)")
+                    apart = _apart(base, category, NAMES[first], NAMES[second])
+                    cells.append(f"{signed(_mean(apart))} (not tested)")
             lines.append(f"| {label} | {first} − {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -190,8 +194,14 @@ def _paper_cell(category: str, first: int, second: int) -> str:
     return f"{signed(PAPER[first][category] - PAPER[second][category])}{star}"
 
 
-def _apart(base: Base, category: str, a: str, b: str) -> float:
-    return base.means[category, a] - base.means[category, b]
+def _apart(base: Base, category: str, a: str, b: str) -> list[float]:
+    """By seed, the difference of two designs."""
+    first, second = base.means[category, a].by_seed, base.means[category, b].by_seed
+    return [one - other for one, other in zip(first, second, strict=True)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str, Base]) -> str:
@@ -206,9 +216,11 @@ def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str
             cells = [_paper_cell(category, *places) if places else "–"]
             for base in bases.values():
                 if base.contrasts.has(category, a, b):
-                    cells.append(_agreement(base.contrasts.find(category, a, b)[0]))
+                    contrast, _ = base.contrasts.find(category, a, b)
+                    cells.append(_agreement(_marked(contrast), contrast.by_seed))
                 elif {(category, a), (category, b)} <= base.means.keys():
-                    cells.append(signed(_apart(base, category, a, b)))
+                    apart = _apart(base, category, a, b)
+                    cells.append(_agreement(f"{signed(_mean(apart))}†", apart))
                 else:
                     cells.append("–")
             label = "" if finding.startswith(CATEGORIES[category]) else f"{CATEGORIES[category]}: "
@@ -216,9 +228,9 @@ def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str
     return "\n".join(lines)
 
 
-def _agreement(found: Contrast) -> str:
-    same = sum(one * found.difference > 0 for one in found.by_seed)
-    return f"{_marked(found)} ({same} of {len(found.by_seed)})"
+def _agreement(difference: str, by_seed: Sequence[float]) -> str:
+    same = sum(one * _mean(by_seed) > 0 for one in by_seed)
+    return f"{difference} ({same} of {len(by_seed)})"
 
 
 def _marked(found: Contrast) -> str:
@@ -285,6 +297,19 @@ def budgets_table(page: Path) -> str:
     return "\n".join(lines)
 
 
+def times_table(names: Iterable[str]) -> str:
+    """Return the machine and the time of recorded studies."""
+    lines = ["| Record | Machine | Minutes of one core | Wall |", "| :--- | :--- | ---: | ---: |"]
+    for name in names:
+        measured = load_record(StudyResults, RESULTS / name / "results.json").measured
+        seconds = sum((cost.train_seconds or 0) + (cost.eval_seconds or 0) for cost in measured.costs.values())
+        parts = measured.machine
+        machine = f"{parts['cores']} cores of an {parts['processor']}, {parts['instructions']}"
+        wall = f"{measured.wall_seconds / 60:.0f} min" if measured.wall_seconds else "–"
+        lines.append(f"| [{name}](results/{name}/report.md) | {machine} | {seconds / 60:.0f} | {wall} |")
+    return "\n".join(lines)
+
+
 def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
     """Return a recorded study and its contrasts."""
     study = load_record(StudyResults, RESULTS / name / "results.json")
@@ -293,7 +318,7 @@ def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
 
 def base_of(study: StudyResults) -> Base:
     comparison = study.results.comparison
-    means = {(mean.category, mean.name): mean.mean for mean in comparison.means}
+    means = {(mean.category, mean.name): mean for mean in comparison.means}
     return Base(Contrasts(comparison.contrasts, comparison.power), means)
 
 
@@ -350,6 +375,12 @@ def main() -> None:
     heads = [(f"{name}+bidirectional", "last+causal") for name in BIDIRECTIONAL]
     text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, heads))
     text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), adapted))
+    controls = [(f"{name}+bidirectional", "mean+bidirectional") for name in ("latent", "multilayer", "mlp")]
+    controls += [(f"{name}+bidirectional", "mlp+bidirectional") for name in ("latent", "multilayer")]
+    text = replace_between(text, "heads-135", pairs_table(compared("smollm2-heads"), controls))
+    text = replace_between(text, "heads-135-mntp", pairs_table(compared("smollm2-adapted-heads"), controls))
+    records = sorted(path.parent.name for path in RESULTS.glob("*/results.json"))
+    text = replace_between(text, "times", times_table(records))
     bases["135 M, adapted first"] = base_of(adapted_first)
     text = replace_between(text, "questions", questions_table(QUESTIONS, bases))
     PAGE.write_text(text)
