@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from poolwise.report.amounts import score_text, spread_text
-from poolwise.report.blocks import Block, Bullets, Cell, Column, Document, Section, Table, Tone
+from poolwise.report.blocks import Block, Bullets, Cell, Code, Column, Document, Section, Table, Tone
 from poolwise.report.figures.budget_lines import budgets_figure
 from poolwise.report.markdown import markdown_document
 from poolwise.report.page import html_document
 from poolwise.report.plain import plain_table
+from poolwise.report.provenance import study_facts
 from poolwise.report.view import OVERALL, category_title
 from poolwise.results import CategoryMean, StudyResults
 from poolwise.storage.whole_files import write_text
@@ -38,8 +39,16 @@ def budgets_document(found: Studies, name: str) -> Document:
     for category in _categories(found):
         blocks: list[Block] = [Bullets(budget_sentences(found, category)), budget_table(found, category)]
         sections.append(Section(f"budget-{_key(category)}", category_title(category), blocks))
-    facts = [("Training steps", ", ".join(f"{steps:,}" for steps in found))]
+    facts = [("Training steps", ", ".join(f"{steps:,}" for steps in found)), *_common_facts(found)]
+    if commands := dict.fromkeys(study.measured.command for study in found.values() if study.measured.command):
+        sections.append(Section("repeat", "How to repeat", [*(Code(command, "sh") for command in commands)]))
     return Document(title=f"Training budgets: {name}", facts=facts, sections=sections)
+
+
+def _common_facts(found: Studies) -> list[tuple[str, str]]:
+    """Return what is the same at every budget; times and hashes of recipes are in the reports of each."""
+    facts = [study_facts(study) for study in found.values()]
+    return [fact for fact in facts[0] if all(fact in other for other in facts)]
 
 
 def budget_table(found: Studies, category: str) -> Table:

@@ -114,7 +114,7 @@ def test_a_folder_that_is_no_other_study_is_refused(tree: dict[str, Any], first:
 @pytest.mark.slow
 def test_each_budget_is_a_study_and_the_page_compares_them(tree: dict[str, Any], first: Path, tmp_path: Path) -> None:
     listener, recipe = Listener(), build_recipe(tree)
-    found = run_budgets(recipe, [3, 1], tmp_path / "out", listener, workers=1)
+    found = run_budgets(recipe, [3, 1], tmp_path / "out", listener, "poolwise study toy --budgets 3,1", workers=1)
     assert list(found) == [1, 3]
     assert found[1].results == json_results(first)
     assert listener.ran.count("baseline random") == 1
@@ -125,6 +125,9 @@ def test_each_budget_is_a_study_and_the_page_compares_them(tree: dict[str, Any],
             for mean in study.results.comparison.means:
                 assert f"{mean.mean:.4f}".replace("-", "−") in text
             assert f"After {steps} steps: " in text
+    text = (tmp_path / "out" / "budgets.md").read_text()
+    assert text.count("poolwise study toy --budgets 3,1") == 1
+    assert f"**Base:** {recipe.base}" in text and "**Machine:** " in text and "**Designs:** 2, seeds 0" in text
     page = (tmp_path / "out" / "budgets.html").read_text()
     assert page.count("after 3 steps") >= 2 and "<svg" in page
     listener = Listener()
