@@ -277,8 +277,13 @@ def means_table(study: StudyResults) -> str:
     return "\n".join(lines)
 
 
-def budgets_table(page: Path) -> str:
-    """Return the scores of a page of budgets: a line for each design and number of steps, a column per category."""
+def budgets_table(page: Path, longer: StudyResults) -> str:
+    """Return scores by number of steps: a line for each design and number of steps, a column per category.
+
+    Args:
+        page: of several budgets.
+        longer: one more study, with more steps.
+    """
     found: dict[tuple[str, str], dict[str, str]] = {}
     category, steps = "", [""]
     for line in page.read_text().splitlines():
@@ -290,8 +295,13 @@ def budgets_table(page: Path) -> str:
         elif line.startswith("| ") and not line.startswith("| :"):
             for number, value in zip(steps, cells[1:], strict=True):
                 found.setdefault((cells[0], number), {})[category] = value
+    for mean in longer.results.comparison.means:
+        if mean.category in CATEGORIES and "+" in mean.name:
+            number = str(longer.results.recipe["train"]["steps"])
+            found.setdefault((mean.name, number), {})[CATEGORIES[mean.category]] = f"{mean.mean:.4f}"
     lines = [f"| Design | Steps | {' | '.join(CATEGORIES.values())} |", "| :--- | ---: |" + " ---: |" * len(CATEGORIES)]
-    for (design, number), scores in found.items():
+    designs = list(dict.fromkeys(design for design, _ in found))
+    for (design, number), scores in sorted(found.items(), key=lambda line: designs.index(line[0][0])):
         if "+" in design:
             lines.append(f"| {design} | {number} | {' | '.join(scores[label] for label in CATEGORIES.values())} |")
     return "\n".join(lines)
@@ -320,6 +330,10 @@ def base_of(study: StudyResults) -> Base:
     comparison = study.results.comparison
     means = {(mean.category, mean.name): mean for mean in comparison.means}
     return Base(Contrasts(comparison.contrasts, comparison.power), means)
+
+
+def _others(study: StudyResults) -> list[str]:
+    return [name for name in study.results.comparison.designs if name != EOS]
 
 
 def compared(name: str) -> Contrasts:
@@ -359,13 +373,15 @@ def main() -> None:
     text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted))
     larger, larger_contrasts = study_contrasts("smollm2")
     text = replace_between(text, "means-135", means_table(larger))
-    bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2)": base_of(larger)}
+    bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2), 60 steps": base_of(larger)}
     text = replace_between(text, "bases", bases_table(bases))
     text = replace_between(text, "attention-135", pairs_table(larger_contrasts, attention))
     others = [(name, "last+causal") for name in ("mean+causal", "mean+bidirectional", "mlp+bidirectional")]
     others += [(name, "last+causal") for name in ("pma+causal", "mean(echo=true)+causal")]
     text = replace_between(text, "others-135", pairs_table(larger_contrasts, others))
-    text = replace_between(text, "budgets-135", budgets_table(RESULTS / "smollm2-budgets.md"))
+    text = replace_between(
+        text, "budgets-135", budgets_table(RESULTS / "smollm2-budgets.md", study_contrasts("smollm2-960")[0])
+    )
     lower, lower_contrasts = study_contrasts("smollm2-lower")
     text = replace_between(text, "means-135-lower", means_table(lower))
     bidirectional = [(f"{name}+bidirectional", "last+causal") for name in ("last", "mean")]
@@ -375,13 +391,19 @@ def main() -> None:
     heads = [(f"{name}+bidirectional", "last+causal") for name in BIDIRECTIONAL]
     text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, heads))
     text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), adapted))
+    longer, longer_contrasts = study_contrasts("smollm2-adapted-240")
+    text = replace_between(text, "means-135-240", means_table(longer))
+    text = replace_between(
+        text, "diffs-135-240", pairs_table(longer_contrasts, [(name, EOS) for name in _others(longer)])
+    )
     controls = [(f"{name}+bidirectional", "mean+bidirectional") for name in ("latent", "multilayer", "mlp")]
     controls += [(f"{name}+bidirectional", "mlp+bidirectional") for name in ("latent", "multilayer")]
     text = replace_between(text, "heads-135", pairs_table(compared("smollm2-heads"), controls))
     text = replace_between(text, "heads-135-mntp", pairs_table(compared("smollm2-adapted-heads"), controls))
     records = sorted(path.parent.name for path in RESULTS.glob("*/results.json"))
     text = replace_between(text, "times", times_table(records))
-    bases["135 M, adapted first"] = base_of(adapted_first)
+    bases["135 M, adapted first, 60 steps"] = base_of(adapted_first)
+    bases["135 M, adapted first, 240 steps"] = base_of(longer)
     text = replace_between(text, "questions", questions_table(QUESTIONS, bases))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
