@@ -391,13 +391,15 @@ def main() -> None:
     heads = [(f"{name}+bidirectional", "last+causal") for name in BIDIRECTIONAL]
     text = replace_between(text, "mntp-135", pairs_table(adapted_contrasts, heads))
     text = replace_between(text, "mntp-plain-135", pairs_table(compared("smollm2-mntp-plain"), adapted))
-    longer, longer_contrasts = study_contrasts("smollm2-adapted-240")
+    longer, longer_contrasts = study_contrasts("smollm2-240")
     text = replace_between(text, "means-135-240", means_table(longer))
     text = replace_between(
         text, "diffs-135-240", pairs_table(longer_contrasts, [(name, EOS) for name in _others(longer)])
     )
     controls = [(f"{name}+bidirectional", "mean+bidirectional") for name in ("latent", "multilayer", "mlp")]
     controls += [(f"{name}+bidirectional", "mlp+bidirectional") for name in ("latent", "multilayer")]
+    attended = [("mean+bidirectional", "mean+causal"), *controls]
+    text = replace_between(text, "controls-135-240", pairs_table(compared("smollm2-240-controls"), attended))
     text = replace_between(text, "heads-135", pairs_table(compared("smollm2-heads"), controls))
     text = replace_between(text, "heads-135-mntp", pairs_table(compared("smollm2-adapted-heads"), controls))
     records = sorted(path.parent.name for path in RESULTS.glob("*/results.json"))
