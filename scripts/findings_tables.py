@@ -159,6 +159,8 @@ class Base:
     """A recorded study on one base."""
 
     contrasts: Contrasts
+    """Those that the study declared."""
+    afterwards: Contrasts
     means: Mapping[tuple[str, str], CategoryMean]
     """By category and design."""
 
@@ -218,6 +220,9 @@ def questions_table(questions: Mapping[str, Sequence[Asked]], bases: Mapping[str
                 if base.contrasts.has(category, a, b):
                     contrast, _ = base.contrasts.find(category, a, b)
                     cells.append(_agreement(_marked(contrast), contrast.by_seed))
+                elif base.afterwards.has(category, a, b):
+                    contrast, _ = base.afterwards.find(category, a, b)
+                    cells.append(_agreement(f"{_marked(contrast)}†", contrast.by_seed))
                 elif {(category, a), (category, b)} <= base.means.keys():
                     apart = _apart(base, category, a, b)
                     cells.append(_agreement(f"{signed(_mean(apart))}†", apart))
@@ -326,10 +331,12 @@ def study_contrasts(name: str) -> tuple[StudyResults, Contrasts]:
     return study, Contrasts(study.results.comparison.contrasts, study.results.comparison.power)
 
 
-def base_of(study: StudyResults) -> Base:
+def base_of(study: StudyResults, afterwards: str = "") -> Base:
+    """Return a base's study, with a comparison of its runs that was made afterwards."""
     comparison = study.results.comparison
     means = {(mean.category, mean.name): mean for mean in comparison.means}
-    return Base(Contrasts(comparison.contrasts, comparison.power), means)
+    later = compared(afterwards) if afterwards else Contrasts([], [])
+    return Base(Contrasts(comparison.contrasts, comparison.power), later, means)
 
 
 def _others(study: StudyResults) -> list[str]:
@@ -373,7 +380,7 @@ def main() -> None:
     text = replace_between(text, "adapt", pairs_table(compared("adapt"), adapted))
     larger, larger_contrasts = study_contrasts("smollm2")
     text = replace_between(text, "means-135", means_table(larger))
-    bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2), 60 steps": base_of(larger)}
+    bases = {"11 M (nano)": base_of(study), "135 M (SmolLM2), 60 steps": base_of(larger, "smollm2-heads")}
     text = replace_between(text, "bases", bases_table(bases))
     text = replace_between(text, "attention-135", pairs_table(larger_contrasts, attention))
     others = [(name, "last+causal") for name in ("mean+causal", "mean+bidirectional", "mlp+bidirectional")]
@@ -404,8 +411,8 @@ def main() -> None:
     text = replace_between(text, "heads-135-mntp", pairs_table(compared("smollm2-adapted-heads"), controls))
     records = sorted(path.parent.name for path in RESULTS.glob("*/results.json"))
     text = replace_between(text, "times", times_table(records))
-    bases["135 M, adapted first, 60 steps"] = base_of(adapted_first)
-    bases["135 M, adapted first, 240 steps"] = base_of(longer)
+    bases["135 M, adapted first, 60 steps"] = base_of(adapted_first, "smollm2-adapted-heads")
+    bases["135 M, adapted first, 240 steps"] = base_of(longer, "smollm2-240-controls")
     text = replace_between(text, "questions", questions_table(QUESTIONS, bases))
     PAGE.write_text(text)
     print(f"written: {PAGE}")
