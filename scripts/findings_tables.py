@@ -405,6 +405,7 @@ def main() -> None:
     )
     controls = [(f"{name}+bidirectional", "mean+bidirectional") for name in ("latent", "multilayer", "mlp")]
     controls += [(f"{name}+bidirectional", "mlp+bidirectional") for name in ("latent", "multilayer")]
+    text = replace_between(text, "means-small-llm", means_table(study_contrasts("small-llm")[0]))
     attended = [("mean+bidirectional", "mean+causal"), *controls]
     text = replace_between(text, "controls-135-240", pairs_table(compared("smollm2-240-controls"), attended))
     text = replace_between(text, "heads-135", pairs_table(compared("smollm2-heads"), controls))
