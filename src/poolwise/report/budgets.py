@@ -41,7 +41,7 @@ def budgets_document(found: Studies, name: str) -> Document:
         sections.append(Section(f"budget-{_key(category)}", category_title(category), blocks))
     facts = [("Training steps", ", ".join(f"{steps:,}" for steps in found)), *_common_facts(found)]
     if commands := dict.fromkeys(study.measured.command for study in found.values() if study.measured.command):
-        sections.append(Section("repeat", "How to repeat", [*(Code(command, "sh") for command in commands)]))
+        sections.append(Section("repeat", "How to repeat", [Code(command, "sh") for command in commands]))
     return Document(title=f"Training budgets: {name}", facts=facts, sections=sections)
 
 
